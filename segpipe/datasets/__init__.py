@@ -1,0 +1,1 @@
+"""Lists of cases: manifests, sources, splits and the phantom."""

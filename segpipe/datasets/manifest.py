@@ -1,0 +1,173 @@
+"""The manifest: the list of cases of a data set, and nothing about any patient."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from segpipe.errors import DatasetError
+
+FORMAT = "segpipe-manifest-1"
+Role = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One case of a data set.
+
+    Args:
+        id: A name made by the tool; never a patient's.
+        patient: Groups the cases of one patient, for splits.
+        image: Scan file.
+        mask: Mask file on the same grid, or None.
+        split: The role that the data set itself fixes, or None.
+        extra: Further plain facts, e.g. spacing, diameter, texture or malignancy; used by strata.
+    """
+
+    id: str
+    patient: str
+    image: Path
+    mask: Path | None = None
+    split: Role | None = None
+    extra: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The cases of a data set.
+
+    Args:
+        name: Shown wherever figures appear, e.g. `phantom`.
+        source: The kind of source it was made from, e.g. `phantom` or `nifti`.
+        entries: The cases, in a fixed order.
+        labels: Mask value → name.
+    """
+
+    name: str
+    source: str
+    entries: tuple[Entry, ...]
+    labels: Mapping[int, str]
+
+    def with_entries(self, entries: Sequence[Entry]) -> "Manifest":
+        """The same data set with other entries."""
+        return replace(self, entries=tuple(entries))
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Reads `manifest.json` of a data set folder; relative paths count from that folder.
+
+    Raises:
+        DatasetError: when the file is missing, not JSON, of another format or without cases.
+    """
+    file = path / "manifest.json" if path.is_dir() else path
+    if not file.is_file():
+        raise DatasetError(
+            "a data set folder must hold manifest.json",
+            facts={"folder": path},
+            hint="make one with: python -m segpipe ingest --source KIND --input DIR --output DATASET",
+        )
+    content = _load(file)
+    entries = tuple(_entry(row, file, number) for number, row in enumerate(content["cases"], start=1))
+    _check_entries(entries, file)
+    labels = {int(value): str(name) for value, name in content["labels"].items()}
+    return Manifest(str(content["name"]), str(content["source"]), entries, labels)
+
+
+def write_manifest(manifest: Manifest, folder: Path) -> Path:
+    """Writes `manifest.json` into `folder`, with paths inside it made relative; returns the file."""
+    rows = [_row(entry, folder) for entry in manifest.entries]
+    content = {
+        "format": FORMAT,
+        "name": manifest.name,
+        "source": manifest.source,
+        "labels": {str(value): name for value, name in manifest.labels.items()},
+        "cases": rows,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "manifest.json"
+    temporary = file.with_suffix(".json.part")
+    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    temporary.replace(file)
+    return file
+
+
+def data_hash(manifest: Manifest) -> str:
+    """First 16 hex digits of the SHA-256 over ids, patients and the content of all files; paths do not count."""
+    digest = hashlib.sha256()
+    for entry in sorted(manifest.entries, key=lambda entry: entry.id):
+        digest.update(f"{entry.id}\0{entry.patient}\0".encode())
+        for file in (entry.image, entry.mask):
+            digest.update(file_digest(file).encode() if file else b"-")
+    return digest.hexdigest()[:16]
+
+
+def file_digest(file: Path) -> str:
+    """SHA-256 of a file's content, in hex.
+
+    Raises:
+        DatasetError: when the file cannot be read.
+    """
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise DatasetError("a file of the data set cannot be read", facts={"file": file, "found": error}) from error
+
+
+def _load(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise DatasetError("the manifest is not readable JSON", facts={"file": file, "found": error}) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = content.get("format") if isinstance(content, dict) else type(content).__name__
+        raise DatasetError("the manifest has another format", facts={"file": file, "found": found, "known": FORMAT})
+    missing = sorted({"name", "source", "labels", "cases"} - set(content))
+    if missing:
+        raise DatasetError("the manifest lacks keys", facts={"file": file, "missing": ", ".join(missing)})
+    return content
+
+
+def _entry(row: Mapping[str, Any], file: Path, number: int) -> Entry:
+    try:
+        mask = row.get("mask")
+        return Entry(
+            id=str(row["id"]),
+            patient=str(row["patient"]),
+            image=file.parent / row["image"],
+            mask=file.parent / mask if mask else None,
+            split=row.get("split"),
+            extra=row.get("extra"),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(
+            "an entry of the manifest must have id, patient and image",
+            facts={"file": file, "entry": number, "found": error},
+        ) from error
+
+
+def _check_entries(entries: Sequence[Entry], file: Path) -> None:
+    if not entries:
+        raise DatasetError("the data set is empty", facts={"file": file})
+    seen: set[str] = set()
+    twice = sorted({entry.id for entry in entries if entry.id in seen or seen.add(entry.id)})  # type: ignore[func-returns-value]
+    if twice:
+        raise DatasetError("case ids must be unique", facts={"file": file, "twice": ", ".join(twice[:8])})
+
+
+def _row(entry: Entry, folder: Path) -> dict[str, Any]:
+    row: dict[str, Any] = {"id": entry.id, "patient": entry.patient, "image": _relative(entry.image, folder)}
+    if entry.mask:
+        row["mask"] = _relative(entry.mask, folder)
+    if entry.split:
+        row["split"] = entry.split
+    if entry.extra:
+        row["extra"] = dict(entry.extra)
+    return row
+
+
+def _relative(file: Path, folder: Path) -> str:
+    inside = file.resolve().is_relative_to(folder.resolve())
+    return str(file.resolve().relative_to(folder.resolve())) if inside else str(file.resolve())

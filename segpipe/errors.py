@@ -1,0 +1,90 @@
+"""The errors a user meets: each says what must hold, what was found, where, and what to try next."""
+
+from collections.abc import Mapping, Sequence
+
+
+class SegpipeError(Exception):
+    """A mistake in input or set-up that one clear message can explain.
+
+    Args:
+        message: What must hold or what is wrong, in one line.
+        facts: What was found and where; printed one per line, e.g. `{"case": "LUNG_042", "mask": "512×512×129"}`.
+        hint: The next step to try.
+    """
+
+    exit_code = 2
+
+    def __init__(
+        self, message: str, *, facts: Mapping[str, object] | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.facts = dict(facts or {})
+        self.hint = hint
+
+    def __str__(self) -> str:
+        rows = {**self.facts, **({"try": self.hint} if self.hint else {})}
+        width = max((len(name) for name in rows), default=0)
+        lines = [f"  {name:<{width}}  {value}" for name, value in rows.items()]
+        return "\n".join([self.message, *lines])
+
+    def with_facts(self, **facts: object) -> "SegpipeError":
+        """Returns the same error with further facts in front, e.g. the case in which it happened."""
+        return type(self)(self.message, facts={**facts, **self.facts}, hint=self.hint)
+
+
+class ConfigError(SegpipeError):
+    """A wrong key or value in the configuration or on the command line."""
+
+
+class ImageError(SegpipeError):
+    """A scan or mask that cannot be read or cannot be a chest CT."""
+
+
+class GeometryError(SegpipeError):
+    """Grids, affines or orientations that do not fit."""
+
+
+class LabelError(SegpipeError):
+    """Mask values that the label map does not know."""
+
+
+class DatasetError(SegpipeError):
+    """A data set that cannot be used as it is."""
+
+
+class ModelError(SegpipeError):
+    """A model folder or checkpoint that is damaged, foreign or does not fit."""
+
+
+class OutputError(SegpipeError):
+    """A result that cannot be written."""
+
+
+class ServiceError(SegpipeError):
+    """A server (tracking, PACS, download) that does not answer as it must."""
+
+
+def explain(error: SegpipeError) -> str:
+    """Returns the text a user sees, e.g. `GeometryError: affine is singular` and its facts below.
+
+    >>> print(explain(GeometryError("affine is singular", facts={"file": "a.nii"}, hint="export it again")))
+    GeometryError: affine is singular
+      file  a.nii
+      try   export it again
+    """
+    return f"{type(error).__name__}: {error}"
+
+
+def raise_together(errors: Sequence[SegpipeError], *, headline: str) -> None:
+    """Raises one error that tells all of `errors`; returns quietly when there are none.
+
+    Raises:
+        SegpipeError: of the kind of the first error.
+    """
+    if not errors:
+        return
+    if len(errors) == 1:
+        raise errors[0]
+    blocks = [explain(error).replace("\n", "\n  ") for error in errors]
+    raise type(errors[0])("\n  ".join([f"{headline} ({len(errors)} mistakes)", *blocks]))

@@ -1,0 +1,1 @@
+"""From a scan to the numbers a network sees, and back."""
