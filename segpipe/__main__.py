@@ -1,0 +1,75 @@
+"""The command line: finds the verb and hands over; heavy imports wait until a verb needs them."""
+
+import sys
+from importlib import import_module
+
+from segpipe import __version__
+from segpipe.errors import SegpipeError, explain
+
+VERBS = {
+    "train": "train, evaluate and export; the default verb, speaks Hydra: +experiment=lung_nodule optimizer.lr=1e-3",
+    "ingest": "turn DICOM, NIfTI, LIDC, LUNA16, MSD or nnU-Net data into a data set; check it; plan a training",
+    "predict": "segment scans with a model folder",
+    "evaluate": "compare masks with references",
+    "compare": "tell which of several runs is better, by how much, and whether it is luck",
+    "export": "write the model folder of a finished run again",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one verb; returns the exit code (0 done, 2 a mistake that the message explains)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if arguments[0] == "--version":
+        print(f"segpipe {__version__}")
+        return 0
+    try:
+        verb = arguments.pop(0) if arguments[0] in VERBS else _default_verb(arguments[0])
+        return int(import_module(f"segpipe.commands.{verb}").run(arguments))
+    except SegpipeError as error:
+        print(explain(error), file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+
+
+def _default_verb(word: str) -> str:
+    if "=" in word or word.startswith(("-", "+", "~")):
+        return "train"
+    from segpipe.errors import ConfigError
+    from segpipe.spelling import nearest
+
+    near = nearest(word, VERBS)
+    raise ConfigError(
+        f"unknown verb «{word}»",
+        facts={"known": ", ".join(VERBS)},
+        hint=f"python -m segpipe {near}" if near else "python -m segpipe --help",
+    )
+
+
+def _help() -> str:
+    from segpipe.config.folder import experiments
+
+    width = max(map(len, [*VERBS, *experiments()]))
+    verbs = [f"  {name:<{width}}  {text}" for name, text in VERBS.items()]
+    known = [f"  {name:<{width}}  {text}" for name, text in experiments().items()]
+    return "\n".join(
+        [
+            f"segpipe {__version__}: lung nodule and lung tumour segmentation in CT; not a medical device",
+            "",
+            "usage: python -m segpipe [VERB] [OPTIONS]     python -m segpipe VERB --help",
+            "",
+            "verbs",
+            *verbs,
+            "",
+            "experiments (python -m segpipe +experiment=NAME [key=value …])",
+            *known,
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

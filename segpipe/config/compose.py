@@ -1,0 +1,190 @@
+"""From command-line overrides to checked settings: all mistakes are found before any work and told together."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, ValueType
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from segpipe.config.folder import conf_folder
+from segpipe.config.schema import Registry, Settings, check_settings, raise_mistakes
+from segpipe.spelling import nearest
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """Hydra's view of a command line.
+
+    Args:
+        overrides: `key=value` words.
+        flags: Everything else, e.g. `--multirun`.
+        config_dirs: Folders given by `--config-dir`.
+    """
+
+    overrides: tuple[str, ...]
+    flags: tuple[str, ...]
+    config_dirs: tuple[Path, ...]
+
+
+def read_command_line(argv: Sequence[str]) -> CommandLine:
+    """Splits the words of a command line into overrides and Hydra's flags."""
+    overrides, flags, folders = [], [], []
+    words = iter(argv)
+    for word in words:
+        if word in ("--config-dir", "-cd"):
+            folders.append(Path(next(words, ".")))
+        elif word.startswith("--config-dir="):
+            folders.append(Path(word.partition("=")[2]))
+        elif word in ("--cfg", "-c", "--package", "-p"):
+            flags += [word, next(words, "")]
+        elif word.startswith("-") and "=" not in word:
+            flags.append(word)
+        else:
+            overrides.append(word)
+    return CommandLine(tuple(overrides), tuple(flags), tuple(folders))
+
+
+def check_command_line(line: CommandLine, registries: Mapping[str, Registry]) -> None:
+    """Composes what the command line asks for and checks every key and value of it.
+
+    Raises:
+        ConfigError: listing all mistakes, each with its path, what is allowed and the nearest match.
+    """
+    with _hydra(line.config_dirs):
+        parsed, mistakes = _parse(line.overrides)
+        groups = [override for override in parsed if _is_group(override)]
+        keys = [override for override in parsed if not _is_group(override)]
+        good = [override for override in groups if not (found := _group_mistakes(override)) or mistakes.extend(found)]
+        config, failure = _compose([*_search_path(line.config_dirs), *_lines(good)])
+        if config is None:
+            raise_mistakes([*mistakes, failure])
+            return
+        known = list(_paths(config))
+        fitting = [
+            override for override in keys if not (found := _key_mistakes(override, known)) or mistakes.extend(found)
+        ]
+        config, failure = _compose([*_search_path(line.config_dirs), *_lines(good), *_lines(fitting)])
+    if config is None:
+        raise_mistakes([*mistakes, failure])
+        return
+    raise_mistakes([*mistakes, *find_mistakes(config, registries)])
+
+
+def find_mistakes(config: DictConfig, registries: Mapping[str, Registry]) -> list[str]:
+    """All mistakes in a composed configuration, missing values included."""
+    missing = [
+        f"{path}: must be given, e.g. {path}=/data/my_scans" for path in sorted(OmegaConf.missing_keys(config))
+    ]
+    if missing:
+        return missing
+    return check_settings(plain(config), registries)[1]
+
+
+def settings_of(config: DictConfig, registries: Mapping[str, Registry]) -> Settings:
+    """The typed settings of a composed configuration.
+
+    Raises:
+        ConfigError: listing all mistakes.
+    """
+    settings, mistakes = check_settings(plain(config), registries)
+    raise_mistakes(mistakes)
+    assert settings is not None
+    return settings
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """A composed configuration as plain resolved data, without Hydra's own section."""
+    content = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items() if key != "hydra"}
+
+
+def _hydra(config_dirs: tuple[Path, ...]) -> Any:
+    raise_mistakes([f"--config-dir {folder}: no such folder" for folder in config_dirs if not folder.is_dir()])
+    return initialize_config_dir(str(conf_folder()), version_base="1.3", job_name="train")
+
+
+def _search_path(config_dirs: tuple[Path, ...]) -> list[str]:
+    folders = ",".join(f"file://{folder.resolve()}" for folder in config_dirs)
+    return [f"hydra.searchpath=[{folders}]"] if folders else []
+
+
+def _parse(words: Sequence[str]) -> tuple[list[Override], list[str]]:
+    parser = OverridesParser.create()
+    parsed, mistakes = [], []
+    for word in words:
+        try:
+            parsed += parser.parse_overrides([word])
+        except (OverrideParseException, HydraException) as error:
+            mistakes.append(f"{word}: not of the form key=value ({str(error).splitlines()[0]})")
+    return parsed, mistakes
+
+
+def _lines(overrides: Sequence[Override]) -> list[str]:
+    """Override texts; of a sweep its first choice, so that one configuration can be composed."""
+    return [_first_choice(override) for override in overrides if override.key_or_group.split(".")[0] != "hydra"]
+
+
+def _first_choice(override: Override) -> str:
+    if override.is_sweep_override() and override.value_type is not ValueType.GLOB_CHOICE_SWEEP:
+        first = next(iter(override.sweep_string_iterator()), "")
+        return f"{override.input_line.partition('=')[0]}={first}"
+    return str(override.input_line)
+
+
+def _groups() -> list[str]:
+    loader = GlobalHydra.instance().config_loader()
+    return [*loader.list_groups(""), "hydra"]
+
+
+def _is_group(override: Override) -> bool:
+    return override.key_or_group.lstrip("+~") in _groups() and override.key_or_group != "hydra"
+
+
+def _group_mistakes(override: Override) -> list[str]:
+    group = override.key_or_group
+    options = GlobalHydra.instance().config_loader().get_group_options(group)
+    values = list(override.sweep_string_iterator()) if override.is_sweep_override() else [str(override.value())]
+    mistakes = []
+    if group == "experiment" and not override.is_add():
+        mistakes.append(f"{override.input_line}: an experiment is added; write +{override.input_line}")
+    for value in values:
+        if value not in options:
+            near = nearest(value, options)
+            guess = f"; did you mean {near}?" if near else ""
+            mistakes.append(f"{group}={value}: must be one of {', '.join(options)}{guess}")
+    return mistakes
+
+
+def _key_mistakes(override: Override, known: list[str]) -> list[str]:
+    path = override.key_or_group
+    if path.split(".")[0] == "hydra" or path in known:
+        return []
+    guess = nearest(path, [*known, *_groups()])
+    parent = path.rpartition(".")[0]
+    siblings = [key.rpartition(".")[2] for key in known if key.rpartition(".")[0] == parent]
+    allowed = f"; allowed under {parent or 'the top'}: {', '.join(siblings)}" if siblings else ""
+    return [f"{path}: no such key{allowed}" + (f"; did you mean {guess}?" if guess else "")]
+
+
+def _paths(config: DictConfig, prefix: str = "") -> Iterator[str]:
+    for key in config:
+        path = f"{prefix}{key}"
+        yield path
+        node = config._get_node(key)
+        if isinstance(node, DictConfig):
+            yield from _paths(node, f"{path}.")
+
+
+def _compose(overrides: Sequence[str]) -> tuple[DictConfig | None, str]:
+    try:
+        return compose("config", overrides=list(overrides)), ""
+    except (HydraException, OmegaConfBaseException) as error:
+        return None, " ".join(str(error.__cause__ or error).split())
