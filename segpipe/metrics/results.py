@@ -1,0 +1,98 @@
+"""What is known of one evaluated case: plain data that travels between processes and into tables."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Empty = Literal["no", "both", "reference", "prediction"]
+Point = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class ReferenceLesion:
+    """A lesion of the reference and what the prediction made of it.
+
+    Args:
+        number: 1 for the largest of the case.
+        volume_mm3: Its volume.
+        diameter_mm: Its longest diameter.
+        centre_mm: Its centroid in RAS+ mm.
+        matched: Number of the predicted lesion that overlaps it enough, one to one, or None when it was missed.
+        overlap: IoU with the matched lesion, 0 when missed.
+        probability: Mean probability of the matched lesion; None when missed or not known.
+    """
+
+    number: int
+    volume_mm3: float
+    diameter_mm: float
+    centre_mm: Point
+    matched: int | None = None
+    overlap: float = 0.0
+    probability: float | None = None
+
+
+@dataclass(frozen=True)
+class PredictedLesion:
+    """A lesion of the prediction, a candidate of the FROC.
+
+    Args:
+        number: 1 for the largest of the case.
+        volume_mm3: Its volume.
+        diameter_mm: Its longest diameter.
+        centre_mm: Its centroid in RAS+ mm.
+        matched: Number of the reference lesion that it overlaps enough, one to one, or None for a false positive.
+        overlap: IoU with the matched lesion, 0 without one.
+        probability: Mean probability over its voxels, or None when only a mask was given.
+        hits: Numbers of the reference lesions within whose radius its centre lies (the rule of LUNA16).
+    """
+
+    number: int
+    volume_mm3: float
+    diameter_mm: float
+    centre_mm: Point
+    matched: int | None = None
+    overlap: float = 0.0
+    probability: float | None = None
+    hits: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """The figures of one case.
+
+    Args:
+        case: Its id.
+        patient: Groups the cases that are resampled together.
+        empty: Which masks have no foreground: `no`, `both`, only the `reference` or only the `prediction`.
+        figures: Name → value; None where the figure is undefined.
+        reference_mm3: Volume of the reference mask.
+        predicted_mm3: Volume of the predicted mask.
+        lesions: The lesions of the reference.
+        candidates: The lesions of the prediction.
+        extra: Further facts of the case, for strata.
+    """
+
+    case: str
+    patient: str
+    empty: Empty
+    figures: Mapping[str, float | None]
+    reference_mm3: float
+    predicted_mm3: float
+    lesions: tuple[ReferenceLesion, ...] = ()
+    candidates: tuple[PredictedLesion, ...] = ()
+    extra: Mapping[str, Any] | None = None
+
+    @property
+    def true_positives(self) -> int:
+        """Reference lesions that were found."""
+        return sum(lesion.matched is not None for lesion in self.lesions)
+
+    @property
+    def false_negatives(self) -> int:
+        """Reference lesions that were missed."""
+        return len(self.lesions) - self.true_positives
+
+    @property
+    def false_positives(self) -> int:
+        """Predicted lesions without a counterpart."""
+        return sum(candidate.matched is None for candidate in self.candidates)
