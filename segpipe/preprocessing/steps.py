@@ -67,7 +67,7 @@ def resample_to_recipe(array: NDArray[np.generic], preparation: Preparation) -> 
     Returns:
         float32 tensor of `preparation.grid.shape`.
     """
-    tensor = torch.from_numpy(np.ascontiguousarray(_orient(array, preparation))).float()
+    tensor = torch.from_numpy(np.ascontiguousarray(orient(array, preparation))).float()
     positions = [
         torch.arange(count, dtype=torch.float64) * ratio
         for count, ratio in zip(preparation.grid.shape, preparation.ratios, strict=True)
@@ -90,6 +90,12 @@ def resample_to_scan(volume: torch.Tensor, preparation: Preparation) -> torch.Te
     flipped = [axis for axis in range(3) if preparation.flips[axis]]
     inverse = [preparation.order.index(axis) for axis in range(3)]
     return oriented.flip(flipped).permute(inverse).contiguous()
+
+
+def orient(array: NDArray[np.generic], preparation: Preparation) -> NDArray[np.generic]:
+    """A view of an array on the scan's grid with the axes of the recipe's orientation; nothing is copied."""
+    oriented = array.transpose(preparation.order)
+    return oriented[tuple(slice(None, None, -1 if flip else 1) for flip in preparation.flips)]
 
 
 def apply_window(image_hu: torch.Tensor, recipe: Recipe) -> torch.Tensor:
@@ -121,8 +127,3 @@ def _interpolate_axis(volume: torch.Tensor, axis: int, positions: torch.Tensor) 
     upper = (lower + 1).clamp_max(count - 1)
     start = volume.index_select(axis, lower)
     return start.lerp_(volume.index_select(axis, upper), weight.reshape(shape))
-
-
-def _orient(array: NDArray[np.generic], preparation: Preparation) -> NDArray[np.generic]:
-    oriented = array.transpose(preparation.order)
-    return oriented[tuple(slice(None, None, -1 if flip else 1) for flip in preparation.flips)]
