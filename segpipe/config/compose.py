@@ -1,6 +1,6 @@
 """From command-line overrides to checked settings: all mistakes are found before any work and told together."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,15 +61,13 @@ def check_command_line(line: CommandLine, registries: Mapping[str, Registry]) ->
         parsed, mistakes = _parse(line.overrides)
         groups = [override for override in parsed if _is_group(override)]
         keys = [override for override in parsed if not _is_group(override)]
-        good = [override for override in groups if not (found := _group_mistakes(override)) or mistakes.extend(found)]
+        good = _without_mistakes(groups, _group_mistakes, mistakes)
         config, failure = _compose([*_search_path(line.config_dirs), *_lines(good)])
         if config is None:
             raise_mistakes([*mistakes, failure])
             return
         known = list(_paths(config))
-        fitting = [
-            override for override in keys if not (found := _key_mistakes(override, known)) or mistakes.extend(found)
-        ]
+        fitting = _without_mistakes(keys, lambda override: _key_mistakes(override, known), mistakes)
         config, failure = _compose([*_search_path(line.config_dirs), *_lines(good), *_lines(fitting)])
     if config is None:
         raise_mistakes([*mistakes, failure])
@@ -79,9 +77,7 @@ def check_command_line(line: CommandLine, registries: Mapping[str, Registry]) ->
 
 def find_mistakes(config: DictConfig, registries: Mapping[str, Registry]) -> list[str]:
     """All mistakes in a composed configuration, missing values included."""
-    missing = [
-        f"{path}: must be given, e.g. {path}=/data/my_scans" for path in sorted(OmegaConf.missing_keys(config))
-    ]
+    missing = [f"{path}: must be given, e.g. {path}=/data/my_scans" for path in sorted(OmegaConf.missing_keys(config))]
     if missing:
         return missing
     return check_settings(plain(config), registries)[1]
@@ -104,6 +100,18 @@ def plain(config: DictConfig) -> dict[str, Any]:
     content = OmegaConf.to_container(config, resolve=True)
     assert isinstance(content, dict)
     return {str(key): value for key, value in content.items() if key != "hydra"}
+
+
+def _without_mistakes(
+    overrides: Sequence[Override], check: Callable[[Override], list[str]], mistakes: list[str]
+) -> list[Override]:
+    """The overrides in which `check` finds nothing; what it finds in the others is added to `mistakes`."""
+    fine = []
+    for override in overrides:
+        found = check(override)
+        mistakes += found
+        fine += [] if found else [override]
+    return fine
 
 
 def _hydra(config_dirs: tuple[Path, ...]) -> Any:
@@ -135,7 +143,7 @@ def _lines(overrides: Sequence[Override]) -> list[str]:
 def _first_choice(override: Override) -> str:
     if override.is_sweep_override() and override.value_type is not ValueType.GLOB_CHOICE_SWEEP:
         first = next(iter(override.sweep_string_iterator()), "")
-        return f"{override.input_line.partition('=')[0]}={first}"
+        return f"{str(override.input_line).partition('=')[0]}={first}"
     return str(override.input_line)
 
 
@@ -176,7 +184,7 @@ def _key_mistakes(override: Override, known: list[str]) -> list[str]:
 
 def _paths(config: DictConfig, prefix: str = "") -> Iterator[str]:
     for key in config:
-        path = f"{prefix}{key}"
+        path = f"{prefix}{key!s}"
         yield path
         node = config._get_node(key)
         if isinstance(node, DictConfig):

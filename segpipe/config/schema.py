@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, get_type_hints
 
 from annotated_types import Ge, Gt, Interval, Le, MinLen
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Discriminator, ValidationError, create_model
 
 from segpipe.errors import ConfigError
 from segpipe.spelling import nearest
@@ -37,6 +37,60 @@ class RecipeSettings(Section):
     patch: tuple[Positive, Positive, Positive]
     label: Literal["nodule", "tumour"]
     lung_crop: bool
+
+
+class ScheduleSettings(Section):
+    """How long a data set is trained on, unless `trainer.max_steps` says otherwise."""
+
+    max_steps: Positive
+    validate_every: Positive
+
+
+class DataSettings(Section):
+    """What every data set's settings have: the split by patient, the cache and the schedule."""
+
+    fold: Annotated[int, Ge(0)] | None
+    folds: Annotated[int, Ge(2)]
+    split_seed: Annotated[int, Ge(0)]
+    fractions: tuple[Fraction, Fraction, Fraction]
+    cache: str | None
+    workers: Auto | Annotated[int, Ge(0)]
+    schedule: ScheduleSettings
+
+
+class PhantomData(DataSettings):
+    """The generated thorax CTs."""
+
+    name: Literal["phantom"]
+    cases: Annotated[int, Ge(4)]
+    phantom_seed: Annotated[int, Ge(0)]
+
+
+class NiftiData(DataSettings):
+    """Folders of scans and masks."""
+
+    name: Literal["nifti"]
+    root: str
+    table: str | None
+    case_column: str
+    patient_column: str
+
+
+class ManifestData(DataSettings):
+    """A data set with a manifest."""
+
+    name: Literal["manifest"]
+    root: str
+
+
+class TrackingSettings(Section):
+    """Where runs are told."""
+
+    name: Literal["mlflow"]
+    uri: str
+    experiment: str
+    run_name: str | None
+    system_metrics: bool
 
 
 class TrainingSettings(Section):
@@ -96,18 +150,16 @@ class Settings(Section):
     trainer: TrainerSettings
     sampling: SamplingSettings
     evaluation: EvaluationSettings
-    data: dict[str, Any]
+    data: Annotated[PhantomData | NiftiData | ManifestData, Discriminator("name")]
+    tracking: TrackingSettings
     augmentation: dict[str, Any]
     network: dict[str, Any]
     loss: dict[str, Any]
     optimizer: dict[str, Any]
     scheduler: dict[str, Any]
-    tracking: dict[str, Any]
 
 
-def check_settings(
-    config: Mapping[str, Any], registries: Mapping[str, Registry]
-) -> tuple[Settings | None, list[str]]:
+def check_settings(config: Mapping[str, Any], registries: Mapping[str, Registry]) -> tuple[Settings | None, list[str]]:
     """Checks a plain configuration against the schema and the builders' signatures.
 
     Args:
@@ -127,18 +179,17 @@ def check_settings(
     try:
         settings = Settings.model_validate(checked)
     except ValidationError as error:
-        mistakes += [line for item in error.errors() for line in [_mistake(item, Settings)]]
+        mistakes += [_mistake(item, Settings) for item in error.errors()]
     return (None if mistakes else settings), mistakes
 
 
 def check_part(section: str, values: Mapping[str, Any], registry: Registry) -> tuple[dict[str, Any], list[str]]:
     """Checks one part, e.g. the network, against its builder's keyword-only parameters."""
-    name = values.get("name")
+    name = str(values.get("name"))
     if name not in registry:
-        near = nearest(str(name), registry)
+        near = nearest(name, registry)
         return dict(values), [
-            f"{section}.name={name}: must be one of {', '.join(registry)}"
-            + (f"; did you mean {near}?" if near else "")
+            f"{section}.name={name}: must be one of {', '.join(registry)}" + (f"; did you mean {near}?" if near else "")
         ]
     model = builder_model(registry[name])
     try:

@@ -1,0 +1,36 @@
+"""Opens the data set that a run names: the phantom, folders of scans, or a manifest."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from segpipe.datasets.folders import find_cases
+from segpipe.datasets.manifest import Manifest, read_manifest
+from segpipe.datasets.phantom import ensure_phantom
+
+
+def open_dataset(name: str, options: Mapping[str, Any], *, label: str, cache: Path) -> Manifest:
+    """Lists the cases of a data set.
+
+    Args:
+        name: `phantom`, `nifti` or `manifest`.
+        options: The keys of that data set, e.g. `root`.
+        label: Name of the foreground label.
+        cache: Where generated data is kept.
+
+    Raises:
+        DatasetError: when there is nothing to use.
+    """
+    if name == "phantom":
+        return ensure_phantom(cache, cases=options["cases"], seed=options["phantom_seed"])
+    root = Path(options["root"]).expanduser()
+    if name == "manifest":
+        return read_manifest(root)
+    columns = {key: options[key] for key in ("table", "case_column", "patient_column")}
+    return find_cases(root, **columns, label=label)
+
+
+def cache_folder(named: str | None) -> Path:
+    """The named cache folder, else `$SEGPIPE_CACHE`, else `~/.cache/segpipe`."""
+    return Path(named or os.environ.get("SEGPIPE_CACHE") or "~/.cache/segpipe").expanduser()

@@ -1,0 +1,152 @@
+"""Checkpoints of tensors and plain data, written whole or not at all, and found again after a kill."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from segpipe.errors import ModelError, OutputError
+
+LAST, BEST = "last.ckpt", "best.ckpt"
+MONITOR = "val/pseudo_dice"
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the target and renames, so that a kill leaves the old checkpoint; reads without unpickling code."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Writes a checkpoint.
+
+        Raises:
+            OutputError: when the disk is full or not writable; the former checkpoint stays.
+        """
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_suffix(".part")
+        try:
+            with temporary.open("wb") as stream:
+                torch.save(checkpoint, stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(target)
+        except (OSError, RuntimeError) as error:
+            temporary.unlink(missing_ok=True)
+            raise OutputError(
+                "the checkpoint could not be written; the former one is kept",
+                facts={"file": target, "found": error},
+                hint="free disk space and start again with resume=true",
+            ) from error
+
+    def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
+        """Reads a checkpoint as tensors and plain data only.
+
+        Raises:
+            ModelError: when it is damaged.
+        """
+        return read_checkpoint(Path(path))
+
+
+class Checkpoints(pl.Callback):
+    """Keeps `last.ckpt` every few steps and `best.ckpt` by the validation patches' Dice.
+
+    Args:
+        folder: Where both are written.
+        every: Steps between two `last.ckpt`.
+        validate_every: Steps between two validations; at those the last checkpoint waits one step, because Lightning
+            does not repeat a validation that a kill cut off.
+    """
+
+    def __init__(self, folder: Path, *, every: int, validate_every: int) -> None:
+        self.folder = folder
+        self.every = every
+        self.validate_every = validate_every
+        self.best: float | None = None
+        self._due = False
+        self._saved_step = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best figure so far, so that a resumed run goes on comparing with it."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes over the best figure of the run that is resumed."""
+        self.best = state_dict["best"]
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Writes `last.ckpt` when it is due."""
+        step = trainer.global_step
+        self._due = self._due or (step > self._saved_step and step - self._saved_step >= self.every)
+        accumulating = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
+        if self._due and not accumulating and step % self.validate_every:
+            self._save(trainer, LAST)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Writes `best.ckpt` after a validation that beats all before it."""
+        if trainer.sanity_checking:
+            return
+        figure = float(trainer.callback_metrics[MONITOR])
+        if self.best is None or figure > self.best:
+            self.best = figure
+            trainer.save_checkpoint(self.folder / BEST)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Counts from the step that a resumed run starts with."""
+        self._saved_step = trainer.global_step
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Writes the finished weights, and names them best where no validation happened."""
+        self._save(trainer, LAST)
+        if not (self.folder / BEST).exists():
+            trainer.save_checkpoint(self.folder / BEST)
+
+    def _save(self, trainer: pl.Trainer, name: str) -> None:
+        trainer.save_checkpoint(self.folder / name)
+        self._saved_step, self._due = trainer.global_step, False
+
+
+def read_checkpoint(file: Path) -> dict[str, Any]:
+    """Opens a checkpoint with `torch.load(weights_only=True)`.
+
+    Raises:
+        ModelError: when the file is missing, damaged or holds more than tensors and plain data.
+    """
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ModelError(
+            "the checkpoint cannot be read",
+            facts={"file": file, "found": str(error).splitlines()[0]},
+            hint="take another checkpoint of the run, e.g. best.ckpt",
+        ) from error
+    if not isinstance(content, dict) or "segpipe" not in content:
+        raise ModelError("the file is not a segpipe checkpoint", facts={"file": file})
+    return content
+
+
+def find_resumable(run_folder: Path) -> Path | None:
+    """The newest checkpoint of a run that can be read, or None when the run has none.
+
+    Raises:
+        ModelError: when there are checkpoints but none can be read.
+    """
+    files = [file for name in (LAST, BEST) if (file := run_folder / "checkpoints" / name).exists()]
+    failure: ModelError | None = None
+    for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
+        try:
+            read_checkpoint(file)
+        except ModelError as error:
+            failure = error
+        else:
+            return file
+    if failure:
+        raise failure
+    return None
+
+
+def find_latest_run(runs: Path) -> Path | None:
+    """The run folder below `runs` whose checkpoint is the newest, or None."""
+    files = list(runs.glob(f"*/checkpoints/{LAST}"))
+    return max(files, key=lambda file: file.stat().st_mtime).parent.parent if files else None

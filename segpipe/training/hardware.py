@@ -1,0 +1,40 @@
+"""What this machine has, and how a training uses it."""
+
+import os
+
+import torch
+
+from segpipe.errors import ConfigError
+from segpipe.inference.engine import computes_bf16
+
+
+def check_accelerator(accelerator: str) -> None:
+    """Refuses an accelerator that this machine lacks.
+
+    Raises:
+        ConfigError: naming what there is.
+    """
+    present = {"auto": True, "cpu": True, "gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not present[accelerator]:
+        raise ConfigError(
+            f"trainer.accelerator={accelerator} needs a device that this machine does not show",
+            facts={"found": "a CUDA build of torch" if torch.version.cuda else "a CPU build of torch"},
+            hint="trainer=auto, or install a torch build for your GPU",
+        )
+
+
+def choose_precision(precision: str, accelerator: str) -> str:
+    """The named precision; for `auto` bf16 where the hardware computes in it, fp16 on older GPUs, else fp32."""
+    if precision != "auto":
+        return precision
+    if accelerator != "cpu" and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+    on_cpu = accelerator == "cpu" or not torch.backends.mps.is_available()
+    return "bf16-mixed" if on_cpu and computes_bf16(torch.device("cpu")) else "32-true"
+
+
+def choose_workers(workers: int | str, *, processes: int = 1) -> int:
+    """The named number of loader processes; for `auto` one per core beside the trainer's, at most 8."""
+    if workers != "auto":
+        return int(workers)
+    return max(1, min(8, len(os.sched_getaffinity(0)) // max(processes, 1) - 1))

@@ -1,0 +1,91 @@
+"""The Lightning module: network, loss, optimizer and scheduler arrive built, and it knows no configuration."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+Batch = Mapping[str, torch.Tensor]
+CHECKPOINT_KEY = "segpipe"
+
+
+class SegmentationModule(pl.LightningModule):
+    """Learns to segment patches.
+
+    Args:
+        network: Maps images (B, 1, x, y, z) to logits (B, C, x, y, z); in training it may return a list of them.
+        loss: Maps such outputs and labels (B, 1, x, y, z) to a number.
+        make_optimizer: Builds the optimizer for the network.
+        make_scheduler: Builds the learning rate's scheduler for the optimizer.
+        seed: Makes dropout a function of the step.
+        facts: Plain data that every checkpoint carries, e.g. recipe and network.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: nn.Module,
+        *,
+        make_optimizer: Callable[[nn.Module], torch.optim.Optimizer],
+        make_scheduler: Callable[[torch.optim.Optimizer], Any],
+        seed: int,
+        facts: Mapping[str, Any],
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.loss = loss
+        self.make_optimizer = make_optimizer
+        self.make_scheduler = make_scheduler
+        self.seed = seed
+        self.facts = dict(facts)
+        self.validate_every = 1
+        self._overlap = torch.zeros(3)
+
+    def forward(self, images: torch.Tensor) -> Any:
+        """Logits of images (B, 1, x, y, z)."""
+        return self.network(images)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seeds dropout by the batch, so that a resumed run draws what an uninterrupted one would."""
+        torch.manual_seed(self.seed * 1_000_003 + batch_idx * self.trainer.world_size + self.global_rank)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+        """The loss of one batch."""
+        loss: torch.Tensor = self.loss(self(batch["image"]), batch["label"])
+        self.log("train/loss", loss, prog_bar=True, logger=False)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Forgets the voxel counts of the last validation."""
+        self._overlap = torch.zeros(3, device=self.device)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Counts a validation batch of patches."""
+        logits = self(batch["image"])
+        self.log("val/loss", self.loss(logits, batch["label"]), batch_size=len(logits))
+        self._overlap += count_overlap(logits.argmax(1, keepdim=True) > 0, batch["label"] > 0)
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the patches' pooled Dice, which watches training and is never a result."""
+        both, predicted, reference = self._overlap
+        self.log("val/pseudo_dice", 2 * both / (predicted + reference).clamp_min(1), prog_bar=True)
+
+    def configure_optimizers(self) -> Any:
+        """Optimizer and scheduler, stepped once per optimizer step; a plateau scheduler once per validation."""
+        optimizer = self.make_optimizer(self.network)
+        scheduler = self.make_scheduler(optimizer)
+        plateau = isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
+        how = {"frequency": self.validate_every, "monitor": "val/loss"} if plateau else {"frequency": 1}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", **how}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the plain facts that make a checkpoint self-describing."""
+        checkpoint[CHECKPOINT_KEY] = self.facts
+
+
+def count_overlap(prediction: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """Voxels in both masks, in the prediction and in the reference, as float32 (3,)."""
+    counts: Iterable[torch.Tensor] = ((prediction & reference).sum(), prediction.sum(), reference.sum())
+    return torch.stack(list(counts)).float()
