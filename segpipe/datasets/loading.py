@@ -1,0 +1,26 @@
+"""From an entry of the manifest to a valid case; the one place where training, evaluation and checks read scans."""
+
+from collections.abc import Mapping
+
+from segpipe.case import Case, build_case
+from segpipe.datasets.manifest import Entry
+from segpipe.errors import SegpipeError
+from segpipe.io.volumes import read_volume
+
+
+def load_case(entry: Entry, labels: Mapping[int, str]) -> Case:
+    """Reads an entry's scan and mask.
+
+    Args:
+        entry: One case of a manifest.
+        labels: Mask value → name.
+
+    Raises:
+        SegpipeError: of the kind that fits what is wrong, naming the case.
+    """
+    try:
+        image = read_volume(entry.image)
+        mask = read_volume(entry.mask) if entry.mask else None
+        return build_case(entry.id, image, mask, labels=labels)
+    except SegpipeError as error:
+        raise error.with_facts(case=entry.id) from error

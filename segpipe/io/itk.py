@@ -1,0 +1,72 @@
+"""NRRD and MetaImage through SimpleITK, whose LPS+ and (z, y, x) become RAS+ and (x, y, z)."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segpipe.errors import GeometryError
+from segpipe.geometry import flip_ras_lps
+
+
+def read(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
+    """Reads voxels and the affine in RAS+.
+
+    Raises:
+        GeometryError: when the file's directions are singular, which ITK refuses to load.
+        OSError: when ITK cannot read it, with the last thing it says.
+    """
+    import SimpleITK
+
+    SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        image = SimpleITK.ReadImage(str(path))
+    except RuntimeError as error:
+        if "determinant" in str(error) or "Zero-valued spacing" in str(error):
+            raise GeometryError(
+                "the affine must be invertible; it is singular",
+                hint="export the scan again with its orientation and spacing",
+            ) from error
+        raise OSError(_told_by_itk(error)) from error
+    array = SimpleITK.GetArrayFromImage(image)
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        return np.moveaxis(array.T, 0, -1), np.eye(4)
+    return np.ascontiguousarray(array.T), _affine(image)
+
+
+def write(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64]) -> None:
+    """Writes voxels, compressed, with spacing, origin and directions taken from the affine.
+
+    Raises:
+        OSError: when ITK cannot write it.
+    """
+    import SimpleITK
+
+    lps = flip_ras_lps(affine)
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(array.T))
+    image.SetSpacing(spacing.tolist())
+    image.SetOrigin(lps[:3, 3].tolist())
+    image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
+    try:
+        SimpleITK.WriteImage(image, str(path), True)
+    except RuntimeError as error:
+        raise OSError(_told_by_itk(error)) from error
+
+
+def _told_by_itk(error: RuntimeError) -> str:
+    """The last line that tells something; ITK adds addresses, and the reason it gives is that of an earlier call."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("Reason:")]
+    return re.sub(r"^.*\(0x[0-9a-f]+\): |^sitk::ERROR: ", "", lines[-1])
+
+
+def _affine(image: Any) -> NDArray[np.float64]:
+    dimension = int(image.GetDimension())
+    directions = np.array(image.GetDirection()).reshape(dimension, dimension)
+    lps = np.eye(4)
+    axes = min(dimension, 3)
+    lps[:axes, :axes] = directions[:axes, :axes] * np.array(image.GetSpacing())[:axes]
+    lps[:axes, 3] = np.array(image.GetOrigin())[:axes]
+    return flip_ras_lps(lps)
