@@ -1,0 +1,101 @@
+"""Engines run a network: one call from patches to foreground probabilities, whatever executes it."""
+
+from pathlib import Path
+from typing import Literal, Protocol
+
+import torch
+from torch import nn
+
+from segpipe.errors import ConfigError, ModelError
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+class Engine(Protocol):
+    """Anything that turns patches (B, 1, x, y, z) in 0…1 into foreground probabilities (B, 1, x, y, z), float32."""
+
+    name: str
+
+    def __call__(self, patches_bcxyz: torch.Tensor) -> torch.Tensor:
+        """Returns the probability of channel 1 after a softmax over the logits, on the CPU."""
+
+
+class TorchEngine:
+    """Runs a PyTorch network.
+
+    Args:
+        network: Gives logits (B, C, x, y, z) in eval mode; put into eval mode and moved to the device.
+        device: `auto` takes CUDA, else MPS, else the CPU.
+        precision: `auto` takes bfloat16 where the hardware computes in it, else float32.
+
+    Raises:
+        ConfigError: for a device that this machine does not have.
+    """
+
+    def __init__(self, network: nn.Module, *, device: str = "auto", precision: Precision = "auto") -> None:
+        self.device = choose_device(device)
+        self.half = precision == "bf16" or (precision == "auto" and computes_bf16(self.device))
+        self.network = network.eval().to(self.device)
+        self.name = f"torch on {self.device.type}, {'bfloat16' if self.half else 'float32'}"
+
+    @torch.inference_mode()
+    def __call__(self, patches_bcxyz: torch.Tensor) -> torch.Tensor:
+        """Returns foreground probabilities; see `Engine`."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+            logits = self.network(patches_bcxyz.to(self.device))
+        return _foreground(logits.float()).cpu()
+
+
+class OnnxEngine:
+    """Runs an exported ONNX model by ONNX Runtime, in float32.
+
+    Raises:
+        ModelError: when ONNX Runtime cannot open the file.
+    """
+
+    def __init__(self, path: Path, *, threads: int | None = None) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or torch.get_num_threads()
+        try:
+            self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime raises its own, undocumented kinds
+            raise ModelError("the ONNX model cannot be opened", facts={"file": path, "found": error}) from error
+        self.input = self.session.get_inputs()[0].name
+        self.name = "onnxruntime on cpu, float32"
+
+    def __call__(self, patches_bcxyz: torch.Tensor) -> torch.Tensor:
+        """Returns foreground probabilities; see `Engine`."""
+        (logits, *_) = self.session.run(None, {self.input: patches_bcxyz.numpy()})
+        return _foreground(torch.from_numpy(logits))
+
+
+def choose_device(wanted: str) -> torch.device:
+    """Returns the device that `wanted` (auto, cpu, cuda, mps) names.
+
+    Raises:
+        ConfigError: when this machine does not have it.
+    """
+    present = [
+        *(["cuda"] if torch.cuda.is_available() else []),
+        *(["mps"] if torch.backends.mps.is_available() else []),
+        "cpu",
+    ]
+    if wanted != "auto" and wanted not in present:
+        raise ConfigError("this machine does not have the device", facts={"wanted": wanted, "has": ", ".join(present)})
+    return torch.device(present[0] if wanted == "auto" else wanted)
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """True where bfloat16 runs in hardware; emulated bfloat16 is slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def _foreground(logits_bcxyz: torch.Tensor) -> torch.Tensor:
+    """Probability of channel 1; for two channels a sigmoid of the difference is the softmax, at half the cost."""
+    if logits_bcxyz.shape[1] == 2:
+        return torch.sigmoid(logits_bcxyz[:, 1:] - logits_bcxyz[:, :1])
+    return torch.softmax(logits_bcxyz, dim=1)[:, 1:2]

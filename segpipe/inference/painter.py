@@ -1,0 +1,61 @@
+"""Brings probability slices of a frame back to the scan's own grid and thresholds them there."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from segpipe.inference.frame import Frame, interpolate_plane, neighbours
+from segpipe.preprocessing.steps import orient
+
+
+class Painter:
+    """Paints a mask on the scan's grid from slices that arrive in order.
+
+    Args:
+        frame: The box that the slices come from.
+        like: The scan's array; the mask gets its memory layout.
+        threshold: Probability from which a voxel is foreground.
+        keep_probability: Whether the whole probability volume is kept, float32 on the scan's grid.
+    """
+
+    def __init__(
+        self, frame: Frame, like: NDArray[np.generic], *, threshold: float, keep_probability: bool = False
+    ) -> None:
+        self.mask = np.zeros_like(like, dtype=np.uint8, subok=False)
+        self.probability = np.zeros_like(like, dtype=np.float32, subok=False) if keep_probability else None
+        self.foreground: list[tuple[int, NDArray[np.float32]]] = []
+        self._threshold = threshold
+        self._rows, self._row_positions = frame.box_positions(0)
+        self._columns, self._column_positions = frame.box_positions(1)
+        self._mask = orient(self.mask, frame.preparation)
+        self._probability = None if self.probability is None else orient(self.probability, frame.preparation)
+        self._ready = _slices_by_need(frame)
+        self._kept: dict[int, torch.Tensor] = {}
+
+    def add(self, number: int, probability_xy: torch.Tensor) -> None:
+        """Takes slice `number` of the frame and paints the scan's slices that need nothing beyond it."""
+        self._kept = {index: plane for index, plane in self._kept.items() if index == number - 1}
+        self._kept[number] = probability_xy
+        for scan_slice, lower, upper, weight in self._ready.get(number, []):
+            self._paint(scan_slice, torch.lerp(self._kept[lower], self._kept[upper], weight))
+
+    def _paint(self, scan_slice: int, plane: torch.Tensor) -> None:
+        if self._probability is None and not bool((plane >= self._threshold).any()):
+            return
+        values = interpolate_plane(plane, [self._row_positions, self._column_positions]).numpy()
+        inside = values >= self._threshold
+        self._mask[self._rows, self._columns, scan_slice] = inside
+        if self._probability is not None:
+            self._probability[self._rows, self._columns, scan_slice] = values
+        if inside.any():
+            self.foreground.append((scan_slice, values[inside]))
+
+
+def _slices_by_need(frame: Frame) -> dict[int, list[tuple[int, int, int, float]]]:
+    """Frame slice → the scan's slices (number, lower, upper, weight) that can be painted once it has arrived."""
+    numbers, positions = frame.box_positions(2)
+    ready: dict[int, list[tuple[int, int, int, float]]] = {}
+    for scan_slice, position in zip(range(numbers.start, numbers.stop), positions.tolist(), strict=True):
+        lower, upper, weight = neighbours(position, frame.size[2])
+        ready.setdefault(upper if weight else lower, []).append((scan_slice, lower, upper if weight else lower, weight))
+    return ready

@@ -1,0 +1,136 @@
+"""One scan in, one prediction out: prepare, slide, paint, clean, measure."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segpipe.case import Case
+from segpipe.errors import ConfigError
+from segpipe.geometry import to_world
+from segpipe.inference.engine import Engine
+from segpipe.inference.findings import Finding, measure_findings
+from segpipe.inference.frame import Frame, SliceReader, check_point, frame_crop, frame_point, frame_scan
+from segpipe.inference.painter import Painter
+from segpipe.inference.postprocess import clean_mask
+from segpipe.inference.sliding import Sliding, slide
+from segpipe.preprocessing.recipe import Recipe, Shape
+from segpipe.preprocessing.steps import Preparation, plan_preparation
+
+Point = tuple[float, float, float]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """How a scan is predicted; the result depends on nothing else.
+
+    Args:
+        overlap: Part of the window that neighbours share at least, 0 ≤ overlap < 1.
+        flips: Axes to mirror (0, 1, 2 of the recipe's orientation); the mean over all subsets counts.
+        threshold: Probability from which a voxel is foreground, on the scan's own grid.
+        min_volume_mm3: Smaller components leave.
+        batch: Windows per forward pass.
+        keep_probability: Whether the prediction holds the probability volume.
+
+    Raises:
+        ConfigError: for values out of range.
+    """
+
+    overlap: float = 0.5
+    flips: tuple[int, ...] = ()
+    threshold: float = 0.5
+    min_volume_mm3: float = 0.0
+    batch: int = 4
+    keep_probability: bool = True
+
+    def __post_init__(self) -> None:
+        _check("overlap", self.overlap, "0 ≤ overlap < 1", holds=0 <= self.overlap < 1)
+        _check("flips", self.flips, "different axes of 0, 1, 2", holds=_are_axes(self.flips))
+        _check("threshold", self.threshold, "0 < threshold < 1", holds=0 < self.threshold < 1)
+        _check("min_volume_mm3", self.min_volume_mm3, "not negative", holds=self.min_volume_mm3 >= 0)
+        _check("batch", self.batch, "at least 1", holds=self.batch >= 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What the network found in a scan.
+
+    Args:
+        mask: 1 = foreground, uint8, on the scan's own grid.
+        findings: The mask's lesions, largest first.
+        probability: float32 on the scan's own grid before the threshold, or None when it was not kept.
+    """
+
+    mask: NDArray[np.uint8]
+    findings: list[Finding]
+    probability: NDArray[np.float32] | None = None
+
+
+def predict_case(
+    case: Case,
+    recipe: Recipe,
+    engine: Engine,
+    options: PredictOptions,
+    *,
+    divisor: Shape,
+    at_mm: Point | None = None,
+    progress: Progress | None = None,
+) -> Prediction:
+    """Predicts one scan.
+
+    A recipe of scope `scan` searches the whole scan; with `at_mm` only the component at (or nearest to) that point is
+    kept. One of scope `voi` segments the lesion at `at_mm`, or in the middle of the image when there is no point, and
+    always keeps one component.
+
+    Args:
+        case: The scan.
+        recipe: How the network wants scans.
+        engine: Runs the network.
+        options: See `PredictOptions`.
+        divisor: What the network's input shape must be a multiple of.
+        at_mm: A point in the scan, RAS+ mm.
+        progress: Called with the slices done and the slices of the whole.
+
+    Raises:
+        GeometryError: when the point is outside the scan.
+        ImageError: when a whole scan comes to a VOI model without a point.
+    """
+    preparation = plan_preparation(case.grid, recipe)
+    frame = _frame(preparation, recipe, divisor, at_mm)
+    painter = Painter(frame, case.image, threshold=options.threshold, keep_probability=options.keep_probability)
+    reader = SliceReader(case.image, frame, recipe)
+    sliding = Sliding(frame.window, options.overlap, options.flips, options.batch)
+    for number, probability_xy in enumerate(slide(reader.read, frame.size, sliding, engine)):
+        painter.add(number, probability_xy)
+        if progress:
+            progress(number + 1, frame.size[2])
+    point = at_mm if at_mm is not None or recipe.scope == "scan" else _middle(case)
+    components, kept = clean_mask(painter.mask, case.grid, min_volume_mm3=options.min_volume_mm3, point_mm=point)
+    findings = measure_findings(components, kept, painter.foreground, preparation)
+    return Prediction(painter.mask, findings, painter.probability)
+
+
+def _frame(preparation: Preparation, recipe: Recipe, divisor: Shape, at_mm: Point | None) -> Frame:
+    if recipe.scope == "voi" and at_mm is not None:
+        return frame_point(preparation, recipe.patch, divisor, at_mm=at_mm)
+    if recipe.scope == "voi":
+        return frame_crop(preparation, recipe.patch, divisor)
+    if at_mm is not None:
+        check_point(preparation, at_mm)
+    return frame_scan(preparation, recipe.patch, divisor)
+
+
+def _middle(case: Case) -> Point:
+    x, y, z = to_world(case.grid.affine, [(count - 1) / 2 for count in case.grid.shape])
+    return float(x), float(y), float(z)
+
+
+def _are_axes(flips: tuple[int, ...]) -> bool:
+    return len(set(flips)) == len(flips) and set(flips) <= {0, 1, 2}
+
+
+def _check(name: str, value: object, rule: str, *, holds: bool) -> None:
+    if not holds:
+        raise ConfigError(f"{name} must be: {rule}", facts={"found": value})
