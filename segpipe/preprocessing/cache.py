@@ -1,0 +1,201 @@
+"""The cache of prepared cases: each scan is brought to the recipe's grid once, for all runs, ranks and workers."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from segpipe.case import Case
+from segpipe.errors import DatasetError, LabelError, OutputError, SegpipeError, raise_together
+from segpipe.preprocessing.cached_case import FORMAT, CachedCase, open_case, write_case
+from segpipe.preprocessing.masks import resample_mask
+from segpipe.preprocessing.points import find_points
+from segpipe.preprocessing.recipe import Recipe
+from segpipe.preprocessing.steps import plan_preparation, resample_to_recipe
+
+
+class Source(Protocol):
+    """What the cache must know of a case before it is loaded; an entry of a manifest is one."""
+
+    @property
+    def id(self) -> str:
+        """The case's name."""
+
+    @property
+    def image(self) -> Path:
+        """Its scan file."""
+
+    @property
+    def mask(self) -> Path | None:
+        """Its mask file."""
+
+
+def build_cache(
+    entries: Sequence[Any],
+    recipe: Recipe,
+    labels: Mapping[int, str],
+    *,
+    folder: Path,
+    load: Callable[[Any], Case],
+    workers: int | None = None,
+    progress: bool = True,
+) -> list[CachedCase]:
+    """Prepares the cases that the cache does not hold yet and opens all of them.
+
+    A case is known by the content of its files, so a renamed data set is found again and a changed mask is not mixed
+    up. Any number of processes may build the same cache at once and may be killed at any time.
+
+    Args:
+        entries: Cases with `id`, `image` and `mask` (see `Source`), e.g. entries of a manifest.
+        recipe: The grid, window and label to prepare for.
+        labels: Mask value → name in the data set.
+        folder: Where the cache lies.
+        load: Reads one entry; must be a function of a module when there are workers.
+        workers: Processes; by default one per core, 0 builds in this process.
+        progress: Whether to draw a bar.
+
+    Raises:
+        SegpipeError: after all good cases are done, one error that names every bad one.
+    """
+    job = _Job(recipe, foreground_value(labels, recipe), folder, load)
+    outcomes: dict[int, Path | SegpipeError] = {}
+    for number, outcome in _bar(_run(job, entries, workers), total=len(entries), show=progress):
+        outcomes[number] = outcome
+    errors = [outcome for _, outcome in sorted(outcomes.items()) if isinstance(outcome, SegpipeError)]
+    raise_together(errors, headline="some cases cannot be prepared for training; the others are done and kept")
+    return [_opened(outcomes[number], entry) for number, entry in enumerate(entries)]
+
+
+def foreground_value(labels: Mapping[int, str], recipe: Recipe) -> int:
+    """The mask value that the recipe's label has in a data set; its only label counts whatever its name.
+
+    Raises:
+        LabelError: when the data set has several labels and none of them is the recipe's.
+    """
+    named = [value for value, name in labels.items() if name == recipe.label]
+    if named or len(labels) == 1:
+        return named[0] if named else next(iter(labels))
+    raise LabelError(
+        "the data set does not have the recipe's label",
+        facts={"wanted": recipe.label, "found": ", ".join(f"{value} {name}" for value, name in labels.items())},
+        hint="choose another recipe.label or rename the label in the data set",
+    )
+
+
+@dataclass(frozen=True)
+class _Job:
+    recipe: Recipe
+    foreground: int
+    folder: Path
+    load: Callable[[Any], Case]
+
+    def __call__(self, entry: Source) -> Path | SegpipeError:
+        """Returns the folder of the prepared case or what is wrong with the case."""
+        try:
+            return self._prepare(entry)
+        except SegpipeError as error:
+            return error if "case" in error.facts else error.with_facts(case=entry.id)
+        except OSError as error:
+            return OutputError("a case cannot be prepared", facts={"case": entry.id, "found": error})
+
+    def _prepare(self, entry: Source) -> Path:
+        if entry.mask is None:
+            raise DatasetError(
+                "a case for training must have a mask",
+                facts={"case": entry.id},
+                hint="give scans without lesions an empty mask, or leave the case out",
+            )
+        digests = [_content_digest(file, self.folder) for file in (entry.image, entry.mask)]
+        key = hashlib.sha256("\0".join([FORMAT, *digests, str(self.foreground)]).encode()).hexdigest()[:24]
+        target = self.folder / self.recipe.digest / key
+        if open_case(target, entry.id) is None:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(target.with_suffix(".lock")):
+                if open_case(target, entry.id) is None:
+                    self._write(entry, target)
+        return target
+
+    def _write(self, entry: Source, target: Path) -> None:
+        """Writes beside the target and renames; whoever holds the lock may clear what a killed builder left."""
+        part = target.with_suffix(".part")
+        for left in (part, target):
+            shutil.rmtree(left, ignore_errors=True)
+        part.mkdir()
+        case = self.load(entry)
+        preparation = plan_preparation(case.grid, self.recipe)
+        image = _clip_to_window(resample_to_recipe(case.image, preparation), self.recipe)
+        assert case.mask is not None
+        mask = resample_mask(case.mask == self.foreground, preparation)
+        rng = np.random.default_rng(int(target.name, 16))
+        points, lesions = find_points(image, mask, preparation.grid, rng)
+        write_case(part, image, mask, preparation.grid, points, lesions)
+        part.replace(target)
+
+
+def _clip_to_window(image_hu: torch.Tensor, recipe: Recipe) -> NDArray[np.int16]:
+    clipped: NDArray[np.int16] = image_hu.clamp_(*recipe.window_hu).round_().to(torch.int16).numpy()
+    return clipped
+
+
+def _content_digest(file: Path, folder: Path) -> str:
+    """SHA-256 of a file's content, remembered by its path, size and time so that a start reads no scan twice."""
+    try:
+        status = file.stat()
+        facts = f"{file.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
+        memory = folder / "digests" / hashlib.sha256(facts.encode()).hexdigest()[:32]
+        if memory.is_file():
+            return memory.read_text()
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise DatasetError("a file of the data set cannot be read", facts={"file": file, "found": error}) from error
+    memory.parent.mkdir(parents=True, exist_ok=True)
+    part = memory.with_suffix(f".{os.getpid()}.part")
+    part.write_text(digest)
+    part.replace(memory)
+    return digest
+
+
+def _run(job: _Job, entries: Sequence[Source], workers: int | None) -> Iterator[tuple[int, Path | SegpipeError]]:
+    count = min(os.cpu_count() or 1 if workers is None else workers, len(entries))
+    if count <= 1:
+        yield from ((number, job(entry)) for number, entry in enumerate(entries))
+        return
+    # a fork of a process that has used threads can hang, so workers start fresh
+    with ProcessPoolExecutor(
+        count, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        futures = {pool.submit(job, entry): number for number, entry in enumerate(entries)}
+        for future in as_completed(futures):
+            try:
+                yield futures[future], future.result()
+            except BrokenProcessPool as error:
+                raise DatasetError(
+                    "a process that prepared cases was killed, most likely for lack of memory",
+                    facts={"processes": count},
+                    hint="use fewer workers; cases that are done are kept",
+                ) from error
+
+
+def _bar(outcomes: Iterator[Any], *, total: int, show: bool) -> Iterator[Any]:
+    from tqdm import tqdm
+
+    yield from tqdm(outcomes, total=total, desc="preparing cases", unit="case", disable=not show)
+
+
+def _opened(outcome: Path | SegpipeError, entry: Source) -> CachedCase:
+    case = open_case(outcome, entry.id) if isinstance(outcome, Path) else None
+    if case is None:
+        raise DatasetError("a prepared case vanished from the cache", facts={"case": entry.id, "folder": outcome})
+    return case

@@ -1,0 +1,134 @@
+"""A prepared case on disk: compressed in chunks, so that a patch is read without the rest of the volume."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segpipe.errors import DatasetError
+from segpipe.geometry import Grid
+from segpipe.lesions import Lesion
+from segpipe.preprocessing.points import Points, read_points, write_points
+
+FORMAT = "segpipe-cache-1"
+# Measured on a thorax CT at 1 mm with patches of 96×96×64: LZ4 with bit shuffle reads a patch in 1 ms at a third of
+# the size; zstd saves another 15 % and takes twice as long; other chunk and block edges are no faster.
+_CHUNK = 64
+_BLOCK = 16
+_FACTS, _POINTS, _IMAGE, _MASK = "case.json", "points.npz", "image.b2nd", "mask.b2nd"
+
+
+@dataclass(frozen=True, eq=False)
+class CachedCase:
+    """One case on the recipe's grid; reads patches, never the whole volume.
+
+    Args:
+        id: The case's name in the data set.
+        folder: Where its arrays lie.
+        grid: The recipe's grid of this scan.
+        lesion_diameters_mm: Longest diameter of each lesion on that grid, in the order of `points().lesions`.
+    """
+
+    id: str
+    folder: Path
+    grid: Grid
+    lesion_diameters_mm: tuple[float, ...]
+
+    def read(
+        self, start: tuple[int, int, int], shape: tuple[int, int, int]
+    ) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+        """Reads the box of `shape` voxels from voxel `start`; what lies outside the scan repeats its border.
+
+        Returns:
+            HU clipped to the recipe's window, and the mask, each (x, y, z).
+
+        Raises:
+            DatasetError: when the cache is damaged.
+        """
+        spans, padding = _clip(start, shape, self.grid.shape)
+        return self._read_array(_IMAGE, spans, padding), self._read_array(_MASK, spans, padding)
+
+    def points(self) -> Points:
+        """Voxels of the lesions and of the body."""
+        return read_points(self.folder / _POINTS)
+
+    def _read_array(self, name: str, spans: tuple[slice, ...], padding: list[tuple[int, int]]) -> NDArray[Any]:
+        import blosc2
+
+        try:
+            stored = blosc2.open(str(self.folder / name), mode="r", dparams={"nthreads": 1})
+            box: NDArray[Any] = stored[spans]
+        except (OSError, RuntimeError, ValueError) as error:
+            raise DatasetError(
+                "a prepared case of the cache cannot be read",
+                facts={"case": self.id, "folder": self.folder, "found": error},
+                hint="delete this folder; the next run prepares the case again",
+            ) from error
+        return np.pad(box, padding, mode="edge") if any(map(any, padding)) else box
+
+
+def write_case(
+    folder: Path, image: NDArray[np.int16], mask: NDArray[np.uint8], grid: Grid, points: Points, lesions: list[Lesion]
+) -> None:
+    """Writes the files of one prepared case into an existing folder; the facts come last and vouch for the others."""
+    _write_array(folder / _IMAGE, image)
+    _write_array(folder / _MASK, mask)
+    write_points(points, folder / _POINTS)
+    facts = {
+        "format": FORMAT,
+        "shape": list(grid.shape),
+        "affine": grid.affine.tolist(),
+        "lesions": [
+            {"volume_mm3": lesion.volume_mm3, "longest_diameter_mm": lesion.longest_diameter_mm} for lesion in lesions
+        ],
+        "bytes": {name: (folder / name).stat().st_size for name in (_IMAGE, _MASK, _POINTS)},
+    }
+    (folder / _FACTS).write_text(json.dumps(facts))
+
+
+def open_case(folder: Path, case_id: str) -> CachedCase | None:
+    """Opens a prepared case, or returns None where there is none or it is not whole."""
+    try:
+        facts = json.loads((folder / _FACTS).read_text())
+        whole = all((folder / name).stat().st_size == size for name, size in facts["bytes"].items())
+    except (OSError, ValueError, KeyError):
+        return None
+    if facts["format"] != FORMAT or not whole:
+        return None
+    diameters = tuple(float(lesion["longest_diameter_mm"]) for lesion in facts["lesions"])
+    return CachedCase(case_id, folder, Grid(tuple(facts["shape"]), np.array(facts["affine"])), diameters)
+
+
+def _write_array(file: Path, array: NDArray[Any]) -> None:
+    import blosc2
+
+    blosc2.asarray(
+        np.ascontiguousarray(array),
+        urlpath=str(file),
+        mode="w",
+        chunks=tuple(min(_CHUNK, n) for n in array.shape),
+        blocks=tuple(min(_BLOCK, n) for n in array.shape),
+        cparams={
+            "codec": blosc2.Codec.LZ4,
+            "clevel": 5,
+            "filters": [blosc2.Filter.BITSHUFFLE],
+            "nthreads": 1,
+        },
+    )
+
+
+def _clip(
+    start: tuple[int, int, int], shape: tuple[int, int, int], limits: tuple[int, int, int]
+) -> tuple[tuple[slice, ...], list[tuple[int, int]]]:
+    """Splits a box into what lies inside the array and how often the border repeats on either side."""
+    spans, padding = [], []
+    for first, count, limit in zip(start, shape, limits, strict=True):
+        low = min(max(first, 0), limit - 1)
+        high = max(min(first + count, limit), low + 1)
+        before = min(max(low - first, 0), count - 1)
+        spans.append(slice(low, high))
+        padding.append((before, count - (high - low) - before))
+    return tuple(spans), padding

@@ -1,0 +1,87 @@
+"""Places worth looking at in a prepared case: voxels of each lesion and of the body, as plain data."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segpipe.geometry import Grid
+from segpipe.lesions import Lesion, label_lesions, measure_lesions
+
+LESION_VOXELS = 256
+BODY_VOXELS = 2048
+BODY_HU = -500.0
+_BODY_STRIDE_MM = 4.0
+
+Voxels = NDArray[np.int16]
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Voxel indices (n, 3) of a prepared case.
+
+    Args:
+        lesions: For each lesion a random sample of its voxels, all of them when it is small.
+        body: A random sample of the body with the lungs.
+    """
+
+    lesions: tuple[Voxels, ...]
+    body: Voxels
+
+
+def find_points(
+    image_hu: NDArray[np.int16], mask: NDArray[np.uint8], grid: Grid, rng: np.random.Generator
+) -> tuple[Points, list[Lesion]]:
+    """Samples the lesions and the body of a case on the recipe's grid and measures the lesions there."""
+    components, count = label_lesions(mask)
+    lesions = measure_lesions(components, grid) if count else []
+    samples = tuple(_lesion_sample(components, count, rng))
+    return Points(samples, _body_sample(image_hu, grid, rng)), lesions
+
+
+def write_points(points: Points, file: Path) -> None:
+    """Writes points as arrays only."""
+    bounds = np.cumsum([0, *(len(voxels) for voxels in points.lesions)])
+    stacked = np.concatenate([np.zeros((0, 3), np.int16), *points.lesions])
+    np.savez(file, lesions=stacked, bounds=bounds, body=points.body)
+
+
+def read_points(file: Path) -> Points:
+    """Reads what `write_points` wrote."""
+    with np.load(file, allow_pickle=False) as arrays:
+        stacked, bounds = arrays["lesions"], arrays["bounds"]
+        lesions = tuple(stacked[start:stop] for start, stop in pairwise(bounds))
+        return Points(lesions, arrays["body"])
+
+
+def _lesion_sample(components: NDArray[np.uint32], count: int, rng: np.random.Generator) -> list[Voxels]:
+    from scipy.ndimage import find_objects
+
+    samples = []
+    for number, box in enumerate(find_objects(components.astype(np.int32), max_label=count), start=1):
+        voxels = np.argwhere(components[box] == number) + [axis.start for axis in box]
+        samples.append(_some(voxels, LESION_VOXELS, rng))
+    return samples
+
+
+def _body_sample(image_hu: NDArray[np.int16], grid: Grid, rng: np.random.Generator) -> Voxels:
+    """Finds the body on every few millimetres only: the sample needs no sharp border."""
+    from scipy.ndimage import binary_fill_holes
+
+    strides = [max(1, round(_BODY_STRIDE_MM / spacing)) for spacing in grid.spacing_mm]
+    tissue = image_hu[tuple(slice(None, None, stride) for stride in strides)] > BODY_HU
+    components, count = label_lesions(tissue)
+    largest = components == 1 if count else tissue
+    filled = np.stack([binary_fill_holes(slice_xy) for slice_xy in np.moveaxis(largest, 2, 0)], axis=2)
+    coarse = _some(np.argwhere(filled), BODY_VOXELS, rng)
+    scattered: NDArray[np.int64] = coarse * strides + rng.integers(0, strides, size=coarse.shape)
+    inside: Voxels = np.minimum(scattered, np.array(grid.shape) - 1).astype(np.int16)
+    return inside
+
+
+def _some(voxels: NDArray[np.int64], limit: int, rng: np.random.Generator) -> Voxels:
+    if len(voxels) > limit:
+        voxels = voxels[np.sort(rng.choice(len(voxels), limit, replace=False))]
+    return voxels.astype(np.int16)

@@ -1,0 +1,139 @@
+"""Where training patches are read: lesions of all sizes equally often, the rest of the body for contrast."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Interval
+from numpy.typing import NDArray
+
+from segpipe.errors import DatasetError
+from segpipe.preprocessing.cached_case import CachedCase
+from segpipe.preprocessing.recipe import Recipe, Shape
+
+SIZE_CLASSES_MM = (6.0, 10.0, 20.0, 30.0)
+"""Upper diameters of the size classes; 6 mm: Fleischner 2017 follow-up limit, 10/20/30 mm: TNM 8 T1a/T1b/T1c."""
+
+Fraction = Annotated[float, Interval(ge=0, le=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How patches are placed.
+
+    Args:
+        lesion_fraction: Share of patches that are placed on a lesion; the others lie anywhere in the body.
+        shift: Of the patch's edge: how far the lesion (or, in scope `voi`, the crop's centre) may lie from the patch's
+            centre. Half of it or less keeps it inside.
+        size_balance: 0 shows every lesion equally often, 1 every size class equally often.
+    """
+
+    lesion_fraction: Fraction
+    shift: Annotated[float, Interval(ge=0, le=0.5)]
+    size_balance: Fraction = 0.5
+
+
+@dataclass(frozen=True)
+class Place:
+    """A patch: the case's number and the patch's first voxel, which may lie outside the scan."""
+
+    case: int
+    start: tuple[int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Sampler:
+    """Places patches; every place is a function of (seed, index).
+
+    Raises:
+        DatasetError: when there is no case, or lesions are wanted and no case has one.
+    """
+
+    cases: Sequence[CachedCase]
+    recipe: Recipe
+    sampling: Sampling
+    seed: int
+    _owners: NDArray[np.int32] = field(init=False)
+    _numbers: NDArray[np.int32] = field(init=False)
+    _shares: NDArray[np.float64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        owners = [number for number, case in enumerate(self.cases) for _ in case.lesion_diameters_mm]
+        numbers = [number for case in self.cases for number in range(len(case.lesion_diameters_mm))]
+        diameters = [diameter for case in self.cases for diameter in case.lesion_diameters_mm]
+        if not self.cases or (self.sampling.lesion_fraction > 0 and not owners):
+            found = f"{len(self.cases)} cases with {len(owners)} lesions"
+            raise DatasetError("training needs cases with lesions", facts={"found": found})
+        object.__setattr__(self, "_owners", np.array(owners, dtype=np.int32))
+        object.__setattr__(self, "_numbers", np.array(numbers, dtype=np.int32))
+        object.__setattr__(self, "_shares", np.cumsum(lesion_shares(diameters, self.sampling.size_balance)))
+
+    def place(self, index: int, rng: np.random.Generator, shape: Shape) -> Place:
+        """Places the patch of `shape` voxels number `index`; `rng` must belong to that index alone."""
+        on_lesion = rng.random() < self.sampling.lesion_fraction
+        if on_lesion:
+            row = int(np.searchsorted(self._shares, spread(self.seed, index, len(self._shares)), side="right"))
+            row = min(row, len(self._shares) - 1)
+            case, lesion = int(self._owners[row]), int(self._numbers[row])
+        else:
+            case, lesion = int(spread(self.seed, index, len(self.cases)) * len(self.cases)), -1
+        if self.recipe.scope == "voi":
+            return Place(case, self._around_centre(case, rng, shape))
+        return Place(case, self._inside(case, self._voxel(case, lesion, rng), rng, shape))
+
+    def _voxel(self, case: int, lesion: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        points = self.cases[case].points()
+        voxels = points.lesions[lesion] if lesion >= 0 else points.body
+        if len(voxels) == 0:
+            return rng.integers(0, self.cases[case].grid.shape)
+        voxel: NDArray[np.int64] = voxels[rng.integers(len(voxels))].astype(np.int64)
+        return voxel
+
+    def _inside(
+        self, case: int, voxel: NDArray[np.int64], rng: np.random.Generator, shape: Shape
+    ) -> tuple[int, int, int]:
+        """Keeps the patch within the scan where it fits, as a sliding window does, and centres it where not."""
+        limits = np.array(self.cases[case].grid.shape) - shape
+        wanted = voxel - np.array(shape) // 2 + self._shift(rng, shape)
+        inside = np.clip(wanted, 0, np.maximum(limits, 0))
+        return _triple(np.where(limits < 0, limits // 2, inside).astype(np.int64))
+
+    def _around_centre(self, case: int, rng: np.random.Generator, shape: Shape) -> tuple[int, int, int]:
+        centred = (np.array(self.cases[case].grid.shape) - shape) // 2
+        return _triple(centred + self._shift(rng, shape))
+
+    def _shift(self, rng: np.random.Generator, shape: Shape) -> NDArray[np.int64]:
+        reach = np.floor(self.sampling.shift * np.array(shape)).astype(np.int64)
+        return rng.integers(-reach, reach, endpoint=True)
+
+
+def lesion_shares(diameters_mm: Sequence[float], balance: float) -> NDArray[np.float64]:
+    """How often each lesion is chosen, summing to 1; see `Sampling.size_balance`."""
+    classes = np.digitize(np.asarray(diameters_mm, dtype=np.float64), SIZE_CLASSES_MM)
+    counts = np.bincount(classes, minlength=len(SIZE_CLASSES_MM) + 1).astype(np.float64)
+    weights = counts[classes] ** -balance if len(classes) else np.zeros(0)
+    shares: NDArray[np.float64] = weights / max(float(weights.sum()), 1e-12)
+    return shares
+
+
+def spread(seed: int, index: int, count: int) -> float:
+    """A number in [0, 1) that over each `count` indices in a row visits every 1/count once, in random order.
+
+    So no case waits long for its turn, as it would with independent draws, and yet nothing but (seed, index) decides.
+    """
+    turn, position = divmod(index, max(count, 1))
+    order, offset = _order(seed, turn, count)
+    return float((order[position] + offset) / count)
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, turn: int, count: int) -> tuple[NDArray[np.int64], float]:
+    rng = np.random.default_rng([seed, turn, count])
+    return rng.permutation(count), float(rng.random())
+
+
+def _triple(values: NDArray[np.int64]) -> tuple[int, int, int]:
+    x, y, z = (int(value) for value in values)
+    return x, y, z

@@ -1,0 +1,121 @@
+"""Training patches as a function of (seed, index), and the loader that streams them."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from segpipe.preprocessing.augment import Augmentation
+from segpipe.preprocessing.cached_case import CachedCase
+from segpipe.preprocessing.motion import read_patch
+from segpipe.preprocessing.recipe import Recipe
+from segpipe.preprocessing.sampling import Sampler as PlaceSampler
+from segpipe.preprocessing.sampling import Sampling
+from segpipe.preprocessing.steps import apply_window
+
+Patch = dict[str, torch.Tensor]
+
+
+class PatchDataset(Dataset[Patch]):
+    """An endless stream of patches; `dataset[index]` is the same on every machine, in every worker and after a restart.
+
+    Args:
+        cases: Prepared cases.
+        recipe: The recipe that they were prepared with.
+        sampling: Where patches are read.
+        augmentation: What they go through.
+        seed: Another seed gives another stream.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[CachedCase],
+        recipe: Recipe,
+        *,
+        sampling: Sampling,
+        augmentation: Augmentation,
+        seed: int,
+    ) -> None:
+        self.cases = cases
+        self.recipe = recipe
+        self.augmentation = augmentation
+        self.seed = seed
+        self._places = PlaceSampler(cases, recipe, sampling, seed)
+
+    def __getitem__(self, index: int) -> Patch:
+        """Patch number `index` (≥ 0): image float32 (1, x, y, z) in 0…1 and label uint8 (1, x, y, z)."""
+        rng = np.random.default_rng([self.seed, index])
+        with _one_thread():
+            motion = self.augmentation.motion(rng, self.recipe.spacing_mm)
+            place = self._places.place(index, rng, motion.source_shape(self.recipe.patch))
+            image_hu, label = read_patch(self.cases[place.case], place.start, self.recipe.patch, motion)
+            image = self.augmentation.intensities(apply_window(image_hu, self.recipe), rng)
+        return {"image": image[None], "label": label[None]}
+
+
+class StepSampler(Sampler[int]):
+    """Gives each rank its indices of each step; a run that starts at step n sees what it would have seen there.
+
+    Args:
+        batch: Patches of one rank in one step.
+        steps: Steps of the whole run.
+        start_step: Steps that are done already.
+        rank: This process.
+        world: Number of processes.
+    """
+
+    def __init__(self, batch: int, steps: int, start_step: int = 0, rank: int = 0, world: int = 1) -> None:
+        self.batch, self.steps, self.start_step, self.rank, self.world = batch, steps, start_step, rank, world
+
+    def __iter__(self) -> Iterator[int]:
+        """Global patch numbers in the order of steps."""
+        for step in range(self.start_step, self.steps):
+            first = (step * self.world + self.rank) * self.batch
+            yield from range(first, first + self.batch)
+
+    def __len__(self) -> int:
+        # of the whole run: Lightning counts the steps before a resume among those it has fetched
+        return self.steps * self.batch
+
+
+def build_train_loader(
+    dataset: PatchDataset, *, batch: int, steps: int, start_step: int, workers: int, rank: int, world: int
+) -> DataLoader[Patch]:
+    """A loader of `steps - start_step` batches, equal for any number of workers.
+
+    Returns:
+        Batches of image float32 (B, 1, x, y, z) and label uint8 (B, 1, x, y, z).
+    """
+    prefetch: dict[str, Any] = {"prefetch_factor": 4} if workers else {}
+    return DataLoader(
+        dataset,
+        batch_size=batch,
+        sampler=StepSampler(batch, steps, start_step, rank, world),
+        num_workers=workers,
+        worker_init_fn=_start_worker,
+        pin_memory=torch.cuda.is_available(),
+        # its own generator, so that the loader takes nothing from the network's random numbers
+        generator=torch.Generator().manual_seed(dataset.seed),
+        **prefetch,
+    )
+
+
+def _start_worker(worker: int) -> None:
+    torch.set_num_threads(1)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums split over threads differ in their last bit, so a patch is always made by one thread."""
+    threads = torch.get_num_threads()
+    if threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
