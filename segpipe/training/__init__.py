@@ -1,0 +1,1 @@
+"""Training: parts that arrive built, data that is a function of a seed, and the loop around them."""

@@ -1,0 +1,171 @@
+"""Losses by name, each also for a list of logits at several resolutions (deep supervision)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import torch
+from annotated_types import Ge, Gt, Interval
+from monai.losses import DiceLoss, FocalLoss, GeneralizedDiceLoss, TverskyLoss
+from torch import nn
+from torch.nn import functional
+
+from segpipe.parts import build_part
+
+Weight = Annotated[float, Gt(0.0)]
+Share = Annotated[float, Ge(0.0)]
+
+
+def build_loss(spec: Mapping[str, Any]) -> "SupervisedLoss":
+    """Builds the loss of `spec`, called as `loss(outputs, label_b1xyz)`.
+
+    Raises:
+        ConfigError: for a name or key that is not known.
+    """
+    return SupervisedLoss(build_part("loss", LOSSES, spec))
+
+
+class SupervisedLoss(nn.Module):
+    """A loss in float32, averaged over resolutions with weights 1, 1/2, 1/4 … where there are several.
+
+    Source: Isensee et al., Nature Methods 2021, doi 10.1038/s41592-020-01008-z (the weights).
+
+    Args:
+        loss: Takes logits (B, C, x, y, z) and labels (B, 1, x, y, z).
+    """
+
+    def __init__(self, loss: nn.Module) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, outputs: torch.Tensor | Sequence[torch.Tensor], label_b1xyz: torch.Tensor) -> torch.Tensor:
+        """Computes the loss of logits (B, C, x, y, z), or of a list of them, highest resolution first."""
+        levels = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
+        weights = [0.5**level for level in range(len(levels))]
+        losses = [self.loss(logits.float(), _at_size(label_b1xyz, logits)) for logits in levels]
+        total = torch.stack([weight * loss for weight, loss in zip(weights, losses, strict=True)]).sum()
+        return total / sum(weights)
+
+
+class CrossEntropy(nn.Module):
+    """Voxel-wise cross entropy over flattened voxels; torch's form for volumes cannot repeat itself on a GPU.
+
+    Args:
+        lesion_weight: Weight of a lesion voxel; one of the background has 1.
+    """
+
+    weights: torch.Tensor
+
+    def __init__(self, lesion_weight: float) -> None:
+        super().__init__()
+        self.register_buffer("weights", torch.tensor([1.0, lesion_weight]), persistent=False)
+
+    def forward(self, logits: torch.Tensor, label_b1xyz: torch.Tensor) -> torch.Tensor:
+        """Computes the mean, weighted by the voxels' weights."""
+        voxels = logits.movedim(1, -1).reshape(-1, logits.shape[1])
+        return functional.cross_entropy(voxels, label_b1xyz.reshape(-1).long(), weight=self.weights)
+
+
+class WeightedSum(nn.Module):
+    """A sum of losses.
+
+    Args:
+        parts: Weight and loss of each.
+    """
+
+    def __init__(self, *parts: tuple[float, nn.Module]) -> None:
+        super().__init__()
+        self.weights = [weight for weight, _ in parts]
+        self.losses = nn.ModuleList(loss for _, loss in parts)
+
+    def forward(self, logits: torch.Tensor, label_b1xyz: torch.Tensor) -> torch.Tensor:
+        """Computes the sum."""
+        values = [weight * loss(logits, label_b1xyz) for weight, loss in zip(self.weights, self.losses, strict=True)]
+        return torch.stack(values).sum()
+
+
+def dice_ce(
+    *, dice_weight: Share, ce_weight: Share, lesion_weight: Weight, include_background: bool, batch_dice: bool
+) -> nn.Module:
+    """Dice plus cross entropy; `lesion_weight` is that of a lesion voxel in the cross entropy."""
+    dice_part = dice(include_background=include_background, batch_dice=batch_dice)
+    return WeightedSum((dice_weight, dice_part), (ce_weight, CrossEntropy(lesion_weight)))
+
+
+def dice(*, include_background: bool, batch_dice: bool) -> nn.Module:
+    """Soft Dice; `batch_dice` sums over the batch before it divides, which steadies it where patches lack lesions.
+
+    Source: Milletari et al., 3DV 2016, arXiv 1606.04797.
+    """
+    loss: nn.Module = DiceLoss(include_background=include_background, to_onehot_y=True, softmax=True, batch=batch_dice)
+    return loss
+
+
+def dice_focal(
+    *, dice_weight: Share, focal_weight: Share, gamma: Share, lesion_weight: Weight, include_background: bool,
+    batch_dice: bool,
+) -> nn.Module:  # fmt: skip
+    """Dice plus focal loss; `lesion_weight` is that of a lesion voxel in the focal loss."""
+    dice_part = dice(include_background=include_background, batch_dice=batch_dice)
+    return WeightedSum((dice_weight, dice_part), (focal_weight, focal(gamma=gamma, lesion_weight=lesion_weight)))
+
+
+def focal(*, gamma: Share, lesion_weight: Weight) -> nn.Module:
+    """Cross entropy that counts voxels less the surer the network is of them; the mean is over voxels and classes.
+
+    Source: Lin et al., ICCV 2017, arXiv 1708.02002.
+    """
+    loss: nn.Module = FocalLoss(to_onehot_y=True, use_softmax=True, gamma=gamma, weight=(1.0, lesion_weight))
+    return loss
+
+
+def cross_entropy(*, lesion_weight: Weight) -> nn.Module:
+    """Voxel-wise cross entropy."""
+    return CrossEntropy(lesion_weight)
+
+
+def tversky(
+    *,
+    false_positive_weight: Annotated[float, Interval(ge=0.0, le=1.0)],
+    false_negative_weight: Annotated[float, Interval(ge=0.0, le=1.0)],
+    include_background: bool,
+    batch_dice: bool,
+) -> nn.Module:
+    """Dice with separate prices of false positive and false negative voxels; 0.5 and 0.5 is Dice.
+
+    Source: Salehi et al., MLMI 2017, arXiv 1706.05721.
+    """
+    loss: nn.Module = TverskyLoss(
+        include_background=include_background,
+        to_onehot_y=True,
+        softmax=True,
+        alpha=false_positive_weight,
+        beta=false_negative_weight,
+        batch=batch_dice,
+    )
+    return loss
+
+
+def generalized_dice(*, volume_weight: Literal["square", "simple", "uniform"], batch_dice: bool) -> nn.Module:
+    """Dice over both classes, each weighted by 1, 1/volume or 1/volume².
+
+    Source: Sudre et al., DLMIA 2017, arXiv 1707.03237.
+    """
+    loss: nn.Module = GeneralizedDiceLoss(to_onehot_y=True, softmax=True, w_type=volume_weight, batch=batch_dice)
+    return loss
+
+
+LOSSES: dict[str, Callable[..., nn.Module]] = {
+    "dice_ce": dice_ce,
+    "dice": dice,
+    "dice_focal": dice_focal,
+    "focal": focal,
+    "cross_entropy": cross_entropy,
+    "tversky": tversky,
+    "generalized_dice": generalized_dice,
+}
+
+
+def _at_size(label_b1xyz: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    if label_b1xyz.shape[2:] == logits.shape[2:]:
+        return label_b1xyz
+    return functional.interpolate(label_b1xyz.float(), size=logits.shape[2:], mode="nearest-exact")

@@ -1,0 +1,138 @@
+"""Optimizers by name; norms and biases never decay."""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+import torch
+from annotated_types import Ge, Gt, Interval
+from torch import nn, optim
+
+from segpipe.errors import ConfigError
+from segpipe.parts import build_part
+
+Groups = list[dict[str, Any]]
+Rate = Annotated[float, Gt(0.0)]
+Decay = Annotated[float, Ge(0.0)]
+Share = Annotated[float, Interval(ge=0.0, lt=1.0)]
+Betas = tuple[Share, Share]
+
+
+def build_optimizer(spec: Mapping[str, Any], network: nn.Module) -> optim.Optimizer:
+    """Builds the optimizer of `spec` for the trainable parameters of `network`.
+
+    Raises:
+        ConfigError: for a name or key that is not known, or a network without trainable parameters.
+    """
+    return build_part("optimizer", OPTIMIZERS, spec, parameter_groups(network))
+
+
+def parameter_groups(network: nn.Module) -> Groups:
+    """The trainable parameters in two groups: weights that decay, and norms, biases and slopes that do not.
+
+    Raises:
+        ConfigError: when no parameter is trainable.
+    """
+    named = [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
+    if not named:
+        raise ConfigError("the network must have trainable parameters", hint="freeze less of it")
+    kept = [parameter for name, parameter in named if _is_kept(name, parameter)]
+    decaying = [parameter for name, parameter in named if not _is_kept(name, parameter)]
+    groups: Groups = [{"params": decaying}, {"params": kept, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+def adamw(groups: Groups, *, lr: Rate, weight_decay: Decay, betas: Betas, eps: Rate) -> optim.Optimizer:
+    """Adam with decoupled weight decay. Source: Loshchilov and Hutter, ICLR 2019, arXiv 1711.05101."""
+    return optim.AdamW(groups, lr=lr, weight_decay=weight_decay, betas=_pair(betas), eps=eps)
+
+
+def adam(groups: Groups, *, lr: Rate, weight_decay: Decay, betas: Betas, eps: Rate) -> optim.Optimizer:
+    """Adam; weight decay is an L2 penalty. Source: Kingma and Ba, ICLR 2015, arXiv 1412.6980."""
+    return optim.Adam(groups, lr=lr, weight_decay=weight_decay, betas=_pair(betas), eps=eps)
+
+
+def sgd(groups: Groups, *, lr: Rate, weight_decay: Decay) -> optim.Optimizer:
+    """Plain gradient descent."""
+    return optim.SGD(groups, lr=lr, weight_decay=weight_decay)
+
+
+def momentum(groups: Groups, *, lr: Rate, weight_decay: Decay, momentum: Share) -> optim.Optimizer:
+    """Gradient descent with momentum."""
+    return optim.SGD(groups, lr=lr, weight_decay=weight_decay, momentum=momentum)
+
+
+def nesterov(
+    groups: Groups, *, lr: Rate, weight_decay: Decay, momentum: Annotated[float, Interval(gt=0.0, lt=1.0)]
+) -> optim.Optimizer:
+    """Gradient descent with Nesterov's momentum, nnU-Net's choice. Source: Sutskever et al., ICML 2013."""
+    return optim.SGD(groups, lr=lr, weight_decay=weight_decay, momentum=momentum, nesterov=True)
+
+
+def nadam(groups: Groups, *, lr: Rate, weight_decay: Decay, betas: Betas, eps: Rate) -> optim.Optimizer:
+    """Adam with Nesterov's momentum; decoupled weight decay. Source: Dozat, ICLR workshop 2016."""
+    return optim.NAdam(
+        groups, lr=lr, weight_decay=weight_decay, betas=_pair(betas), eps=eps, decoupled_weight_decay=True
+    )
+
+
+def radam(groups: Groups, *, lr: Rate, weight_decay: Decay, betas: Betas, eps: Rate) -> optim.Optimizer:
+    """Rectified Adam; decoupled weight decay. Source: Liu et al., ICLR 2020, arXiv 1908.03265."""
+    return optim.RAdam(
+        groups, lr=lr, weight_decay=weight_decay, betas=_pair(betas), eps=eps, decoupled_weight_decay=True
+    )
+
+
+def adamax(groups: Groups, *, lr: Rate, weight_decay: Decay, betas: Betas, eps: Rate) -> optim.Optimizer:
+    """Adam with the maximum norm; weight decay is an L2 penalty. Source: Kingma and Ba, arXiv 1412.6980."""
+    return optim.Adamax(groups, lr=lr, weight_decay=weight_decay, betas=_pair(betas), eps=eps)
+
+
+def rmsprop(
+    groups: Groups, *, lr: Rate, weight_decay: Decay, alpha: Share, momentum: Share, eps: Rate
+) -> optim.Optimizer:
+    """Gradients divided by a running mean of their size; weight decay is an L2 penalty."""
+    return optim.RMSprop(groups, lr=lr, weight_decay=weight_decay, alpha=alpha, momentum=momentum, eps=eps)
+
+
+def adabound(
+    groups: Groups, *, lr: Rate, weight_decay: Decay, betas: Betas, eps: Rate, final_lr: Rate, gamma: Rate
+) -> optim.Optimizer:
+    """Adam whose step sizes are bounded ever closer to `final_lr`; decoupled weight decay.
+
+    Source: Luo et al., ICLR 2019, arXiv 1902.09843.
+    """
+    from pytorch_optimizer import AdaBound
+
+    return AdaBound(
+        groups,
+        lr=lr,
+        weight_decay=weight_decay,
+        betas=_pair(betas),
+        eps=eps,
+        final_lr=final_lr,
+        gamma=gamma,
+    )
+
+
+OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
+    "adamw": adamw,
+    "adam": adam,
+    "sgd": sgd,
+    "momentum": momentum,
+    "nesterov": nesterov,
+    "nadam": nadam,
+    "radam": radam,
+    "adamax": adamax,
+    "rmsprop": rmsprop,
+    "adabound": adabound,
+}
+
+
+def _is_kept(name: str, parameter: torch.Tensor) -> bool:
+    # Norm scales, biases and PReLU slopes have one dimension; Swin's table of position biases has two.
+    return parameter.ndim <= 1 or "bias" in name.rsplit(".", maxsplit=1)[-1]
+
+
+def _pair(betas: Betas) -> tuple[float, float]:
+    first, second = betas
+    return float(first), float(second)
