@@ -17,9 +17,7 @@ DIVISOR = (16, 16, 8)
 AFFINES = {
     "RAS": np.diag([0.8, 0.8, 2.5, 1.0]),
     "LPS": np.diag([-0.8, -0.8, 2.5, 1.0]),
-    "SLA, tilted": np.array(
-        [[0.0, -0.79, 0.1, 3.0], [0.2, 0.0, 0.8, 9.0], [2.5, 0.1, 0.0, 100.0], [0.0, 0.0, 0.0, 1.0]]
-    ),
+    "SLA, tilted": np.array([[0, -0.79, 0.1, 3], [0.2, 0, 0.8, 9], [2.5, 0.1, 0, 100], [0, 0, 0, 1]]),
 }
 
 
@@ -53,7 +51,7 @@ def test_sliding_equals_one_pass_over_the_whole_scan(name):
     preparation = plan_preparation(case.grid, RECIPE)
     whole = Bright()(apply_window(resample_to_recipe(case.image, preparation), RECIPE))
     expected = resample_to_scan(whole, preparation).numpy()
-    np.testing.assert_allclose(prediction.probability, expected, atol=1e-5)
+    np.testing.assert_allclose(prediction.probability, expected, atol=1e-4)
     np.testing.assert_array_equal(prediction.mask, prediction.probability >= 0.5)
 
 
