@@ -1,31 +1,18 @@
 """A data set from folders of scans and masks of the same name, with patients and ratings from a table."""
 
-import csv
-import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from segpipe.datasets.manifest import Entry, Manifest
+from segpipe.datasets.tables import Row, harmless_numbers, name_patients, read_rows, read_table
 from segpipe.errors import DatasetError
 from segpipe.io.volumes import list_volumes, volume_name
 from segpipe.labels import LabelMap
 
 LAYOUTS = (("images", "masks"), ("imagesTr", "labelsTr"))
+_LISTED = frozenset({"case", "patient", "image", "mask"})
 _CHANNEL = re.compile(r"_0000$")  # nnU-Net's name for the first channel
-# Columns that may tell who a patient is or when and where a scan was made never enter a data set.
-_PRIVATE_WORDS = frozenset(
-    {"id", "ids", "uid", "name", "patient", "series", "study", "accession", "mrn", "path", "file", "x", "y", "z"}
-    | {"date", "time", "birth", "birthday", "dob", "age", "sex"}
-)
-
-
-class Row(NamedTuple):
-    """What a table tells about one case: the patient in the user's words and the numeric columns."""
-
-    patient: str
-    numbers: Mapping[str, float | int]
 
 
 def find_cases(
@@ -65,35 +52,32 @@ def find_cases(
     return Manifest(root.resolve().name, "nifti", tuple(entries), LabelMap.of(label).names)
 
 
-def name_patients(patients: list[str]) -> dict[str, str]:
-    """The tool's own name for each patient, numbered in the sorted order of the names given.
-
-    >>> name_patients(["Doe", "Abel", "Doe"])
-    {'Abel': 'patient_0001', 'Doe': 'patient_0002'}
-    """
-    return {patient: f"patient_{number:04d}" for number, patient in enumerate(sorted(set(patients)), start=1)}
-
-
-def read_table(file: Path, *, case_column: str, patient_column: str) -> dict[str, Row]:
-    """Reads a CSV of cases.
-
-    Returns:
-        Case → patient and numbers.
+def find_listed_cases(table: Path, *, label: str = "nodule") -> Manifest:
+    """Reads a CSV with the columns `image` and `mask` (paths, relative to the CSV) and, if there, `case` and `patient`.
 
     Raises:
-        DatasetError: when the file or a column is missing, or a case is told twice.
+        DatasetError: for a missing table or column, an empty table or a case told twice.
     """
-    rows = _read_rows(file, required=(case_column, patient_column))
-    cases = [row[case_column].strip() for row in rows]
-    twice = sorted({case for case in cases if cases.count(case) > 1}) if len(set(cases)) < len(cases) else []
+    rows = read_rows(table, required=("image", "mask"))
+    if not rows:
+        raise DatasetError("the data set is empty", facts={"table": table})
+    cases = [row.get("case", "").strip() or volume_name(Path(row["image"].strip())) for row in rows]
+    twice = sorted({case for case in cases if cases.count(case) > 1})
     if twice:
-        raise DatasetError("a table must tell each case once", facts={"table": file, "twice": ", ".join(twice[:8])})
-    kept = [name for name in (rows[0] if rows else {}) if name not in (case_column, patient_column)]
-    kept = [name for name in kept if not _private(name)]
-    return {
-        case: Row(row[patient_column].strip(), _numbers({name: row[name] for name in kept}))
-        for case, row in zip(cases, rows, strict=True)
-    }
+        raise DatasetError("a table must tell each case once", facts={"table": table, "twice": _some(twice)})
+    patients = [row.get("patient", "").strip() or case for row, case in zip(rows, cases, strict=True)]
+    names = name_patients(patients)
+    entries = [
+        Entry(
+            case,
+            names[patient],
+            table.parent / row["image"].strip(),
+            table.parent / row["mask"].strip(),
+            extra=harmless_numbers({key: value for key, value in row.items() if key not in _LISTED}) or None,
+        )
+        for case, patient, row in zip(cases, patients, rows, strict=True)
+    ]
+    return Manifest(table.stem, "nifti", tuple(entries), LabelMap.of(label).names)
 
 
 def _layout(root: Path) -> tuple[Path, Path]:
@@ -145,41 +129,6 @@ def _require_all(cases: set[str], rows: Mapping[str, Row], table: str | None) ->
             facts={"table": table, "missing": _some(missing)},
             hint="add rows, or name the right columns with data.case_column and data.patient_column",
         )
-
-
-def _read_rows(file: Path, *, required: tuple[str, ...]) -> list[dict[str, str]]:
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream, restval="")
-            rows = [{key: value for key, value in row.items() if key is not None} for row in reader]
-            columns = list(reader.fieldnames or [])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError("the table cannot be read", facts={"table": file, "found": error}) from error
-    missing = [name for name in required if name not in columns]
-    if missing:
-        raise DatasetError(
-            "the table lacks a column",
-            facts={"table": file, "missing": ", ".join(missing), "columns": ", ".join(columns)},
-            hint="name the columns with data.case_column and data.patient_column",
-        )
-    return rows
-
-
-def _private(column: str) -> bool:
-    """Splits `StudyDate` and `study_date` alike into words."""
-    return not _PRIVATE_WORDS.isdisjoint(word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", column))
-
-
-def _numbers(values: Mapping[str, str]) -> dict[str, float | int]:
-    numbers: dict[str, float | int] = {}
-    for name, text in values.items():
-        try:
-            number = float(text)
-        except ValueError:
-            continue
-        if math.isfinite(number):
-            numbers[name] = int(number) if number.is_integer() else number
-    return numbers
 
 
 def _some(names: list[str]) -> str:

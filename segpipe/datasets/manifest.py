@@ -69,7 +69,8 @@ def read_manifest(path: Path) -> Manifest:
             hint="make one with: python -m segpipe ingest --source KIND --input DIR --output DATASET",
         )
     content = _load(file)
-    entries = tuple(_entry(row, file, number) for number, row in enumerate(content["cases"], start=1))
+    rows = enumerate(content["cases"], start=1)
+    entries = tuple(entry_from_row(row, file.parent, where=f"{file}, entry {number}") for number, row in rows)
     _check_entries(entries, file)
     labels = {int(value): str(name) for value, name in content["labels"].items()}
     return Manifest(str(content["name"]), str(content["source"]), entries, labels)
@@ -77,7 +78,7 @@ def read_manifest(path: Path) -> Manifest:
 
 def write_manifest(manifest: Manifest, folder: Path) -> Path:
     """Writes `manifest.json` into `folder`, with paths inside it made relative; returns the file."""
-    rows = [_row(entry, folder) for entry in manifest.entries]
+    rows = [row_of_entry(entry, folder) for entry in manifest.entries]
     content = {
         "format": FORMAT,
         "name": manifest.name,
@@ -116,6 +117,40 @@ def file_digest(file: Path) -> str:
         raise DatasetError("a file of the data set cannot be read", facts={"file": file, "found": error}) from error
 
 
+def entry_from_row(row: Mapping[str, Any], folder: Path, *, where: str) -> Entry:
+    """Reads an entry from plain data; relative paths count from `folder`.
+
+    Raises:
+        DatasetError: naming `where` it was found, when id, patient or image are missing.
+    """
+    try:
+        mask = row.get("mask")
+        return Entry(
+            id=str(row["id"]),
+            patient=str(row["patient"]),
+            image=folder / row["image"],
+            mask=folder / mask if mask else None,
+            split=row.get("split"),
+            extra=row.get("extra"),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(
+            "an entry of the manifest must have id, patient and image", facts={"where": where, "found": error}
+        ) from error
+
+
+def row_of_entry(entry: Entry, folder: Path) -> dict[str, Any]:
+    """An entry as plain data, with paths inside `folder` made relative."""
+    row: dict[str, Any] = {"id": entry.id, "patient": entry.patient, "image": _relative(entry.image, folder)}
+    if entry.mask:
+        row["mask"] = _relative(entry.mask, folder)
+    if entry.split:
+        row["split"] = entry.split
+    if entry.extra:
+        row["extra"] = dict(entry.extra)
+    return row
+
+
 def _load(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text())
@@ -130,24 +165,6 @@ def _load(file: Path) -> dict[str, Any]:
     return content
 
 
-def _entry(row: Mapping[str, Any], file: Path, number: int) -> Entry:
-    try:
-        mask = row.get("mask")
-        return Entry(
-            id=str(row["id"]),
-            patient=str(row["patient"]),
-            image=file.parent / row["image"],
-            mask=file.parent / mask if mask else None,
-            split=row.get("split"),
-            extra=row.get("extra"),
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(
-            "an entry of the manifest must have id, patient and image",
-            facts={"file": file, "entry": number, "found": error},
-        ) from error
-
-
 def _check_entries(entries: Sequence[Entry], file: Path) -> None:
     if not entries:
         raise DatasetError("the data set is empty", facts={"file": file})
@@ -155,17 +172,6 @@ def _check_entries(entries: Sequence[Entry], file: Path) -> None:
     twice = sorted({entry.id for entry in entries if entry.id in seen or seen.add(entry.id)})  # type: ignore[func-returns-value]
     if twice:
         raise DatasetError("case ids must be unique", facts={"file": file, "twice": ", ".join(twice[:8])})
-
-
-def _row(entry: Entry, folder: Path) -> dict[str, Any]:
-    row: dict[str, Any] = {"id": entry.id, "patient": entry.patient, "image": _relative(entry.image, folder)}
-    if entry.mask:
-        row["mask"] = _relative(entry.mask, folder)
-    if entry.split:
-        row["split"] = entry.split
-    if entry.extra:
-        row["extra"] = dict(entry.extra)
-    return row
 
 
 def _relative(file: Path, folder: Path) -> str:

@@ -1,0 +1,92 @@
+"""`python -m segpipe ingest`: turns what a user has into a data set, and names the cases that are bad."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from segpipe.datasets.sources import SOURCES, Flag, IngestRequest, Source
+from segpipe.errors import ConfigError, explain
+from segpipe.labels import KNOWN_LABELS
+from segpipe.spelling import nearest
+
+
+def run(argv: list[str]) -> int:
+    """Ingests; returns 0, or 2 when cases were left out."""
+    from segpipe.datasets.manifest import write_manifest
+
+    given = _parser().parse_args(argv)
+    source = _source(given.source)
+    manifest, made = source.read(_request(given, source))
+    for error in made.errors:
+        print(explain(error), file=sys.stderr)
+    if not made.entries:
+        raise ConfigError("no case could be used", facts={"source": given.source, "bad cases": len(made.errors)})
+    file = write_manifest(manifest, given.output)
+    print(f"{len(made.entries)} cases ({made.new} new, {len(made.errors)} left out): {file}")
+    return 2 if made.errors else 0
+
+
+def _request(given: argparse.Namespace, source: Source) -> IngestRequest:
+    flags = {flag.name: flag for flag in source.flags}
+    foreign = sorted(f"--{name.replace('_', '-')}" for name in set(vars(given)) & set(_all_flags()) - set(flags))
+    if foreign:
+        raise ConfigError(
+            "flags that this source does not have", facts={"source": given.source, "flags": ", ".join(foreign)}
+        )
+    if source.needs_input and given.input is None:
+        raise ConfigError("--input must be given", facts={"source": given.source, "reads": source.text})
+    if given.input is not None and not given.input.exists():
+        raise ConfigError("the input must exist", facts={"input": given.input})
+    options = {name: getattr(given, name, flag.default) for name, flag in flags.items()}
+    return IngestRequest(given.output, given.input, given.label, given.workers, options)
+
+
+def _source(name: str) -> Source:
+    if name not in SOURCES:
+        near = nearest(name, SOURCES)
+        raise ConfigError(
+            "unknown source",
+            facts={"found": name, "known": ", ".join(SOURCES)},
+            hint=f"--source {near}" if near else None,
+        )
+    return SOURCES[name]
+
+
+def _all_flags() -> dict[str, Flag]:
+    return {flag.name: flag for source in SOURCES.values() for flag in source.flags}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(message, hint="python -m segpipe ingest --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m segpipe ingest",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="sources:\n" + "\n".join(f"  {name:<16} {source.text}" for name, source in SOURCES.items()),
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--source", required=True, metavar="KIND", help="what kind of data it is: " + ", ".join(SOURCES)
+    )
+    parser.add_argument("--output", required=True, type=Path, metavar="DATASET", help="the data set folder to make")
+    parser.add_argument("--input", type=Path, metavar="DIR", help="what to read")
+    parser.add_argument("--label", default="nodule", choices=KNOWN_LABELS, help="what the masks show")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes; by default one per core")
+    for flag in _all_flags().values():
+        owners = ", ".join(name for name, source in SOURCES.items() if flag.name in {f.name for f in source.flags})
+        kind: dict[str, Any] = (
+            {"action": "store_true"} if flag.default is False else {"type": flag.kind, "metavar": "…"}
+        )
+        parser.add_argument(
+            f"--{flag.name.replace('_', '-')}",
+            dest=flag.name,
+            default=argparse.SUPPRESS,
+            help=f"{flag.text} ({owners})",
+            **({"action": "store_true"} if flag.default is False else value),
+        )
+    return parser

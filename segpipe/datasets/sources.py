@@ -1,0 +1,149 @@
+"""The kinds of data that `ingest` understands, each a function from a request to a data set on disk."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from segpipe.datasets.casework import Made
+from segpipe.datasets.manifest import Entry, Manifest
+
+
+@dataclass(frozen=True)
+class IngestRequest:
+    """What the user asked for.
+
+    Args:
+        output: The data set folder; files go below it, never elsewhere.
+        input: What to read, for sources that read something.
+        label: Name of the foreground label.
+        workers: Processes; None for one per core.
+        options: Value of each flag of the source, by name.
+    """
+
+    output: Path
+    input: Path | None = None
+    label: str = "nodule"
+    workers: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A command line flag of a source; a default of False makes it a switch.
+
+    Args:
+        name: `cases` becomes `--cases`.
+        text: For `--help`.
+        default: When it is not given.
+        kind: Turns the word into the value.
+    """
+
+    name: str
+    text: str
+    default: Any = None
+    kind: Callable[[str], Any] = str
+
+
+@dataclass(frozen=True)
+class Source:
+    """A kind of data.
+
+    Args:
+        text: One line for `--help`.
+        read: Makes what is missing below `request.output` and returns the manifest (not written yet) and what became
+            of the cases; bad cases are left out of the manifest and told in `Made.errors`.
+        flags: Its own flags.
+        needs_input: Whether `--input` must be given.
+    """
+
+    text: str
+    read: Callable[[IngestRequest], tuple[Manifest, Made]]
+    flags: tuple[Flag, ...] = ()
+    needs_input: bool = True
+
+
+def _phantom(request: IngestRequest) -> tuple[Manifest, Made]:
+    from segpipe.datasets.phantom import make_phantom
+
+    cases, seed = request.options["cases"], request.options["seed"]
+    return make_phantom(request.output, cases=cases, seed=seed, workers=request.workers)
+
+
+def _nifti(request: IngestRequest) -> tuple[Manifest, Made]:
+    from segpipe.datasets.casework import CaseJob, make_cases
+    from segpipe.datasets.folders import find_cases, find_listed_cases
+
+    assert request.input is not None
+    if request.input.is_file():
+        found = find_listed_cases(request.input, label=request.label)
+    else:
+        columns = {key: request.options[key] for key in ("table", "case_column", "patient_column")}
+        found = find_cases(request.input, **columns, label=request.label)
+    copy = bool(request.options["copy"])
+    jobs = [
+        CaseJob(entry.id, _identity(entry, copy=copy), partial(take_in, entry, found.labels, copy=copy))
+        for entry in found.entries
+    ]
+    made = make_cases(jobs, request.output, title="nifti", workers=request.workers)
+    return replace(found, entries=made.entries), made
+
+
+def take_in(entry: Entry, labels: Mapping[int, str], folder: Path, *, copy: bool) -> Entry:
+    """Reads a case to be sure that it is good, and copies it as NIfTI (int16 HU, uint8) when asked.
+
+    Raises:
+        SegpipeError: for a bad case.
+    """
+    import numpy as np
+
+    from segpipe.datasets.loading import load_case
+    from segpipe.io.volumes import write_volume
+    from segpipe.lesions import label_lesions
+
+    case = load_case(entry, labels)
+    facts: dict[str, Any] = {"spacing_mm": [round(mm, 4) for mm in case.grid.spacing_mm], "shape": case.grid.shape}
+    if case.mask is not None:
+        facts["lesions"] = label_lesions(case.mask)[1]
+    entry = replace(entry, extra={**(entry.extra or {}), **facts})
+    if not copy:
+        return entry
+    hu = np.clip(np.rint(case.image), -(2**15), 2**15 - 1).astype(np.int16)
+    image = write_volume(folder / "images" / f"{entry.id}.nii.gz", hu, case.grid)
+    mask = None
+    if case.mask is not None:
+        mask = write_volume(folder / "masks" / f"{entry.id}.nii.gz", case.mask, case.grid)
+    return replace(entry, image=image, mask=mask)
+
+
+def _identity(entry: Entry, *, copy: bool) -> str:
+    """What an ingested case depends on: its files' names, sizes and times, and all that is known of it."""
+    stats = [file.stat() for file in (entry.image, entry.mask) if file and file.exists()]
+    return repr((entry, copy, [(stat.st_size, stat.st_mtime_ns) for stat in stats]))
+
+
+_COPY = Flag("copy", "copy scans into the data set as NIfTI instead of referring to them", default=False)
+
+SOURCES: dict[str, Source] = {
+    "phantom": Source(
+        "generated thorax CTs with nodules, for first runs and tests",
+        _phantom,
+        flags=(
+            Flag("cases", "how many", default=34, kind=int),
+            Flag("seed", "another seed gives other patients", default=0, kind=int),
+        ),
+        needs_input=False,
+    ),
+    "nifti": Source(
+        "images/ and masks/ (or imagesTr/ and labelsTr/) with files of the same name, or a CSV with the columns image "
+        "and mask; NIfTI, NRRD, MetaImage",
+        _nifti,
+        flags=(
+            _COPY,
+            Flag("table", "CSV in the input folder that tells each case's patient"),
+            Flag("case_column", "its column with the file names", default="case"),
+            Flag("patient_column", "its column with the patient", default="patient"),
+        ),
+    ),
+}
