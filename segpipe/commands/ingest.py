@@ -78,15 +78,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--label", default="nodule", choices=KNOWN_LABELS, help="what the masks show")
     parser.add_argument("--workers", type=int, metavar="N", help="processes; by default one per core")
     for flag in _all_flags().values():
-        owners = ", ".join(name for name, source in SOURCES.items() if flag.name in {f.name for f in source.flags})
-        kind: dict[str, Any] = (
-            {"action": "store_true"} if flag.default is False else {"type": flag.kind, "metavar": "…"}
-        )
-        parser.add_argument(
-            f"--{flag.name.replace('_', '-')}",
-            dest=flag.name,
-            default=argparse.SUPPRESS,
-            help=f"{flag.text} ({owners})",
-            **({"action": "store_true"} if flag.default is False else value),
-        )
+        _add_flag(parser, flag)
     return parser
+
+
+def _add_flag(parser: argparse.ArgumentParser, flag: Flag) -> None:
+    owners = ", ".join(name for name, source in SOURCES.items() if flag in source.flags)
+    value: dict[str, Any] = {"type": flag.kind, "metavar": "…"}
+    parser.add_argument(
+        f"--{flag.name.replace('_', '-')}",
+        dest=flag.name,
+        default=argparse.SUPPRESS,
+        help=f"{flag.text} ({owners})",
+        **({"action": "store_true"} if flag.default is False else value),
+    )
