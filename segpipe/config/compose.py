@@ -51,8 +51,11 @@ def read_command_line(argv: Sequence[str]) -> CommandLine:
     return CommandLine(tuple(overrides), tuple(flags), tuple(folders))
 
 
-def check_command_line(line: CommandLine, registries: Mapping[str, Registry]) -> None:
+def check_command_line(line: CommandLine, registries: Mapping[str, Registry]) -> DictConfig:
     """Composes what the command line asks for and checks every key and value of it.
+
+    Returns:
+        The composed configuration; of a sweep its first one.
 
     Raises:
         ConfigError: listing all mistakes, each with its path, what is allowed and the nearest match.
@@ -62,17 +65,12 @@ def check_command_line(line: CommandLine, registries: Mapping[str, Registry]) ->
         groups = [override for override in parsed if _is_group(override)]
         keys = [override for override in parsed if not _is_group(override)]
         good = _without_mistakes(groups, _group_mistakes, mistakes)
-        config, failure = _compose([*_search_path(line.config_dirs), *_lines(good)])
-        if config is None:
-            raise_mistakes([*mistakes, failure])
-            return
-        known = list(_paths(config))
+        where = _search_path(line.config_dirs)
+        known = list(_paths(_compose([*where, *_lines(good)], mistakes)))
         fitting = _without_mistakes(keys, lambda override: _key_mistakes(override, known), mistakes)
-        config, failure = _compose([*_search_path(line.config_dirs), *_lines(good), *_lines(fitting)])
-    if config is None:
-        raise_mistakes([*mistakes, failure])
-        return
+        config = _compose([*where, *_lines(good), *_lines(fitting)], mistakes)
     raise_mistakes([*mistakes, *find_mistakes(config, registries)])
+    return config
 
 
 def find_mistakes(config: DictConfig, registries: Mapping[str, Registry]) -> list[str]:
@@ -173,7 +171,7 @@ def _group_mistakes(override: Override) -> list[str]:
 
 def _key_mistakes(override: Override, known: list[str]) -> list[str]:
     path = override.key_or_group
-    if path.split(".")[0] == "hydra" or path in known:
+    if path.split(".")[0] == "hydra" or path in known or override.is_add():
         return []
     guess = nearest(path, [*known, *_groups()])
     parent = path.rpartition(".")[0]
@@ -191,8 +189,11 @@ def _paths(config: DictConfig, prefix: str = "") -> Iterator[str]:
             yield from _paths(node, f"{path}.")
 
 
-def _compose(overrides: Sequence[str]) -> tuple[DictConfig | None, str]:
+def _compose(overrides: Sequence[str], mistakes: Sequence[str]) -> DictConfig:
+    """Composes; what Hydra itself refuses is told together with the mistakes found before."""
     try:
-        return compose("config", overrides=list(overrides)), ""
+        return compose("config", overrides=list(overrides))
     except (HydraException, OmegaConfBaseException) as error:
-        return None, " ".join(str(error.__cause__ or error).split())
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise_mistakes([*mistakes, reason])
+        raise

@@ -83,16 +83,6 @@ class ManifestData(DataSettings):
     root: str
 
 
-class TrackingSettings(Section):
-    """Where runs are told."""
-
-    name: Literal["mlflow"]
-    uri: str
-    experiment: str
-    run_name: str | None
-    system_metrics: bool
-
-
 class TrainingSettings(Section):
     """How weights are learnt."""
 
@@ -151,12 +141,12 @@ class Settings(Section):
     sampling: SamplingSettings
     evaluation: EvaluationSettings
     data: Annotated[PhantomData | NiftiData | ManifestData, Discriminator("name")]
-    tracking: TrackingSettings
     augmentation: dict[str, Any]
     network: dict[str, Any]
     loss: dict[str, Any]
     optimizer: dict[str, Any]
     scheduler: dict[str, Any]
+    tracking: dict[str, Any]
 
 
 def check_settings(config: Mapping[str, Any], registries: Mapping[str, Registry]) -> tuple[Settings | None, list[str]]:

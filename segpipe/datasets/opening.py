@@ -7,7 +7,6 @@ from typing import Any
 
 from segpipe.datasets.folders import find_cases
 from segpipe.datasets.manifest import Manifest, read_manifest
-from segpipe.datasets.phantom import ensure_phantom
 
 
 def open_dataset(name: str, options: Mapping[str, Any], *, label: str, cache: Path) -> Manifest:
@@ -23,6 +22,8 @@ def open_dataset(name: str, options: Mapping[str, Any], *, label: str, cache: Pa
         DatasetError: when there is nothing to use.
     """
     if name == "phantom":
+        from segpipe.datasets.phantom import ensure_phantom
+
         return ensure_phantom(cache, cases=options["cases"], seed=options["phantom_seed"])
     root = Path(options["root"]).expanduser()
     if name == "manifest":

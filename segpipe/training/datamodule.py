@@ -1,0 +1,58 @@
+"""The patches of a run: an endless, numbered stream for training and a fixed handful for validation."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from segpipe.config.schema import Settings
+from segpipe.preprocessing.augment import build_augmentation
+from segpipe.preprocessing.cached_case import CachedCase
+from segpipe.preprocessing.recipe import Recipe
+from segpipe.preprocessing.sampling import Sampling
+from segpipe.training.hardware import choose_workers
+from segpipe.training.patches import PatchDataset, build_train_loader
+
+
+class PatchDataModule(pl.LightningDataModule):
+    """Feeds training with patches whose content depends on the seed and their number alone.
+
+    Args:
+        train: Cases to learn from.
+        monitor: Cases to watch with.
+        recipe: How they were prepared.
+        settings: The checked configuration.
+    """
+
+    def __init__(
+        self, train: Sequence[CachedCase], monitor: Sequence[CachedCase], *, recipe: Recipe, settings: Settings
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        sampling = Sampling(**settings.sampling.model_dump())
+        augmentation = build_augmentation(settings.augmentation)
+        unchanged = build_augmentation({"name": "none"})
+        self.train = PatchDataset(train, recipe, sampling=sampling, augmentation=augmentation, seed=settings.seed)
+        self.monitor = PatchDataset(monitor, recipe, sampling=sampling, augmentation=unchanged, seed=settings.seed)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Batches from the step on that the trainer has reached."""
+        trainer, training = self.trainer, self.settings.training
+        assert trainer is not None
+        return build_train_loader(
+            self.train,
+            batch=training.batch_size,
+            steps=self.settings.trainer.max_steps * training.accumulate,
+            start_step=trainer.global_step * training.accumulate,
+            workers=choose_workers(self.settings.trainer.workers, processes=trainer.num_devices),
+            rank=trainer.global_rank,
+            world=trainer.world_size,
+        )
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """The same few patches at every validation, on every rank."""
+        count = self.settings.training.validation_patches
+        patches: Any = torch.utils.data.Subset(self.monitor, range(count))
+        return DataLoader(patches, batch_size=self.settings.training.batch_size)

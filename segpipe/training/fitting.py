@@ -1,0 +1,168 @@
+"""Fits a network: parts are built from settings here, and Lightning runs them."""
+
+import logging
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging, TQDMProgressBar
+
+from segpipe.config.schema import Settings
+from segpipe.errors import ModelError
+from segpipe.networks import build_network
+from segpipe.preprocessing.recipe import Recipe
+from segpipe.training.callbacks import LogMetrics, Pulse, RunLogger
+from segpipe.training.checkpoints import MONITOR, AtomicCheckpointIO, Checkpoints, find_resumable, read_checkpoint
+from segpipe.training.datamodule import PatchDataModule
+from segpipe.training.hardware import check_accelerator, choose_precision
+from segpipe.training.losses import build_loss
+from segpipe.training.module import SegmentationModule
+from segpipe.training.optimizers import build_optimizer
+from segpipe.training.schedulers import build_scheduler
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A finished fit.
+
+    Args:
+        network: With the weights that the settings ask to evaluate (averaged ones where there are), in eval mode.
+        steps: Optimizer steps taken in all.
+        main: Whether this process is the one that evaluates and writes.
+    """
+
+    network: torch.nn.Module
+    steps: int
+    main: bool
+
+
+def fit(
+    settings: Settings, data: PatchDataModule, folder: Path, *, facts: Mapping[str, Any], log_metrics: LogMetrics
+) -> Fit:
+    """Trains until `trainer.max_steps` or early stopping, going on from a checkpoint when `resume` asks for it.
+
+    Args:
+        settings: The checked configuration.
+        data: Training and validation patches.
+        folder: The run folder.
+        facts: Plain data that checkpoints carry: recipe, network, label map, data hash.
+        log_metrics: Takes `{name: value}` and a step.
+
+    Raises:
+        ModelError: when the checkpoint to resume was made by another recipe or network.
+        ConfigError: for hardware that is not there.
+    """
+    check_accelerator(settings.trainer.accelerator)
+    _quieten()
+    pl.seed_everything(settings.seed, workers=False, verbose=False)
+    module = build_module(settings, facts)
+    checkpoint = find_resumable(folder) if settings.resume else None
+    if checkpoint:
+        _check_resumable(checkpoint, facts)
+        log.info("resuming from %s", checkpoint.name)
+    trainer = build_trainer(settings, folder, log_metrics)
+    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    network = load_weights(module.network, folder / "checkpoints" / f"{settings.evaluation.weights}.ckpt")
+    return Fit(network, trainer.global_step, trainer.is_global_zero)
+
+
+def build_module(settings: Settings, facts: Mapping[str, Any]) -> SegmentationModule:
+    """The Lightning module of a configuration, with fresh weights drawn from its seed."""
+    torch.manual_seed(settings.seed)
+    module = SegmentationModule(
+        build_network(settings.network),
+        build_loss(settings.loss),
+        make_optimizer=partial(build_optimizer, settings.optimizer),
+        make_scheduler=lambda optimizer: build_scheduler(settings.scheduler, optimizer, settings.trainer.max_steps),
+        seed=settings.seed,
+        facts=facts,
+    )
+    module.validate_every = settings.training.validate_every
+    return module
+
+
+def build_trainer(settings: Settings, folder: Path, log_metrics: LogMetrics) -> pl.Trainer:
+    """Lightning's trainer for a configuration."""
+    training, hardware = settings.training, settings.trainer
+    value = training.clip_value is not None
+    return pl.Trainer(
+        accelerator=hardware.accelerator,
+        devices=hardware.devices if hardware.devices != "auto" else ("auto" if torch.cuda.is_available() else 1),
+        num_nodes=hardware.nodes,
+        strategy=hardware.strategy,
+        precision=choose_precision(hardware.precision, hardware.accelerator),  # type: ignore[arg-type]
+        max_steps=hardware.max_steps,
+        max_epochs=-1,
+        accumulate_grad_batches=training.accumulate,
+        gradient_clip_val=training.clip_value if value else training.clip_norm,
+        gradient_clip_algorithm="value" if value else "norm",
+        val_check_interval=training.validate_every * training.accumulate,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        log_every_n_steps=training.log_every,
+        deterministic=hardware.deterministic,
+        use_distributed_sampler=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=hardware.progress,
+        logger=RunLogger(folder, log_metrics),
+        callbacks=_callbacks(settings, folder),
+        plugins=[AtomicCheckpointIO()],
+        default_root_dir=folder,
+    )
+
+
+def load_weights(network: torch.nn.Module, checkpoint: Path) -> torch.nn.Module:
+    """Loads a checkpoint's (averaged) weights into a network and puts it into eval mode."""
+    state = read_checkpoint(checkpoint)["state_dict"]
+    prefix = "network."
+    network.load_state_dict({key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)})
+    return network.eval()
+
+
+def _callbacks(settings: Settings, folder: Path) -> list[Callback]:
+    training = settings.training
+    processes = settings.trainer.nodes * (settings.trainer.devices if isinstance(settings.trainer.devices, int) else 1)
+    callbacks: list[Callback] = [
+        Pulse(every=training.log_every, batch=training.batch_size * training.accumulate * processes),
+        Checkpoints(folder / "checkpoints", every=training.checkpoint_every, validate_every=training.validate_every),
+    ]
+    if training.ema:
+        callbacks.append(EMAWeightAveraging(decay=training.ema))
+    if training.early_stopping:
+        callbacks.append(EarlyStopping(MONITOR, mode="max", patience=training.early_stopping))
+    if settings.trainer.progress:
+        callbacks.append(TQDMProgressBar(refresh_rate=training.log_every))
+    return callbacks
+
+
+def _check_resumable(checkpoint: Path, facts: Mapping[str, Any]) -> None:
+    made_by = read_checkpoint(checkpoint)["segpipe"]
+    for key in ("digest", "network"):
+        if made_by.get(key) != facts.get(key):
+            raise ModelError(
+                f"the checkpoint was made with another {'recipe' if key == 'digest' else key}",
+                facts={"file": checkpoint, "found": made_by.get(key), "wanted": facts.get(key)},
+                hint="resume with the configuration that the run began with, or start a new run",
+            )
+
+
+def recipe_of(settings: Settings) -> Recipe:
+    """The recipe that the configuration names."""
+    return Recipe(**settings.recipe.model_dump())
+
+
+def _quieten() -> None:
+    """Keeps Lightning's notes on hardware and loaders out of the log; what a user must know segpipe says itself."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*srun.*command is available.*")
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
