@@ -8,13 +8,15 @@ from torch import nn
 
 from segpipe.errors import ConfigError, ModelError
 
+GPU_BATCH = 4
 Precision = Literal["auto", "fp32", "bf16"]
 
 
 class Engine(Protocol):
-    """Anything that turns patches (B, 1, x, y, z) in 0…1 into foreground probabilities (B, 1, x, y, z), float32."""
+    """Anything that turns patches (B, 1, x, y, z) in 0…1 into foreground probabilities (B, 1, x, y, z), float32.
 
-    name: str
+    An engine may have `batch`, the windows per pass that suit it (else 1), and `name`, which tells what computes how.
+    """
 
     def __call__(self, patches_bcxyz: torch.Tensor) -> torch.Tensor:
         """Returns the probability of channel 1 after a softmax over the logits, on the CPU."""
@@ -35,6 +37,7 @@ class TorchEngine:
     def __init__(self, network: nn.Module, *, device: str = "auto", precision: Precision = "auto") -> None:
         self.device = choose_device(device)
         self.half = precision == "bf16" or (precision == "auto" and computes_bf16(self.device))
+        self.batch = 1 if self.device.type == "cpu" else GPU_BATCH
         self.network = network.eval().to(self.device)
         self.name = f"torch on {self.device.type}, {'bfloat16' if self.half else 'float32'}"
 

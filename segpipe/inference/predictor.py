@@ -1,9 +1,9 @@
 """One scan in, one prediction out: prepare, slide, paint, clean, measure."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from segpipe.case import Case
@@ -14,12 +14,13 @@ from segpipe.inference.findings import Finding, measure_findings
 from segpipe.inference.frame import Frame, SliceReader, check_point, frame_crop, frame_point, frame_scan
 from segpipe.inference.painter import Painter
 from segpipe.inference.postprocess import clean_mask
-from segpipe.inference.sliding import Sliding, slide
+from segpipe.inference.region import FindRegion, windows_in
+from segpipe.inference.sliding import Sliding, predict_flipped, slide
+from segpipe.inference.watch import Watch
 from segpipe.preprocessing.recipe import Recipe, Shape
 from segpipe.preprocessing.steps import Preparation, plan_preparation
 
 Point = tuple[float, float, float]
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,9 @@ class PredictOptions:
         flips: Axes to mirror (0, 1, 2 of the recipe's orientation); the mean over all subsets counts.
         threshold: Probability from which a voxel is foreground, on the scan's own grid.
         min_volume_mm3: Smaller components leave.
-        batch: Windows per forward pass.
+        batch: Windows per forward pass; None leaves it to the engine.
         keep_probability: Whether the prediction holds the probability volume.
+        region: Finds where lesions can be; windows outside are left out. None searches everywhere.
 
     Raises:
         ConfigError: for values out of range.
@@ -42,15 +44,16 @@ class PredictOptions:
     flips: tuple[int, ...] = ()
     threshold: float = 0.5
     min_volume_mm3: float = 0.0
-    batch: int = 4
+    batch: int | None = None
     keep_probability: bool = True
+    region: FindRegion | None = None
 
     def __post_init__(self) -> None:
         _check("overlap", self.overlap, "0 ≤ overlap < 1", holds=0 <= self.overlap < 1)
         _check("flips", self.flips, "different axes of 0, 1, 2", holds=_are_axes(self.flips))
         _check("threshold", self.threshold, "0 < threshold < 1", holds=0 < self.threshold < 1)
         _check("min_volume_mm3", self.min_volume_mm3, "not negative", holds=self.min_volume_mm3 >= 0)
-        _check("batch", self.batch, "at least 1", holds=self.batch >= 1)
+        _check("batch", self.batch, "at least 1", holds=self.batch is None or self.batch >= 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +79,7 @@ def predict_case(
     *,
     divisor: Shape,
     at_mm: Point | None = None,
-    progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> Prediction:
     """Predicts one scan.
 
@@ -91,25 +94,48 @@ def predict_case(
         options: See `PredictOptions`.
         divisor: What the network's input shape must be a multiple of.
         at_mm: A point in the scan, RAS+ mm.
-        progress: Called with the slices done and the slices of the whole.
+        watch: Is told the time per stage and how far the scan is.
 
     Raises:
         GeometryError: when the point is outside the scan.
         ImageError: when a whole scan comes to a VOI model without a point.
     """
+    watch = watch or Watch()
     preparation = plan_preparation(case.grid, recipe)
     frame = _frame(preparation, recipe, divisor, at_mm)
+    painter = _paint(case, recipe, engine, options, frame=frame, watch=watch)
+    point = at_mm if at_mm is not None or recipe.scope == "scan" else _middle(case)
+    with watch.stage("findings"):
+        components, kept = clean_mask(painter.mask, case.grid, min_volume_mm3=options.min_volume_mm3, point_mm=point)
+        findings = measure_findings(components, kept, painter.foreground, preparation)
+    return Prediction(painter.mask, findings, painter.probability)
+
+
+def _paint(
+    case: Case, recipe: Recipe, engine: Engine, options: PredictOptions, *, frame: Frame, watch: Watch
+) -> Painter:
+    """Slides over the frame and paints each slice on the scan's grid as soon as it is final."""
     painter = Painter(frame, case.image, threshold=options.threshold, keep_probability=options.keep_probability)
     reader = SliceReader(case.image, frame, recipe)
-    sliding = Sliding(frame.window, options.overlap, options.flips, options.batch)
-    for number, probability_xy in enumerate(slide(reader.read, frame.size, sliding, engine)):
-        painter.add(number, probability_xy)
-        if progress:
-            progress(number + 1, frame.size[2])
-    point = at_mm if at_mm is not None or recipe.scope == "scan" else _middle(case)
-    components, kept = clean_mask(painter.mask, case.grid, min_volume_mm3=options.min_volume_mm3, point_mm=point)
-    findings = measure_findings(components, kept, painter.foreground, preparation)
-    return Prediction(painter.mask, findings, painter.probability)
+    batch = options.batch or int(getattr(engine, "batch", 1))
+    with watch.stage("region"):
+        region = options.region(case) if options.region and recipe.scope == "scan" else None
+        wanted = windows_in(region, frame) if region else None
+
+    def read(number: int) -> torch.Tensor:
+        with watch.stage("preparation"):
+            return reader.read(number)
+
+    def run(patches_bcxyz: torch.Tensor) -> torch.Tensor:
+        with watch.stage("network"):
+            return predict_flipped(engine, patches_bcxyz, options.flips)
+
+    sliding = Sliding(frame.window, options.overlap, batch)
+    for number, probability_xy in enumerate(slide(read, frame.size, sliding, run, wanted=wanted)):
+        with watch.stage("way back"):
+            painter.add(number, probability_xy)
+        watch.advance(number + 1, frame.size[2])
+    return painter
 
 
 def _frame(preparation: Preparation, recipe: Recipe, divisor: Shape, at_mm: Point | None) -> Frame:

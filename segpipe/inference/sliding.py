@@ -12,6 +12,7 @@ from segpipe.preprocessing.recipe import Shape
 
 GAUSSIAN_SIGMA = 1 / 8
 GAUSSIAN_FLOOR = 1e-3
+Run = Callable[[torch.Tensor], torch.Tensor]
 Wanted = Callable[[Shape], bool]
 
 
@@ -22,18 +23,16 @@ class Sliding:
     Args:
         window: Voxels of one forward pass.
         overlap: Part of the window that neighbours share at least, 0 ≤ overlap < 1.
-        flips: Axes to mirror; every subset of them is one more forward pass and the mean counts.
         batch: Windows per forward pass.
     """
 
     window: Shape
     overlap: float
-    flips: tuple[int, ...]
     batch: int
 
 
 def slide(
-    read: Callable[[int], torch.Tensor], size: Shape, sliding: Sliding, engine: Engine, *, wanted: Wanted | None = None
+    read: Callable[[int], torch.Tensor], size: Shape, sliding: Sliding, run: Run, *, wanted: Wanted | None = None
 ) -> Iterator[torch.Tensor]:
     """Yields the foreground probability (x, y) of slice 0, 1, … of a box.
 
@@ -44,7 +43,7 @@ def slide(
         read: Gives slice k (x, y) of the prepared box.
         size: Voxels of the box.
         sliding: How the window slides.
-        engine: Gives the probabilities.
+        run: Gives the probabilities (B, 1, x, y, z) of patches.
         wanted: Tells from a window's first voxel whether it is worth a pass; others count as empty.
     """
     plane = [(x, y) for x in starts(size, sliding, axis=0) for y in starts(size, sliding, axis=1)]
@@ -56,7 +55,7 @@ def slide(
         windows = [corner for corner in windows if layer.has_contrast(corner)]
         for first in range(0, len(windows), sliding.batch):
             batch = windows[first : first + sliding.batch]
-            layer.add(batch, predict_flipped(engine, layer.patches(batch), sliding.flips))
+            layer.add(batch, run(layer.patches(batch)))
         following = layers[number + 1] if number + 1 < len(layers) else size[2]
         yield from layer.leave(following - z)
 
@@ -64,7 +63,7 @@ def slide(
 def starts(size: Shape, sliding: Sliding, *, axis: int) -> list[int]:
     """First voxels of the windows along an axis: as few as the overlap allows, evenly spread.
 
-    >>> starts((10, 1, 1), Sliding((4, 1, 1), 0.5, (), 1), axis=0)
+    >>> starts((10, 1, 1), Sliding((4, 1, 1), 0.5, 1), axis=0)
     [0, 2, 4, 6]
     """
     length, window = size[axis], sliding.window[axis]
