@@ -1,0 +1,249 @@
+"""The tracker of a run: one object to which training tells everything, and which never holds training up."""
+
+import getpass
+import json
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from segpipe.errors import ServiceError
+from segpipe.tracking.delivery import Delivery
+from segpipe.tracking.outbox import Message, Outbox
+from segpipe.tracking.parameters import config_text, cut_values, flatten, mask_credentials, numbers
+from segpipe.tracking.server import absolute_uri, connect, experiment_id, is_server, unreachable
+from segpipe.tracking.tables import table_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from mlflow.tracking import MlflowClient
+
+    from segpipe.tracking.system import SystemWatch
+
+__all__ = ["SPOOL", "Tracker", "flatten", "known_run_id"]
+log = logging.getLogger(__name__)
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+SPOOL = ".tracking"
+
+
+class Tracker:
+    """One MLflow run; made by `Tracker.start`, used by rank 0 alone.
+
+    All `log_` methods return at once. While the server does not answer, what they take is kept in `.tracking/` of the
+    run's folder and sent when it answers again, at `finish`, or when the run is resumed.
+    """
+
+    def __init__(self, client: "MlflowClient", uri: str, run_id: str, folder: Path) -> None:
+        self.uri, self.run_id, self.folder = uri, run_id, folder
+        self._experiment_id = str(client.get_run(run_id).info.experiment_id)
+        self._outbox = Outbox(Delivery(client, run_id, folder), folder / SPOOL / "unsent.jsonl")
+        self._watch: SystemWatch | None = None
+
+    @classmethod
+    def start(
+        cls,
+        *,
+        uri: str,
+        experiment: str,
+        run_name: str,
+        config: Mapping[str, Any],
+        tags: Mapping[str, Any],
+        run_id: str | None = None,
+        folder: Path = Path(),
+        parent: str | None = None,
+    ) -> Self:
+        """Opens a run, or continues the run `run_id`, and tells it the whole configuration.
+
+        Args:
+            uri: `sqlite:///mlflow.db`, another database or `http(s)://…`.
+            experiment: Name of the experiment; created when new.
+            run_name: Name of the run.
+            config: The resolved configuration as plain data: parameters, and whole as the artifact `config.yaml`.
+            tags: Facts to search runs by; None values are left out.
+            run_id: The run to continue.
+            folder: The run's folder.
+            parent: The run that holds this one, e.g. that of a cross-validation.
+
+        Raises:
+            ConfigError: when `uri` is a folder.
+            ServiceError: when the server does not answer or refuses the run.
+        """
+        client = connect(uri)
+        try:
+            if run_id is None:
+                number = experiment_id(client, uri, experiment)
+                run_id = str(client.create_run(number, run_name=run_name, tags=_own_tags(tags, parent)).info.run_id)
+                earlier: Mapping[str, str] = {}
+            else:
+                earlier = client.get_run(run_id).data.params
+                client.update_run(run_id, status="RUNNING")
+            tracker = cls(client, absolute_uri(uri), run_id, folder)
+        except ServiceError:
+            raise
+        except Exception as error:
+            raise unreachable(uri, error) from error
+        _keep_identity(folder, tracker.uri, run_id)
+        tracker._tell_config(config, tags, earlier)
+        return tracker
+
+    @property
+    def run_url(self) -> str:
+        """The run's page, or with a database the command that shows it."""
+        page = f"#/experiments/{self._experiment_id}/runs/{self.run_id}"
+        if is_server(self.uri):
+            return f"{mask_credentials(self.uri).rstrip('/')}/{page}"
+        return f"mlflow ui --backend-store-uri {mask_credentials(self.uri)}   then   http://127.0.0.1:5000/{page}"
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Tells figures of a step; tensors with one element are numbers, too."""
+        now = time.time_ns() // 1_000_000
+        rows = [[_metric_name(name), float(value), now, int(step)] for name, value in metrics.items()]
+        self._outbox.put({"kind": "metrics", "rows": rows})
+
+    def log_summary(self, summary: Mapping[str, Any], *, prefix: str = "evaluation") -> None:
+        """Tells all numbers of a summary as metrics, named alike for every run, e.g. `evaluation/dice_mean`."""
+        self.log_metrics(numbers(summary, prefix=prefix), step=0)
+
+    def log_figure(self, figure: "Figure", name: str) -> None:
+        """Keeps a figure as PNG, or in the format that `name` ends with."""
+        path = self._stage(name if Path(name).suffix in (".png", ".svg", ".pdf") else f"{name}.png")
+        figure.savefig(path, dpi=120, bbox_inches="tight")
+        self._put_file(path, str(Path(name).parent), staged=True)
+
+    def log_table(self, table: Any, name: str) -> None:
+        """Keeps a table that MLflow's pages show: a data frame, a list of rows or columns by name."""
+        name = name if name.endswith(".json") else f"{name}.json"
+        self._outbox.put({"kind": "table", "name": name, "text": table_text(table)})
+
+    def log_text(self, text: str, name: str) -> None:
+        """Keeps a text as an artifact."""
+        self._outbox.put({"kind": "text", "name": name, "text": text})
+
+    def log_file(self, path: Path, folder: str = "") -> None:
+        """Keeps a file in an artifact folder."""
+        self._put_file(path, folder)
+
+    def log_folder(self, path: Path, name: str) -> None:
+        """Keeps all files of a folder in the artifact folder `name`."""
+        self._outbox.put({"kind": "folder", "name": name, "path": self._relative(path)})
+
+    def log_dataset(
+        self, name: str, digest: str, *, source: str, counts: Mapping[str, int], context: str = "training"
+    ) -> None:
+        """Tells which data the run used.
+
+        Args:
+            name: The data set's name.
+            digest: Its hash, at most 36 characters.
+            source: What kind of source it was made from; no path.
+            counts: e.g. cases, patients and lesions in this role.
+            context: The role: training, validation or testing.
+        """
+        facts = {
+            "name": name,
+            "digest": digest[:36],
+            "source_type": "segpipe",
+            "source": json.dumps({"kind": source}),
+        }
+        dataset = {**facts, "profile": json.dumps(dict(counts))}
+        self._outbox.put({"kind": "dataset", "name": name, "dataset": dataset, "context": context})
+
+    def set_tags(self, tags: Mapping[str, Any]) -> None:
+        """Adds or changes tags; None values are left out."""
+        known = {key: str(value) for key, value in tags.items() if value is not None}
+        self._outbox.put({"kind": "tags", "tags": known})
+
+    def describe(self, markdown: str) -> None:
+        """Sets the description on top of the run's page."""
+        self.set_tags({"mlflow.note.content": markdown})
+
+    def watch_system(self, *, interval_s: float = 10.0) -> None:
+        """Tells CPU, memory, disk, network and GPU use until the run finishes."""
+        from segpipe.tracking.system import SystemWatch
+
+        self._watch = SystemWatch(self, interval_s=interval_s)
+
+    def flush(self) -> int:
+        """Sends what waits; returns the number of messages that the server did not take yet."""
+        return self._outbox.flush()
+
+    def finish(self, status: Status = "FINISHED") -> int:
+        """Sends what waits and closes the run; returns the number of messages left in `.tracking/`."""
+        if self._watch:
+            self._watch.stop()
+        self._outbox.put({"kind": "status", "status": status, "time": time.time_ns() // 1_000_000})
+        left = self._outbox.close()
+        if left:
+            log.warning("MLflow did not get everything: %d messages are kept in %s", left, self.folder / SPOOL)
+        return left
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        interrupted = kind is not None and not issubclass(kind, Exception)
+        self.finish("KILLED" if interrupted else "FAILED" if kind else "FINISHED")
+
+    def _tell_config(self, config: Mapping[str, Any], tags: Mapping[str, Any], earlier: Mapping[str, str]) -> None:
+        params = flatten(config)
+        changed = {key: value for key, value in params.items() if key in earlier and earlier[key] != value}
+        fresh = {key: value for key, value in params.items() if key not in earlier}
+        for path in cut_values(config):
+            log.warning("%s is too long for an MLflow parameter; it is whole in the run's config.yaml", path)
+        self._outbox.put({"kind": "params", "params": fresh})
+        self.log_text(config_text(config), "config.yaml")
+        self.set_tags({**tags, **{f"resumed.{key}": value for key, value in changed.items()}})
+
+    def _stage(self, name: str) -> Path:
+        path = self.folder / SPOOL / "figures" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _put_file(self, path: Path, folder: str, *, staged: bool = False) -> None:
+        message: Message = {"kind": "file", "name": path.name, "path": self._relative(path), "staged": staged}
+        self._outbox.put({**message, "folder": "" if folder == "." else folder})
+
+    def _relative(self, path: Path) -> str:
+        """Paths inside the run's folder stay valid when that folder is moved."""
+        whole, home = path.resolve(), self.folder.resolve()
+        return str(whole.relative_to(home)) if whole.is_relative_to(home) else str(whole)
+
+
+def known_run_id(folder: Path) -> str | None:
+    """The MLflow run that a run's folder belongs to, to be continued by `Tracker.start`."""
+    file = folder / SPOOL / "run.json"
+    return str(json.loads(file.read_text())["run_id"]) if file.is_file() else None
+
+
+def _keep_identity(folder: Path, uri: str, run_id: str) -> None:
+    file = folder / SPOOL / "run.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_suffix(".part")
+    temporary.write_text(json.dumps({"run_id": run_id, "uri": mask_credentials(uri)}) + "\n")
+    temporary.replace(file)
+
+
+def _own_tags(tags: Mapping[str, Any], parent: str | None) -> dict[str, str]:
+    own = {
+        "mlflow.user": _user(),
+        "mlflow.source.name": "segpipe",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.git.commit": tags.get("git_commit"),
+        "mlflow.parentRunId": parent,
+    }
+    return {key: str(value) for key, value in own.items() if value}
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"
+
+
+def _metric_name(name: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "_-./ :" else "_" for letter in name)

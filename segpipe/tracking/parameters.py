@@ -1,0 +1,100 @@
+"""A configuration as MLflow parameters: flat, complete, within the server's limits and without passwords."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+LONGEST_VALUE = 6000
+_FOREIGN = re.compile(r"[^\w.\-/: ]")
+_CREDENTIALS = re.compile(r"(\w+://)[^/@\s]+@")
+
+
+def flatten(config: Mapping[str, Any]) -> dict[str, str]:
+    """Turns a nested configuration into MLflow parameters.
+
+    Lists of plain values stay one parameter. A value longer than MLflow keeps is replaced by a note that says so; it is
+    whole in the run's config.yaml. Passwords in addresses are masked.
+
+    >>> flatten({"network": {"name": "unet", "dropout": None}, "spacing_mm": [1.0, 2.5]})
+    {'network.name': 'unet', 'network.dropout': 'null', 'spacing_mm': '[1.0, 2.5]'}
+    """
+    return {_FOREIGN.sub("_", path): _fit(_text(value)) for path, value in _leaves(config, "")}
+
+
+def cut_values(config: Mapping[str, Any]) -> list[str]:
+    """The paths of values too long for a parameter, which only the run's config.yaml holds."""
+    return [path for path, value in _leaves(config, "") if len(_text(value)) > LONGEST_VALUE]
+
+
+def mask_credentials(text: str) -> str:
+    """Hides user names and passwords inside addresses.
+
+    >>> mask_credentials("postgresql://ann:secret@db/mlflow")
+    'postgresql://***@db/mlflow'
+    """
+    return _CREDENTIALS.sub(r"\1***@", text)
+
+
+def config_text(config: Mapping[str, Any]) -> str:
+    """The configuration as YAML, in its own order, with passwords in addresses masked."""
+    import yaml
+
+    return mask_credentials(yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True))
+
+
+def numbers(summary: Mapping[str, Any], *, prefix: str) -> dict[str, float]:
+    """The numeric leaves of a summary as metrics, named alike for every run.
+
+    The prefix is a section of MLflow's charts, the rest of the path is joined by `_`.
+
+    >>> numbers({"metrics": {"dice": {"mean": 0.8, "ci95": [0.7, 0.9]}}, "cases": 4}, prefix="test")
+    {'test/dice_mean': 0.8, 'test/dice_ci95_low': 0.7, 'test/dice_ci95_high': 0.9, 'test/cases': 4.0}
+    """
+    found = {}
+    for path, value in _leaves(summary, "", separator="_"):
+        name = _FOREIGN.sub("_", path.removeprefix("metrics_"))
+        if _is_interval(value):
+            found[f"{prefix}/{name}_low"], found[f"{prefix}/{name}_high"] = float(value[0]), float(value[1])
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found[f"{prefix}/{name}"] = float(value)
+    return found
+
+
+def _leaves(value: Any, path: str, separator: str = ".") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for key, child in value.items():
+            yield from _leaves(child, f"{path}{separator}{key}" if path else str(key), separator)
+    elif _is_sequence(value) and any(isinstance(item, Mapping) for item in value):
+        for number, child in enumerate(value):
+            yield from _leaves(child, f"{path}{separator}{number}", separator)
+    else:
+        yield path, value
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return mask_credentials(value)
+    return mask_credentials(json.dumps(_plain(value), ensure_ascii=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(child) for key, child in value.items()}
+    if _is_sequence(value):
+        return [_plain(child) for child in value]
+    return value if isinstance(value, bool | int | float | str | None) else str(value)
+
+
+def _fit(text: str) -> str:
+    if len(text) <= LONGEST_VALUE:
+        return text
+    return f"{len(text)} characters, see config.yaml"
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, Sequence | set | frozenset) and not isinstance(value, str | bytes)
+
+
+def _is_interval(value: Any) -> bool:
+    return _is_sequence(value) and len(value) == 2 and all(isinstance(end, int | float) for end in value)

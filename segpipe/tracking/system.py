@@ -1,0 +1,50 @@
+"""System metrics through MLflow's own samplers, delivered by the tracker so that an outage does not end them."""
+
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from segpipe.tracking.mlflow import Tracker
+
+
+class SystemWatch:
+    """Samples the machine in the background until `stop`."""
+
+    def __init__(self, tracker: "Tracker", *, interval_s: float) -> None:
+        self._tracker, self._interval_s = tracker, interval_s
+        self._samplers = _samplers()
+        self._stop = threading.Event()
+        self._step = 0
+        self._thread = threading.Thread(target=self._run, name="segpipe-system", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the sampling after a last sample."""
+        self._stop.set()
+        self._thread.join()
+        self._sample()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._interval_s):
+            self._sample()
+
+    def _sample(self) -> None:
+        found: dict[str, float] = {}
+        for sampler in self._samplers:
+            sampler.collect_metrics()
+            found.update(sampler.aggregate_metrics())
+            sampler.clear_metrics()
+        self._tracker.log_metrics({f"system/{name}": value for name, value in found.items()}, self._step)
+        self._step += 1
+
+
+def _samplers() -> list[Any]:
+    from mlflow.system_metrics.metrics import cpu_monitor, disk_monitor, gpu_monitor, network_monitor
+
+    kinds: list[Any] = [cpu_monitor.CPUMonitor, disk_monitor.DiskMonitor, network_monitor.NetworkMonitor]
+    samplers = [kind() for kind in kinds]
+    gpu: Any = gpu_monitor.GPUMonitor
+    with suppress(Exception):  # no NVIDIA GPU, or its management library is not installed
+        samplers.append(gpu())
+    return samplers

@@ -1,0 +1,65 @@
+"""The kinds of tracking that the configuration can choose."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import MinLen
+
+from segpipe.tracking.mlflow import Tracker
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a run is, for its tracker.
+
+    Args:
+        folder: The run's folder; its name is the run's name unless the configuration gives one.
+        config: The resolved configuration as plain data.
+        tags: Facts to search runs by.
+        run_id: The MLflow run to continue.
+        parent: The MLflow run that holds this one.
+    """
+
+    folder: Path
+    config: Mapping[str, Any]
+    tags: Mapping[str, Any] = field(default_factory=dict)
+    run_id: str | None = None
+    parent: str | None = None
+
+
+def mlflow(
+    run: RunFacts,
+    *,
+    uri: Annotated[str, MinLen(1)],
+    experiment: Annotated[str, MinLen(1)],
+    run_name: str | None,
+    system_metrics: bool,
+) -> Tracker:
+    """Tracks the run with MLflow; see `Tracker.start`."""
+    tracker = Tracker.start(
+        uri=uri,
+        experiment=experiment,
+        run_name=run_name or run.folder.name,
+        config=run.config,
+        tags=run.tags,
+        run_id=run.run_id,
+        folder=run.folder,
+        parent=run.parent,
+    )
+    if system_metrics:
+        tracker.watch_system()
+    return tracker
+
+
+def none(run: RunFacts) -> None:
+    """Does not track the run."""
+
+
+TRACKERS: dict[str, Callable[..., Tracker | None]] = {"mlflow": mlflow, "none": none}
+
+
+def build_tracker(spec: Mapping[str, Any], run: RunFacts) -> Tracker | None:
+    """Starts the tracker that the section `tracking` of a configuration names; None for `none`."""
+    return TRACKERS[spec["name"]](run, **{key: value for key, value in spec.items() if key != "name"})
