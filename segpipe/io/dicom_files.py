@@ -1,0 +1,184 @@
+"""Where DICOM files are: in folders, inside zip files or listed by a DICOMDIR; opened in place, never unpacked."""
+
+import contextlib
+import io
+import os
+import warnings
+import zipfile
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from threading import Lock
+from typing import BinaryIO, TypeVar, cast
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+
+from segpipe.errors import ImageError
+
+Read = TypeVar("Read")
+NOT_DICOM = "not DICOM"
+DAMAGED = "a damaged DICOM file"
+_BARE_STARTS = tuple(bytes([group, 0, element, 0]) for group, element in ((2, 0), (8, 0), (8, 5), (8, 8), (8, 22)))
+
+
+@dataclass(frozen=True, order=True)
+class DicomFile:
+    """One DICOM file: a path, or a member of a zip file. Its name may name a patient; keep it out of messages."""
+
+    path: Path
+    member: str = ""
+
+    def __repr__(self) -> str:
+        return "DicomFile(…)"
+
+
+_ReadStream = Callable[[DicomFile, BinaryIO], Read]
+
+
+def list_files(path: Path) -> list[DicomFile]:
+    """All files under a folder, inside a zip file or listed by a DICOMDIR, sorted; zip files in folders are entered.
+
+    Raises:
+        ImageError: for a path that does not exist, a damaged zip file or DICOMDIR.
+    """
+    if not path.exists():
+        raise ImageError("the DICOM input does not exist", facts={"path": path}, hint="check the path")
+    if path.is_file():
+        return _expand(path) if path.name.upper() != "DICOMDIR" else _listed_by_dicomdir(path)
+    files = (Path(folder, name) for folder, _, names in os.walk(path, followlinks=False) for name in names)
+    return [file for found in sorted(files) for file in _expand(found)]
+
+
+def read_headers(files: Sequence[DicomFile], *, tags: Sequence[str], workers: int = 4) -> list[Dataset | str]:
+    """The named attributes of each file, pixels skipped; NOT_DICOM or DAMAGED where there are none."""
+    return list(_each(files, lambda _, stream: _header(stream, tags), workers=workers))
+
+
+def map_files(
+    files: Sequence[DicomFile], read: Callable[[DicomFile, Dataset], Read], *, workers: int = 4
+) -> Iterator[Read]:
+    """Applies `read` to each file and its whole data set in threads; results come in the order of `files`.
+
+    Raises:
+        ImageError: when a file cannot be parsed.
+    """
+    return _each(files, lambda file, stream: read(file, _whole(stream)), workers=workers)
+
+
+@contextlib.contextmanager
+def quiet_pydicom() -> Iterator[None]:
+    """Silences warnings of pydicom, which may quote values of a patient's file."""
+    with warnings.catch_warnings(), pydicom.config.disable_value_validation():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _expand(path: Path) -> list[DicomFile]:
+    if path.suffix.lower() != ".zip":
+        return [DicomFile(path)]
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [DicomFile(path, info.filename) for info in sorted(archive.infolist(), key=lambda i: i.filename)
+                    if not info.is_dir()]  # fmt: skip
+    except (OSError, zipfile.BadZipFile) as error:
+        raise ImageError(
+            "a zip file is damaged", facts={"found": type(error).__name__}, hint="download or export it again"
+        ) from error
+
+
+def _listed_by_dicomdir(path: Path) -> list[DicomFile]:
+    try:
+        with quiet_pydicom():
+            records = pydicom.dcmread(path).DirectoryRecordSequence
+    except (OSError, InvalidDicomError, AttributeError, ValueError) as error:
+        raise ImageError(
+            "the DICOMDIR cannot be read", facts={"found": type(error).__name__}, hint="pass its folder instead"
+        ) from error
+    names = [_parts(record.ReferencedFileID) for record in records if "ReferencedFileID" in record]
+    files = [path.parent.joinpath(*name) for name in names if ".." not in name]
+    missing = sum(not file.is_file() for file in files)
+    if missing or not files:
+        raise ImageError(
+            "the DICOMDIR lists files that are not there" if missing else "the DICOMDIR lists no file",
+            facts={"listed": len(files), "missing": missing},
+            hint="copy the whole medium, or pass its folder to read what is there",
+        )
+    return sorted(DicomFile(file) for file in files)
+
+
+def _parts(file_id: str | Iterable[str]) -> tuple[str, ...]:
+    parts = [file_id] if isinstance(file_id, str) else list(file_id)
+    return PurePosixPath("/".join(parts)).parts
+
+
+def _each(files: Sequence[DicomFile], read: _ReadStream[Read], *, workers: int) -> Iterator[Read]:
+    """Applies `read` to each opened file, a bounded number ahead, so that memory stays flat."""
+    ahead = 2 * workers
+    jobs: deque[Future[Read]] = deque()
+    with quiet_pydicom(), _Archives(files) as archives, ThreadPoolExecutor(workers) as pool:
+        for file in files:
+            jobs.append(pool.submit(_opened, file, read, archives))
+            if len(jobs) > ahead:
+                yield jobs.popleft().result()
+        while jobs:
+            yield jobs.popleft().result()
+
+
+def _opened(file: DicomFile, read: _ReadStream[Read], archives: "_Archives") -> Read:
+    if not file.member:
+        with file.path.open("rb") as stream:
+            return read(file, stream)
+    with archives.lend(file.path) as archive, archive.open(file.member) as member:
+        return read(file, cast(BinaryIO, member))
+
+
+class _Archives:
+    """Zip files shared by threads: each is opened at its first use and closed after its last."""
+
+    def __init__(self, files: Sequence[DicomFile]) -> None:
+        self._left = Counter(file.path for file in files if file.member)
+        self._open: dict[Path, zipfile.ZipFile] = {}
+        self._lock = Lock()
+
+    def __enter__(self) -> "_Archives":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for archive in self._open.values():
+            archive.close()
+
+    @contextlib.contextmanager
+    def lend(self, path: Path) -> Iterator[zipfile.ZipFile]:
+        with self._lock:
+            if path not in self._open:
+                self._open[path] = zipfile.ZipFile(path)
+            archive = self._open[path]
+        yield archive
+        with self._lock:
+            self._left[path] -= 1
+            if not self._left[path]:
+                self._open.pop(path).close()
+
+
+def _header(stream: BinaryIO, tags: Sequence[str]) -> Dataset | str:
+    try:
+        start = stream.read(132)
+        stream.seek(0)
+        if start[128:] != b"DICM" and not start.startswith(_BARE_STARTS):
+            return NOT_DICOM
+        return pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(tags), force=True)
+    except Exception:  # pydicom answers a damaged file with errors of many kinds
+        return DAMAGED
+
+
+def _whole(stream: BinaryIO) -> Dataset:
+    try:
+        return pydicom.dcmread(io.BytesIO(stream.read()), force=True)
+    except Exception as error:  # as above
+        raise ImageError(
+            "a DICOM file is damaged", facts={"found": type(error).__name__}, hint="export or download it again"
+        ) from None
