@@ -82,7 +82,9 @@ def to_world(affine: ArrayLike, indices: ArrayLike) -> FloatArray:
 def to_voxel(affine: ArrayLike, positions_mm: ArrayLike) -> FloatArray:
     """Maps positions in mm (…, 3) to fractional voxel indices (…, 3)."""
     matrix = np.asarray(affine, dtype=np.float64)
-    return np.linalg.solve(matrix[:3, :3], (np.asarray(positions_mm, dtype=np.float64) - matrix[:3, 3]).T).T
+    offsets = np.asarray(positions_mm, dtype=np.float64) - matrix[:3, 3]
+    indices: FloatArray = np.linalg.solve(matrix[:3, :3], offsets.reshape(-1, 3).T).T.reshape(offsets.shape)
+    return indices
 
 
 def flip_ras_lps(values: ArrayLike) -> FloatArray:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from segpipe.case import Case
 from segpipe.errors import DatasetError, LabelError, OutputError, SegpipeError, raise_together
-from segpipe.preprocessing.cached_case import FORMAT, CachedCase, open_case, write_case
+from segpipe.preprocessing.cached_case import FORMAT, CachedCase, PreparedCase, open_case, write_case
 from segpipe.preprocessing.masks import resample_mask
 from segpipe.preprocessing.points import find_points
 from segpipe.preprocessing.recipe import Recipe
@@ -139,7 +139,7 @@ class _Job:
         mask = resample_mask(case.mask == self.foreground, preparation)
         rng = np.random.default_rng(int(target.name, 16))
         points, lesions = find_points(image, mask, preparation.grid, rng)
-        write_case(part, image, mask, preparation.grid, points, lesions)
+        write_case(part, PreparedCase(image, mask, preparation.grid, points, lesions))
         part.replace(target)
 
 

@@ -1,7 +1,7 @@
 """A prepared case on disk: compressed in chunks, so that a patch is read without the rest of the volume."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from segpipe.errors import DatasetError
 from segpipe.geometry import Grid
 from segpipe.lesions import Lesion
-from segpipe.preprocessing.points import Points, read_points, write_points
+from segpipe.preprocessing.points import Points, read_point, write_points
 
 FORMAT = "segpipe-cache-1"
 # Measured on a thorax CT at 1 mm with patches of 96×96×64: LZ4 with bit shuffle reads a patch in 1 ms at a third of
 # the size; zstd saves another 15 % and takes twice as long; other chunk and block edges are no faster.
 _CHUNK = 64
 _BLOCK = 16
-_FACTS, _POINTS, _IMAGE, _MASK = "case.json", "points.npz", "image.b2nd", "mask.b2nd"
+_FACTS, _POINTS, _IMAGE, _MASK = "case.json", "points.i16", "image.b2nd", "mask.b2nd"
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,13 +29,15 @@ class CachedCase:
         id: The case's name in the data set.
         folder: Where its arrays lie.
         grid: The recipe's grid of this scan.
-        lesion_diameters_mm: Longest diameter of each lesion on that grid, in the order of `points().lesions`.
+        lesion_diameters_mm: Longest diameter of each lesion on that grid.
+        point_counts: Voxels kept of each lesion and, last, of the body.
     """
 
     id: str
     folder: Path
     grid: Grid
     lesion_diameters_mm: tuple[float, ...]
+    point_counts: tuple[int, ...]
 
     def read(
         self, start: tuple[int, int, int], shape: tuple[int, int, int]
@@ -51,9 +53,13 @@ class CachedCase:
         spans, padding = _clip(start, shape, self.grid.shape)
         return self._read_array(_IMAGE, spans, padding), self._read_array(_MASK, spans, padding)
 
-    def points(self) -> Points:
-        """Voxels of the lesions and of the body."""
-        return read_points(self.folder / _POINTS)
+    def pick_voxel(self, lesion: int | None, rng: np.random.Generator) -> NDArray[np.int64]:
+        """A random voxel of one lesion, or of the body for None; of the whole scan where no body was found."""
+        group = len(self.point_counts) - 1 if lesion is None else lesion
+        if self.point_counts[group] == 0:
+            return rng.integers(0, self.grid.shape)
+        row = sum(self.point_counts[:group]) + int(rng.integers(self.point_counts[group]))
+        return read_point(self.folder / _POINTS, row)
 
     def _read_array(self, name: str, spans: tuple[slice, ...], padding: list[tuple[int, int]]) -> NDArray[Any]:
         import blosc2
@@ -70,20 +76,28 @@ class CachedCase:
         return np.pad(box, padding, mode="edge") if any(map(any, padding)) else box
 
 
-def write_case(
-    folder: Path, image: NDArray[np.int16], mask: NDArray[np.uint8], grid: Grid, points: Points, lesions: list[Lesion]
-) -> None:
+@dataclass(frozen=True, eq=False)
+class PreparedCase:
+    """What the cache keeps of a case, on the recipe's grid: HU clipped to the window, the mask, and what they hold."""
+
+    image: NDArray[np.int16]
+    mask: NDArray[np.uint8]
+    grid: Grid
+    points: Points
+    lesions: list[Lesion]
+
+
+def write_case(folder: Path, case: PreparedCase) -> None:
     """Writes the files of one prepared case into an existing folder; the facts come last and vouch for the others."""
-    _write_array(folder / _IMAGE, image)
-    _write_array(folder / _MASK, mask)
-    write_points(points, folder / _POINTS)
+    _write_array(folder / _IMAGE, case.image)
+    _write_array(folder / _MASK, case.mask)
+    counts = write_points(case.points, folder / _POINTS)
     facts = {
         "format": FORMAT,
-        "shape": list(grid.shape),
-        "affine": grid.affine.tolist(),
-        "lesions": [
-            {"volume_mm3": lesion.volume_mm3, "longest_diameter_mm": lesion.longest_diameter_mm} for lesion in lesions
-        ],
+        "shape": list(case.grid.shape),
+        "affine": case.grid.affine.tolist(),
+        "lesions": [asdict(lesion) for lesion in case.lesions],
+        "points": counts,
         "bytes": {name: (folder / name).stat().st_size for name in (_IMAGE, _MASK, _POINTS)},
     }
     (folder / _FACTS).write_text(json.dumps(facts))
@@ -99,7 +113,8 @@ def open_case(folder: Path, case_id: str) -> CachedCase | None:
     if facts["format"] != FORMAT or not whole:
         return None
     diameters = tuple(float(lesion["longest_diameter_mm"]) for lesion in facts["lesions"])
-    return CachedCase(case_id, folder, Grid(tuple(facts["shape"]), np.array(facts["affine"])), diameters)
+    grid = Grid(tuple(facts["shape"]), np.array(facts["affine"]))
+    return CachedCase(case_id, folder, grid, diameters, tuple(facts["points"]))
 
 
 def _write_array(file: Path, array: NDArray[Any]) -> None:

@@ -2,7 +2,8 @@
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+
+from segpipe.preprocessing.steps import interpolate
 
 
 def add_noise(image_xyz: torch.Tensor, deviation: float, rng: np.random.Generator) -> torch.Tensor:
@@ -35,10 +36,14 @@ def blur(image_xyz: torch.Tensor, sigma: float) -> torch.Tensor:
 
 
 def lower_resolution(image_xyz: torch.Tensor, factor: float) -> torch.Tensor:
-    """Resamples to `factor` of the voxels along each axis (nearest) and back (linear)."""
-    size = [max(1, round(n * factor)) for n in image_xyz.shape]
-    coarse = F.interpolate(image_xyz[None, None], size=size, mode="nearest-exact")
-    return F.interpolate(coarse, size=list(image_xyz.shape), mode="trilinear")[0, 0]
+    """Resamples to `factor` of the voxels along each axis (nearest) and back (linear), as nnU-Net does."""
+    coarse, positions = image_xyz, []
+    for axis, count in enumerate(image_xyz.shape):
+        fewer = max(1, round(count * factor))
+        nearest = ((torch.arange(fewer) + 0.5) * (count / fewer)).floor().long()
+        coarse = coarse.index_select(axis, nearest)
+        positions.append((torch.arange(count, dtype=torch.float64) + 0.5) * (fewer / count) - 0.5)
+    return interpolate(coarse, positions)
 
 
 def bend_curve(image_xyz: torch.Tensor, gamma: float, *, inverted: bool) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """Moving patches: flips, quarter turns and any affine or elastic motion, resampled once while the patch is read."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from segpipe.preprocessing.recipe import Shape
 from segpipe.preprocessing.steps import interpolate
 
 Matrix = NDArray[np.float64]
+Vector = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +31,11 @@ class Motion:
     matrix: Matrix | None = None
     bend: NDArray[np.float32] | None = None
 
+    @property
+    def is_still(self) -> bool:
+        """True when voxels only change places, so that nothing is resampled."""
+        return self.matrix is None and self.bend is None
+
     def source_shape(self, patch: Shape) -> Shape:
         """Shape of the box in the scan that becomes `patch` after the quarter turns."""
         return (patch[1], patch[0], patch[2]) if self.turns % 2 else patch
@@ -44,91 +50,134 @@ def read_patch(
         HU float32 and mask uint8, each of shape `patch`.
     """
     shape = motion.source_shape(patch)
-    if motion.matrix is None and motion.bend is None:
+    if motion.is_still:
         image, mask = case.read(start, shape)
-        return _place(torch.from_numpy(image), motion).float(), _place(torch.from_numpy(mask), motion)
+        return _turned(torch.from_numpy(image), motion).float(), _turned(torch.from_numpy(mask), motion)
+    warp = _plan_warp(motion, start, shape)
+    image, mask = case.read(warp.low, warp.size)
+    moved = warp.apply(torch.from_numpy(image).float())
+    return _turned(moved, motion), _turned(_move_mask(warp, mask), motion)
+
+
+@dataclass(frozen=True, eq=False)
+class _Warp:
+    """A resampling of the box of `size` voxels from `low` to `shape` voxels; `centre` counts from `low`."""
+
+    low: tuple[int, int, int]
+    size: Shape
+    shape: Shape
+    matrix: Matrix
+    centre: Vector
+    bend: NDArray[np.float32] | None
+
+    def apply(self, box: torch.Tensor) -> torch.Tensor:
+        """Resamples a box (x, y, z), float32, linearly."""
+        tilted = self.matrix[:2, 2].any() or self.matrix[2, :2].any()
+        return self._apply_freely(box) if tilted or self.bend is not None else self._apply_in_plane(box)
+
+    def _apply_in_plane(self, box: torch.Tensor) -> torch.Tensor:
+        """A motion that keeps slices parallel: one bilinear pass that all slices share, one linear pass along z.
+
+        Ten times as fast as `_apply_freely` and equal to it: trilinear interpolation is the product of the two.
+        """
+        heights = self.centre[2] + _offsets(self.shape[2]).double() * float(self.matrix[2, 2])
+        unmoved = [torch.arange(n, dtype=torch.float64) for n in self.size[:2]]
+        slices = interpolate(box.permute(2, 0, 1).contiguous(), [heights, *unmoved])
+        x, y = _coordinates(self.matrix[:2, :2], self.centre[:2], self.shape[:2])
+        grid = _normalised((y, x), (self.size[1], self.size[0]))
+        return _sample(slices[None], grid)[0].permute(1, 2, 0)
+
+    def _apply_freely(self, box: torch.Tensor) -> torch.Tensor:
+        coordinates = _coordinates(self.matrix, self.centre, self.shape)
+        if self.bend is not None:
+            coordinates = [
+                values + _spread_over(torch.from_numpy(bend), self.shape)
+                for values, bend in zip(coordinates, self.bend, strict=True)
+            ]
+        x, y, z = coordinates
+        grid = _normalised((z, y, x), (self.size[2], self.size[1], self.size[0]))
+        return _sample(box[None, None], grid)[0, 0]
+
+
+def _plan_warp(motion: Motion, start: tuple[int, int, int], shape: Shape) -> _Warp:
+    """Finds the box of the scan that the moved patch touches."""
     matrix = np.eye(3) if motion.matrix is None else motion.matrix
     centre = np.array(start) + (np.array(shape) - 1) / 2
-    low, size = _reach(matrix, motion.bend, centre, shape)
-    image, mask = case.read(low, size)
-    move = _move_in_plane if motion.bend is None and _is_planar(matrix) else _move_freely
-    offset = centre - low
-    moved = move(torch.from_numpy(image).float(), shape, matrix, offset, motion.bend)
+    reach = np.abs(matrix) @ ((np.array(shape) - 1) / 2)
+    if motion.bend is not None:
+        reach = reach + np.abs(motion.bend).max(axis=(1, 2, 3))
+    low = np.floor(centre - reach).astype(int)
+    x, y, z = (int(value) for value in low)
+    nx, ny, nz = (int(value) for value in np.floor(centre + reach).astype(int) + 2 - low)
+    return _Warp((x, y, z), (nx, ny, nz), shape, matrix, centre - low, motion.bend)
+
+
+def _move_mask(warp: _Warp, mask: NDArray[np.uint8]) -> torch.Tensor:
+    """Resamples only the part of the patch that the foreground can reach; most patches hold little of it."""
+    label = torch.zeros(warp.shape, dtype=torch.uint8)
+    first, last = (np.zeros(3, int), np.array(warp.shape)) if warp.bend is not None else _reached(warp, mask)
+    if (first >= last).any():
+        return label
+    part = replace(
+        warp,
+        shape=tuple((last - first).tolist()),
+        centre=warp.centre + warp.matrix @ ((first + last - warp.shape) / 2),
+    )
+    share = part.apply(torch.from_numpy(mask).float())
+    label[tuple(slice(low, high) for low, high in zip(first, last, strict=True))] = (share >= 0.5).to(torch.uint8)
+    return label
+
+
+def _reached(warp: _Warp, mask: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First voxel and the one after the last of the patch's box that the foreground of a source box can reach."""
     if not mask.any():
-        return _place(moved, motion), torch.zeros(patch, dtype=torch.uint8)
-    share = move(torch.from_numpy(mask).float(), shape, matrix, offset, motion.bend)
-    return _place(moved, motion), _place((share >= 0.5).to(torch.uint8), motion)
+        return np.zeros(3, np.int64), np.zeros(3, np.int64)
+    used = [np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
+    ends = [(hits[0] - 1.0, hits[-1] + 1.0) for hits in used]
+    corners = np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(-1, 3)
+    moved = (corners - warp.centre) @ np.linalg.inv(warp.matrix).T + (np.array(warp.shape) - 1) / 2
+    first = np.clip(np.floor(moved.min(axis=0)), 0, warp.shape).astype(np.int64)
+    last = np.clip(np.ceil(moved.max(axis=0)) + 1, 0, warp.shape).astype(np.int64)
+    return first, last
 
 
-def _place(box: torch.Tensor, motion: Motion) -> torch.Tensor:
+def _turned(box: torch.Tensor, motion: Motion) -> torch.Tensor:
     """Applies quarter turns and flips, which move voxels and mix none."""
     turned = torch.rot90(box, motion.turns, (0, 1)) if motion.turns % 4 else box
-    return turned.flip(motion.flips).contiguous() if motion.flips else turned.contiguous()
+    return (turned.flip(motion.flips) if motion.flips else turned).contiguous()
 
 
-def _reach(
-    matrix: Matrix, bend: NDArray[np.float32] | None, centre: NDArray[np.float64], shape: Shape
-) -> tuple[tuple[int, int, int], Shape]:
-    """The box of the scan that the moved patch touches."""
-    half = np.abs(matrix) @ ((np.array(shape) - 1) / 2)
-    if bend is not None:
-        half = half + np.abs(bend).max(axis=(1, 2, 3))
-    low = np.floor(centre - half).astype(int)
-    high = np.floor(centre + half).astype(int) + 2
-    x, y, z = (int(value) for value in low)
-    nx, ny, nz = (int(value) for value in high - low)
-    return (x, y, z), (nx, ny, nz)
+def _offsets(count: int) -> torch.Tensor:
+    return torch.arange(count, dtype=torch.float32) - (count - 1) / 2
 
 
-def _is_planar(matrix: Matrix) -> bool:
-    return not (matrix[:2, 2].any() or matrix[2, :2].any())
-
-
-def _move_in_plane(
-    box: torch.Tensor, shape: Shape, matrix: Matrix, centre: NDArray[np.float64], bend: object
-) -> torch.Tensor:
-    """Resamples a motion that keeps slices parallel: one bilinear pass that all slices share, one along z.
-
-    Ten times as fast as `_move_freely`, and equal to it, as trilinear interpolation is the product of the two.
-    """
-    heights = centre[2] + (np.arange(shape[2]) - (shape[2] - 1) / 2) * matrix[2, 2]
-    slices = box.permute(2, 0, 1).contiguous()
-    unmoved = [torch.arange(n, dtype=torch.float64) for n in box.shape[:2]]
-    slices = interpolate(slices, [torch.from_numpy(heights), *unmoved])
-    x, y = _coordinates(matrix[:2, :2], centre[:2], shape[:2])
-    grid = _normalised((y, x), (box.shape[1], box.shape[0]))
-    moved = F.grid_sample(slices[None], grid, mode="bilinear", padding_mode="border", align_corners=True)
-    return moved[0].permute(1, 2, 0)
-
-
-def _move_freely(
-    box: torch.Tensor, shape: Shape, matrix: Matrix, centre: NDArray[np.float64], bend: NDArray[np.float32] | None
-) -> torch.Tensor:
-    x, y, z = _coordinates(matrix, centre, shape)
-    if bend is not None:
-        extra = F.interpolate(torch.from_numpy(bend)[None], size=shape, mode="trilinear", align_corners=True)[0]
-        x, y, z = x + extra[0], y + extra[1], z + extra[2]
-    grid = _normalised((z, y, x), (box.shape[2], box.shape[1], box.shape[0]))
-    return F.grid_sample(box[None, None], grid, mode="bilinear", padding_mode="border", align_corners=True)[0, 0]
-
-
-def _coordinates(matrix: Matrix, centre: NDArray[np.float64], shape: tuple[int, ...]) -> list[torch.Tensor]:
-    """For each axis of the source the fractional index of every voxel of the target."""
+def _coordinates(matrix: Matrix, centre: Vector, shape: tuple[int, ...]) -> list[torch.Tensor]:
+    """For each axis of the source the fractional index at every voxel of the target."""
     axes = len(shape)
-    offsets = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in shape]
-    shaped = [offset.reshape([-1 if i == axis else 1 for i in range(axes)]) for axis, offset in enumerate(offsets)]
+    offsets = [_offsets(n).reshape([-1 if i == axis else 1 for i in range(axes)]) for axis, n in enumerate(shape)]
     rows = []
     for row in range(axes):
-        terms = [shaped[column] * float(matrix[row, column]) for column in range(axes)]
-        terms[0] = terms[0] + float(centre[row])
-        total = terms[0]
-        for term in terms[1:]:
-            total = total + term
-        rows.append(total)
+        # the smaller terms first: only the last sum is as large as the patch
+        values = offsets[0] * float(matrix[row, 0]) + float(centre[row])
+        for column in range(1, axes):
+            values = values + offsets[column] * float(matrix[row, column])
+        rows.append(values)
     return rows
+
+
+def _spread_over(bend: torch.Tensor, shape: Shape) -> torch.Tensor:
+    """Offsets on a coarse grid whose corners are the patch's, interpolated linearly at every voxel."""
+    ends = zip(bend.shape, shape, strict=True)
+    return interpolate(bend, [torch.linspace(0, coarse - 1, fine, dtype=torch.float64) for coarse, fine in ends])
 
 
 def _normalised(coordinates: tuple[torch.Tensor, ...], sizes: tuple[int, ...]) -> torch.Tensor:
     """Indices to −1…1, stacked as `grid_sample` wants them: last axis of the source first."""
-    scaled = [values * (2 / max(size - 1, 1)) - 1 for values, size in zip(coordinates, sizes, strict=True)]
-    return torch.stack(scaled, dim=-1)[None]
+    grid = torch.empty(*coordinates[0].shape, len(sizes))
+    for axis, (values, size) in enumerate(zip(coordinates, sizes, strict=True)):
+        torch.mul(values, 2 / max(size - 1, 1), out=grid[..., axis]).sub_(1)
+    return grid[None]
+
+
+def _sample(source: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
+    return F.grid_sample(source, grid, mode="bilinear", padding_mode="border", align_corners=True)

@@ -1,7 +1,6 @@
 """Places worth looking at in a prepared case: voxels of each lesion and of the body, as plain data."""
 
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -41,19 +40,20 @@ def find_points(
     return Points(samples, _body_sample(image_hu, grid, rng)), lesions
 
 
-def write_points(points: Points, file: Path) -> None:
-    """Writes points as arrays only."""
-    bounds = np.cumsum([0, *(len(voxels) for voxels in points.lesions)])
-    stacked = np.concatenate([np.zeros((0, 3), np.int16), *points.lesions])
-    np.savez(file, lesions=stacked, bounds=bounds, body=points.body)
+def write_points(points: Points, file: Path) -> list[int]:
+    """Writes all voxels, lesion by lesion and the body last, as rows of three little-endian int16.
+
+    Returns:
+        The number of rows of each lesion and of the body.
+    """
+    groups = [*points.lesions, points.body]
+    np.concatenate(groups).astype("<i2").tofile(file)
+    return [len(group) for group in groups]
 
 
-def read_points(file: Path) -> Points:
-    """Reads what `write_points` wrote."""
-    with np.load(file, allow_pickle=False) as arrays:
-        stacked, bounds = arrays["lesions"], arrays["bounds"]
-        lesions = tuple(stacked[start:stop] for start, stop in pairwise(bounds))
-        return Points(lesions, arrays["body"])
+def read_point(file: Path, row: int) -> NDArray[np.int64]:
+    """Reads one row without the others: a patch needs no more, and memory keeps none."""
+    return np.fromfile(file, dtype="<i2", count=3, offset=6 * row).astype(np.int64)
 
 
 def _lesion_sample(components: NDArray[np.uint32], count: int, rng: np.random.Generator) -> list[Voxels]:

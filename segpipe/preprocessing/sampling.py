@@ -78,18 +78,10 @@ class Sampler:
             row = min(row, len(self._shares) - 1)
             case, lesion = int(self._owners[row]), int(self._numbers[row])
         else:
-            case, lesion = int(spread(self.seed, index, len(self.cases)) * len(self.cases)), -1
+            case, lesion = int(spread(self.seed, index, len(self.cases)) * len(self.cases)), None
         if self.recipe.scope == "voi":
             return Place(case, self._around_centre(case, rng, shape))
-        return Place(case, self._inside(case, self._voxel(case, lesion, rng), rng, shape))
-
-    def _voxel(self, case: int, lesion: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        points = self.cases[case].points()
-        voxels = points.lesions[lesion] if lesion >= 0 else points.body
-        if len(voxels) == 0:
-            return rng.integers(0, self.cases[case].grid.shape)
-        voxel: NDArray[np.int64] = voxels[rng.integers(len(voxels))].astype(np.int64)
-        return voxel
+        return Place(case, self._inside(case, self.cases[case].pick_voxel(lesion, rng), rng, shape))
 
     def _inside(
         self, case: int, voxel: NDArray[np.int64], rng: np.random.Generator, shape: Shape
@@ -97,16 +89,17 @@ class Sampler:
         """Keeps the patch within the scan where it fits, as a sliding window does, and centres it where not."""
         limits = np.array(self.cases[case].grid.shape) - shape
         wanted = voxel - np.array(shape) // 2 + self._shift(rng, shape)
-        inside = np.clip(wanted, 0, np.maximum(limits, 0))
-        return _triple(np.where(limits < 0, limits // 2, inside).astype(np.int64))
+        inside = np.clip(wanted, np.minimum(limits // 2, 0), np.maximum(limits, limits // 2))
+        return _triple(inside)
 
     def _around_centre(self, case: int, rng: np.random.Generator, shape: Shape) -> tuple[int, int, int]:
-        centred = (np.array(self.cases[case].grid.shape) - shape) // 2
+        centred = (np.array(self.cases[case].grid.shape, dtype=np.int64) - shape) // 2
         return _triple(centred + self._shift(rng, shape))
 
     def _shift(self, rng: np.random.Generator, shape: Shape) -> NDArray[np.int64]:
         reach = np.floor(self.sampling.shift * np.array(shape)).astype(np.int64)
-        return rng.integers(-reach, reach, endpoint=True)
+        offset: NDArray[np.int64] = rng.integers(-reach, reach, endpoint=True)
+        return offset
 
 
 def lesion_shares(diameters_mm: Sequence[float], balance: float) -> NDArray[np.float64]:
