@@ -1,38 +1,55 @@
 """Which predicted lesion belongs to which lesion of the reference, by overlap and by centre."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segpipe.geometry import Grid
-from segpipe.lesions import Lesion, label_lesions, measure_lesions
+from segpipe.lesions import Lesion, find_components, measure_components
+from segpipe.metrics.islands import Island
 from segpipe.metrics.results import PredictedLesion, ReferenceLesion
 
 MINIMUM_IOU = 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class Components:
-    """The numbered lesions of one mask.
+class Lesions:
+    """The lesions of one mask, numbered from 1, largest first.
 
     Args:
-        numbers: Lesion number of each voxel, 0 = background, (x, y, z).
-        lesions: Their measurements, in the order of the numbers.
+        numbers: For each island the lesion number of each voxel, 0 = background, (x, y, z).
+        measured: The lesions in the order of their numbers.
+        voxel_counts: Voxels of each lesion.
     """
 
-    numbers: NDArray[np.uint32]
-    lesions: list[Lesion]
+    numbers: list[NDArray[np.int64]]
+    measured: list[Lesion]
+    voxel_counts: NDArray[np.int64]
 
 
-def find_components(mask: NDArray[np.bool_], grid: Grid) -> Components:
-    """Numbers and measures the 26-connected lesions of a mask."""
-    numbers, _ = label_lesions(mask)
-    return Components(numbers, measure_lesions(numbers, grid))
+def find_lesions(masks: Sequence[NDArray[np.bool_]], islands: Sequence[Island]) -> Lesions:
+    """Numbers and measures the 26-connected lesions of a mask that is given island by island."""
+    numbers: list[NDArray[np.int64]] = []
+    found: list[Lesion] = []
+    counts: list[int] = []
+    for mask, island in zip(masks, islands, strict=True):
+        components = find_components(mask)
+        inside = np.zeros(mask.shape, dtype=np.int64)
+        labelled = components.numbers
+        inside[components.box] = np.where(labelled > 0, labelled.astype(np.int64) + len(found), 0)
+        numbers.append(inside)
+        found += measure_components(components, island.grid)
+        counts += components.voxel_counts
+    order = np.argsort(-np.asarray(counts, dtype=np.int64), kind="stable")
+    rank = np.zeros(len(found) + 1, dtype=np.int64)
+    rank[order + 1] = np.arange(1, len(found) + 1)
+    measured = [replace(found[index], number=number) for number, index in enumerate(order, start=1)]
+    return Lesions([rank[inside] for inside in numbers], measured, np.asarray(counts, dtype=np.int64)[order])
 
 
 def match_lesions(
-    predicted: Components, reference: Components, *, probability: NDArray[np.floating] | None = None
+    predicted: Lesions, reference: Lesions, *, probability: Sequence[NDArray[np.floating]] | None = None
 ) -> tuple[tuple[ReferenceLesion, ...], tuple[PredictedLesion, ...]]:
     """Pairs predicted lesions and reference lesions one to one, so that the sum of their IoU is largest.
 
@@ -41,50 +58,65 @@ def match_lesions(
 
     Args:
         predicted: Lesions of the prediction.
-        reference: Lesions of the reference, numbered on an array of the same shape.
-        probability: Foreground probability of each voxel; gives each candidate its mean over the candidate's voxels.
+        reference: Lesions of the reference, on the same islands.
+        probability: Foreground probability of each voxel of each island; gives each candidate its mean over the
+            candidate's voxels.
 
     Source:
         Matching as in picai_eval (Saha, Bosma et al., PI-CAI); centres as in Setio et al., LUNA16, Medical Image
         Analysis 42 (2017).
     """
-    table = iou_table(predicted, reference)
-    pairs = assign(table)
     candidates = _candidates(predicted, reference, probability)
-    lesions = [_reference(lesion) for lesion in reference.lesions]
-    for row, column in pairs:
-        overlap = float(table[row, column])
-        lesions[row] = replace(
-            lesions[row], matched=column + 1, overlap=overlap, probability=candidates[column].probability
-        )
+    lesions = [
+        ReferenceLesion(lesion.number, lesion.volume_mm3, lesion.longest_diameter_mm, lesion.centre_mm)
+        for lesion in reference.measured
+    ]
+    for row, column, overlap in assign(*overlaps(predicted, reference)):
+        confidence = candidates[column].probability
+        lesions[row] = replace(lesions[row], matched=column + 1, overlap=overlap, probability=confidence)
         candidates[column] = replace(candidates[column], matched=row + 1, overlap=overlap)
     return tuple(lesions), tuple(candidates)
 
 
-def iou_table(predicted: Components, reference: Components) -> NDArray[np.float64]:
-    """IoU of every reference lesion (rows) with every predicted lesion (columns)."""
-    rows, columns = len(reference.lesions), len(predicted.lesions)
-    inside_any = (reference.numbers > 0) | (predicted.numbers > 0)
-    codes = reference.numbers[inside_any].astype(np.int64) * (columns + 1) + predicted.numbers[inside_any]
-    counts = np.bincount(codes, minlength=(rows + 1) * (columns + 1)).reshape(rows + 1, columns + 1)
-    inside = counts[1:, 1:]
-    union = counts[1:].sum(axis=1)[:, None] + counts[:, 1:].sum(axis=0)[None, :] - inside
-    return np.asarray(inside / np.maximum(union, 1), dtype=np.float64)
+def overlaps(
+    predicted: Lesions, reference: Lesions
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """The pairs that share voxels: index of the reference lesion, index of the predicted lesion, their IoU."""
+    columns = len(predicted.measured) + 1
+    codes = [
+        wanted[both] * columns + given[both]
+        for given, wanted in zip(predicted.numbers, reference.numbers, strict=True)
+        if (both := (given > 0) & (wanted > 0)).any()
+    ]
+    if not codes:
+        none = np.zeros(0, dtype=np.int64)
+        return none, none, np.zeros(0)
+    pairs, shared = np.unique(np.concatenate(codes), return_counts=True)
+    rows, cols = pairs // columns - 1, pairs % columns - 1
+    union = reference.voxel_counts[rows] + predicted.voxel_counts[cols] - shared
+    return rows, cols, shared / union
 
 
-def assign(table: NDArray[np.float64], *, minimum: float = MINIMUM_IOU) -> list[tuple[int, int]]:
-    """One-to-one pairs (row, column) of largest total, among entries of at least `minimum`."""
+def assign(
+    rows: NDArray[np.int64], columns: NDArray[np.int64], iou: NDArray[np.float64], *, minimum: float = MINIMUM_IOU
+) -> list[tuple[int, int, float]]:
+    """One-to-one pairs (row, column, IoU) of largest total, among those of at least `minimum`."""
     from scipy.optimize import linear_sum_assignment
 
-    allowed = np.where(table >= minimum, table, 0.0)
-    pairs = zip(*linear_sum_assignment(allowed, maximize=True), strict=True)
-    return [(int(row), int(column)) for row, column in pairs if allowed[row, column] > 0]
+    enough = iou >= minimum
+    known_rows, row_of = np.unique(rows[enough], return_inverse=True)
+    known_columns, column_of = np.unique(columns[enough], return_inverse=True)
+    table = np.zeros((len(known_rows), len(known_columns)))
+    table[row_of, column_of] = iou[enough]
+    pairs = zip(*linear_sum_assignment(table, maximize=True), strict=True)
+    return [(int(known_rows[r]), int(known_columns[c]), float(table[r, c])) for r, c in pairs if table[r, c] > 0]
 
 
 def _candidates(
-    predicted: Components, reference: Components, probability: NDArray[np.floating] | None
+    predicted: Lesions, reference: Lesions, probability: Sequence[NDArray[np.floating]] | None
 ) -> list[PredictedLesion]:
     means = _mean_probabilities(predicted, probability)
+    hits = _hits(predicted.measured, reference.measured)
     return [
         PredictedLesion(
             number=lesion.number,
@@ -92,26 +124,29 @@ def _candidates(
             diameter_mm=lesion.longest_diameter_mm,
             centre_mm=lesion.centre_mm,
             probability=mean,
-            hits=tuple(other.number for other in reference.lesions if _hits(lesion, other)),
+            hits=tuple(int(index) + 1 for index in np.flatnonzero(hit)),
         )
-        for lesion, mean in zip(predicted.lesions, means, strict=True)
+        for lesion, mean, hit in zip(predicted.measured, means, hits, strict=True)
     ]
 
 
-def _reference(lesion: Lesion) -> ReferenceLesion:
-    return ReferenceLesion(lesion.number, lesion.volume_mm3, lesion.longest_diameter_mm, lesion.centre_mm)
+def _hits(candidates: Sequence[Lesion], lesions: Sequence[Lesion]) -> NDArray[np.bool_]:
+    """Whether a candidate's centre (row) is within a lesion's radius (column)."""
+    if not candidates or not lesions:
+        return np.zeros((len(candidates), len(lesions)), dtype=np.bool_)
+    given = np.array([lesion.centre_mm for lesion in candidates])
+    wanted = np.array([lesion.centre_mm for lesion in lesions])
+    radius = np.array([lesion.longest_diameter_mm for lesion in lesions]) / 2
+    return np.asarray(np.linalg.norm(given[:, None] - wanted[None], axis=2) < radius, dtype=np.bool_)
 
 
-def _hits(candidate: Lesion, lesion: Lesion) -> bool:
-    distance = float(np.linalg.norm(np.subtract(candidate.centre_mm, lesion.centre_mm)))
-    return distance < lesion.longest_diameter_mm / 2
-
-
-def _mean_probabilities(predicted: Components, probability: NDArray[np.floating] | None) -> list[float | None]:
-    count = len(predicted.lesions)
+def _mean_probabilities(
+    predicted: Lesions, probability: Sequence[NDArray[np.floating]] | None
+) -> list[float] | list[None]:
     if probability is None:
-        return [None] * count
-    inside = predicted.numbers > 0
-    numbers, values = predicted.numbers[inside], probability[inside].astype(np.float64)
-    sums = np.bincount(numbers, weights=values, minlength=count + 1)[1:]
-    return [float(mean) for mean in sums / np.bincount(numbers, minlength=count + 1)[1:]]
+        return [None] * len(predicted.measured)
+    sums = np.zeros(len(predicted.measured) + 1)
+    for numbers, values in zip(predicted.numbers, probability, strict=True):
+        inside = numbers > 0
+        sums += np.bincount(numbers[inside], weights=values[inside], minlength=len(sums))
+    return [float(mean) for mean in sums[1:] / predicted.voxel_counts]

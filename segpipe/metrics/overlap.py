@@ -1,10 +1,11 @@
 """Voxel overlap of two masks, with a stated answer for empty ones."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from segpipe.metrics.islands import Island
 from segpipe.metrics.results import Empty
 
 OVERLAP_FIGURES = ("dice", "iou", "precision", "recall", "f1", "volume_error_pct")
@@ -59,7 +60,9 @@ class Overlap:
         }
 
 
-def count_overlap(prediction: NDArray[np.bool_], reference: NDArray[np.bool_]) -> Overlap:
-    """Counts the voxels of two masks of one shape."""
-    tp = int(np.count_nonzero(prediction & reference))
-    return Overlap(tp, int(np.count_nonzero(prediction)) - tp, int(np.count_nonzero(reference)) - tp)
+def count_overlap(islands: Sequence[Island]) -> Overlap:
+    """Counts the voxels of two masks."""
+    tp = sum(int(np.count_nonzero(island.prediction & island.reference)) for island in islands)
+    predicted = sum(int(np.count_nonzero(island.prediction)) for island in islands)
+    reference = sum(int(np.count_nonzero(island.reference)) for island in islands)
+    return Overlap(tp, predicted - tp, reference - tp)

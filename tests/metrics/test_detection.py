@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from segpipe.geometry import Grid
-from segpipe.metrics.detection import assign, find_components, iou_table, match_lesions
+from segpipe.metrics.detection import assign, find_lesions, match_lesions, overlaps
+from segpipe.metrics.islands import find_islands
 
 GRID = Grid((20, 20, 20), np.diag([1.0, 1.0, 2.0, 1.0]))
 
@@ -14,14 +15,23 @@ def blocks(*boxes):
     return mask
 
 
-def match(prediction, reference, **options):
-    return match_lesions(find_components(prediction, GRID), find_components(reference, GRID), **options)
+def found(prediction, reference):
+    islands = find_islands(prediction, reference, GRID)
+    predicted = find_lesions([island.prediction for island in islands], islands)
+    return predicted, find_lesions([island.reference for island in islands], islands), islands
+
+
+def match(prediction, reference, probability=None):
+    predicted, wanted, islands = found(prediction, reference)
+    parts = None if probability is None else [probability[island.box] for island in islands]
+    return match_lesions(predicted, wanted, probability=parts)
 
 
 def test_iou_of_shifted_blocks_by_pencil():
     # Two 4×4×4 blocks, one shifted by one voxel: 48 voxels in both, 80 in the union.
-    table = iou_table(find_components(blocks((3, 2, 2, 4)), GRID), find_components(blocks((2, 2, 2, 4)), GRID))
-    assert table.tolist() == [[pytest.approx(48 / 80)]]
+    predicted, reference, _ = found(blocks((3, 2, 2, 4)), blocks((2, 2, 2, 4)))
+    rows, columns, iou = overlaps(predicted, reference)
+    assert (rows.tolist(), columns.tolist(), iou.tolist()) == ([0], [0], [pytest.approx(48 / 80)])
 
 
 def test_a_hit_a_miss_and_a_false_positive():
@@ -56,7 +66,8 @@ def test_pairs_are_one_to_one():
 
 def test_assignment_takes_the_largest_total_and_not_the_first_best():
     # Greedy would take 0.6 and leave 0; the best total is 0.5 + 0.5.
-    assert assign(np.array([[0.6, 0.5], [0.5, 0.0]])) == [(0, 1), (1, 0)]
+    pairs = assign(np.array([3, 3, 8]), np.array([2, 5, 2]), np.array([0.6, 0.5, 0.5]))
+    assert pairs == [(3, 5, 0.5), (8, 2, 0.5)]
 
 
 def test_a_candidate_hits_by_its_centre_within_half_the_diameter():
