@@ -33,7 +33,20 @@ def read(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
     array = SimpleITK.GetArrayFromImage(image)
     if image.GetNumberOfComponentsPerPixel() > 1:
         return np.moveaxis(array.T, 0, -1), np.eye(4)
-    return np.ascontiguousarray(array.T), _affine(image)
+    return array.T, _affine(image)
+
+
+def read_shape(path: Path) -> tuple[int, ...]:
+    """Shape as the header tells it; no voxel is read."""
+    import SimpleITK
+
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise OSError(_told_by_itk(error)) from error
+    return tuple(reader.GetSize())
 
 
 def write(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64]) -> None:

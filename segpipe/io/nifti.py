@@ -23,14 +23,18 @@ def read(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
 
     Compressed files are read to their end, because only there gzip tells whether a byte has changed.
     """
-    with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as stream:
-        kind: Any = nibabel.Nifti2Image if stream.read(4) in _NIFTI_2_HEADER else nibabel.Nifti1Image
-        stream.seek(0)
-        image = kind.from_stream(stream)
-        array = np.asanyarray(image.dataobj)
+    with _open(path) as stream:
+        image = _kind(stream).from_stream(stream)
+        array = _rescaled(image.dataobj)
         while stream.read(_CHUNK):
             pass
     return array, np.asarray(image.affine, dtype=np.float64)
+
+
+def read_shape(path: Path) -> tuple[int, ...]:
+    """Shape as the header tells it; no voxel is read."""
+    with _open(path) as stream:
+        return tuple(_kind(stream).header_class.from_fileobj(stream).get_data_shape())
 
 
 def write(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64]) -> None:
@@ -40,3 +44,23 @@ def write(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64]) -
     image.set_qform(affine, code=1)
     image.header.set_xyzt_units("mm")
     nibabel.save(image, path)
+
+
+def _open(path: Path) -> Any:
+    return gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb")
+
+
+def _kind(stream: Any) -> Any:
+    kind = nibabel.Nifti2Image if stream.read(4) in _NIFTI_2_HEADER else nibabel.Nifti1Image
+    stream.seek(0)
+    return kind
+
+
+def _rescaled(proxy: Any) -> NDArray[np.generic]:
+    """Voxels with slope and intercept applied; whole numbers that fit stay int16, a quarter of nibabel's float64."""
+    if proxy.dtype.kind not in "iu" or proxy.slope != 1 or not float(proxy.inter).is_integer():
+        return np.asanyarray(proxy)
+    raw, offset = proxy.get_unscaled(), int(proxy.inter)
+    if not offset or not raw.size or raw.min() + float(offset) < -(2**15) or raw.max() + float(offset) >= 2**15:
+        return np.asanyarray(raw if not offset else raw + float(offset))
+    return np.asarray(np.add(raw, offset, dtype=np.int16, casting="unsafe"))

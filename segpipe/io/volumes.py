@@ -46,6 +46,14 @@ def read_volume(path: Path) -> Volume:
         ) from error
 
 
+def read_shape(path: Path) -> tuple[int, ...]:
+    """Shape as the header tells it, to plan with; () when the header is unreadable, which `read_volume` explains."""
+    try:
+        return tuple(int(count) for count in _FORMATS[_suffix(path)].read_shape(path))
+    except (OSError, EOFError, ValueError, *nifti.DAMAGED):
+        return ()
+
+
 def write_volume(path: Path, array: NDArray[np.generic], grid: Grid) -> Path:
     """Writes an array under a temporary name and renames it, so that no half file is ever seen under `path`.
 

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from segpipe.errors import GeometryError, ImageError, OutputError
 from segpipe.geometry import Grid
-from segpipe.io.volumes import SUFFIXES, list_volumes, read_volume, volume_name, write_volume
+from segpipe.io.volumes import SUFFIXES, list_volumes, read_shape, read_volume, volume_name, write_volume
 
 
 def _image(shape=(5, 6, 7), seed=0):
@@ -233,3 +233,25 @@ def test_listing_is_sorted_and_leaves_out_hidden_and_foreign_files(tmp_path):
 )
 def test_names_lose_only_the_ending_of_the_format(name, stem):
     assert volume_name(Path("scans") / name) == stem
+
+
+@pytest.mark.parametrize(("inter", "dtype"), [(-1024, np.int16), (-1024.5, np.float32), (40000, np.float32)])
+def test_a_whole_intercept_keeps_whole_numbers_where_they_fit(tmp_path, inter, dtype):
+    stored = np.arange(4096, dtype=np.uint16)[: 5 * 6 * 7].reshape(5, 6, 7)
+    image = nibabel.Nifti1Image(stored, np.eye(4))
+    image.header.set_slope_inter(1, inter)
+    nibabel.save(image, tmp_path / "a.nii.gz")
+    array = read_volume(tmp_path / "a.nii.gz").array
+    assert array.dtype == dtype
+    assert_array_equal(array, stored.astype(np.float64) + inter)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.nrrd", "a.mha", "a.mhd"])
+def test_the_shape_is_read_without_the_voxels(tmp_path, name):
+    write_volume(tmp_path / name, np.zeros((5, 6, 7), np.int16), Grid((5, 6, 7), np.eye(4)))
+    assert read_shape(tmp_path / name) == (5, 6, 7)
+
+
+def test_an_unreadable_header_has_no_shape(tmp_path):
+    (tmp_path / "a.nrrd").write_bytes(b"nonsense")
+    assert read_shape(tmp_path / "a.nrrd") == ()
