@@ -83,8 +83,8 @@ def to_voxel(affine: ArrayLike, positions_mm: ArrayLike) -> FloatArray:
     """Maps positions in mm (…, 3) to fractional voxel indices (…, 3)."""
     matrix = np.asarray(affine, dtype=np.float64)
     offsets = np.asarray(positions_mm, dtype=np.float64) - matrix[:3, 3]
-    indices: FloatArray = np.linalg.solve(matrix[:3, :3], offsets.reshape(-1, 3).T).T.reshape(offsets.shape)
-    return indices
+    indices = np.linalg.solve(matrix[:3, :3], offsets.reshape(-1, 3).T)
+    return np.asarray(indices.T, dtype=np.float64).reshape(offsets.shape)
 
 
 def flip_ras_lps(values: ArrayLike) -> FloatArray:
@@ -96,7 +96,7 @@ def flip_ras_lps(values: ArrayLike) -> FloatArray:
     array = np.asarray(values, dtype=np.float64)
     if array.shape == (4, 4):
         return _RAS_LPS @ array
-    return array * np.array([-1.0, -1.0, 1.0])
+    return np.asarray(array * [-1.0, -1.0, 1.0], dtype=np.float64)
 
 
 def axis_directions(affine: ArrayLike) -> list[tuple[int, int]]:

@@ -77,4 +77,7 @@ class Recipe:
                     "unknown": ", ".join(sorted(set(numbers) - known)) or "none",
                 },
             )
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in numbers.items()})
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in numbers.items()
+        }
+        return cls(**values)
