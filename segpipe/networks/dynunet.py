@@ -8,6 +8,7 @@ from monai.networks.nets import DynUNet
 from torch import nn
 
 from segpipe.errors import ConfigError
+from segpipe.networks.definition import build_monai
 from segpipe.networks.settings import (
     NORMS,
     ActName,
@@ -50,7 +51,9 @@ def dynunet(
     check_levels(channels, strides, strides_per_channels=0)
     _check_levels(channels, strides, deep_supervision)
     triples = [as_triple(stride) for stride in strides]
-    return SupervisedDynUNet(
+    return build_monai(
+        SupervisedDynUNet,
+        "DynUNet",
         spatial_dims=3,
         in_channels=in_channels,
         out_channels=out_channels,

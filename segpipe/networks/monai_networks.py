@@ -7,6 +7,7 @@ from monai.networks.nets import SegResNet, SwinUNETR, UNet
 from torch import nn
 
 from segpipe.errors import ConfigError
+from segpipe.networks.definition import build_monai
 from segpipe.networks.settings import (
     NORMS,
     ActName,
@@ -39,7 +40,9 @@ def unet(
     Source: Kerfoot et al., STACOM 2018, doi 10.1007/978-3-030-12029-0_40.
     """
     check_levels(channels, strides, strides_per_channels=-1)
-    network: nn.Module = UNet(
+    return build_monai(
+        UNet,
+        "UNet",
         spatial_dims=3,
         in_channels=in_channels,
         out_channels=out_channels,
@@ -50,7 +53,6 @@ def unet(
         act=act,
         dropout=dropout,
     )
-    return network
 
 
 def segresnet(
@@ -73,7 +75,9 @@ def segresnet(
             "one level fewer goes up than down",
             facts={"network.blocks_down": list(blocks_down), "network.blocks_up": list(blocks_up)},
         )
-    network: nn.Module = SegResNet(
+    return build_monai(
+        SegResNet,
+        "SegResNet",
         spatial_dims=3,
         init_filters=width,
         in_channels=in_channels,
@@ -85,7 +89,6 @@ def segresnet(
         blocks_up=tuple(blocks_up),
         upsample_mode="deconv",
     )
-    return network
 
 
 def swin_unetr(
@@ -105,7 +108,9 @@ def swin_unetr(
     """
     x, y, z = window
     size: Shape = (int(x), int(y), int(z))
-    network: nn.Module = SwinUNETR(
+    return build_monai(
+        SwinUNETR,
+        "SwinUNETR",
         in_channels=in_channels,
         out_channels=out_channels,
         feature_size=width,
@@ -117,4 +122,3 @@ def swin_unetr(
         attn_drop_rate=attention_dropout,
         spatial_dims=3,
     )
-    return network

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
 from segpipe.errors import ModelError
@@ -61,6 +62,8 @@ class SizeCheck:
         Raises:
             ModelError: when an axis is no multiple of the divisor, or when only one voxel would be left at the bottom.
         """
+        if torch.compiler.is_compiling():
+            return  # an exported program states its divisor by itself
         shape = tuple(inputs[0].shape[2:])
         if any(size % step for size, step in zip(shape, self.divisor, strict=True)):
             raise self._error("each axis of the input must be a multiple of the network's divisor", shape)

@@ -91,9 +91,9 @@ def plateau(
     patience: Annotated[int, Ge(0)],
     min_fraction: Fraction,
 ) -> LRScheduler:
-    """The rate times `factor` after `patience` validations without a better figure; `min_fraction` of it at least."""
+    """The rate times `factor` after `patience` validations without a lower loss; `min_fraction` of it at least."""
     lowest = [group["lr"] * min_fraction for group in optimizer.param_groups]
-    return ReduceLROnPlateau(optimizer, mode="max", factor=factor, patience=patience, min_lr=lowest)
+    return ReduceLROnPlateau(optimizer, mode="min", factor=factor, patience=patience, min_lr=lowest)
 
 
 SCHEDULERS: dict[str, Callable[..., LRScheduler]] = {

@@ -87,12 +87,12 @@ def test_one_cycle_is_that_of_torch() -> None:
     assert course(spec, lr=0.5, steps=50) == pytest.approx(rates(theirs, optimizer, 50))
 
 
-def test_plateau_waits_for_a_better_figure() -> None:
+def test_plateau_waits_for_a_lower_loss() -> None:
     optimizer = optimizer_at(1.0)
     scheduler = build_scheduler({"name": "plateau", "factor": 0.5, "patience": 1, "min_fraction": 0.2}, optimizer, 100)
     found = []
-    for figure in (0.5, 0.6, 0.6, 0.6, 0.7, 0.1, 0.1, 0.1, 0.1):
-        scheduler.step(figure)
+    for loss in (0.5, 0.4, 0.4, 0.4, 0.3, 0.9, 0.9, 0.9, 0.9):
+        scheduler.step(loss)
         found.append(optimizer.param_groups[0]["lr"])
     assert found == [1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.25, 0.25, 0.2]
 
