@@ -62,12 +62,13 @@ def check_command_line(line: CommandLine, registries: Mapping[str, Registry]) ->
     """
     with _hydra(line.config_dirs):
         parsed, mistakes = _parse(line.overrides)
-        groups = [override for override in parsed if _is_group(override)]
-        keys = [override for override in parsed if not _is_group(override)]
-        good = _without_mistakes(groups, _group_mistakes, mistakes)
+        groups = _find_groups(line.config_dirs)
+        choices = [override for override in parsed if override.key_or_group in groups]
+        keys = [override for override in parsed if override.key_or_group not in groups]
+        good = _without_mistakes(choices, lambda override: _group_mistakes(override, groups), mistakes)
         where = _search_path(line.config_dirs)
         known = list(_paths(_compose([*where, *_lines(good)], mistakes)))
-        fitting = _without_mistakes(keys, lambda override: _key_mistakes(override, known), mistakes)
+        fitting = _without_mistakes(keys, lambda override: _key_mistakes(override, known, groups), mistakes)
         config = _compose([*where, *_lines(good), *_lines(fitting)], mistakes)
     raise_mistakes([*mistakes, *find_mistakes(config, registries)])
     return config
@@ -145,35 +146,34 @@ def _first_choice(override: Override) -> str:
     return str(override.input_line)
 
 
-def _groups() -> list[str]:
+def _find_groups(config_dirs: Sequence[Path]) -> dict[str, list[str]]:
+    """Group → its options, of the shipped configuration and of the user's folders."""
     loader = GlobalHydra.instance().config_loader()
-    return [*loader.list_groups(""), "hydra"]
+    groups: dict[str, set[str]] = {group: set(loader.get_group_options(group)) for group in loader.list_groups("")}
+    for file in (file for folder in config_dirs for file in folder.glob("*/*.yaml")):
+        groups.setdefault(file.parent.name, set()).add(file.stem)
+    return {group: sorted(options) for group, options in groups.items() if group != "hydra"}
 
 
-def _is_group(override: Override) -> bool:
-    return override.key_or_group.lstrip("+~") in _groups() and override.key_or_group != "hydra"
-
-
-def _group_mistakes(override: Override) -> list[str]:
+def _group_mistakes(override: Override, groups: Mapping[str, list[str]]) -> list[str]:
     group = override.key_or_group
-    options = GlobalHydra.instance().config_loader().get_group_options(group)
     values = list(override.sweep_string_iterator()) if override.is_sweep_override() else [str(override.value())]
     mistakes = []
     if group == "experiment" and not override.is_add():
         mistakes.append(f"{override.input_line}: an experiment is added; write +{override.input_line}")
     for value in values:
-        if value not in options:
-            near = nearest(value, options)
+        if value not in groups[group]:
+            near = nearest(value, groups[group])
             guess = f"; did you mean {near}?" if near else ""
-            mistakes.append(f"{group}={value}: must be one of {', '.join(options)}{guess}")
+            mistakes.append(f"{group}={value}: must be one of {', '.join(groups[group])}{guess}")
     return mistakes
 
 
-def _key_mistakes(override: Override, known: list[str]) -> list[str]:
+def _key_mistakes(override: Override, known: list[str], groups: Mapping[str, list[str]]) -> list[str]:
     path = override.key_or_group
     if path.split(".")[0] == "hydra" or path in known or override.is_add():
         return []
-    guess = nearest(path, [*known, *_groups()])
+    guess = nearest(path, [*known, *groups])
     parent = path.rpartition(".")[0]
     siblings = [key.rpartition(".")[2] for key in known if key.rpartition(".")[0] == parent]
     allowed = f"; allowed under {parent or 'the top'}: {', '.join(siblings)}" if siblings else ""
