@@ -1,0 +1,73 @@
+"""Fills closed contours on a slice and traces the outlines of a mask; filling what was traced gives the same mask."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+_DECIMALS = 5  # of a pixel: takes away what text and matrices add, so that a point on a pixel's centre stays there
+
+
+def fill_contours(contours: Sequence[FloatArray], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Fills closed contours by the even-odd rule: a contour inside another one is a hole.
+
+    A pixel belongs to the region when its centre does; of the centres that lie exactly on a contour those on its low
+    side count and those on its high side do not, so that regions that share an edge neither overlap nor gap.
+
+    Args:
+        contours: Points (n, 2) as (column, row) in pixels; pixel centres have whole numbers. Parts beyond the image
+            are cut off.
+        shape: Columns and rows.
+
+    Returns:
+        The region, (column, row).
+    """
+    low, high = _edges(contours)
+    first = np.clip(np.ceil(low[:, 1]), 0, shape[1]).astype(np.int64)
+    beyond = np.clip(np.ceil(high[:, 1]), 0, shape[1]).astype(np.int64)
+    counts = beyond - first
+    edge = np.repeat(np.arange(len(low)), counts)
+    row = np.arange(len(edge)) - np.repeat(np.cumsum(counts) - counts, counts) + first[edge]
+    slant = (high[edge, 0] - low[edge, 0]) / (high[edge, 1] - low[edge, 1])
+    crossing = np.round(low[edge, 0] + (row - low[edge, 1]) * slant, _DECIMALS)
+    column = np.clip(np.ceil(crossing), 0, shape[0]).astype(np.int64)
+    region = np.zeros(shape, dtype=bool)
+    if len(column):
+        window = slice(int(row.min()), int(row.max()) + 1)
+        parity = np.zeros((shape[0] + 1, window.stop - window.start), dtype=np.uint8)
+        np.bitwise_xor.at(parity, (column, row - window.start), 1)
+        region[:, window] = np.bitwise_xor.accumulate(parity, axis=0)[:-1]
+    return region
+
+
+def trace_mask(mask_xy: NDArray[np.uint8] | NDArray[np.bool_]) -> list[FloatArray]:
+    """Outlines of the regions of a slice and of their holes, half-way between pixel centres.
+
+    Args:
+        mask_xy: (column, row); anything but 0 belongs to the region.
+
+    Returns:
+        Closed contours (n, 2) as (column, row), the first point not repeated at the end.
+    """
+    from contourpy import contour_generator
+
+    if not mask_xy.any():
+        return []
+    columns, rows = (slice(line.min(), line.max() + 1) for line in np.nonzero(mask_xy))
+    framed = np.pad((mask_xy[columns, rows] != 0).astype(np.float64), 1)
+    lines = contour_generator(z=framed.T).lines(0.5)
+    offset = np.array([columns.start - 1, rows.start - 1])
+    return [np.asarray(line, dtype=np.float64)[:-1] + offset for line in lines]
+
+
+def _edges(contours: Sequence[FloatArray]) -> tuple[FloatArray, FloatArray]:
+    """Lower and upper end (smaller and larger row) of every edge; a contour given twice counts once."""
+    rounded = {np.round(contour, _DECIMALS).tobytes(): np.round(contour, _DECIMALS) for contour in contours}
+    starts = [contour for contour in rounded.values() if len(contour) >= 3]
+    if not starts:
+        return np.empty((0, 2)), np.empty((0, 2))
+    start = np.concatenate(starts)
+    end = np.concatenate([np.roll(contour, -1, axis=0) for contour in starts])
+    downwards = (start[:, 1] > end[:, 1])[:, None]
+    return np.where(downwards, end, start), np.where(downwards, start, end)
