@@ -1,0 +1,1 @@
+"""Reports: figures and pages that show a colleague what a run or a comparison found."""

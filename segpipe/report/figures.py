@@ -1,0 +1,190 @@
+"""The figures of a run: learning curves, lesion size against overlap, agreement of volumes, FROC."""
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import mean, median, stdev
+from typing import TYPE_CHECKING, Any
+
+from segpipe.report.overlays import overlay
+from segpipe.report.style import BLUE, CYCLE, FAINT, VERMILION, house_style, new_figure, quiet, titled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["bland_altman", "dice_by_diameter", "froc_curve", "learning_curves", "overlay"]
+Row = Mapping[str, Any]
+FROC_RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+_PANELS = ("loss", "pseudo_dice", "lr", "samples_per_second", "data_wait_fraction")
+_LABELS = {
+    "loss": "Loss",
+    "pseudo_dice": "Pseudo-Dice of patches",
+    "lr": "Learning rate",
+    "samples_per_second": "Patches per second",
+    "data_wait_fraction": "Share of time waiting for data",
+}
+
+
+def learning_curves(history: Sequence[Row], *, data: str | None = None) -> "Figure":
+    """Draws the metrics of a run over its steps; `train/loss` and `val/loss` share a panel.
+
+    Args:
+        history: Rows with `step` and one or more metrics, named `part/what`.
+        data: The data set's name.
+    """
+    panels = _panels(history)
+    columns = min(3, max(1, len(panels)))
+    rows = max(1, math.ceil(len(panels) / columns))
+    with house_style():
+        figure = new_figure(4.0 * columns, 2.7 * rows)
+        figure.suptitle(titled("Learning curves", data), x=0.01, ha="left", fontweight="bold")
+        for number, (what, names) in enumerate(panels.items(), start=1):
+            axes = figure.add_subplot(rows, columns, number)
+            _draw_curves(axes, history, names, smooth=what != "lr")
+            quiet(axes, title=_LABELS.get(what, what), x="step")
+            if what == "lr":
+                axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+    return figure
+
+
+def dice_by_diameter(lesions: Sequence[Row], *, data: str | None = None) -> "Figure":
+    """Draws the Dice of each reference lesion against its longest diameter; missed lesions are crosses at 0.
+
+    Args:
+        lesions: Rows of `lesions.csv`.
+        data: The data set's name.
+    """
+    real = [row for row in lesions if row["kind"] == "reference"]
+    found = [(row["diameter_mm"], _dice(row["overlap"])) for row in real if _is_number(row["matched"])]
+    missed = [row["diameter_mm"] for row in real if not _is_number(row["matched"])]
+    with house_style():
+        figure = new_figure(5.2, 3.6)
+        axes = figure.add_subplot()
+        if found:
+            diameters, dice = zip(*found, strict=True)
+            axes.scatter(diameters, dice, s=22, color=BLUE, alpha=0.75, lw=0, label=f"found ({len(found)})")
+        axes.scatter(missed, [0.0] * len(missed), marker="x", s=30, color=VERMILION, label=f"missed ({len(missed)})")
+        _draw_running_median(axes, found)
+        quiet(axes, title=titled("Lesion Dice by size", data), x="longest diameter, mm", y="Dice")
+        axes.set_ylim(-0.05, 1.02)
+        figure.legend(loc="outside lower center", ncols=3)
+    return figure
+
+
+def bland_altman(cases: Sequence[Row], *, data: str | None = None) -> "Figure":
+    """Draws the difference of predicted and reference volume, in percent of their mean, against that mean.
+
+    Volumes of nodules span orders of magnitude, hence the percentages.
+
+    Args:
+        cases: Rows of `cases.csv`; cases that are empty in both masks are left out.
+        data: The data set's name.
+
+    Source:
+        Bland and Altman, Statistical Methods in Medical Research 8 (1999), section 3.
+    """
+    pairs = [(float(row["reference_mm3"]), float(row["predicted_mm3"])) for row in cases]
+    means = [(a + b) / 2 for a, b in pairs if a + b > 0]
+    apart = [200 * (b - a) / (a + b) for a, b in pairs if a + b > 0]
+    with house_style():
+        figure = new_figure(5.2, 3.6)
+        axes = figure.add_subplot()
+        axes.scatter(means, apart, s=22, color=BLUE, alpha=0.75, lw=0)
+        axes.axhline(0, color=FAINT, lw=0.8)
+        if means:
+            axes.set_xscale("log")
+            _draw_limits(axes, apart)
+            figure.legend(loc="outside lower center", ncols=2)
+        quiet(axes, title=titled("Agreement of volumes", data), x="mean volume, mm³", y="predicted − reference, %")
+    return figure
+
+
+def froc_curve(froc: Row, *, data: str | None = None) -> "Figure":
+    """Draws sensitivity over false positives per scan, with the seven rates of LUNA16 marked.
+
+    Args:
+        froc: `fp_per_scan` and `sensitivity` of the curve's points; optionally `low` and `high` of a 95 % band on the
+            same points, and `cpm`, the mean sensitivity at the seven rates.
+        data: The data set's name.
+    """
+    rates, sensitivity = list(froc["fp_per_scan"]), list(froc["sensitivity"])
+    with house_style():
+        figure = new_figure(5.2, 3.6)
+        axes = figure.add_subplot()
+        if froc.get("low") is not None and froc.get("high") is not None:
+            axes.fill_between(rates, froc["low"], froc["high"], step="post", color=BLUE, alpha=0.18, lw=0)
+        axes.step(rates, sensitivity, where="post", color=BLUE, lw=1.8)
+        axes.set_xscale("log", base=2)
+        axes.set_xlim(FROC_RATES[0] / 1.2, FROC_RATES[-1] * 1.2)
+        axes.set_xticks(FROC_RATES, ["1/8", "1/4", "1/2", "1", "2", "4", "8"])
+        axes.set_ylim(0, 1.02)
+        quiet(axes, title=titled("FROC", data), x="false positives per scan", y="sensitivity")
+        if _is_number(froc.get("cpm")):
+            axes.text(0.98, 0.05, f"CPM {froc['cpm']:.3f}", transform=axes.transAxes, ha="right", fontweight="bold")
+    return figure
+
+
+def _panels(history: Sequence[Row]) -> dict[str, list[str]]:
+    names = sorted({name for row in history for name in row if name != "step" and not name.startswith("system/")})
+    whats = list(dict.fromkeys([*_PANELS, *(name.rpartition("/")[2] for name in names)]))
+    groups = {what: [name for name in names if name.rpartition("/")[2] == what] for what in whats}
+    return {what: members for what, members in groups.items() if members}
+
+
+def _draw_curves(axes: "Axes", history: Sequence[Row], names: Sequence[str], *, smooth: bool) -> None:
+    for name, colour in zip(names, CYCLE, strict=False):
+        points = [(row["step"], row[name]) for row in history if _is_number(row.get(name))]
+        if not points:
+            continue
+        steps, values = zip(*points, strict=True)
+        many = smooth and len(points) > 60
+        axes.plot(
+            steps, values, color=colour, lw=0.8 if many else 1.4, alpha=0.35 if many else 1, label="" if many else name
+        )
+        if many:
+            axes.plot(
+                steps, running_median(values, half=len(values) // 40), color=colour, lw=1.8, label=f"{name}, smoothed"
+            )
+        elif len(points) < 12:
+            axes.plot(steps, values, "o", color=colour, ms=3.5)
+    if len(names) > 1:
+        axes.legend()
+
+
+def running_median(values: Sequence[float], *, half: int) -> list[float]:
+    """The median of each value and its `half` neighbours on either side: spikes do not bend it.
+
+    >>> running_median([1.0, 9.0, 2.0, 3.0], half=1)
+    [5.0, 2.0, 3.0, 2.5]
+    """
+    return [median(values[max(0, at - half) : at + half + 1]) for at in range(len(values))]
+
+
+def _draw_running_median(axes: "Axes", points: Sequence[tuple[float, float]]) -> None:
+    if len(points) < 20:
+        return
+    diameters, dice = zip(*sorted(points), strict=True)
+    axes.plot(diameters, running_median(dice, half=len(dice) // 12), color=BLUE, lw=1.8, label="running median")
+
+
+def _draw_limits(axes: "Axes", apart: Sequence[float]) -> None:
+    centre = mean(apart)
+    axes.axhline(centre, color=VERMILION, lw=1.4, label=f"bias {_signed(centre)} %")
+    if len(apart) > 1:
+        reach = 1.96 * stdev(apart)
+        limits = f"95 % limits of agreement {_signed(centre - reach)} … {_signed(centre + reach)} %"
+        for edge in (centre - reach, centre + reach):
+            axes.axhline(edge, color=VERMILION, lw=1.0, ls="--")
+        axes.plot([], [], color=VERMILION, lw=1.0, ls="--", label=limits)
+
+
+def _signed(percent: float) -> str:
+    return f"{round(percent):+d}" if round(percent) else "0"
+
+
+def _dice(iou: float) -> float:
+    return 2 * float(iou) / (1 + float(iou))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

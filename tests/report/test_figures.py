@@ -1,0 +1,83 @@
+import math
+
+import pytest
+
+from segpipe.report.figures import bland_altman, dice_by_diameter, froc_curve, learning_curves, running_median
+
+
+def lines(axes):
+    return {line.get_label(): line for line in axes.get_lines()}
+
+
+def test_train_and_validation_share_a_panel_and_every_metric_has_one():
+    history = [
+        {"step": 5, "train/loss": 1.0, "train/lr": 1e-3},
+        {"step": 10, "train/loss": 0.5, "train/lr": 5e-4},
+        {"step": 10, "val/loss": 0.7, "val/pseudo_dice": 0.6, "system/cpu": 90.0},
+    ]
+    figure = learning_curves(history, data="phantom")
+    panels = {axes.get_title(loc="left"): axes for axes in figure.axes}
+    assert list(panels) == ["Loss", "Pseudo-Dice of patches", "Learning rate"]
+    curves = lines(panels["Loss"])
+    assert curves["train/loss"].get_xydata().tolist() == [[5, 1.0], [10, 0.5]]
+    assert curves["val/loss"].get_xydata().tolist() == [[10, 0.7]]
+    assert "phantom" in figure.get_suptitle()
+
+
+def test_a_long_curve_is_drawn_raw_and_smoothed_and_gaps_are_left_out():
+    history = [{"step": step, "train/loss": math.nan if step == 7 else float(step)} for step in range(100)]
+    raw, smooth = learning_curves(history).axes[0].get_lines()
+    assert len(raw.get_xdata()) == 99
+    assert smooth.get_label() == "train/loss, smoothed"
+
+
+def test_a_run_without_any_step_has_an_empty_figure():
+    assert learning_curves([]).axes == []
+
+
+def test_running_median_forgets_a_spike():
+    assert running_median([1.0, 1.0, 100.0, 1.0, 1.0], half=1) == [1.0, 1.0, 1.0, 1.0, 1.0]
+
+
+def test_lesions_are_drawn_with_the_dice_of_their_iou_and_missed_ones_apart():
+    lesions = [
+        {"kind": "reference", "diameter_mm": 6.0, "overlap": 0.5, "matched": 1},
+        {"kind": "reference", "diameter_mm": 9.0, "overlap": 0.0, "matched": None},
+        {"kind": "prediction", "diameter_mm": 5.0, "overlap": 0.0, "matched": None},
+    ]
+    figure = dice_by_diameter(lesions, data="phantom")
+    found, missed = figure.axes[0].collections
+    assert found.get_offsets().tolist() == [[6.0, pytest.approx(2 / 3)]]
+    assert missed.get_offsets().tolist() == [[9.0, 0.0]]
+    assert figure.axes[0].get_title(loc="left") == "Lesion Dice by size · phantom"
+
+
+def test_volumes_are_compared_in_percent_of_their_mean():
+    cases = [
+        {"reference_mm3": 100.0, "predicted_mm3": 300.0},
+        {"reference_mm3": 100.0, "predicted_mm3": 100.0},
+        {"reference_mm3": 0.0, "predicted_mm3": 0.0},
+    ]
+    axes = bland_altman(cases).axes[0]
+    assert axes.collections[0].get_offsets().tolist() == [[200.0, 100.0], [100.0, 0.0]]
+    # differences 100 and 0: bias 50, standard deviation √5000 = 70.71, reach 1.96 × 70.71 = 138.6
+    assert set(lines(axes)) >= {"bias +50 %", "95 % limits of agreement -89 … +189 %"}
+
+
+@pytest.mark.parametrize("cases", [[], [{"reference_mm3": 0.0, "predicted_mm3": 0.0}]])
+def test_nothing_to_compare_is_still_a_figure(cases):
+    assert len(bland_altman(cases).axes) == 1
+    assert len(dice_by_diameter([]).axes) == 1
+
+
+def test_froc_has_the_seven_rates_of_luna16_and_tells_cpm():
+    figure = froc_curve({"fp_per_scan": [0.125, 1, 8], "sensitivity": [0.5, 0.75, 1.0], "cpm": 0.75})
+    axes = figure.axes[0]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1/8", "1/4", "1/2", "1", "2", "4", "8"]
+    assert [text.get_text() for text in axes.texts] == ["CPM 0.750"]
+    assert len(axes.collections) == 0
+
+
+def test_froc_draws_a_band_only_when_there_is_one():
+    curve = {"fp_per_scan": [0.5, 2], "sensitivity": [0.5, 0.8], "low": [0.4, 0.7], "high": [0.6, 0.9]}
+    assert len(froc_curve(curve).axes[0].collections) == 1

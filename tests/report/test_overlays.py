@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+
+from segpipe.case import Case
+from segpipe.geometry import Grid
+from segpipe.report.overlays import overlay, upright
+from segpipe.report.style import PREDICTION, REFERENCE
+
+RAS = np.diag([1.0, 1.0, 2.0, 1.0])
+
+
+def scan(shape, mask, affine=RAS):
+    image = np.full(shape, -800, dtype=np.int16)
+    image[0, 0, 0] = 0
+    return Case("a", image, Grid(shape, affine), mask)
+
+
+def block(shape, corner, size):
+    mask = np.zeros(shape, dtype=np.uint8)
+    mask[tuple(slice(start, start + n) for start, n in zip(corner, size, strict=True))] = 1
+    return mask
+
+
+def titles(figure):
+    return [axes.get_title(loc="left") for axes in figure.axes]
+
+
+@pytest.mark.parametrize("signs", [(1, 1, 1), (-1, -1, 1), (-1, 1, -1)])
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+def test_a_scan_in_any_orientation_is_shown_in_the_same_way(signs, order):
+    """The voxel nearest to the patient's right, front and head ends up in the first corner."""
+    shape = tuple((4, 5, 6)[axis] for axis in order)
+    affine = np.eye(4)
+    affine[:3, :3] = np.zeros((3, 3))
+    for axis, world in enumerate(order):
+        affine[world, axis] = signs[world] * (1.0, 2.0, 3.0)[world]
+    corner = tuple(n - 1 if signs[world] > 0 else 0 for world, n in zip(order, shape, strict=True))
+    array = np.zeros(shape)
+    array[corner] = 1
+    turned, spacing_mm = upright(array, Grid(shape, affine))
+    assert turned.shape == (4, 5, 6)
+    assert turned[0, 0, 0] == 1
+    assert spacing_mm == (1.0, 2.0, 3.0)
+
+
+def test_the_axial_slice_is_the_one_with_most_reference_counted_as_in_the_file():
+    shape = (40, 40, 20)
+    mask = block(shape, (10, 10, 3), (4, 4, 1)) | block(shape, (10, 10, 4), (2, 2, 1))
+    assert titles(overlay(scan(shape, mask), mask, "t"))[0] == "axial, slice 4 of 20"
+    upside_down = RAS * np.array([1, 1, -1, 1])
+    assert titles(overlay(scan(shape, mask, upside_down), mask, "t"))[0] == "axial, slice 4 of 20"
+
+
+def test_a_small_lesion_of_a_whole_scan_is_enlarged_and_framed():
+    shape = (200, 200, 40)
+    mask = block(shape, (100, 100, 20), (6, 6, 3))
+    figure = overlay(scan(shape, mask), mask, "median case a", data="phantom")
+    assert [title.partition(",")[0] for title in titles(figure)] == ["axial", "enlarged", "coronal"]
+    assert len(figure.axes[0].patches) == 1
+    # 6 voxels of 1 mm and a margin of 15 mm on either side
+    assert figure.axes[1].get_images()[0].get_array().shape == (36, 36)
+    assert figure.get_suptitle() == "median case a · phantom"
+
+
+def test_a_crop_is_shown_whole_and_a_flat_one_without_its_coronal_slice():
+    shape = (40, 40, 12)
+    mask = block(shape, (15, 15, 4), (10, 10, 3))
+    assert len(overlay(scan(shape, mask), mask, "t").axes) == 2
+    flat = block((40, 40, 2), (15, 15, 0), (10, 10, 1))
+    assert [title.partition(",")[0] for title in titles(overlay(scan((40, 40, 2), flat), flat, "t"))] == ["axial"]
+
+
+def test_the_right_of_the_patient_is_left_of_the_picture():
+    shape = (40, 40, 2)
+    mask = block(shape, (35, 18, 0), (3, 3, 1))  # x grows to the right in RAS+
+    contour = overlay(scan(shape, mask), np.zeros(shape), "t").axes[0].collections[0]
+    assert contour.get_paths()[0].vertices[:, 0].max() < 6
+
+
+def test_both_contours_have_their_own_colour_and_an_empty_mask_has_none():
+    from matplotlib.colors import to_hex
+
+    shape = (40, 40, 12)
+    mask = block(shape, (15, 15, 4), (10, 10, 3))
+    both = overlay(scan(shape, mask), np.roll(mask, 2, axis=0), "t").axes[0].collections
+    assert [to_hex(contour.get_edgecolor()[0]) for contour in both] == [REFERENCE, PREDICTION]
+    missed = overlay(scan(shape, mask), np.zeros(shape), "t").axes[0].collections
+    assert [to_hex(contour.get_edgecolor()[0]) for contour in missed] == [REFERENCE]
+    assert len(overlay(scan(shape, None), np.zeros(shape), "t").axes[0].collections) == 0
