@@ -51,7 +51,7 @@ def find_lesions(masks: Sequence[NDArray[np.bool_]], islands: Sequence[Island]) 
 def match_lesions(
     predicted: Lesions, reference: Lesions, *, probability: Sequence[NDArray[np.floating]] | None = None
 ) -> tuple[tuple[ReferenceLesion, ...], tuple[PredictedLesion, ...]]:
-    """Pairs predicted lesions and reference lesions one to one, so that the sum of their IoU is largest.
+    """Pairs predicted lesions and reference lesions one to one: as many as possible, then with the largest sum of IoU.
 
     Only pairs with an IoU of at least 0.1 count. Centres are judged apart, by the rule of LUNA16: a candidate hits a
     lesion when its centre is nearer to the lesion's centre than half the lesion's longest diameter.
@@ -100,7 +100,7 @@ def overlaps(
 def assign(
     rows: NDArray[np.int64], columns: NDArray[np.int64], iou: NDArray[np.float64], *, minimum: float = MINIMUM_IOU
 ) -> list[tuple[int, int, float]]:
-    """One-to-one pairs (row, column, IoU) of largest total, among those of at least `minimum`."""
+    """One-to-one pairs (row, column, IoU) of at least `minimum`: the most pairs, and of these the largest total."""
     from scipy.optimize import linear_sum_assignment
 
     enough = iou >= minimum
@@ -108,7 +108,7 @@ def assign(
     known_columns, column_of = np.unique(columns[enough], return_inverse=True)
     table = np.zeros((len(known_rows), len(known_columns)))
     table[row_of, column_of] = iou[enough]
-    pairs = zip(*linear_sum_assignment(table, maximize=True), strict=True)
+    pairs = zip(*linear_sum_assignment(table + (table > 0), maximize=True), strict=True)
     return [(int(known_rows[r]), int(known_columns[c]), float(table[r, c])) for r, c in pairs if table[r, c] > 0]
 
 

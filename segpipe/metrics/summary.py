@@ -5,20 +5,37 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from segpipe.geometry import FloatArray
 from segpipe.metrics.detection import MINIMUM_IOU
-from segpipe.metrics.intervals import LEVEL, RESAMPLES, interval_of, interval_of_mean
+from segpipe.metrics.froc import FP_RATES, RULES, Marks, collect_marks, froc_figures
+from segpipe.metrics.intervals import (
+    LEVEL,
+    RESAMPLES,
+    Interval,
+    interval_of,
+    interval_of_mean,
+    patient_weights,
+    percentile_interval,
+)
 from segpipe.metrics.overlap import OVERLAP_FIGURES
 from segpipe.metrics.results import CaseResult
+from segpipe.metrics.strata import stratify
+from segpipe.metrics.surface import SURFACE_FIGURES
 
+FROC_RESAMPLES = 1000
+RATIOS = ("precision", "recall", "f1", "segmentation_quality", "panoptic_quality")
 POLICY = {
-    "empty_reference": "voxel figures are undefined and left out of means; the case counts under `empty` and its "
-    "predicted lesions as false positives",
-    "empty_prediction": "overlap figures are 0, the volume error is -100 %, distances are undefined",
-    "both_empty": "voxel figures are undefined and left out of means; the case counts under `empty`",
-    "lesions": f"26-connected components, paired one to one at an IoU of at least {MINIMUM_IOU:g}",
-    "intervals": f"{LEVEL:.0%} percentile bootstrap of {RESAMPLES} resamples over patients",
+    "empty_reference": "voxel and surface figures are undefined and left out of means; the case counts under `empty` "
+    "and its predicted lesions as false positives",
+    "empty_prediction": "overlap figures and NSD are 0, the volume error is -100 %, HD95 is undefined",
+    "both_empty": "voxel and surface figures are undefined and left out of means; the case counts under `empty`",
+    "lesions": f"26-connected components, paired one to one at an IoU of at least {MINIMUM_IOU:g}; ratios are of the "
+    "counts over all cases",
+    "centre": "a candidate hits a lesion when its centre is nearer than half the lesion's longest diameter (LUNA16)",
+    "confidence": "of a candidate: the mean foreground probability over its voxels; candidates are the lesions of the "
+    "predicted mask",
+    "intervals": f"{LEVEL:.0%} percentile bootstrap over patients, {RESAMPLES} resamples, {FROC_RESAMPLES} for FROC",
     "std": "over cases, with n - 1",
 }
 
@@ -26,19 +43,24 @@ POLICY = {
 def summarise(results: Sequence[CaseResult], *, seed: int = 0) -> dict[str, Any]:
     """Returns the content of `summary.json`: plain data, None where a figure is undefined.
 
-    `metrics` holds mean, median, std, ci95 (of the mean) and n (cases with a defined value) of every figure;
-    `lesions` the counts over all cases and their ratios. How empty masks count is told under `policy`.
+    - `metrics`: mean, median, std, ci95 (of the mean) and n (cases with a defined value) of every figure.
+    - `lesions`: counts over all cases and their ratios, with panoptic quality.
+    - `detection`: sensitivity at seven rates of false positives, CPM and average precision, where candidates are
+      matched by `overlap` and by `centre`; None when their confidences are not known.
+    - `strata`: lesions by diameter and by readers' ratings.
+    - `empty`: how often masks were empty; how they count is told under `policy`.
 
     Args:
-        results: The cases, at least one.
+        results: The cases.
         seed: Of the bootstrap.
     """
-    patients = {result.patient for result in results}
     return {
         "cases": len(results),
-        "patients": len(patients),
+        "patients": len({result.patient for result in results}),
         "metrics": {name: _figure(results, name, seed) for name in _figure_names(results)},
         "lesions": _lesions(results, seed),
+        "detection": _detection(results, seed),
+        "strata": stratify(results, seed=seed),
         "empty": count_empty(results),
         "policy": POLICY,
     }
@@ -54,53 +76,95 @@ def count_empty(results: Sequence[CaseResult]) -> dict[str, int]:
     }
 
 
-def f1_ratios(
-    tp: NDArray[np.float64], fp: NDArray[np.float64], fn: NDArray[np.float64]
-) -> dict[str, NDArray[np.float64]]:
-    """Precision, recall and F1 of counts; NaN where a denominator is zero."""
+def lesion_ratios(counts: FloatArray) -> dict[str, FloatArray]:
+    """Precision, recall, F1, segmentation quality (mean IoU of pairs) and panoptic quality; NaN where undefined.
+
+    Args:
+        counts: TP, FP, FN and the sum of the pairs' IoU, (…, 4).
+
+    Source:
+        Kirillov et al., Panoptic Segmentation, CVPR 2019; F1 is its recognition quality.
+    """
+    tp, fp, fn, iou = np.moveaxis(counts, -1, 0)
+    halves = tp + (fp + fn) / 2
     with np.errstate(invalid="ignore", divide="ignore"):
-        return {"precision": tp / (tp + fp), "recall": tp / (tp + fn), "f1": 2 * tp / (2 * tp + fp + fn)}
+        values = (tp / (tp + fp), tp / (tp + fn), tp / halves, iou / tp, iou / halves)
+    return dict(zip(RATIOS, values, strict=True))
 
 
 def _figure_names(results: Sequence[CaseResult]) -> list[str]:
-    return list(dict.fromkeys([*OVERLAP_FIGURES, *(name for result in results for name in result.figures)]))
+    known = (*OVERLAP_FIGURES, *SURFACE_FIGURES)
+    return list(dict.fromkeys([*known, *(name for result in results for name in result.figures)]))
 
 
 def _figure(results: Sequence[CaseResult], name: str, seed: int) -> dict[str, Any]:
     pairs = [(value, result.patient) for result in results if (value := result.figures.get(name)) is not None]
-    values = np.array([value for value, _ in pairs])
     if not pairs:
         return {"mean": None, "median": None, "std": None, "ci95": None, "n": 0}
-    interval = interval_of_mean([value for value, _ in pairs], [patient for _, patient in pairs], seed=seed)
+    values = np.array([value for value, _ in pairs])
+    interval = interval_of_mean(values.tolist(), [patient for _, patient in pairs], seed=seed)
     return {
         "mean": float(values.mean()),
         "median": float(np.median(values)),
         "std": float(values.std(ddof=1)) if len(values) > 1 else None,
-        "ci95": list(interval) if interval else None,
+        "ci95": _plain(interval),
         "n": len(values),
     }
 
 
 def _lesions(results: Sequence[CaseResult], seed: int) -> dict[str, Any]:
-    counts = np.array(
-        [[result.true_positives, result.false_positives, result.false_negatives] for result in results],
-        dtype=np.float64,
-    )
-    totals = counts.sum(axis=0)
-    ratios = {name: float(value) for name, value in f1_ratios(*totals).items()}
+    counts = np.array([_counts(result) for result in results], dtype=np.float64).reshape(-1, 4)
     patients = [result.patient for result in results]
-    intervals = {name: interval_of(partial(_ratio, counts, name), patients, seed=seed) for name in ratios}
-    tp, fp, fn = (int(total) for total in totals)
+    intervals = {name: interval_of(partial(_weighted_ratio, counts, name), patients, seed=seed) for name in RATIOS}
+    tp, fp, fn, _ = counts.sum(axis=0)
     return {
-        "tp": tp,
-        "fp": fp,
-        "fn": fn,
-        **{name: value if np.isfinite(value) else None for name, value in ratios.items()},
-        "ci95": {name: list(interval) if interval else None for name, interval in intervals.items()},
-        "fp_per_scan": fp / len(results),
+        "tp": int(tp),
+        "fp": int(fp),
+        "fn": int(fn),
+        **{name: _defined(value) for name, value in lesion_ratios(counts.sum(axis=0)).items()},
+        "ci95": {name: _plain(interval) for name, interval in intervals.items()},
+        "fp_per_scan": _defined(fp / len(results)) if results else None,
     }
 
 
-def _ratio(counts: NDArray[np.float64], name: str, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    tp, fp, fn = (weights @ counts).T
-    return f1_ratios(tp, fp, fn)[name]
+def _counts(result: CaseResult) -> tuple[float, ...]:
+    overlap = sum(lesion.overlap for lesion in result.lesions)
+    return result.true_positives, result.false_positives, result.false_negatives, overlap
+
+
+def _weighted_ratio(counts: FloatArray, name: str, weights: FloatArray) -> FloatArray:
+    return lesion_ratios(weights @ counts)[name]
+
+
+def _detection(results: Sequence[CaseResult], seed: int) -> dict[str, Any] | None:
+    marks = {rule: collect_marks(results, rule) for rule in RULES}
+    if not sum(len(result.lesions) for result in results):
+        return None
+    patients = [result.patient for result in results]
+    figures: dict[str, Any] = {rule: _froc(known, patients, seed) for rule, known in marks.items() if known is not None}
+    return figures or None
+
+
+def _froc(marks: Marks, patients: Sequence[str], seed: int) -> dict[str, Any]:
+    values = froc_figures(marks, np.ones((1, len(patients))))[0]
+    intervals: list[Interval | None] = [None] * len(values)
+    if len(set(patients)) > 1:
+        resampled = froc_figures(marks, patient_weights(patients, seed=seed, resamples=FROC_RESAMPLES))
+        intervals = [percentile_interval(column) for column in resampled.T]
+    rates = [f"{rate:g}" for rate in FP_RATES]
+    return {
+        "sensitivity_at_fp_per_scan": dict(zip(rates, values.tolist(), strict=False)),
+        "sensitivity_at_fp_per_scan_ci95": dict(zip(rates, map(_plain, intervals), strict=False)),
+        "cpm": float(values[-2]),
+        "cpm_ci95": _plain(intervals[-2]),
+        "average_precision": float(values[-1]),
+        "average_precision_ci95": _plain(intervals[-1]),
+    }
+
+
+def _defined(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _plain(interval: Interval | None) -> list[float] | None:
+    return list(interval) if interval else None

@@ -1,4 +1,4 @@
-"""The files of an evaluation: `summary.json`, `cases.csv` and `lesions.csv`."""
+"""The files of an evaluation: `summary.json`, `cases.csv`, `lesions.csv` and `froc.csv`."""
 
 import csv
 import json
@@ -7,21 +7,26 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from segpipe.errors import OutputError
+from segpipe.metrics.froc import RULES, collect_marks, froc_curve
 from segpipe.metrics.results import CaseResult, PredictedLesion, ReferenceLesion
 
 Row = dict[str, Any]
+CASE_COLUMNS = ("case", "patient", "empty")
+LESION_COLUMNS = ("case", "patient", "kind", "number", "matched", "diameter_mm", "volume_mm3", "overlap", "probability")
+FROC_COLUMNS = ("rule", "threshold", "fp_per_scan", "sensitivity")
 
 
 def write_evaluation(folder: Path, results: Sequence[CaseResult], summary: Mapping[str, Any]) -> None:
-    """Writes `summary.json`, `cases.csv` and `lesions.csv` into `folder`, each complete or not at all.
+    """Writes `summary.json`, `cases.csv`, `lesions.csv` and `froc.csv` into `folder`, each complete or not at all.
 
     Raises:
         OutputError: when a file cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / "cases.csv", lambda stream: _write_csv(stream, case_rows(results)))
-        _replace(folder / "lesions.csv", lambda stream: _write_csv(stream, lesion_rows(results)))
+        _replace(folder / "cases.csv", lambda stream: _write_csv(stream, case_rows(results), CASE_COLUMNS))
+        _replace(folder / "lesions.csv", lambda stream: _write_csv(stream, lesion_rows(results), LESION_COLUMNS))
+        _replace(folder / "froc.csv", lambda stream: _write_csv(stream, froc_rows(results), FROC_COLUMNS))
         _replace(folder / "summary.json", lambda stream: _write_json(stream, summary))
     except OSError as error:
         raise OutputError("the evaluation cannot be written", facts={"folder": folder, "found": error}) from error
@@ -56,6 +61,19 @@ def lesion_rows(results: Sequence[CaseResult]) -> list[Row]:
             *(_false_positive_row(candidate) for candidate in result.candidates if candidate.matched is None),
         ]
     ]
+
+
+def froc_rows(results: Sequence[CaseResult]) -> list[Row]:
+    """The points of the FROC curves by overlap and by centre; none when confidences are not known."""
+    rows: list[Row] = []
+    for rule in RULES:
+        marks = collect_marks(results, rule)
+        if marks is None or not marks.lesions.sum():
+            continue
+        curve = froc_curve(marks)
+        points = zip(curve.threshold.tolist(), curve.fp_per_scan.tolist(), curve.sensitivity.tolist(), strict=True)
+        rows += [dict(zip(FROC_COLUMNS, (rule, *point), strict=True)) for point in points]
+    return rows
 
 
 def _facts(result: CaseResult) -> Row:
@@ -96,8 +114,8 @@ def _measurements(kind: str, lesion: ReferenceLesion | PredictedLesion) -> Row:
     }
 
 
-def _write_csv(stream: TextIO, rows: Sequence[Row]) -> None:
-    names = list(dict.fromkeys(name for row in rows for name in row))
+def _write_csv(stream: TextIO, rows: Sequence[Row], columns: Sequence[str]) -> None:
+    names = list(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
     writer = csv.DictWriter(stream, fieldnames=names, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

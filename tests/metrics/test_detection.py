@@ -64,6 +64,12 @@ def test_pairs_are_one_to_one():
     assert [candidate.matched for candidate in candidates] == [1, None]
 
 
+def test_assignment_takes_most_pairs_before_the_best_pair():
+    # 0.9 alone is more than 0.2 + 0.3, yet two pairs are more than one.
+    pairs = assign(np.array([0, 0, 1]), np.array([0, 1, 0]), np.array([0.9, 0.2, 0.3]))
+    assert pairs == [(0, 1, 0.2), (1, 0, 0.3)]
+
+
 def test_assignment_takes_the_largest_total_and_not_the_first_best():
     # Greedy would take 0.6 and leave 0; the best total is 0.5 + 0.5.
     pairs = assign(np.array([3, 3, 8]), np.array([2, 5, 2]), np.array([0.6, 0.5, 0.5]))

@@ -7,7 +7,9 @@ import pytest
 import SimpleITK
 
 from segpipe.geometry import Grid
-from segpipe.metrics.evaluation import evaluate_pair
+from segpipe.io.volumes import write_volume
+from segpipe.metrics.evaluation import evaluate_pair, summarise
+from segpipe.metrics.froc import collect_marks, froc_curve
 from segpipe.metrics.islands import find_islands
 from segpipe.metrics.surface import hausdorff_mm, surface_dice
 
@@ -100,3 +102,92 @@ def test_surface_dice_is_that_of_surface_distance(spacing, seed):
         theirs = package.compute_surface_dice_at_tolerance(distances, tolerance)
         ours = surface_dice(find_islands(prediction, reference, grid), grid, tolerance_mm=tolerance)
         assert ours == pytest.approx(theirs, abs=1e-9)
+
+
+def detection_pairs(seed, scans=30, shape=(40, 40, 20)):
+    """Boxes with confidences that differ (detection maps) and boxes of a reference, some overlapping."""
+    rng = np.random.default_rng(seed)
+    for _ in range(scans):
+        confidences, reference = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.uint8)
+        for corner in ((2, 2, 2), (2, 20, 2), (22, 2, 10), (22, 22, 10)):
+            start, size = np.array(corner), rng.integers(3, 7, 3)
+            if rng.random() < 0.6:
+                reference[tuple(slice(a, a + b) for a, b in zip(start, size, strict=True))] = 1
+            for _ in range(rng.integers(0, 3)):
+                begin = start + rng.integers(0, 4, 3)
+                box = tuple(slice(a, a + b) for a, b in zip(begin, rng.integers(3, 6, 3), strict=True))
+                around = tuple(slice(max(axis.start - 1, 0), axis.stop + 1) for axis in box)
+                if not confidences[around].any():
+                    confidences[box] = np.round(rng.uniform(0.5, 1.0), 2)
+        yield confidences, reference
+
+
+def detection_results(pairs):
+    grid = Grid((40, 40, 20), np.eye(4))
+    return [
+        evaluate_pair(f"c{n:02d}", f"p{n}", confidences > 0, reference, grid, probability=confidences)
+        for n, (confidences, reference) in enumerate(pairs)
+    ]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("seed", range(3))
+def test_matches_average_precision_and_froc_are_those_of_picai_eval(seed):
+    package = peer("picai_eval")
+    pairs = list(detection_pairs(seed))
+    theirs = package.evaluate(
+        y_det=[confidences for confidences, _ in pairs],
+        y_true=[reference for _, reference in pairs],
+        allow_unmatched_candidates_with_minimal_overlap=False,
+        num_parallel_calls=1,
+    )
+    results = detection_results(pairs)
+    marks = collect_marks(results, "overlap")
+    curve = froc_curve(marks)
+    assert theirs.num_lesions == marks.lesions.sum()
+    assert sum(result.true_positives for result in results) > 10
+    assert curve.average_precision == pytest.approx(theirs.AP, abs=1e-9)
+    points = np.isin(theirs.thresholds, curve.threshold)  # their last one, 0, stands for missed lesions
+    assert points.sum() == len(curve.threshold)
+    assert curve.sensitivity == pytest.approx(theirs.lesion_TPR[points], abs=1e-6)
+    assert curve.fp_per_scan == pytest.approx(theirs.lesion_FPR[points], abs=1e-6)
+
+
+@pytest.mark.parametrize("rule", ["overlap", "centre"])
+def test_froc_scores_are_those_of_monai(rule):
+    from monai.metrics import compute_froc_curve_data, compute_froc_score
+
+    marks = collect_marks(detection_results(detection_pairs(7)), rule)
+    # MONAI leaves out the point of the lowest confidence; a candidate below all others gives it one to leave out.
+    alarms = np.append(marks.confidence[~marks.true], 0.0)
+    data = compute_froc_curve_data(alarms, marks.confidence[marks.true], int(marks.lesions.sum()), 30)
+    rates = (0.25, 0.5, 1.0, 2.0)
+    theirs = compute_froc_score(*data, eval_thresholds=rates)
+    assert froc_curve(marks).sensitivity_at(rates).mean() == pytest.approx(theirs)
+
+
+@pytest.mark.slow
+def test_a_folder_has_the_figures_of_nnunets_summary(tmp_path):
+    peer("nnunetv2")
+    from nnunetv2.evaluation.evaluate_predictions import compute_metrics_on_folder
+    from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+
+    results = []
+    for number in range(4):
+        prediction, reference, grid = lesion_pair(number, SPACINGS[number % 3])
+        prediction = prediction if number else np.zeros_like(prediction)
+        for name, mask in (("pred", prediction), ("ref", reference)):
+            (tmp_path / name).mkdir(exist_ok=True)
+            write_volume(tmp_path / name / f"case{number}.nii.gz", mask, grid)
+        results.append(evaluate_pair(f"case{number}", str(number), prediction, reference, grid))
+    theirs = compute_metrics_on_folder(
+        str(tmp_path / "ref"), str(tmp_path / "pred"), None, SimpleITKIO(), ".nii.gz", [1], num_processes=1
+    )
+    ours = summarise(results)["metrics"]
+    for ours_name, their_name in (("dice", "Dice"), ("iou", "IoU")):
+        per_case = [case["metrics"][1][their_name] for case in theirs["metric_per_case"]]
+        assert [result.figures[ours_name] for result in results] == pytest.approx(per_case, abs=1e-6)
+        assert ours[ours_name]["mean"] == pytest.approx(theirs["foreground_mean"][their_name], abs=1e-6)
+    n_pred = [case["metrics"][1]["n_pred"] for case in theirs["metric_per_case"]]
+    voxels = [result.predicted_mm3 / np.prod(SPACINGS[n % 3]) for n, result in enumerate(results)]
+    assert voxels == pytest.approx(n_pred)
