@@ -147,10 +147,11 @@ def test_matches_average_precision_and_froc_are_those_of_picai_eval(seed):
     assert theirs.num_lesions == marks.lesions.sum()
     assert sum(result.true_positives for result in results) > 10
     assert curve.average_precision == pytest.approx(theirs.AP, abs=1e-9)
-    points = np.isin(theirs.thresholds, curve.threshold)  # their last one, 0, stands for missed lesions
-    assert points.sum() == len(curve.threshold)
-    assert curve.sensitivity == pytest.approx(theirs.lesion_TPR[points], abs=1e-6)
-    assert curve.fp_per_scan == pytest.approx(theirs.lesion_FPR[points], abs=1e-6)
+    points = slice(0, len(curve.threshold))  # their last one, of confidence 0, stands for missed lesions
+    sensitivity, fp_per_scan = theirs.lesion_TPR[points], theirs.lesion_FPR[points]
+    assert curve.threshold == pytest.approx(theirs.thresholds[points], abs=1e-6)
+    assert curve.sensitivity == pytest.approx(sensitivity, abs=1e-6)
+    assert curve.fp_per_scan == pytest.approx(fp_per_scan, abs=1e-6)
 
 
 @pytest.mark.parametrize("rule", ["overlap", "centre"])
