@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,14 @@ _COSINE_TOLERANCE = 1e-3
 
 class UnusablePlaneError(Exception):
     """The reason why an image is no slice of a scan, in a few words without any name or UID."""
+
+
+class Location(NamedTuple):
+    """Where a frame lies: centre of its first pixel, its directions and its pixel spacing, as in `Plane`."""
+
+    position_mm: FloatArray
+    directions: FloatArray
+    spacing_mm: tuple[float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +114,23 @@ def planes_of(header: Dataset, file: DicomFile) -> list[Plane]:
         raise UnusablePlaneError("an image whose header lacks or garbles its geometry") from error
 
 
+def locate_frame(groups: Sequence[Dataset]) -> Location:
+    """Where a frame lies; `groups` are its own functional groups and the shared ones, or a single-frame header.
+
+    Raises:
+        UnusablePlaneError: when position, orientation or pixel spacing is missing.
+    """
+    position = _macro(groups, "PlanePositionSequence", "ImagePositionPatient")
+    orientation = _macro(groups, "PlaneOrientationSequence", "ImageOrientationPatient")
+    measures = _macro(groups, "PixelMeasuresSequence", "PixelSpacing")
+    rows_apart, columns_apart = _numbers(measures.get("PixelSpacing"), 2, "no pixel spacing")
+    return Location(
+        position_mm=_numbers(position.get("ImagePositionPatient"), 3, "no position in the patient"),
+        directions=_directions(orientation.get("ImageOrientationPatient")),
+        spacing_mm=(float(columns_apart), float(rows_apart)),
+    )
+
+
 def group_planes(planes: Sequence[Plane]) -> list[list[Plane]]:
     """Parts of a series that could be one scan each (same size, spacing and orientation), largest first."""
     groups: list[list[Plane]] = []
@@ -130,18 +155,15 @@ def _check_image(header: Dataset) -> None:
 def _plane(header: Dataset, groups: Sequence[Dataset], file: DicomFile, frame: int) -> Plane:
     """One slice; `groups` are searched in turn for the functional groups that a single-frame header holds flat."""
     _check_image(_macro(groups, "CTImageFrameTypeSequence", "FrameType"))
-    position = _macro(groups, "PlanePositionSequence", "ImagePositionPatient")
-    orientation = _macro(groups, "PlaneOrientationSequence", "ImageOrientationPatient")
-    measures = _macro(groups, "PixelMeasuresSequence", "PixelSpacing")
+    location = locate_frame(groups)
     to_hu = _macro(groups, "PixelValueTransformationSequence", "RescaleSlope")
-    rows_apart, columns_apart = _numbers(measures.get("PixelSpacing"), 2, "no pixel spacing")
     return Plane(
         file=file,
         frame=frame,
         shape=(int(header.Rows), int(header.Columns)),
-        position_mm=_numbers(position.get("ImagePositionPatient"), 3, "no position in the patient"),
-        directions=_directions(orientation.get("ImageOrientationPatient")),
-        spacing_mm=(float(columns_apart), float(rows_apart)),
+        position_mm=location.position_mm,
+        directions=location.directions,
+        spacing_mm=location.spacing_mm,
         rescale=_rescale(to_hu),
         order=(int(header.get("AcquisitionNumber") or 0), int(header.get("InstanceNumber") or 0), frame),
         uid=str(header.SOPInstanceUID),
