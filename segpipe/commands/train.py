@@ -28,10 +28,10 @@ def run(argv: list[str]) -> int:
 
 def train(config: "DictConfig", folder: Path) -> int:
     """One run: data, fit, evaluation, model folder, report."""
+    from segpipe.runs.story import Story
     from segpipe.training.fitting import fit, recipe_of
     from segpipe.training.material import gather, write_split
     from segpipe.training.release import judge_and_release
-    from segpipe.training.telling import Story
 
     settings = settings_of(config, registries())
     recipe = recipe_of(settings)

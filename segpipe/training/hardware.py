@@ -38,3 +38,9 @@ def choose_workers(workers: int | str, *, processes: int = 1) -> int:
     if workers != "auto":
         return int(workers)
     return max(1, min(8, len(os.sched_getaffinity(0)) // max(processes, 1) - 1))
+
+
+def this_rank() -> int:
+    """This process's number among those that train together, 0 when it is alone, from the launcher's environment."""
+    names = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+    return next((int(os.environ[name]) for name in names if name in os.environ), 0)

@@ -81,16 +81,27 @@ class StepSampler(Sampler[int]):
         return self.steps * self.batch
 
 
+class StreamLoader(DataLoader[Patch]):
+    """Keeps no state, because the trainer's step is all that a resumed stream must know; says so to Lightning."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to take over."""
+
+
 def build_train_loader(
     dataset: PatchDataset, *, batch: int, steps: int, start_step: int, workers: int, rank: int, world: int
-) -> DataLoader[Patch]:
+) -> StreamLoader:
     """A loader of `steps - start_step` batches, equal for any number of workers.
 
     Returns:
         Batches of image float32 (B, 1, x, y, z) and label uint8 (B, 1, x, y, z).
     """
     prefetch: dict[str, Any] = {"prefetch_factor": 4} if workers else {}
-    return DataLoader(
+    return StreamLoader(
         dataset,
         batch_size=batch,
         sampler=StepSampler(batch, steps, start_step, rank, world),

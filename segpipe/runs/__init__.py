@@ -1,0 +1,1 @@
+"""One run as a whole: what it knows of itself and what it tells."""

@@ -1,0 +1,128 @@
+"""What a run tells MLflow and its folder, from the first line of configuration to the last figure."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from segpipe.config.schema import Settings
+from segpipe.metrics.tables import case_rows, lesion_rows
+from segpipe.runs.facts import collect_facts, environment
+from segpipe.runs.pictures import draw
+from segpipe.tracking.trackers import RunFacts, build_tracker
+from segpipe.training.hardware import this_rank
+from segpipe.training.material import Material
+from segpipe.training.release import Outcome
+
+if TYPE_CHECKING:
+    from segpipe.tracking.mlflow import Tracker
+
+_TRACKED = "tracking.json"
+_TAGS = ("git_commit", "recipe_digest", "data", "data_hash", "segpipe_version")
+
+
+class Story:
+    """Tells a run; on ranks other than the first it keeps silent.
+
+    Args:
+        settings: The checked configuration.
+        material: The cases by role.
+        folder: The run folder.
+        config: The resolved configuration as plain data.
+        tracker: The MLflow run, or None when the run is not tracked.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        material: Material,
+        folder: Path,
+        *,
+        config: Mapping[str, Any],
+        tracker: "Tracker | None",
+    ) -> None:
+        self.settings, self.material, self.folder, self.config = settings, material, folder, config
+        self.facts = collect_facts(settings, material)
+        self.tracker = tracker
+
+    @classmethod
+    def open(cls, settings: Settings, material: Material, folder: Path, *, config: Mapping[str, Any]) -> Self:
+        """Starts the MLflow run, or goes on with the one that this folder has already."""
+        story = cls(settings, material, folder, config=config)
+        if this_rank():
+            return story
+        tags = {name: story.facts[name] for name in _TAGS}
+        run_id = _tracked_before(folder) if settings.resume else None
+        story.tracker = build_tracker(settings.tracking, RunFacts(folder, config, tags, run_id))
+        if story.tracker:
+            (folder / _TRACKED).write_text(json.dumps({"run_id": story.tracker.run_id}))
+            story._tell_data()
+        return story
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.tracker:
+            self.tracker.__exit__(kind, error, trace)
+
+    def keep(self, *files: Path) -> None:
+        """Keeps files of the run folder as artifacts."""
+        for file in files:
+            if self.tracker:
+                self.tracker.log_file(file)
+
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+        """Tells one point of each curve."""
+        if self.tracker:
+            self.tracker.log_metrics(metrics, step)
+
+    def tell(self, outcome: Outcome) -> None:
+        """Tells the evaluation: figures, tables, pictures, report, model folder and, once, the checkpoints."""
+        from segpipe.report.page import write_report
+
+        cases, lesions = case_rows(outcome.results), lesion_rows(outcome.results)
+        pictures = draw(self.settings, self.material, outcome)
+        report = write_report(
+            self.folder,
+            title=f"{self.settings.name}: {outcome.summary['cases']} held-out cases of {self.material.manifest.name}",
+            summary=outcome.summary,
+            cases=cases,
+            lesions=lesions,
+            figures=pictures,
+            config=self.config,
+            environment={**environment(), "segpipe": f"{self.facts['segpipe_version']} {self.facts['git_commit']}"},
+        )
+        if not self.tracker:
+            return
+        self.tracker.log_summary(outcome.summary)
+        self.tracker.log_table(cases, "evaluation/cases")
+        self.tracker.log_table(lesions, "evaluation/lesions")
+        for name, figure in pictures.items():
+            self.tracker.log_figure(figure, f"figures/{name}")
+        self.tracker.log_folder(outcome.model.path, "model")
+        self.tracker.log_folder(self.folder / "checkpoints", "checkpoints")
+        self.keep(self.folder / "evaluation" / "summary.json", report)
+
+    def _tell_data(self) -> None:
+        assert self.tracker
+        manifest = self.material.manifest
+        for role, context in (("train", "training"), ("val", "validation"), ("test", "testing")):
+            entries = self.material.entries(role)  # type: ignore[arg-type]
+            counts = {"cases": len(entries), "patients": len({entry.patient for entry in entries})}
+            if entries:
+                self.tracker.log_dataset(
+                    f"{manifest.name} ({role})",
+                    self.material.hash,
+                    source=manifest.source,
+                    counts=counts,
+                    context=context,
+                )
+
+
+def _tracked_before(folder: Path) -> str | None:
+    file = folder / _TRACKED
+    return str(json.loads(file.read_text())["run_id"]) if file.exists() else None

@@ -1,0 +1,65 @@
+"""What several rooms' tests share: small data sets and the way to the real scans."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+
+
+@pytest.fixture(scope="session")
+def realdata() -> Path:
+    """The folder of real CT; skips where it is absent."""
+    folder = os.environ.get("SEGPIPE_REALDATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("SEGPIPE_REALDATA does not point to the folder of real CT")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tmp_path_factory) -> Path:
+    """Ten scans of 40×40×24 voxels, each with one bright ball on a noisy dark ground: learnt within a few steps."""
+    from segpipe.geometry import Grid
+    from segpipe.io.volumes import write_volume
+
+    root = tmp_path_factory.mktemp("tiny")
+    rng = np.random.default_rng(0)
+    grid = Grid((40, 40, 24), np.diag([1.0, 1.0, 1.5, 1.0]))
+    axes = np.meshgrid(*[np.arange(n) for n in grid.shape], indexing="ij")
+    for number in range(10):
+        centre = rng.uniform(12, 28), rng.uniform(12, 28), rng.uniform(8, 16)
+        distance = np.sqrt(sum(((axis - c) * s) ** 2 for axis, c, s in zip(axes, centre, grid.spacing_mm, strict=True)))
+        mask = distance < rng.uniform(4, 7)
+        image = np.where(mask, 0, -850) + rng.normal(0, 30, grid.shape)
+        write_volume(root / "images" / f"case_{number}.nii.gz", image.astype(np.int16), grid)
+        write_volume(root / "masks" / f"case_{number}.nii.gz", mask.astype(np.uint8), grid)
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_words(tiny_dataset) -> list[str]:
+    """Overrides that train a tiny network on the tiny data set in seconds."""
+    return [
+        "+experiment=lung_nodule",
+        "data=nifti",
+        f"data.root={tiny_dataset}",
+        "data.workers=0",
+        "network.channels=[8,16]",
+        "network.strides=[2]",
+        "network.num_res_units=1",
+        "network.dropout=0.1",
+        "recipe.patch=[32,32,16]",
+        "recipe.spacing_mm=[1.0,1.0,1.5]",
+        "training.batch_size=2",
+        "training.validation_patches=4",
+        "training.validate_every=5",
+        "training.checkpoint_every=2",
+        "training.log_every=1",
+        "trainer=cpu",
+        "trainer.max_steps=12",
+        "trainer.workers=0",
+        "trainer.progress=false",
+    ]

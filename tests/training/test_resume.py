@@ -1,0 +1,96 @@
+"""Randomness is a function of (seed, epoch, index): workers and kills change nothing, to the bit."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from segpipe.commands.train import registries
+from segpipe.config.compose import check_command_line, read_command_line, settings_of
+from segpipe.training.callbacks import HISTORY, read_history
+from segpipe.training.checkpoints import read_checkpoint
+from segpipe.training.fitting import fit, recipe_of
+from segpipe.training.material import gather
+
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_resume import fit_words
+fit_words(sys.argv[3:], Path(sys.argv[2]))
+"""
+
+
+def fit_words(words: list[str], folder: Path) -> None:
+    settings = settings_of(check_command_line(read_command_line(words), registries()), registries())
+    recipe = recipe_of(settings)
+    material = gather(settings, recipe)
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = {"digest": recipe.digest, "network": settings.network}
+    fit(settings, material.patches(settings), folder, facts=facts, log_metrics=lambda values, step: None)
+
+
+def losses(folder: Path) -> list[float]:
+    return [row["train/loss"] for row in read_history(folder) if "train/loss" in row]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return read_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"]
+
+
+def assert_bit_identical(one: Path, other: Path) -> None:
+    first, second = weights(one), weights(other)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.fixture
+def cached(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("SEGPIPE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cached")
+def test_workers_change_no_loss(tiny_words, tmp_path):
+    for workers in (0, 2):
+        fit_words([*tiny_words, f"trainer.workers={workers}"], tmp_path / str(workers))
+    assert losses(tmp_path / "0") == losses(tmp_path / "2")
+    assert len(losses(tmp_path / "0")) == 12
+    assert_bit_identical(tmp_path / "0", tmp_path / "2")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cached")
+@pytest.mark.parametrize("scheduler", ["one_cycle", "plateau"])
+@pytest.mark.parametrize("step", [4, 7])
+def test_a_killed_run_resumes_to_the_same_bits(tiny_words, tmp_path, scheduler, step):
+    words = [*tiny_words, f"scheduler={scheduler}", "training.accumulate=2", "training.batch_size=1"]
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    fit_words(words, whole)
+    run_and_kill(words, killed, after_step=step)
+    assert not (killed / "checkpoints" / "last.ckpt.part").exists()
+    reached = read_checkpoint(killed / "checkpoints" / "last.ckpt")["global_step"]
+    assert 0 < reached < 12
+    fit_words([*words, "resume=true"], killed)
+    assert losses(whole) == losses(killed)
+    assert_bit_identical(whole, killed)
+
+
+def run_and_kill(words: list[str], folder: Path, *, after_step: int) -> None:
+    command = [sys.executable, "-c", SCRIPT, str(Path(__file__).parent), str(folder), *words]
+    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)})
+    try:
+        deadline = time.monotonic() + 300
+        while time.monotonic() < deadline and process.poll() is None:
+            rows = read_history(folder) if (folder / HISTORY).exists() else []
+            if any(row["step"] >= after_step and "train/loss" in row for row in rows):
+                break
+            time.sleep(0.005)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
