@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from segpipe.case import Case
 from segpipe.errors import DatasetError, LabelError, OutputError, SegpipeError, raise_together
 from segpipe.preprocessing.cached_case import FORMAT, CachedCase, PreparedCase, open_case, write_case
+from segpipe.preprocessing.content import content_digest, remembered_digest
 from segpipe.preprocessing.masks import resample_mask
 from segpipe.preprocessing.points import find_points
 from segpipe.preprocessing.recipe import Recipe
@@ -69,8 +70,10 @@ def build_cache(
         SegpipeError: after all good cases are done, one error that names every bad one.
     """
     job = _Job(recipe, foreground_value(labels, recipe), folder, load)
-    outcomes: dict[int, Path | SegpipeError] = {}
-    for number, outcome in _bar(_run(job, entries, workers), total=len(entries), show=progress):
+    found = {number: job.find(entry) for number, entry in enumerate(entries)}
+    outcomes: dict[int, Path | SegpipeError] = {number: path for number, path in found.items() if path is not None}
+    missing = {number: entry for number, entry in enumerate(entries) if number not in outcomes}
+    for number, outcome in _bar(_run(job, missing, workers), total=len(missing), show=progress and bool(missing)):
         outcomes[number] = outcome
     errors = [outcome for _, outcome in sorted(outcomes.items()) if isinstance(outcome, SegpipeError)]
     raise_together(errors, headline="some cases cannot be prepared for training; the others are done and kept")
@@ -100,6 +103,15 @@ class _Job:
     folder: Path
     load: Callable[[Any], Case]
 
+    def find(self, entry: Source) -> Path | None:
+        """Returns the folder of a case that is known to be prepared, without reading any scan."""
+        try:
+            digests = [file and remembered_digest(file, self._memory) for file in (entry.image, entry.mask)]
+        except SegpipeError:
+            return None
+        target = self._target([digest for digest in digests if digest])
+        return target if all(digests) and open_case(target, entry.id) else None
+
     def __call__(self, entry: Source) -> Path | SegpipeError:
         """Returns the folder of the prepared case or what is wrong with the case."""
         try:
@@ -116,9 +128,7 @@ class _Job:
                 facts={"case": entry.id},
                 hint="give scans without lesions an empty mask, or leave the case out",
             )
-        digests = [_content_digest(file, self.folder) for file in (entry.image, entry.mask)]
-        key = hashlib.sha256("\0".join([FORMAT, *digests, str(self.foreground)]).encode()).hexdigest()[:24]
-        target = self.folder / self.recipe.digest / key
+        target = self._target([content_digest(file, self._memory) for file in (entry.image, entry.mask)])
         if open_case(target, entry.id) is None:
             target.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(target.with_suffix(".lock")):
@@ -126,21 +136,35 @@ class _Job:
                     self._write(entry, target)
         return target
 
+    @property
+    def _memory(self) -> Path:
+        return self.folder / "digests"
+
+    def _target(self, digests: Sequence[str]) -> Path:
+        key = hashlib.sha256("\0".join([FORMAT, *digests, str(self.foreground)]).encode()).hexdigest()[:24]
+        return self.folder / self.recipe.digest / key
+
     def _write(self, entry: Source, target: Path) -> None:
         """Writes beside the target and renames; whoever holds the lock may clear what a killed builder left."""
+        prepared = self._prepared(self.load(entry), seed=int(target.name, 16))
         part = target.with_suffix(".part")
         for left in (part, target):
             shutil.rmtree(left, ignore_errors=True)
         part.mkdir()
-        case = self.load(entry)
+        try:
+            write_case(part, prepared)
+            part.replace(target)
+        except OSError:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+
+    def _prepared(self, case: Case, *, seed: int) -> PreparedCase:
+        assert case.mask is not None
         preparation = plan_preparation(case.grid, self.recipe)
         image = _clip_to_window(resample_to_recipe(case.image, preparation), self.recipe)
-        assert case.mask is not None
         mask = resample_mask(case.mask == self.foreground, preparation)
-        rng = np.random.default_rng(int(target.name, 16))
-        points, lesions = find_points(image, mask, preparation.grid, rng)
-        write_case(part, PreparedCase(image, mask, preparation.grid, points, lesions))
-        part.replace(target)
+        points, lesions = find_points(image, mask, preparation.grid, np.random.default_rng(seed))
+        return PreparedCase(image, mask, preparation.grid, points, lesions)
 
 
 def _clip_to_window(image_hu: torch.Tensor, recipe: Recipe) -> NDArray[np.int16]:
@@ -148,44 +172,27 @@ def _clip_to_window(image_hu: torch.Tensor, recipe: Recipe) -> NDArray[np.int16]
     return clipped
 
 
-def _content_digest(file: Path, folder: Path) -> str:
-    """SHA-256 of a file's content, remembered by its path, size and time so that a start reads no scan twice."""
-    try:
-        status = file.stat()
-        facts = f"{file.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
-        memory = folder / "digests" / hashlib.sha256(facts.encode()).hexdigest()[:32]
-        if memory.is_file():
-            return memory.read_text()
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise DatasetError("a file of the data set cannot be read", facts={"file": file, "found": error}) from error
-    memory.parent.mkdir(parents=True, exist_ok=True)
-    part = memory.with_suffix(f".{os.getpid()}.part")
-    part.write_text(digest)
-    part.replace(memory)
-    return digest
-
-
-def _run(job: _Job, entries: Sequence[Source], workers: int | None) -> Iterator[tuple[int, Path | SegpipeError]]:
+def _run(job: _Job, entries: Mapping[int, Source], workers: int | None) -> Iterator[tuple[int, Path | SegpipeError]]:
     count = min(os.cpu_count() or 1 if workers is None else workers, len(entries))
     if count <= 1:
-        yield from ((number, job(entry)) for number, entry in enumerate(entries))
+        yield from ((number, job(entry)) for number, entry in entries.items())
         return
     # a fork of a process that has used threads can hang, so workers start fresh
-    with ProcessPoolExecutor(
-        count, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
-        futures = {pool.submit(job, entry): number for number, entry in enumerate(entries)}
+    fresh = get_context("spawn")
+    pool = ProcessPoolExecutor(count, mp_context=fresh, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        futures = {pool.submit(job, entry): number for number, entry in entries.items()}
         for future in as_completed(futures):
-            try:
-                yield futures[future], future.result()
-            except BrokenProcessPool as error:
-                raise DatasetError(
-                    "a process that prepared cases was killed, most likely for lack of memory",
-                    facts={"processes": count},
-                    hint="use fewer workers; cases that are done are kept",
-                ) from error
+            yield futures[future], future.result()
+    except BrokenProcessPool as error:
+        raise DatasetError(
+            "a process that prepared cases was killed, most likely for lack of memory",
+            facts={"processes": count},
+            hint="use fewer workers; cases that are done are kept",
+        ) from error
+    finally:
+        # an interrupt waits for the cases in work only
+        pool.shutdown(cancel_futures=True)
 
 
 def _bar(outcomes: Iterator[Any], *, total: int, show: bool) -> Iterator[Any]:
