@@ -8,10 +8,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from segpipe.geometry import Grid, to_world
+from segpipe.geometry import FloatArray, Grid, axis_directions, to_world
 
 CONNECTIVITY: Final = 26
 Box = tuple[slice, slice, slice]
+_SUPERIOR = 2
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,25 @@ class Lesion:
     volume_mm3: float
     longest_diameter_mm: float
     centre_mm: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class AxialSize:
+    """The two diameters that a reader draws, in the axial slice with the longest one.
+
+    Args:
+        longest_mm: Largest distance between the centres of two voxels of one axial slice, plus one pixel edge.
+        perpendicular_mm: Longest chord of that slice at a right angle to it, plus one pixel edge.
+        slice_index: Index of the slice along the scan's axis that runs nearest to the patient's long axis.
+
+    Source:
+        Longest axial diameter: RECIST 1.1, Eisenhauer et al., European Journal of Cancer 45 (2009) 228.
+        Its perpendicular: WHO handbook for reporting results of cancer treatment (1979).
+    """
+
+    longest_mm: float
+    perpendicular_mm: float
+    slice_index: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,21 +73,16 @@ class Components:
         """How many there are."""
         return len(self.parts)
 
+    def inside(self, number: int) -> NDArray[np.bool_]:
+        """True for the voxels of a component within its own part of the mask."""
+        part = self.parts[number - 1]
+        own = tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(part, self.box, strict=True))
+        return np.asarray(self.numbers[own] == number)
+
     def indices(self, number: int) -> NDArray[np.int64]:
         """Voxel indices (n, 3) of a component in the mask."""
-        part = self.parts[number - 1]
-        inside = tuple(
-            slice(own.start - whole.start, own.stop - whole.start) for own, whole in zip(part, self.box, strict=True)
-        )
-        return np.asarray(np.argwhere(self.numbers[inside] == number) + [axis.start for axis in part], dtype=np.int64)
-
-    def only(self, kept: Sequence[int]) -> "Components":
-        """The components with these numbers, which become 1, 2, … in the order given."""
-        renumber = np.zeros(self.count + 1, dtype=self.numbers.dtype)
-        renumber[list(kept)] = np.arange(1, len(kept) + 1, dtype=self.numbers.dtype)
-        parts = tuple(self.parts[number - 1] for number in kept)
-        counts = tuple(self.voxel_counts[number - 1] for number in kept)
-        return Components(self.box, renumber[self.numbers], parts, counts)
+        start = [axis.start for axis in self.parts[number - 1]]
+        return np.asarray(np.argwhere(self.inside(number)) + start, dtype=np.int64)
 
 
 def find_components(mask: NDArray[np.generic]) -> Components:
@@ -82,10 +97,14 @@ def find_components(mask: NDArray[np.generic]) -> Components:
         return Components(box, np.zeros((0, 0, 0), dtype=np.uint16), (), ())
     numbers = cc3d.connected_components(np.asarray(mask[box] != 0), connectivity=CONNECTIVITY, binary_image=True)
     statistics = cc3d.statistics(numbers)
-    counts = [int(count) for count in statistics["voxel_counts"][1:]]
-    parts = [_shifted(part, box) for part in statistics["bounding_boxes"][1:]]
-    found = Components(box, numbers, tuple(parts), tuple(counts))
-    return found.only(sorted(range(1, len(counts) + 1), key=lambda number: -counts[number - 1]))
+    counts = np.asarray(statistics["voxel_counts"], dtype=np.int64)[1:]
+    order = np.argsort(-counts, kind="stable")
+    rank = np.zeros(len(counts) + 1, dtype=numbers.dtype)
+    rank[order + 1] = np.arange(1, len(counts) + 1)
+    for plane in np.moveaxis(numbers, int(np.argmax(numbers.strides)), 0):
+        plane[...] = rank[plane]
+    parts = [_shifted(statistics["bounding_boxes"][1 + index], box) for index in order]
+    return Components(box, numbers, tuple(parts), tuple(counts[order].tolist()))
 
 
 def label_lesions(mask: NDArray[np.generic]) -> tuple[NDArray[np.uint32], int]:
@@ -100,22 +119,67 @@ def label_lesions(mask: NDArray[np.generic]) -> tuple[NDArray[np.uint32], int]:
     return whole, components.count
 
 
+def measure_components(components: Components, grid: Grid) -> list[Lesion]:
+    """Measures each component on `grid`, in the order of their numbers."""
+    numbers = range(1, components.count + 1)
+    return [measure_lesion(components.indices(number), grid, number=number) for number in numbers]
+
+
 def measure_lesions(components: NDArray[np.uint32], grid: Grid) -> list[Lesion]:
     """Measures each component of a numbered array on `grid`, in the order of their numbers."""
     from scipy.ndimage import find_objects
 
     lesions = []
     for number, box in enumerate(find_objects(components.astype(np.int32)), start=1):
-        offset = np.array([axis.start for axis in box])
-        indices = np.argwhere(components[box] == number) + offset
-        lesions.append(_measure(number, to_world(grid.affine, indices), grid))
+        indices = np.argwhere(components[box] == number) + np.array([axis.start for axis in box])
+        lesions.append(measure_lesion(indices, grid, number=number))
     return lesions
 
 
-def measure_components(components: Components, grid: Grid) -> list[Lesion]:
-    """Measures each component on `grid`, in the order of their numbers."""
-    numbers = range(1, components.count + 1)
-    return [_measure(number, to_world(grid.affine, components.indices(number)), grid) for number in numbers]
+def measure_lesion(indices: NDArray[np.int64], grid: Grid, *, number: int) -> Lesion:
+    """Measures the lesion that has the voxels `indices` (n, 3) of `grid`."""
+    x, y, z = to_world(grid.affine, indices.mean(axis=0))
+    ends = to_world(grid.affine, _line_ends(indices, axis=0))
+    first, second = _farthest(ends)
+    return Lesion(
+        number=number,
+        volume_mm3=len(indices) * grid.voxel_volume_mm3,
+        longest_diameter_mm=float(np.linalg.norm(first - second)) + float(np.mean(grid.spacing_mm)),
+        centre_mm=(float(x), float(y), float(z)),
+    )
+
+
+def measure_axial(indices: NDArray[np.int64], grid: Grid) -> AxialSize:
+    """Measures the lesion that has the voxels `indices` (n, 3) of `grid` as a reader does, slice by slice."""
+    across = superior_axis(grid)
+    rows, columns = (axis for axis in range(3) if axis != across)
+    ends = _line_ends(indices, axis=rows)
+    plane_mm = _plane_coordinates(ends[:, [rows, columns]], grid.affine[:3, [rows, columns]])
+    sizes = []
+    for number in np.unique(ends[:, across]):
+        points = plane_mm[ends[:, across] == number]
+        first, second = _farthest(points)
+        sizes.append((float(np.linalg.norm(first - second)), int(number), first, second))
+    longest, number, first, second = max(sizes, key=lambda size: size[0])
+    edge = (grid.spacing_mm[rows] + grid.spacing_mm[columns]) / 2
+    every = indices[indices[:, across] == number]
+    points = _plane_coordinates(every[:, [rows, columns]], grid.affine[:3, [rows, columns]])
+    chord = _longest_chord(points, along=second - first, width=edge) if longest else 0.0
+    return AxialSize(longest + edge, chord + edge, number)
+
+
+def superior_axis(grid: Grid) -> int:
+    """The array axis that runs nearest to the patient's long axis; its slices are the axial ones."""
+    return next(axis for axis, (world, _) in enumerate(axis_directions(grid.affine)) if world == _SUPERIOR)
+
+
+def equivalent_diameter_mm(volume_mm3: float) -> float:
+    """Diameter of the sphere with this volume.
+
+    >>> round(equivalent_diameter_mm(4188.79), 3)
+    20.0
+    """
+    return float(np.cbrt(6 * volume_mm3 / np.pi))
 
 
 def _foreground_box(mask: NDArray[np.generic]) -> Box:
@@ -128,28 +192,46 @@ def _foreground_box(mask: NDArray[np.generic]) -> Box:
     return edges[0], edges[1], edges[2]
 
 
-def _shifted(part: Box, box: Box) -> Box:
+def _shifted(part: Sequence[slice], box: Box) -> Box:
     x, y, z = (slice(own.start + by.start, own.stop + by.start) for own, by in zip(part, box, strict=True))
     return x, y, z
 
 
-def _measure(number: int, positions_mm: NDArray[np.float64], grid: Grid) -> Lesion:
-    x, y, z = positions_mm.mean(axis=0)
-    return Lesion(
-        number=number,
-        volume_mm3=len(positions_mm) * grid.voxel_volume_mm3,
-        longest_diameter_mm=_longest_distance(positions_mm) + float(np.mean(grid.spacing_mm)),
-        centre_mm=(float(x), float(y), float(z)),
-    )
+def _line_ends(indices: NDArray[np.int64], *, axis: int) -> NDArray[np.int64]:
+    """The first and last voxel of every line along `axis`; no other voxel can be an end of the longest distance."""
+    others = [other for other in range(3) if other != axis]
+    ordered = indices[np.lexsort((indices[:, axis], indices[:, others[0]], indices[:, others[1]]))]
+    changes = np.any(np.diff(ordered[:, others], axis=0) != 0, axis=1)
+    ends = np.concatenate([[True], changes]) | np.concatenate([changes, [True]])
+    return np.asarray(ordered[ends])
 
 
-def _longest_distance(positions_mm: NDArray[np.float64]) -> float:
-    """Largest pairwise distance in mm; only corners of the convex hull can hold it."""
+def _farthest(points: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The two points (n, dimensions) with the largest distance; only corners of the convex hull can be they."""
     from scipy.spatial import ConvexHull, QhullError
-    from scipy.spatial.distance import pdist
+    from scipy.spatial.distance import pdist, squareform
 
-    points = positions_mm
     if len(points) > 50:
-        with suppress(QhullError):  # flat lesions have no hull in 3-D
+        with suppress(QhullError):  # flat lesions have no hull
             points = points[ConvexHull(points).vertices]
-    return float(pdist(points).max()) if len(points) > 1 else 0.0
+    first, second = np.unravel_index(int(np.argmax(squareform(pdist(points)))), (len(points), len(points)))
+    return points[first], points[second]
+
+
+def _plane_coordinates(indices: NDArray[np.int64], columns: FloatArray) -> FloatArray:
+    """Positions (n, 2) in mm within the plane that two columns of an affine span; distances are those of space."""
+    first = columns[:, 0] / np.linalg.norm(columns[:, 0])
+    rest = columns[:, 1] - (columns[:, 1] @ first) * first
+    basis = np.stack([first, rest / np.linalg.norm(rest)])
+    return np.asarray(indices @ columns.T @ basis.T, dtype=np.float64)
+
+
+def _longest_chord(points: FloatArray, *, along: FloatArray, width: float) -> float:
+    """Longest extent at a right angle to `along` of any strip of points (n, 2) one pixel wide."""
+    direction = along / np.linalg.norm(along)
+    lengths, heights = points @ direction, points @ np.array([-direction[1], direction[0]])
+    strips = np.round((lengths - lengths.min()) / width).astype(np.int64)
+    low, high = np.full(strips.max() + 1, np.inf), np.full(strips.max() + 1, -np.inf)
+    np.minimum.at(low, strips, heights)
+    np.maximum.at(high, strips, heights)
+    return float((high - low).max())

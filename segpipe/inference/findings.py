@@ -1,15 +1,27 @@
-"""Findings: lesions of a prediction with their measurements and the network's confidence."""
+"""Findings: lesions of a prediction with the measurements a report needs and the network's confidence."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segpipe.lesions import Components, measure_components
+from segpipe.case import Case
+from segpipe.geometry import flip_ras_lps, to_world
+from segpipe.inference.painter import Foreground
+from segpipe.lesions import (
+    Components,
+    equivalent_diameter_mm,
+    measure_axial,
+    measure_lesion,
+    superior_axis,
+)
 from segpipe.preprocessing.steps import Preparation
 
-Foreground = Sequence[tuple[int, NDArray[np.float32]]]
+SOLID_HU = -300.0
+BODY_HU = -300.0
+NARROWEST_THORAX_MM = 180.0
+Side = Literal["left", "right"]
 
 
 @dataclass(frozen=True)
@@ -20,59 +32,120 @@ class Finding:
         number: 1 for the largest of the scan.
         volume_mm3: Voxel count times voxel volume.
         longest_diameter_mm: Longest distance within the lesion in 3-D; see `segpipe.lesions.Lesion`.
-        centre_mm: Centroid in RAS+ mm.
-        mean_probability: Mean of the foreground probability over the lesion's voxels.
+        axial_diameter_mm: Longest diameter in an axial slice (RECIST); see `segpipe.lesions.AxialSize`.
+        perpendicular_diameter_mm: Longest chord at a right angle to it, in the same slice.
+        equivalent_diameter_mm: Diameter of the sphere with the same volume.
+        mean_hu: Mean of the scan over the lesion's voxels.
+        solid_fraction: Part of the lesion's voxels above −300 HU.
+        side: The patient's side, seen from the middle of the body in the lesion's axial slice; None where the scan
+            does not show both sides.
+        centre_mm: Centroid in RAS+ mm, the frame of NIfTI and of `--at`.
+        centre_lps_mm: Centroid in LPS+ mm, the patient coordinates of DICOM.
+        slice_index: Index (from 0) of the slice with the axial diameter, along the scan's own array axis.
+        mean_probability: Mean of the network's foreground probability over the lesion's voxels: the confidence by which
+            findings are ranked and the operating point filters.
         max_probability: Largest foreground probability of the lesion's voxels.
+
+    Source:
+        −300 HU: Scholten et al., European Radiology 25 (2015) 488–496, where it told part-solid from non-solid nodules
+        with 90 % sensitivity and 88 % specificity.
     """
 
     number: int
     volume_mm3: float
     longest_diameter_mm: float
+    axial_diameter_mm: float
+    perpendicular_diameter_mm: float
+    equivalent_diameter_mm: float
+    mean_hu: float
+    solid_fraction: float
+    side: Side | None
     centre_mm: tuple[float, float, float]
+    centre_lps_mm: tuple[float, float, float]
+    slice_index: int
     mean_probability: float
     max_probability: float
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
 
-def measure_findings(
-    components: Components, kept: Sequence[int], foreground: Foreground, preparation: Preparation
-) -> list[Finding]:
-    """Measures the components `kept`, largest first.
+
+def measure_finding(
+    case: Case, components: Components, component: int, *, number: int, confidence: tuple[float, float]
+) -> Finding:
+    """Measures one component of a mask on the scan's own grid.
 
     Args:
-        components: The components of the thresholded mask.
-        kept: Numbers of those that post-processing left.
-        foreground: For slices of the oriented scan, the probability of its foreground voxels in row-major order.
-        preparation: For the scan's grid and orientation.
+        case: The scan.
+        components: The components of its mask.
+        component: The number of the component.
+        number: What the finding is to be called.
+        confidence: Mean and largest probability over its voxels.
     """
-    means, peaks = _confidences(components, foreground, preparation)
-    lesions = measure_components(components.only(kept), preparation.scan)
-    return [
-        Finding(
-            number=lesion.number,
-            volume_mm3=lesion.volume_mm3,
-            longest_diameter_mm=lesion.longest_diameter_mm,
-            centre_mm=lesion.centre_mm,
-            mean_probability=means[number],
-            max_probability=peaks[number],
-        )
-        for lesion, number in zip(lesions, kept, strict=True)
-    ]
+    indices = components.indices(component)
+    lesion, axial = measure_lesion(indices, case.grid, number=number), measure_axial(indices, case.grid)
+    hu = np.asarray(case.image[components.parts[component - 1]][components.inside(component)], dtype=np.float64)
+    x, y, z = flip_ras_lps(lesion.centre_mm)
+    return Finding(
+        number=number,
+        volume_mm3=lesion.volume_mm3,
+        longest_diameter_mm=lesion.longest_diameter_mm,
+        axial_diameter_mm=axial.longest_mm,
+        perpendicular_diameter_mm=axial.perpendicular_mm,
+        equivalent_diameter_mm=equivalent_diameter_mm(lesion.volume_mm3),
+        mean_hu=float(hu.mean()),
+        solid_fraction=float((hu > SOLID_HU).mean()),
+        side=find_side(case, lesion.centre_mm, slice_index=axial.slice_index),
+        centre_mm=lesion.centre_mm,
+        centre_lps_mm=(float(x), float(y), float(z)),
+        slice_index=axial.slice_index,
+        mean_probability=confidence[0],
+        max_probability=confidence[1],
+    )
 
 
-def _confidences(
+def find_side(case: Case, centre_mm: tuple[float, float, float], *, slice_index: int) -> Side | None:
+    """The patient's side of a point: left of the middle of the body in an axial slice is `left`.
+
+    The middle is halfway between the ends of the tissue to the right and to the left, of which the outermost hundredth
+    does not count; a slice with less than 18 cm of it shows only a part of a thorax and gives no side.
+    """
+    positions = _body_right_mm(case, slice_index)
+    if not len(positions):
+        return None
+    low, high = np.percentile(positions, [1, 99])
+    if high - low < NARROWEST_THORAX_MM:
+        return None
+    return "right" if centre_mm[0] > (low + high) / 2 else "left"
+
+
+def measure_confidence(
     components: Components, foreground: Foreground, preparation: Preparation
-) -> tuple[list[float], list[float]]:
-    """Mean and largest probability by component number (index 0 is unused)."""
-    sums = np.zeros(components.count + 1)
-    peaks = np.zeros(components.count + 1)
+) -> list[tuple[float, float]]:
+    """Mean and largest probability of each component.
+
+    Args:
+        components: The components of the thresholded mask, all of them.
+        foreground: The probabilities of its voxels, as painted.
+        preparation: For the orientation of the painted slices.
+    """
+    sums, peaks = np.zeros(components.count + 1), np.zeros(components.count + 1)
     numbers, first = _oriented(components, preparation)
     for scan_slice, values in foreground:
         plane = numbers[:, :, scan_slice - first]
         owners = plane[plane > 0]
         sums += np.bincount(owners, weights=values, minlength=len(sums))
         np.maximum.at(peaks, owners, values)
-    counts = np.array([1, *components.voxel_counts])
-    return (sums / counts).tolist(), peaks.tolist()
+    means = sums[1:] / np.array(components.voxel_counts)
+    return list(zip(means.tolist(), peaks[1:].tolist(), strict=True))
+
+
+def _body_right_mm(case: Case, slice_index: int) -> NDArray[np.float64]:
+    """Positions to the patient's right (RAS x, mm) of all voxels of tissue in an axial slice."""
+    across = superior_axis(case.grid)
+    tissue = np.argwhere(np.take(case.image, slice_index, axis=across) > BODY_HU)
+    return to_world(case.grid.affine, np.insert(tissue, across, slice_index, axis=1))[:, 0]
 
 
 def _oriented(components: Components, preparation: Preparation) -> tuple[NDArray[np.unsignedinteger], int]:

@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 from segpipe.inference.frame import Frame, interpolate_plane, neighbours
 from segpipe.preprocessing.steps import orient
 
+Foreground = list[tuple[int, NDArray[np.float32]]]
+"""Slice of the oriented scan → probabilities of its foreground voxels, row by row."""
+
 
 class Painter:
     """Paints a mask on the scan's grid from slices that arrive in order.
@@ -23,7 +26,7 @@ class Painter:
     ) -> None:
         self.mask = np.zeros_like(like, dtype=np.uint8, subok=False)
         self.probability = np.zeros_like(like, dtype=np.float32, subok=False) if keep_probability else None
-        self.foreground: list[tuple[int, NDArray[np.float32]]] = []
+        self.foreground: Foreground = []
         self._threshold = threshold
         self._rows, self._row_positions = frame.box_positions(0)
         self._columns, self._column_positions = frame.box_positions(1)

@@ -10,13 +10,15 @@ from segpipe.case import Case
 from segpipe.errors import ConfigError
 from segpipe.geometry import to_world
 from segpipe.inference.engine import Engine
-from segpipe.inference.findings import Finding, measure_findings
+from segpipe.inference.findings import Finding, measure_confidence, measure_finding
 from segpipe.inference.frame import Frame, SliceReader, check_point, frame_crop, frame_point, frame_scan
+from segpipe.inference.operating_point import OperatingPoint
 from segpipe.inference.painter import Painter
-from segpipe.inference.postprocess import clean_mask
+from segpipe.inference.postprocess import choose_components, erase_others
 from segpipe.inference.region import FindRegion, windows_in
 from segpipe.inference.sliding import Sliding, predict_flipped, slide
 from segpipe.inference.watch import Watch
+from segpipe.lesions import find_components
 from segpipe.preprocessing.recipe import Recipe, Shape
 from segpipe.preprocessing.steps import Preparation, plan_preparation
 
@@ -32,6 +34,7 @@ class PredictOptions:
         flips: Axes to mirror (0, 1, 2 of the recipe's orientation); the mean over all subsets counts.
         threshold: Probability from which a voxel is foreground, on the scan's own grid.
         min_volume_mm3: Smaller components leave.
+        min_probability: Lesions with a lower mean probability leave.
         batch: Windows per forward pass; None leaves it to the engine.
         keep_probability: Whether the prediction holds the probability volume.
         region: Finds where lesions can be; windows outside are left out. None searches everywhere.
@@ -44,6 +47,7 @@ class PredictOptions:
     flips: tuple[int, ...] = ()
     threshold: float = 0.5
     min_volume_mm3: float = 0.0
+    min_probability: float = 0.0
     batch: int | None = None
     keep_probability: bool = True
     region: FindRegion | None = None
@@ -53,7 +57,13 @@ class PredictOptions:
         _check("flips", self.flips, "different axes of 0, 1, 2", holds=_are_axes(self.flips))
         _check("threshold", self.threshold, "0 < threshold < 1", holds=0 < self.threshold < 1)
         _check("min_volume_mm3", self.min_volume_mm3, "not negative", holds=self.min_volume_mm3 >= 0)
+        _check("min_probability", self.min_probability, "0 ≤ min_probability ≤ 1", holds=0 <= self.min_probability <= 1)
         _check("batch", self.batch, "at least 1", holds=self.batch is None or self.batch >= 1)
+
+    @property
+    def point(self) -> OperatingPoint:
+        """What a lesion must have to be a finding."""
+        return OperatingPoint(self.threshold, self.min_volume_mm3, self.min_probability)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,9 +116,23 @@ def predict_case(
     painter = _paint(case, recipe, engine, options, frame=frame, watch=watch)
     point = at_mm if at_mm is not None or recipe.scope == "scan" else _middle(case)
     with watch.stage("findings"):
-        components, kept = clean_mask(painter.mask, case.grid, min_volume_mm3=options.min_volume_mm3, point_mm=point)
-        findings = measure_findings(components, kept, painter.foreground, preparation)
+        findings = _findings(case, painter, preparation, options.point, at_mm=point)
     return Prediction(painter.mask, findings, painter.probability)
+
+
+def _findings(
+    case: Case, painter: Painter, preparation: Preparation, point: OperatingPoint, *, at_mm: Point | None
+) -> list[Finding]:
+    """Numbers and measures the lesions of the painted mask; what is no finding is erased from it."""
+    components = find_components(painter.mask)
+    confidence = measure_confidence(components, painter.foreground, preparation)
+    means = [mean for mean, _ in confidence]
+    kept = choose_components(components, means, case.grid, point=point, at_mm=at_mm)
+    erase_others(painter.mask, components, kept)
+    return [
+        measure_finding(case, components, component, number=number, confidence=confidence[component - 1])
+        for number, component in enumerate(kept, start=1)
+    ]
 
 
 def _paint(

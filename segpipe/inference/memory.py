@@ -1,0 +1,89 @@
+"""How much memory a prediction may take: what a scan needs is reckoned before it is read, and too much is refused."""
+
+import re
+import resource
+import sys
+from collections.abc import Sequence
+
+from segpipe.errors import ConfigError, ImageError
+from segpipe.inference.scans import Scan
+
+BYTES_PER_VOXEL = 12
+"""Worst case while a scan is worked on: int16 image 2, mask 1, and for numbering components 1 + 4 + 4."""
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+class MemoryBound:
+    """Decides which scans may be in memory at the same time; it never changes a result.
+
+    Args:
+        limit: Bytes that the whole process may take; None means four fifths of this machine's memory.
+        base: Bytes that the process takes at most without any scan.
+    """
+
+    def __init__(self, limit: int | None, *, base: int) -> None:
+        self.limit = limit if limit is not None else machine_memory() * 4 // 5
+        self.base = base
+
+    def together(self, scans: Sequence[Scan]) -> bool:
+        """True when these scans fit side by side."""
+        return self.base + sum(needed(scan) for scan in scans) <= self.limit
+
+    def check(self, scan: Scan) -> None:
+        """Refuses a scan that does not fit even alone.
+
+        Raises:
+            ImageError: with what it needs.
+        """
+        if not self.together([scan]):
+            raise ImageError(
+                "the scan needs more memory than allowed",
+                facts={
+                    "voxels": scan.count_voxels(),
+                    "needs": describe_bytes(self.base + needed(scan)),
+                    "allowed": describe_bytes(self.limit),
+                },
+                hint="raise --memory, or crop the scan to the chest",
+            )
+
+
+def needed(scan: Scan) -> int:
+    """Bytes that a scan takes at most while it is worked on."""
+    return BYTES_PER_VOXEL * scan.count_voxels()
+
+
+def parse_bytes(text: str) -> int:
+    """Reads an amount of memory.
+
+    >>> parse_bytes("4GB"), parse_bytes("512 MiB")
+    (4294967296, 536870912)
+
+    Raises:
+        ConfigError: for anything that is no such amount.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", text, flags=re.IGNORECASE)
+    if not match:
+        raise ConfigError("memory must be an amount like 4GB or 800MB", facts={"found": text})
+    return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+def describe_bytes(count: int) -> str:
+    """An amount of memory for people.
+
+    >>> describe_bytes(4294967296)
+    '4.0 GB'
+    """
+    return f"{count / 2**30:.1f} GB"
+
+
+def peak_memory() -> int:
+    """The most bytes that this process has taken so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def machine_memory() -> int:
+    """Bytes of memory of this machine."""
+    import os
+
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

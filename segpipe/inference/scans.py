@@ -1,0 +1,95 @@
+"""The scans that an input names: image files, folders of them, and DICOM folders or zip files; each read on demand."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from segpipe.case import Volume
+from segpipe.errors import ImageError
+from segpipe.io.volumes import SUFFIXES, list_volumes, read_shape, read_volume, volume_name
+
+if TYPE_CHECKING:
+    from segpipe.io.dicom_series import SeriesInfo
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """One scan to predict; nothing of it is read yet.
+
+    Args:
+        name: What its results are called; taken from the input's own file or folder name alone.
+        read: Reads it.
+        count_voxels: Counts its voxels without reading them.
+        stamp: Changes when its files change.
+        series: The DICOM series that it is, if it is one.
+    """
+
+    name: str
+    read: Callable[[], Volume]
+    count_voxels: Callable[[], int]
+    stamp: str
+    series: "SeriesInfo | None" = None
+
+
+def find_scans(path: Path) -> list[Scan]:
+    """Lists the scans of an image file, a folder of image files, or else a DICOM folder, zip file or DICOMDIR.
+
+    Scans whose names clash get numbers.
+
+    Raises:
+        ImageError: when there is nothing to predict.
+    """
+    if not path.exists():
+        raise ImageError("the input must exist", facts={"input": path, "found": "nothing there"})
+    if path.is_file() and path.name.lower().endswith(SUFFIXES):
+        return [_from_file(path)]
+    files = list_volumes(path) if path.is_dir() else []
+    return number_clashes([_from_file(file) for file in files] or _from_dicom(path))
+
+
+def number_clashes(scans: Sequence[Scan]) -> list[Scan]:
+    """The same scans with different names: those that share one get -1, -2, … in their order.
+
+    Names that differ in case alone clash too, since some file systems do not tell them apart.
+    """
+    shared = Counter(scan.name.lower() for scan in scans)
+    taken = {name for name, count in shared.items() if count == 1}
+    numbered = []
+    for scan in scans:
+        name, number = scan.name, 0
+        while shared[scan.name.lower()] > 1 and (number == 0 or name.lower() in taken):
+            number += 1
+            name = f"{scan.name}-{number}"
+        taken.add(name.lower())
+        numbered.append(replace(scan, name=name))
+    return numbered
+
+
+def _from_file(file: Path) -> Scan:
+    def count_voxels() -> int:
+        return int(np.prod(read_shape(file), dtype=np.int64))
+
+    return Scan(volume_name(file), lambda: read_volume(file), count_voxels, _stamp([file]))
+
+
+def _from_dicom(path: Path) -> list[Scan]:
+    from segpipe.io.dicom_series import SeriesInfo, find_series, read_series
+
+    def scan(series: SeriesInfo) -> Scan:
+        rows, columns = series.planes[0].shape
+        voxels = len(series.planes) * rows * columns
+        files = sorted({file.path for file in series.files})
+        return Scan(path.resolve().stem, lambda: read_series(series), lambda: voxels, _stamp(files), series)
+
+    return [scan(series) for series in find_series(path).series]
+
+
+def _stamp(files: Sequence[Path]) -> str:
+    """16 hex digits made of size and time of change of the files."""
+    states = [file.stat() for file in files]
+    return sha256(repr([(state.st_size, state.st_mtime_ns) for state in states]).encode()).hexdigest()[:16]

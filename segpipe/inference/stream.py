@@ -1,0 +1,83 @@
+"""Many scans flow: while one is in the network the next is read and the last one written, if memory allows."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from segpipe.errors import OutputError, SegpipeError
+
+Item = TypeVar("Item")
+Value = TypeVar("Value")
+Result = TypeVar("Result")
+
+
+def stream(
+    items: Sequence[Item],
+    read: Callable[[Item], Value],
+    work: Callable[[Item, Value], Result],
+    write: Callable[[Item, Result], None],
+    *,
+    together: Callable[[Sequence[Item]], bool],
+) -> Iterator[tuple[Item, SegpipeError | None]]:
+    """Reads, works on and writes items; yields each with what was wrong with it, or None.
+
+    At most three items are alive: one being read, one worked on, one being written. A bad item is told and left out;
+    an error of the output stops everything, since it would meet the other items as well.
+
+    Args:
+        items: In the order in which they are worked on.
+        read: Runs in a thread of its own.
+        work: Runs in the caller's thread.
+        write: Runs in a thread of its own.
+        together: Whether these items may be in memory at the same time.
+
+    Raises:
+        OutputError: when a result cannot be written.
+    """
+    todo = deque(items)
+    reading: deque[tuple[Item, Future[Value]]] = deque()
+    writing: deque[tuple[Item, Future[None]]] = deque()
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+        while todo or reading:
+            if not reading and writing and not together([writing[0][0], todo[0]]):
+                yield _written(writing)
+            while todo and _has_room(reading, writing, todo[0], together):
+                reading.append((todo[0], reader.submit(read, todo.popleft())))
+            item, value = reading.popleft()
+            try:
+                result = work(item, value.result())
+            except SegpipeError as error:
+                yield item, error.with_traceback(None)  # its frames would keep the scan alive
+                continue
+            finally:
+                del value
+            if writing:
+                yield _written(writing)
+            writing.append((item, writer.submit(write, item, result)))
+            del result
+        while writing:
+            yield _written(writing)
+
+
+def _has_room(
+    reading: deque[tuple[Item, Future[Value]]],
+    writing: deque[tuple[Item, Future[None]]],
+    item: Item,
+    together: Callable[[Sequence[Item]], bool],
+) -> bool:
+    """True when nothing is being read, or when one more fits beside what is alive."""
+    if not reading:
+        return True
+    return len(reading) == 1 and together([*(other for other, _ in (*reading, *writing)), item])
+
+
+def _written(writing: deque[tuple[Item, Future[None]]]) -> tuple[Item, SegpipeError | None]:
+    item, done = writing.popleft()
+    try:
+        done.result()
+    except OutputError:
+        raise
+    except SegpipeError as error:
+        return item, error.with_traceback(None)
+    return item, None
