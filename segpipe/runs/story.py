@@ -40,7 +40,7 @@ class Story:
         folder: Path,
         *,
         config: Mapping[str, Any],
-        tracker: "Tracker | None",
+        tracker: "Tracker | None" = None,
     ) -> None:
         self.settings, self.material, self.folder, self.config = settings, material, folder, config
         self.facts = collect_facts(settings, material)

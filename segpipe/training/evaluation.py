@@ -95,7 +95,8 @@ def evaluate(
     masks.mkdir(exist_ok=True)
     results = judge.results(entries, options, masks=masks)
     failed = len(entries) - len(results)
-    operating_point = {"threshold": options.threshold, "min_volume_mm3": options.min_volume_mm3}
+    names = ("threshold", "min_volume_mm3", "min_probability")
+    operating_point = {name: getattr(options, name) for name in names}
     summary = {
         **facts,
         "failed_cases": failed,

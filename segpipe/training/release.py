@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from segpipe.export.model_folder import ModelFolder, write_model_folder
 from segpipe.inference.engine import TorchEngine
 from segpipe.inference.predictor import PredictOptions
 from segpipe.metrics.evaluation import CaseResult
+from segpipe.metrics.operating_point import choose_operating_point
 from segpipe.networks import network_divisor
 from segpipe.preprocessing.steps import apply_window, plan_preparation, resample_to_recipe
 from segpipe.training.evaluation import Judge, evaluate
@@ -72,23 +73,34 @@ def judge_and_release(
     engine = TorchEngine(fitted.network, device="cpu" if settings.trainer.accelerator == "cpu" else "auto")
     judge = Judge(engine, material.recipe, divisor, material.manifest.labels, progress=settings.trainer.progress)
     options = PredictOptions(overlap=settings.evaluation.overlap, flips=tuple(settings.evaluation.flips))
+    point = _operating_point(settings, material, judge, options)
+    options = replace(options, **{key: value for key, value in point.items() if key != "froc"})
     log.info("evaluating on %d held-out cases", len(material.entries("test")))
     told = {**_told(facts), "selection": _selection(settings, material), "steps": fitted.steps}
     results, summary = evaluate(
         judge, material.entries("test"), options, folder=folder / "evaluation", facts=told, seed=settings.seed
     )
     log.info("exporting the model folder")
-    point = {**summary["operating_point"], "flips": list(options.flips)}
     model = write_model_folder(
         folder / "model",
         network=fitted.network.cpu().float(),
         spec=settings.network,
         recipe=material.recipe,
-        operating_point=point,
+        operating_point={**point, "flips": list(options.flips)},
         facts={**told, "figures": _figures(summary)},
         example_bcxyz=_example(material),
     )
     return Outcome(folder, summary, results, model)
+
+
+def _operating_point(settings: Settings, material: Material, judge: Judge, options: PredictOptions) -> dict[str, Any]:
+    """Voxel threshold, smallest volume and lowest confidence, chosen on validation cases where there are any."""
+    entries = material.entries("val")
+    tunes = settings.evaluation.tune_operating_point and material.recipe.scope == "scan"
+    if not tunes or not entries:
+        return choose_operating_point([], threshold=options.threshold)
+    log.info("choosing the operating point on %d validation cases", len(entries))
+    return choose_operating_point(judge.results(entries, options), threshold=options.threshold)
 
 
 def _example(material: Material) -> torch.Tensor:

@@ -1,0 +1,61 @@
+"""Steps per second in fp32 and bf16, and the share of a step spent waiting for data, on the embedded phantom.
+
+    python benchmarks/training.py [--steps 30] [key=value ...]
+
+Prints ratios of the same run: bf16 over fp32, and the waiting share over its limit of 5 %.
+"""
+
+import argparse
+import statistics
+import tempfile
+from pathlib import Path
+
+from segpipe.commands.train import registries
+from segpipe.config.compose import check_command_line, read_command_line, settings_of
+from segpipe.config.schema import Settings
+from segpipe.training.callbacks import read_history
+from segpipe.training.fitting import fit, recipe_of
+from segpipe.training.material import Material, gather
+
+WAIT_LIMIT = 0.05
+WARM_UP = 0.3
+
+
+def settings_for(words: list[str]) -> Settings:
+    """The checked settings of the phantom experiment with further overrides."""
+    line = read_command_line(["+experiment=lung_nodule", "trainer.progress=false", "training.log_every=1", *words])
+    return settings_of(check_command_line(line, registries()), registries())
+
+
+def measure(settings: Settings, material: Material) -> tuple[float, float]:
+    """Median steps per second and mean waiting share after the warm-up."""
+    facts = {"digest": material.recipe.digest, "network": settings.network}
+    with tempfile.TemporaryDirectory() as name:
+        fit(settings, material.patches(settings), Path(name), facts=facts, log_metrics=lambda values, step: None)
+        rows = [row for row in read_history(Path(name)) if "train/samples_per_second" in row]
+    rows = rows[int(len(rows) * WARM_UP) :]
+    speed = statistics.median(row["train/samples_per_second"] for row in rows) / settings.training.batch_size
+    return speed, statistics.mean(row["train/data_wait_fraction"] for row in rows)
+
+
+def main() -> None:
+    """Prints both precisions and the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=30)
+    arguments, words = parser.parse_known_args()
+    words += [f"trainer.max_steps={arguments.steps}", f"training.validate_every={arguments.steps}"]
+    base = settings_for(words)
+    material = gather(base, recipe_of(base))
+    figures = {
+        precision: measure(settings_for([*words, f"trainer.precision={precision}"]), material)
+        for precision in ("32-true", "bf16-mixed")
+    }
+    for precision, (speed, wait) in figures.items():
+        print(
+            f"{precision:12} {speed:6.2f} steps/s, waiting for data {wait:.1%} = {wait / WAIT_LIMIT:.2f} of the limit"
+        )
+    print(f"bf16 / fp32: {figures['bf16-mixed'][0] / figures['32-true'][0]:.2f}")
+
+
+if __name__ == "__main__":
+    main()
