@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from segpipe.case import Case
 from segpipe.datasets.manifest import Entry
@@ -12,11 +13,17 @@ from segpipe.preprocessing.cache import build_cache
 from segpipe.preprocessing.recipe import Recipe
 
 LABELS = {1: "nodule"}
+AUGMENTATIONS = Path(__file__).parents[1] / "conf" / "augmentation"
 
 
 def make_recipe(**changes):
     values = {"spacing_mm": (1.0, 1.0, 1.0), "window_hu": (-1000.0, 400.0), "patch": (16, 16, 8)}
     return Recipe("test", **{**values, **changes})
+
+
+def augmentation_spec(name: str, **changes):
+    """The values that segpipe ships for an augmentation."""
+    return {**yaml.safe_load((AUGMENTATIONS / f"{name}.yaml").read_text()), **changes}
 
 
 def make_scan(shape=(40, 36, 24), lesions=(), seed=0):

@@ -26,7 +26,7 @@ class Sampling:
     Args:
         lesion_fraction: Share of patches that are placed on a lesion; the others lie anywhere in the body.
         shift: Of the patch's edge: how far the lesion (or, in scope `voi`, the crop's centre) may lie from the patch's
-            centre. Half of it or less keeps it inside.
+            centre; at 0.5 it may lie at the patch's border.
         size_balance: 0 shows every lesion equally often, 1 every size class equally often.
     """
 
@@ -97,7 +97,8 @@ class Sampler:
         return _triple(centred + self._shift(rng, shape))
 
     def _shift(self, rng: np.random.Generator, shape: Shape) -> NDArray[np.int64]:
-        reach = np.floor(self.sampling.shift * np.array(shape)).astype(np.int64)
+        edges = np.array(shape)
+        reach = np.minimum(np.floor(self.sampling.shift * edges).astype(np.int64), (edges - 1) // 2)
         offset: NDArray[np.int64] = rng.integers(-reach, reach, endpoint=True)
         return offset
 
