@@ -118,7 +118,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     except Exception as error:
         raise ModelError(
             "the checkpoint cannot be read",
-            facts={"file": file, "found": str(error).splitlines()[0]},
+            facts={"file": file, "found": next(iter(str(error).splitlines()), type(error).__name__)},
             hint="take another checkpoint of the run, e.g. best.ckpt",
         ) from error
     if not isinstance(content, dict) or "segpipe" not in content:

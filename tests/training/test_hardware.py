@@ -1,0 +1,36 @@
+"""What a machine has decides what `auto` means."""
+
+import pytest
+import torch
+
+from segpipe.errors import ConfigError
+from segpipe.training import hardware
+
+
+def test_a_missing_accelerator_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="trainer.accelerator=gpu needs a device"):
+        hardware.check_accelerator("gpu")
+    hardware.check_accelerator("cpu")
+
+
+@pytest.mark.parametrize(("bf16", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_auto_takes_bf16_where_the_cpu_has_it(monkeypatch, bf16, expected):
+    monkeypatch.setattr(hardware, "computes_bf16", lambda device: bf16)
+    assert hardware.choose_precision("auto", "cpu") == expected
+    assert hardware.choose_precision("16-mixed", "cpu") == "16-mixed"
+
+
+@pytest.mark.parametrize(("cores", "processes", "expected"), [(2, 1, 1), (2, 2, 1), (16, 1, 8), (16, 4, 3)])
+def test_auto_leaves_a_core_to_the_trainer(monkeypatch, cores, processes, expected):
+    monkeypatch.setattr(hardware.os, "sched_getaffinity", lambda pid: set(range(cores)))
+    assert hardware.choose_workers("auto", processes=processes) == expected
+    assert hardware.choose_workers(0) == 0
+
+
+def test_the_rank_comes_from_the_launcher(monkeypatch):
+    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    assert hardware.this_rank() == 0
+    monkeypatch.setenv("SLURM_PROCID", "3")
+    assert hardware.this_rank() == 3
