@@ -99,28 +99,34 @@ def bland_altman(cases: Sequence[Row], *, data: str | None = None) -> "Figure":
     return figure
 
 
-def froc_curve(froc: Row, *, data: str | None = None) -> "Figure":
-    """Draws sensitivity over false positives per scan, with the seven rates of LUNA16 marked.
+def froc_curve(points: Sequence[Row], detection: Row | None = None, *, data: str | None = None) -> "Figure":
+    """Draws sensitivity over false positives per scan for each rule of matching.
+
+    Points are joined by straight lines, the first one with (0, 0), and beyond the last point a curve is flat, as in
+    LUNA16's evaluation.
 
     Args:
-        froc: `fp_per_scan` and `sensitivity` of the curve's points; optionally `low` and `high` of a 95 % band on the
-            same points, and `cpm`, the mean sensitivity at the seven rates.
+        points: Rows of `froc.csv`: `rule`, `fp_per_scan` and `sensitivity`, most confident first.
+        detection: The part `detection` of `summary.json`: intervals at the seven rates, and CPM.
         data: The data set's name.
     """
-    rates, sensitivity = list(froc["fp_per_scan"]), list(froc["sensitivity"])
+    rules = list(dict.fromkeys(str(row["rule"]) for row in points))
     with house_style():
         figure = new_figure(5.2, 3.6)
         axes = figure.add_subplot()
-        if froc.get("low") is not None and froc.get("high") is not None:
-            axes.fill_between(rates, froc["low"], froc["high"], step="post", color=BLUE, alpha=0.18, lw=0)
-        axes.step(rates, sensitivity, where="post", color=BLUE, lw=1.8)
+        for rule, colour in zip(rules, CYCLE, strict=False):
+            members = [(float(row["fp_per_scan"]), float(row["sensitivity"])) for row in points if row["rule"] == rule]
+            rates, found = zip((0.0, 0.0), *members, (max(FROC_RATES) * 2, members[-1][1]), strict=True)
+            known = (detection or {}).get(rule) or {}
+            axes.plot(rates, found, color=colour, lw=1.8, label=f"by {rule}{_cpm(known)}")
+            _draw_intervals(axes, known, colour)
         axes.set_xscale("log", base=2)
         axes.set_xlim(FROC_RATES[0] / 1.2, FROC_RATES[-1] * 1.2)
         axes.set_xticks(FROC_RATES, ["1/8", "1/4", "1/2", "1", "2", "4", "8"])
         axes.set_ylim(0, 1.02)
         quiet(axes, title=titled("FROC", data), x="false positives per scan", y="sensitivity")
-        if _is_number(froc.get("cpm")):
-            axes.text(0.98, 0.05, f"CPM {froc['cpm']:.3f}", transform=axes.transAxes, ha="right", fontweight="bold")
+        if rules:
+            figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
@@ -176,6 +182,17 @@ def _draw_limits(axes: "Axes", apart: Sequence[float]) -> None:
         for edge in (centre - reach, centre + reach):
             axes.axhline(edge, color=VERMILION, lw=1.0, ls="--")
         axes.plot([], [], color=VERMILION, lw=1.0, ls="--", label=limits)
+
+
+def _draw_intervals(axes: "Axes", known: Row, colour: str) -> None:
+    """The 95 % intervals at the seven rates, as thin bars."""
+    for rate, interval in (known.get("sensitivity_at_fp_per_scan_ci95") or {}).items():
+        if interval:
+            axes.vlines(float(rate), *interval, color=colour, lw=4, alpha=0.25)
+
+
+def _cpm(known: Row) -> str:
+    return f", CPM {known['cpm']:.3f}" if _is_number(known.get("cpm")) else ""
 
 
 def _signed(percent: float) -> str:

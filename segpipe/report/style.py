@@ -36,6 +36,7 @@ _SETTINGS: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "segpipe",
 }
+_SVG_IMAGE_DPI = 130
 # what a page's own colours replace when it is dark
 _PAGE_COLOURS = {
     INK: "var(--ink)",
@@ -90,8 +91,8 @@ def to_svg(figure: "Figure", *, prefix: str) -> str:
     """
     stream = io.StringIO()
     with house_style():
-        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
-    svg = stream.getvalue()
+        figure.savefig(stream, format="svg", transparent=True, dpi=_SVG_IMAGE_DPI)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", stream.getvalue(), flags=re.S)
     svg = svg[svg.index("<svg") :]
     for colour, variable in _PAGE_COLOURS.items():
         svg = svg.replace(colour, variable)

@@ -70,14 +70,29 @@ def test_nothing_to_compare_is_still_a_figure(cases):
     assert len(dice_by_diameter([]).axes) == 1
 
 
-def test_froc_has_the_seven_rates_of_luna16_and_tells_cpm():
-    figure = froc_curve({"fp_per_scan": [0.125, 1, 8], "sensitivity": [0.5, 0.75, 1.0], "cpm": 0.75})
-    axes = figure.axes[0]
+FROC = [
+    {"rule": "overlap", "fp_per_scan": 0.0, "sensitivity": 0.25},
+    {"rule": "overlap", "fp_per_scan": 0.5, "sensitivity": 0.5},
+    {"rule": "centre", "fp_per_scan": 1.0, "sensitivity": 0.75},
+]
+
+
+def test_froc_has_one_curve_per_rule_that_starts_at_nothing_and_ends_flat():
+    axes = froc_curve(FROC, data="phantom").axes[0]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1/8", "1/4", "1/2", "1", "2", "4", "8"]
-    assert [text.get_text() for text in axes.texts] == ["CPM 0.750"]
-    assert len(axes.collections) == 0
+    curves = lines(axes)
+    assert list(curves) == ["by overlap", "by centre"]
+    assert curves["by overlap"].get_xydata().tolist() == [[0, 0], [0, 0.25], [0.5, 0.5], [16, 0.5]]
+    assert axes.get_title(loc="left") == "FROC · phantom"
 
 
-def test_froc_draws_a_band_only_when_there_is_one():
-    curve = {"fp_per_scan": [0.5, 2], "sensitivity": [0.5, 0.8], "low": [0.4, 0.7], "high": [0.6, 0.9]}
-    assert len(froc_curve(curve).axes[0].collections) == 1
+def test_froc_tells_cpm_and_the_intervals_that_are_known():
+    detection = {"overlap": {"cpm": 0.4567, "sensitivity_at_fp_per_scan_ci95": {"0.125": [0.2, 0.4], "8": None}}}
+    axes = froc_curve(FROC, detection).axes[0]
+    assert list(lines(axes)) == ["by overlap, CPM 0.457", "by centre"]
+    (bar,) = axes.collections
+    assert bar.get_segments()[0].tolist() == [[0.125, 0.2], [0.125, 0.4]]
+
+
+def test_froc_without_confidences_is_an_empty_figure():
+    assert len(froc_curve([]).axes[0].get_lines()) == 0

@@ -1,0 +1,137 @@
+"""The report of a run: one HTML file that needs no network, for a colleague to read, print and keep."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segpipe import __version__
+from segpipe.errors import OutputError
+from segpipe.report.style import to_svg
+from segpipe.report.summary import notes, parts, tiles
+from segpipe.report.tables import show, table
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+    from matplotlib.figure import Figure
+
+Row = Mapping[str, Any]
+REPORT = "report.html"
+OVERLAY = "overlay"
+WORST = 10
+_FACTS = ("experiment", "data", "data_hash", "recipe_digest", "selection", "segpipe_version", "git_commit")
+_CASE_COLUMNS = ("case", "dice", "iou", "nsd", "hd95_mm", "volume_error_pct", "reference_mm3", "predicted_mm3")
+_LESION_COLUMNS = ("case", "kind", "number", "matched", "diameter_mm", "volume_mm3", "overlap", "probability")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure on a page."""
+
+    id: str
+    title: str
+    svg: "Markup"
+    wide: bool
+
+
+def write_report(
+    run_folder: Path,
+    *,
+    title: str,
+    summary: Row,
+    cases: Sequence[Row],
+    lesions: Sequence[Row],
+    figures: "Mapping[str, Figure]",
+    config: Mapping[str, Any],
+    environment: Mapping[str, Any],
+) -> Path:
+    """Writes `report.html` into a run's folder; complete or not at all.
+
+    Args:
+        run_folder: Where the report goes.
+        title: Headline of the report.
+        summary: The content of `summary.json`.
+        cases: Rows of `cases.csv`.
+        lesions: Rows of `lesions.csv`.
+        figures: Name → figure; names that start with `overlay` are pictures of cases, in the order to show them.
+        config: The resolved configuration.
+        environment: Versions and machine.
+
+    Raises:
+        OutputError: when the file cannot be written.
+    """
+    drawn = pictures(figures)
+    ranked = sorted((row for row in cases if isinstance(row.get("dice"), int | float)), key=lambda row: row["dice"])
+    return render(
+        run_folder / REPORT,
+        "report.html",
+        title=title,
+        phantom="phantom" in str(summary.get("data", "")).lower(),
+        facts=[(name.replace("_", " "), show(summary[name])) for name in _FACTS if summary.get(name)],
+        tiles=tiles(summary),
+        parts=parts(summary),
+        notes=notes(summary),
+        charts=[item for item in drawn if not item.id.startswith(OVERLAY)],
+        overlays=[item for item in drawn if item.id.startswith(OVERLAY)],
+        worst=table(ranked[:WORST], columns=[*_known(_CASE_COLUMNS, cases), "tp", "fp", "fn"]),
+        cases=table(cases),
+        lesions=table(lesions, columns=_known(_LESION_COLUMNS, lesions)),
+        config=_config_text(config),
+        environment=[(name, show(value)) for name, value in environment.items()],
+    )
+
+
+def pictures(figures: "Mapping[str, Figure]") -> list[Picture]:
+    """The figures as inline SVG; broad ones get a row of their own."""
+    from markupsafe import Markup
+
+    found = []
+    for name, figure in figures.items():
+        width, height = figure.get_size_inches()
+        # the SVG comes from matplotlib, which escapes the texts in it
+        svg = Markup(to_svg(figure, prefix=name))
+        found.append(Picture(name, _title(figure) or name, svg, wide=width / height > 2))
+    return found
+
+
+def render(file: Path, template: str, **content: Any) -> Path:
+    """Fills a template, every text escaped, and writes the page; complete or not at all.
+
+    Raises:
+        OutputError: when the file cannot be written.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    engine = Environment(
+        loader=PackageLoader("segpipe.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    date = datetime.now().astimezone().strftime("%d %B %Y, %H:%M")
+    page = engine.get_template(template).render(version=__version__, date=date, **content)
+    temporary = file.with_name(f"{file.name}.part")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(page, encoding="utf-8")
+        temporary.replace(file)
+    except OSError as error:
+        raise OutputError("the report cannot be written", facts={"file": file, "found": error}) from error
+    return file
+
+
+def _known(columns: Sequence[str], rows: Sequence[Row]) -> list[str]:
+    """The columns that at least one row has."""
+    return [name for name in columns if any(name in row for row in rows)]
+
+
+def _title(figure: "Figure") -> str:
+    return figure.get_suptitle() or next((axes.get_title(loc="left") for axes in figure.axes), "")
+
+
+def _config_text(config: Mapping[str, Any]) -> str:
+    from segpipe.tracking.parameters import config_text
+
+    return config_text(config)

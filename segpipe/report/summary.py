@@ -1,0 +1,120 @@
+"""The headline figures and tables of an evaluation's summary, ready for a page."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from segpipe.report.tables import Table, column_title, show, table
+
+Summary = Mapping[str, Any]
+_HEADLINES = (
+    ("Dice, mean", ("metrics", "dice", "mean"), ("metrics", "dice", "ci95")),
+    ("NSD, mean", ("metrics", "nsd", "mean"), ("metrics", "nsd", "ci95")),
+    ("Lesion F1", ("lesions", "f1"), ("lesions", "ci95", "f1")),
+    ("Lesion recall", ("lesions", "recall"), ("lesions", "ci95", "recall")),
+    ("Lesion precision", ("lesions", "precision"), ("lesions", "ci95", "precision")),
+    ("CPM", ("detection", "overlap", "cpm"), ("detection", "overlap", "cpm_ci95")),
+)
+_RULES = {"overlap": "by overlap", "centre": "by centre"}
+
+
+@dataclass(frozen=True)
+class Bar:
+    """An interval between 0 and 1, in percent of a tile's width."""
+
+    start: float
+    width: float
+    at: float
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One headline figure."""
+
+    name: str
+    value: str
+    range: str = ""
+    bar: Bar | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """A table with a title."""
+
+    title: str
+    table: Table
+
+
+def tiles(summary: Summary) -> list[Tile]:
+    """The headline figures that the summary has, each with its interval."""
+    found = [_tile(name, look_up(summary, path), look_up(summary, interval)) for name, path, interval in _HEADLINES]
+    counted = Tile("Cases", show(summary.get("cases")), f"of {show(summary.get('patients'))} patients")
+    return [*(item for item in found if item), counted]
+
+
+def parts(summary: Summary) -> list[Part]:
+    """Every table of the summary that has rows."""
+    found = [
+        Part("Overlap and distance, over cases", _figures(summary.get("metrics") or {})),
+        Part("Lesions", _lesions(summary)),
+        Part("Detection", _detection(summary.get("detection") or {})),
+        *(
+            Part(f"Lesions by {name}", table([{"stratum": key, **row} for key, row in groups.items()]))
+            for name, groups in (summary.get("strata") or {}).items()
+        ),
+    ]
+    return [part for part in found if part.table.rows]
+
+
+def notes(summary: Summary) -> list[tuple[str, str]]:
+    """Rules that the figures follow, and how many cases had empty masks."""
+    empty = summary.get("empty") or {}
+    counted = [(f"empty: {column_title(name)}", show(count)) for name, count in empty.items()]
+    rules = [(column_title(name), str(text)) for name, text in (summary.get("policy") or {}).items()]
+    return [*counted, *rules]
+
+
+def look_up(summary: Summary, path: Sequence[str]) -> Any:
+    """The value at a path of keys; None where there is none."""
+    found: Any = summary
+    for key in path:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found
+
+
+def _tile(name: str, value: Any, interval: Any) -> Tile | None:
+    if not isinstance(value, int | float):
+        return None
+    if not interval:
+        return Tile(name, show(float(value)), "", None)
+    low, high = interval
+    bar = Bar(round(100 * low, 1), round(100 * (high - low), 1), round(100 * value - 0.6, 1))
+    return Tile(name, show(float(value)), show(list(interval)), bar)
+
+
+def _figures(metrics: Mapping[str, Mapping[str, Any]]) -> Table:
+    keys = ("mean", "ci95", "median", "std", "n")
+    return table(
+        [{"figure": column_title(name), **{key: row.get(key) for key in keys}} for name, row in metrics.items()]
+    )
+
+
+def _lesions(summary: Summary) -> Table:
+    lesions = summary.get("lesions") or {}
+    intervals = lesions.get("ci95") or {}
+    rows = [
+        {"figure": column_title(name), "value": value, "ci95": intervals.get(name)}
+        for name, value in lesions.items()
+        if name != "ci95"
+    ]
+    return table(rows)
+
+
+def _detection(detection: Mapping[str, Mapping[str, Any]]) -> Table:
+    rows = []
+    for rule, row in detection.items():
+        rates = row.get("sensitivity_at_fp_per_scan") or {}
+        named = {f"{rate} fp/scan": value for rate, value in rates.items()}
+        precision = row.get("average_precision")
+        rows.append({"matched": _RULES.get(rule, rule), **named, "CPM": row.get("cpm"), "average precision": precision})
+    return table(rows)
