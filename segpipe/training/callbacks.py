@@ -109,6 +109,34 @@ class Pulse(pl.Callback):
         }
 
 
+class Progress(pl.Callback):
+    """One bar for the whole training: steps, the last loss and the last validation."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    @rank_zero_only
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Draws the bar from the step that is reached."""
+        from tqdm import tqdm
+
+        self._bar = tqdm(total=trainer.max_steps, initial=trainer.global_step, desc="training", unit="step")
+
+    @rank_zero_only
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Moves the bar by the optimizer steps that were taken."""
+        moved = trainer.global_step - self._bar.n
+        if moved:
+            seen = {name.rpartition("/")[2]: f"{float(value):.3f}" for name, value in trainer.callback_metrics.items()}
+            self._bar.set_postfix({name: seen[name] for name in ("loss", "pseudo_dice") if name in seen}, refresh=False)
+            self._bar.update(moved)
+
+    @rank_zero_only
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Closes the bar."""
+        self._bar.close()
+
+
 def read_history(folder: Path) -> list[dict[str, float]]:
     """The points of a run's curves, in the order of their steps; of a step that was repeated the last one counts."""
     file = folder / HISTORY

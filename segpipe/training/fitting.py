@@ -10,13 +10,13 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging, TQDMProgressBar
+from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging
 
 from segpipe.config.schema import Settings
 from segpipe.errors import ModelError
 from segpipe.networks import build_network
 from segpipe.preprocessing.recipe import Recipe
-from segpipe.training.callbacks import LogMetrics, Pulse, RunLogger
+from segpipe.training.callbacks import LogMetrics, Progress, Pulse, RunLogger
 from segpipe.training.checkpoints import MONITOR, AtomicCheckpointIO, Checkpoints, find_resumable, read_checkpoint
 from segpipe.training.datamodule import PatchDataModule
 from segpipe.training.hardware import check_accelerator, choose_precision
@@ -111,7 +111,7 @@ def build_trainer(settings: Settings, folder: Path, log_metrics: LogMetrics) -> 
         use_distributed_sampler=False,
         enable_checkpointing=False,
         enable_model_summary=False,
-        enable_progress_bar=hardware.progress,
+        enable_progress_bar=False,
         logger=RunLogger(folder, log_metrics),
         callbacks=_callbacks(settings, folder),
         plugins=[AtomicCheckpointIO()],
@@ -139,7 +139,7 @@ def _callbacks(settings: Settings, folder: Path) -> list[Callback]:
     if training.early_stopping:
         callbacks.append(EarlyStopping(MONITOR, mode="max", patience=training.early_stopping))
     if settings.trainer.progress:
-        callbacks.append(TQDMProgressBar(refresh_rate=training.log_every))
+        callbacks.append(Progress())
     return callbacks
 
 
@@ -162,6 +162,7 @@ def recipe_of(settings: Settings) -> Recipe:
 def _quieten() -> None:
     """Keeps Lightning's notes on hardware and loaders out of the log; what a user must know segpipe says itself."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*srun.*command is available.*")

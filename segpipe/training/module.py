@@ -64,13 +64,14 @@ class SegmentationModule(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Counts a validation batch of patches."""
         logits = self(batch["image"])
-        self.log("val/loss", self.loss(logits, batch["label"]), batch_size=len(logits))
+        self.log("val/loss", self.loss(logits, batch["label"]), batch_size=len(logits), sync_dist=True)
         self._overlap += count_overlap(logits.argmax(1, keepdim=True) > 0, batch["label"] > 0)
 
     def on_validation_epoch_end(self) -> None:
         """Logs the patches' pooled Dice, which watches training and is never a result."""
         both, predicted, reference = self._overlap
-        self.log("val/pseudo_dice", 2 * both / (predicted + reference).clamp_min(1), prog_bar=True)
+        dice = 2 * both / (predicted + reference).clamp_min(1)
+        self.log("val/pseudo_dice", dice, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         """Optimizer and scheduler, stepped once per optimizer step; a plateau scheduler once per validation."""

@@ -9,7 +9,7 @@ from segpipe.training import hardware
 
 def test_a_missing_accelerator_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ConfigError, match="trainer.accelerator=gpu needs a device"):
+    with pytest.raises(ConfigError, match=r"trainer\.accelerator=gpu needs a device"):
         hardware.check_accelerator("gpu")
     hardware.check_accelerator("cpu")
 
