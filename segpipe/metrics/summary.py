@@ -21,7 +21,7 @@ from segpipe.metrics.intervals import (
 from segpipe.metrics.overlap import OVERLAP_FIGURES
 from segpipe.metrics.results import CaseResult
 from segpipe.metrics.strata import stratify
-from segpipe.metrics.surface import SURFACE_FIGURES
+from segpipe.metrics.surface import NSD_TOLERANCE_MM, SURFACE_FIGURES
 
 FROC_RESAMPLES = 1000
 RATIOS = ("precision", "recall", "f1", "segmentation_quality", "panoptic_quality")
@@ -36,6 +36,8 @@ POLICY = {
     "confidence": "of a candidate: the mean foreground probability over its voxels; candidates are the lesions of the "
     "predicted mask",
     "intervals": f"{LEVEL:.0%} percentile bootstrap over patients, {RESAMPLES} resamples, {FROC_RESAMPLES} for FROC",
+    "nsd": f"normalised surface Dice at a tolerance of {NSD_TOLERANCE_MM:g} mm, surfaces weighted by area",
+    "hd95": "the larger 95th percentile of both directions, between the centres of border voxels",
     "std": "over cases, with n - 1",
 }
 
@@ -54,10 +56,12 @@ def summarise(results: Sequence[CaseResult], *, seed: int = 0) -> dict[str, Any]
         results: The cases.
         seed: Of the bootstrap.
     """
+    metrics = {name: _figure(results, name, seed) for name in _figure_names(results)}
+    metrics["nsd"]["tolerance_mm"] = NSD_TOLERANCE_MM
     return {
         "cases": len(results),
         "patients": len({result.patient for result in results}),
-        "metrics": {name: _figure(results, name, seed) for name in _figure_names(results)},
+        "metrics": metrics,
         "lesions": _lesions(results, seed),
         "detection": _detection(results, seed),
         "strata": stratify(results, seed=seed),

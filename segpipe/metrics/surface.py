@@ -11,7 +11,7 @@ from segpipe.metrics.islands import Island
 from segpipe.metrics.surfels import CORNERS, surfel_areas
 
 NSD_TOLERANCE_MM = 1.0
-SURFACE_FIGURES = (f"nsd_{NSD_TOLERANCE_MM:g}mm", "hd95_mm")
+SURFACE_FIGURES = ("nsd", "hd95_mm")
 _ROUNDING_MM = 1e-6
 
 

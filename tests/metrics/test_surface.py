@@ -73,10 +73,10 @@ def test_surfaces_in_parallel_planes_count_by_the_tolerance():
 def test_empty_masks():
     lesion, empty = block((9, 9, 9), (2, 2, 2), (3, 3, 3)), np.zeros((9, 9, 9), dtype=bool)
     grid = grid_of(lesion.shape)
-    undefined = {"nsd_1mm": None, "hd95_mm": None}
+    undefined = {"nsd": None, "hd95_mm": None}
     assert surface_figures(find_islands(empty, empty, grid), grid) == undefined
     assert surface_figures(find_islands(lesion, empty, grid), grid) == undefined
-    assert surface_figures(find_islands(empty, lesion, grid), grid) == {"nsd_1mm": 0.0, "hd95_mm": None}
+    assert surface_figures(find_islands(empty, lesion, grid), grid) == {"nsd": 0.0, "hd95_mm": None}
 
 
 @settings(deadline=None)
