@@ -18,6 +18,8 @@ def run(argv: list[str]) -> int:
     given = _parser().parse_args(argv)
     source = _source(given.source)
     manifest, made = source.read(_request(given, source))
+    for note in made.notes:
+        print(note)
     for error in made.errors:
         print(explain(error), file=sys.stderr)
     if not made.entries:

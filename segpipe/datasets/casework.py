@@ -40,11 +40,13 @@ class Made:
         entries: The good cases, in the order of the jobs.
         errors: One for each bad case.
         new: How many of the good ones were made now, not found.
+        notes: What else the user should know, one line each, e.g. what was left out and why.
     """
 
     entries: tuple[Entry, ...]
     errors: tuple[SegpipeError, ...]
     new: int
+    notes: tuple[str, ...] = ()
 
 
 def make_cases(

@@ -90,6 +90,18 @@ def _nifti(request: IngestRequest) -> tuple[Manifest, Made]:
     return replace(found, entries=made.entries), made
 
 
+def _dicom(request: IngestRequest) -> tuple[Manifest, Made]:
+    from segpipe.datasets.sources_dicom import ingest_dicom
+
+    return ingest_dicom(request)
+
+
+def _nsclc(request: IngestRequest) -> tuple[Manifest, Made]:
+    from segpipe.datasets.sources_dicom import ingest_nsclc
+
+    return ingest_nsclc(request)
+
+
 def take_in(entry: Entry, labels: Mapping[int, str], folder: Path, *, copy: bool) -> Entry:
     """Reads a case to be sure that it is good, and copies it as NIfTI (int16 HU, uint8) when asked.
 
@@ -123,6 +135,8 @@ def _identity(entry: Entry, *, copy: bool) -> str:
     return repr((entry, copy, [(stat.st_size, stat.st_mtime_ns) for stat in stats]))
 
 
+_KEEP_IDS = Flag("keep_ids", "write who is who to DATASET.ids.csv, readable by its owner alone", default=False)
+_REPAIR = Flag("repair", "mend these defects of series, e.g. missing,duplicate (uneven, tilt)")
 _COPY = Flag("copy", "copy scans into the data set as NIfTI instead of referring to them", default=False)
 
 SOURCES: dict[str, Source] = {
@@ -145,5 +159,19 @@ SOURCES: dict[str, Source] = {
             Flag("case_column", "its column with the file names", default="case"),
             Flag("patient_column", "its column with the patient", default="patient"),
         ),
+    ),
+    "dicom": Source(
+        "any tree, zip or DICOMDIR: CT series and the RTSTRUCT or DICOM SEG files that refer to them",
+        _dicom,
+        flags=(
+            Flag("roi", "pattern of region names, e.g. 'GTV.*', or several labels: 'tumour=GTV.*;lung=Lung.*'"),
+            _REPAIR,
+            _KEEP_IDS,
+        ),
+    ),
+    "nsclc-radiomics": Source(
+        "the NSCLC-Radiomics collection (LUNG1): GTV-1… as tumour, Lung L and Lung R as lung mask",
+        _nsclc,
+        flags=(_REPAIR, _KEEP_IDS),
     ),
 }

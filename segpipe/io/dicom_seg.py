@@ -55,6 +55,15 @@ def read_dicom_seg(
     return {chosen[number]: np.asarray(assemble(stack, masks[number], mask=True), np.uint8) for number in chosen}
 
 
+def read_segment_labels(path: Path | DicomFile) -> list[str]:
+    """The labels of all segments, in the order of the file.
+
+    Raises:
+        ImageError: when the file is no DICOM SEG.
+    """
+    return list(_labels(_read(path)).values())
+
+
 def _read(path: Path | DicomFile) -> Dataset:
     file = path if isinstance(path, DicomFile) else DicomFile(path)
     if not file.path.is_file():
@@ -76,21 +85,28 @@ def _check_reference(segmentation: Dataset, series: SeriesInfo) -> None:
 
 
 def _chosen(segmentation: Dataset, pattern: str) -> dict[int, str]:
-    """Segment number → label of the segments whose label matches; a label that comes again gets its number."""
+    """Segment number → label of the segments whose label matches."""
     try:
         matches = re.compile(pattern, re.IGNORECASE).fullmatch
     except re.error as error:
         facts = {"segment": pattern, "found": error}
         raise ConfigError("the segment pattern is no regular expression", facts=facts) from None
-    labels: dict[int, str] = {}
-    for item in segmentation.SegmentSequence:
-        number, label = int(item.SegmentNumber), str(item.SegmentLabel)
-        labels[number] = f"{label} ({number})" if label in labels.values() else label
-    chosen = {number: label for number, label in labels.items() if number and matches(label)}
+    labels = _labels(segmentation)
+    chosen = {number: label for number, label in labels.items() if matches(label)}
     if not chosen:
         facts = {"segment": pattern, "known": ", ".join(labels.values())}
         raise LabelError("no segment has a label that matches", facts=facts)
     return chosen
+
+
+def _labels(segmentation: Dataset) -> dict[int, str]:
+    """Segment number → label; 0 is the background of a label map, and a label that comes again gets its number."""
+    labels: dict[int, str] = {}
+    for item in segmentation.SegmentSequence:
+        number, label = int(item.SegmentNumber), str(item.SegmentLabel)
+        if number:
+            labels[number] = f"{label} ({number})" if label in labels.values() else label
+    return labels
 
 
 def _masks(segmentation: Dataset, stack: Stack, chosen: Collection[int]) -> dict[int, NDArray[np.uint8]]:
