@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from segpipe.case import Case, Volume
 from segpipe.datasets.casework import CaseJob, Made, make_cases
 from segpipe.datasets.manifest import Entry, Manifest
-from segpipe.datasets.sources_names import CaseName, name_series, write_identities
+from segpipe.datasets.sources_names import CaseName, name_series, series_digest, write_identities
 from segpipe.errors import ConfigError, LabelError
 from segpipe.io.dicom_rtstruct import read_rois, read_rtstruct
 from segpipe.io.dicom_seg import read_dicom_seg, read_segment_labels
@@ -132,9 +132,9 @@ def store_case(name: CaseName, volume: Volume, mask: Mask | None, folder: Path, 
 
 
 def series_facts(series: SeriesInfo, repair: Sequence[str]) -> dict[str, Any]:
-    """What the manifest says about a series: its number in the input, kernel and the like, and what was mended."""
+    """What the manifest says about a series: its digest, kernel and the like, and what was mended."""
     repairs = stack_series(series, repair=repair).repairs
-    facts: dict[str, Any] = {"source_series": series.number, **series.facts}
+    facts: dict[str, Any] = {"source_series": series_digest(series)[:16], **series.facts}
     return {**facts, "repaired": list(repairs)} if repairs else facts
 
 

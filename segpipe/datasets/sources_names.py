@@ -34,16 +34,16 @@ def name_series(series: Sequence[SeriesInfo], dataset: Path) -> list[CaseName]:
         OutputError: when it cannot be written.
     """
     known = _read(dataset / _REGISTRY)
-    patients = {_person(info): known[_digest(info)].patient for info in series if _digest(info) in known}
+    patients = {_person(info): known[series_digest(info)].patient for info in series if series_digest(info) in known}
     for info in series:
-        if _digest(info) in known:
+        if series_digest(info) in known:
             continue
         patients.setdefault(_person(info), f"patient_{_next(name.patient for name in _all(known, patients)):04d}")
         number = _next(name.case for name in known.values())
-        known[_digest(info)] = CaseName(f"case_{number:04d}", patients[_person(info)])
+        known[series_digest(info)] = CaseName(f"case_{number:04d}", patients[_person(info)])
     content = {digest: [name.case, name.patient] for digest, name in known.items()}
     write_private(dataset / _REGISTRY, json.dumps(content, indent=0))
-    return [known[_digest(info)] for info in series]
+    return [known[series_digest(info)] for info in series]
 
 
 def write_identities(series: Sequence[SeriesInfo], names: Sequence[CaseName], dataset: Path) -> Path:
@@ -56,6 +56,15 @@ def write_identities(series: Sequence[SeriesInfo], names: Sequence[CaseName], da
         folder = info.files[0].path.parent
         table.writerow([name.case, name.patient, identity.patient_id, identity.study_uid, identity.series_uid, folder])
     return write_private(dataset.with_name(f"{dataset.name}.ids.csv"), text.getvalue())
+
+
+def series_digest(info: SeriesInfo) -> str:
+    """Tells series apart, and proves to who knows a series' UID which one it was, without naming it.
+
+    It counts the series' UID and, since a series can hold two scans, that of one slice.
+    """
+    first = min(plane.uid for plane in info.planes)
+    return hashlib.sha256(f"{info.identity.series_uid}\0{first}".encode()).hexdigest()
 
 
 def write_private(file: Path, text: str) -> Path:
@@ -86,12 +95,6 @@ def _read(file: Path) -> dict[str, CaseName]:
             facts={"file": file, "found": type(error).__name__},
             hint="delete the data set folder and ingest again",
         ) from error
-
-
-def _digest(info: SeriesInfo) -> str:
-    """Of the series' UID and, since a series can hold two scans, of its first slice's."""
-    first = min(plane.uid for plane in info.planes)
-    return hashlib.sha256(f"{info.identity.series_uid}\0{first}".encode()).hexdigest()
 
 
 def _person(info: SeriesInfo) -> str:

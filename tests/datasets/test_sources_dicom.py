@@ -243,7 +243,7 @@ def test_who_is_who_is_kept_beside_the_data_set_for_its_owner_alone_when_asked(t
     file = tmp_path / "data.ids.csv"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "data" / ".done" / "series.json").stat().st_mode) == 0o600
-    (row,) = csv.DictReader(file.open())
+    (row,) = csv.DictReader(file.read_text().splitlines())
     assert row["case"] == "case_0001"
     assert row["patient_id"] == "SECRET-ID"
     assert row["series_uid"] == slices[0].SeriesInstanceUID
@@ -286,20 +286,10 @@ def test_segments_serve_where_there_is_no_structure_set(tmp_path):
     description = highdicom.seg.SegmentDescription(
         1, "Nodule", codes.SCT.MorphologicallyAbnormalStructure, codes.SCT.Nodule, "MANUAL"
     )
-    highdicom.seg.Segmentation(
-        slices,
-        mask.transpose(2, 1, 0),
-        "BINARY",
-        [description],
-        generate_uid(),
-        2,
-        generate_uid(),
-        1,
-        "m",
-        "n",
-        "1",
-        "s",
-    ).save_as(tmp_path / "in" / "seg.dcm")
+    uids = generate_uid(), 2, generate_uid(), 1
+    pixels = mask.transpose(2, 1, 0)
+    segments = highdicom.seg.Segmentation(slices, pixels, "BINARY", [description], *uids, "m", "n", "1", "s")
+    segments.save_as(tmp_path / "in" / "seg.dcm")
 
     manifest, _ = _ingest(tmp_path)
 
