@@ -1,6 +1,5 @@
 """NIfTI through nibabel, which already speaks RAS+."""
 
-import gzip
 import struct
 import zlib
 from pathlib import Path
@@ -8,12 +7,13 @@ from typing import Any
 
 import nibabel
 import numpy as np
+from isal import igzip, isal_zlib
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
-DAMAGED = (ImageFileError, HeaderDataError, WrapStructError, zlib.error, struct.error)
+DAMAGED = (ImageFileError, HeaderDataError, WrapStructError, zlib.error, isal_zlib.error, struct.error)
 _NIFTI_2_HEADER = {struct.pack("<i", 540), struct.pack(">i", 540)}
 _CHUNK = 2**20
 
@@ -25,7 +25,7 @@ def read(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
     """
     with _open(path) as stream:
         image = _kind(stream).from_stream(stream)
-        array = _rescaled(image.dataobj)
+        array = _voxels(image.dataobj, stream)
         while stream.read(_CHUNK):
             pass
     return array, np.asarray(image.affine, dtype=np.float64)
@@ -47,7 +47,9 @@ def write(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64]) -
 
 
 def _open(path: Path) -> Any:
-    return gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb")
+    if path.name.lower().endswith(".gz"):
+        return igzip.open(path)  # type: ignore[no-untyped-call]
+    return path.open("rb")
 
 
 def _kind(stream: Any) -> Any:
@@ -56,11 +58,24 @@ def _kind(stream: Any) -> Any:
     return kind
 
 
-def _rescaled(proxy: Any) -> NDArray[np.generic]:
+def _voxels(proxy: Any, stream: Any) -> NDArray[np.generic]:
     """Voxels with slope and intercept applied; whole numbers that fit stay int16, a quarter of nibabel's float64."""
     if proxy.dtype.kind not in "iu" or proxy.slope != 1 or not float(proxy.inter).is_integer():
         return np.asanyarray(proxy)
-    raw, offset = proxy.get_unscaled(), int(proxy.inter)
+    raw, offset = _unscaled(proxy, stream), int(proxy.inter)
     if not offset or not raw.size or raw.min() + float(offset) < -(2**15) or raw.max() + float(offset) >= 2**15:
         return np.asanyarray(raw if not offset else raw + float(offset))
     return np.asarray(np.add(raw, offset, dtype=np.int16, casting="unsafe"))
+
+
+def _unscaled(proxy: Any, stream: Any) -> NDArray[Any]:
+    """Voxels as they are in the file, read straight into their array."""
+    array = np.empty(proxy.shape, dtype=proxy.dtype, order="F")
+    left = array.reshape(-1, order="F").view(np.uint8).data
+    stream.seek(proxy.offset)
+    while left:
+        count = stream.readinto(left)
+        if not count:
+            raise EOFError(f"the file ends {len(left)} bytes before its last voxel")
+        left = left[count:]
+    return array
