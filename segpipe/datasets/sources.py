@@ -102,6 +102,12 @@ def _nsclc(request: IngestRequest) -> tuple[Manifest, Made]:
     return ingest_nsclc(request)
 
 
+def _lidc(request: IngestRequest) -> tuple[Manifest, Made]:
+    from segpipe.datasets.sources_lidc import ingest_lidc
+
+    return ingest_lidc(request)
+
+
 def take_in(entry: Entry, labels: Mapping[int, str], folder: Path, *, copy: bool) -> Entry:
     """Reads a case to be sure that it is good, and copies it as NIfTI (int16 HU, uint8) when asked.
 
@@ -173,5 +179,15 @@ SOURCES: dict[str, Source] = {
         "the NSCLC-Radiomics collection (LUNG1): GTV-1… as tumour, Lung L and Lung R as lung mask",
         _nsclc,
         flags=(_REPAIR, _KEEP_IDS),
+    ),
+    "lidc-idri": Source(
+        "LIDC-IDRI: DICOM and the readers' XML; a mask per reader and their consensus",
+        _lidc,
+        flags=(
+            Flag("xml", "folder of the readers' XML files, if not below the input", kind=Path),
+            Flag("agreement", "share of the readers who must have marked a voxel", default=0.5, kind=float),
+            _REPAIR,
+            _KEEP_IDS,
+        ),
     ),
 }

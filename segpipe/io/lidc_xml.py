@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.errors import GeometryError, ImageError, SegpipeError
+from segpipe.geometry import flip_ras_lps
 from segpipe.io.dicom_contours import fill_contours
+from segpipe.io.dicom_planes import Plane
 from segpipe.io.dicom_series import SeriesInfo, stack_series
 from segpipe.io.dicom_stack import Stack, assemble
 
@@ -119,6 +121,22 @@ def mark_masks(
         raise error.with_facts(series=series) from None
 
 
+def mark_centre_mm(mark: Mark, series: SeriesInfo) -> tuple[float, float, float]:
+    """Mean of all points of a mark in mm, RAS+; for a nodule below 3 mm the point the reader clicked.
+
+    Raises:
+        GeometryError: when the mark refers to a slice that the series lacks.
+    """
+    numbers, heights = _slices(series.planes)
+    points = []
+    for outline in mark.outlines:
+        plane = series.planes[_slice_number(outline, numbers, heights)]
+        steps = plane.directions * np.array(plane.spacing_mm)[:, None]
+        points.append(plane.position_mm + outline.points @ steps)
+    x, y, z = flip_ras_lps(np.concatenate(points).mean(axis=0))
+    return float(x), float(y), float(z)
+
+
 def reader_masks(
     reading: Reading, marks: Iterable[tuple[Mark, NDArray[np.uint8]]], shape: tuple[int, int, int]
 ) -> list[NDArray[np.uint8]]:
@@ -190,8 +208,7 @@ def _ratings(nodule: ElementTree.Element) -> dict[str, int]:
 def _mask(outlines: Sequence[Outline], stack: Stack) -> NDArray[np.uint8]:
     columns, rows, _ = stack.grid.shape
     mask = np.zeros((len(stack.planes), rows, columns), dtype=np.uint8).transpose(2, 1, 0)
-    numbers = {plane.uid: number for number, plane in enumerate(stack.planes)}
-    heights = np.array([plane.position_mm[2] for plane in stack.planes])
+    numbers, heights = _slices(stack.planes)
     placed = [(_slice_number(outline, numbers, heights), outline) for outline in outlines]
     for number, outline in placed:
         if outline.inclusion:
@@ -200,6 +217,12 @@ def _mask(outlines: Sequence[Outline], stack: Stack) -> NDArray[np.uint8]:
         if not outline.inclusion:
             mask[:, :, number] &= ~(_inside(outline, (columns, rows)) | _border(outline, (columns, rows)))
     return np.asarray(assemble(stack, mask, mask=True), dtype=np.uint8)
+
+
+def _slices(planes: Sequence[Plane]) -> tuple[dict[str, int], NDArray[np.float64]]:
+    """SOP instance UID → number of the slice, and the heights of all slices in mm."""
+    numbers = {plane.uid: number for number, plane in enumerate(planes)}
+    return numbers, np.array([plane.position_mm[2] for plane in planes])
 
 
 def _slice_number(outline: Outline, numbers: Mapping[str, int], heights: NDArray[np.float64]) -> int:

@@ -11,49 +11,9 @@ from numpy.testing import assert_array_equal
 
 from segpipe.errors import GeometryError, ImageError
 from segpipe.io.dicom_series import find_series
-from segpipe.io.lidc_xml import consensus, mark_masks, read_lidc_xml, reader_masks
+from segpipe.io.lidc_xml import consensus, mark_centre_mm, mark_masks, read_lidc_xml, reader_masks
 from tests.synthetic_dicom import ct_slices, save, thorax
-
-
-def _edges(points):
-    return "".join(f"<edgeMap><xCoord>{x}</xCoord><yCoord>{y}</yCoord></edgeMap>" for x, y in points)
-
-
-def _roi(points, z, inclusion=True, uid="1.2.3"):
-    return (
-        f"<roi><imageZposition>{z}</imageZposition><imageSOP_UID>{uid}</imageSOP_UID>"
-        f"<inclusion>{'TRUE' if inclusion else 'FALSE'}</inclusion>{_edges(points)}</roi>"
-    )
-
-
-def _nodule(*rois, ratings=""):
-    return f"<unblindedReadNodule><noduleID>7</noduleID>{ratings}{''.join(rois)}</unblindedReadNodule>"
-
-
-def _ratings(**values):
-    return f"<characteristics>{''.join(f'<{k}>{v}</{k}>' for k, v in values.items())}</characteristics>"
-
-
-def _message(series_uid, *sessions):
-    body = "".join(
-        f"<readingSession><servicingRadiologistID>anon</servicingRadiologistID>{''.join(session)}</readingSession>"
-        for session in sessions
-    )
-    return (
-        '<?xml version="1.0" encoding="UTF-8"?><LidcReadMessage uid="1.3" xmlns="http://www.nih.gov">'
-        f"<ResponseHeader><SeriesInstanceUid>{series_uid}</SeriesInstanceUid></ResponseHeader>{body}</LidcReadMessage>"
-    )
-
-
-def _square(low, high):
-    """The outline of a square, point by point."""
-    side = range(low, high)
-    return (
-        [(x, low) for x in side]
-        + [(high, y) for y in side]
-        + [(high - i, high) for i in range(high - low)]
-        + [(low, high - i) for i in range(high - low)]
-    )
+from tests.synthetic_lidc import message, nodule, ratings, roi, square
 
 
 @pytest.fixture
@@ -64,14 +24,14 @@ def read(tmp_path):
 
     def write(*sessions, uid=None):
         path = tmp_path / "reading.xml"
-        path.write_text(_message(uid or series.identity.series_uid, *sessions))
+        path.write_text(message(uid or series.identity.series_uid, *sessions))
         return series, read_lidc_xml(path), [dataset.SOPInstanceUID for dataset in slices]
 
     return write
 
 
 def test_the_outline_itself_is_outside(read):
-    series, reading, _ = read([_nodule(_roi(_square(4, 8), 7.5))])
+    series, reading, _ = read([nodule(roi(square(4, 8), 7.5))])
 
     ((_, mask),) = mark_masks(reading, series)
 
@@ -82,7 +42,7 @@ def test_the_outline_itself_is_outside(read):
 
 def test_corners_alone_make_the_same_mask_as_all_points(read):
     corners = [(4, 4), (8, 4), (8, 8), (4, 8)]
-    series, reading, _ = read([_nodule(_roi(corners, 7.5))])
+    series, reading, _ = read([nodule(roi(corners, 7.5))])
 
     ((_, mask),) = mark_masks(reading, series)
 
@@ -90,7 +50,7 @@ def test_corners_alone_make_the_same_mask_as_all_points(read):
 
 
 def test_a_part_taken_out_goes_with_its_outline(read):
-    series, reading, _ = read([_nodule(_roi(_square(4, 14), 7.5), _roi(_square(7, 10), 7.5, inclusion=False))])
+    series, reading, _ = read([nodule(roi(square(4, 14), 7.5), roi(square(7, 10), 7.5, inclusion=False))])
 
     ((_, mask),) = mark_masks(reading, series)
 
@@ -100,7 +60,7 @@ def test_a_part_taken_out_goes_with_its_outline(read):
 
 def test_an_outline_is_placed_by_its_slice_and_else_by_its_height(read):
     series, _, uids = read([])
-    _, reading, _ = read([_nodule(_roi(_square(4, 8), 999, uid=uids[6]), _roi(_square(4, 8), 2.5))])
+    _, reading, _ = read([nodule(roi(square(4, 8), 999, uid=uids[6]), roi(square(4, 8), 2.5))])
 
     ((_, mask),) = mark_masks(reading, series)
 
@@ -108,7 +68,7 @@ def test_an_outline_is_placed_by_its_slice_and_else_by_its_height(read):
 
 
 def test_two_nodules_that_touch_do_not_take_pixels_from_each_other(read):
-    series, reading, _ = read([_nodule(_roi(_square(4, 8), 5.0)), _nodule(_roi(_square(6, 10), 5.0))])
+    series, reading, _ = read([nodule(roi(square(4, 8), 5.0)), nodule(roi(square(6, 10), 5.0))])
 
     (mask,) = reader_masks(reading, mark_masks(reading, series), (40, 36, 9))
 
@@ -116,8 +76,8 @@ def test_two_nodules_that_touch_do_not_take_pixels_from_each_other(read):
 
 
 def test_nodules_below_3_mm_are_points_and_ratings_are_kept(read):
-    rated = _ratings(malignancy=4, texture=5, subtlety=0, margin="")
-    _, reading, _ = read([_nodule(_roi([(5, 6)], 5.0)), _nodule(_roi(_square(4, 8), 5.0), ratings=rated)], [], [])
+    rated = ratings(malignancy=4, texture=5, subtlety=0, margin="")
+    _, reading, _ = read([nodule(roi([(5, 6)], 5.0)), nodule(roi(square(4, 8), 5.0), rated=rated)], [], [])
 
     small, large = reading.marks
     assert reading.readers == 3
@@ -128,8 +88,15 @@ def test_nodules_below_3_mm_are_points_and_ratings_are_kept(read):
     assert large.ratings == {"malignancy": 4, "texture": 5}
 
 
+def test_the_centre_of_a_mark_is_where_it_was_drawn(read):
+    """Column 5 at 0.8 mm, row 6 at 0.7 mm, slice at 5 mm; RAS+ turns the first two signs."""
+    series, reading, _ = read([nodule(roi([(5, 6)], 5.0))])
+
+    assert mark_centre_mm(reading.marks[0], series) == pytest.approx((-4.0, -4.2, 5.0))
+
+
 def test_a_stray_point_of_a_large_nodule_is_ignored(read):
-    series, reading, _ = read([_nodule(_roi(_square(4, 8), 5.0), _roi([(20, 20)], 7.5))])
+    series, reading, _ = read([nodule(roi(square(4, 8), 5.0), roi([(20, 20)], 7.5))])
 
     ((mark, mask),) = mark_masks(reading, series)
 
@@ -146,7 +113,7 @@ def test_consensus_counts_all_readers(agreement, expected):
 
 
 def test_readers_who_marked_nothing_count(read):
-    sessions = ([_nodule(_roi(_square(4, 8), 5.0))], [_nodule(_roi(_square(4, 8), 5.0))], [], [])
+    sessions = ([nodule(roi(square(4, 8), 5.0))], [nodule(roi(square(4, 8), 5.0))], [], [])
     series, reading, _ = read(*sessions)
 
     masks = reader_masks(reading, mark_masks(reading, series), (40, 36, 9))
@@ -157,7 +124,7 @@ def test_readers_who_marked_nothing_count(read):
 
 
 def test_a_reading_of_another_series_is_refused(read):
-    series, reading, _ = read([_nodule(_roi(_square(4, 8), 5.0))], uid="1.2.3")
+    series, reading, _ = read([nodule(roi(square(4, 8), 5.0))], uid="1.2.3")
 
     with pytest.raises(GeometryError, match="belongs to another series") as caught:
         list(mark_masks(reading, series))
@@ -166,7 +133,7 @@ def test_a_reading_of_another_series_is_refused(read):
 
 
 def test_an_outline_beyond_the_series_is_refused(read):
-    series, reading, _ = read([_nodule(_roi(_square(4, 8), 6.0))])
+    series, reading, _ = read([nodule(roi(square(4, 8), 6.0))])
 
     with pytest.raises(GeometryError, match="a slice that the series lacks") as caught:
         list(mark_masks(reading, series))
@@ -180,7 +147,7 @@ def test_an_outline_beyond_the_series_is_refused(read):
         ("<LidcReadMessage>", "the XML file is damaged"),
         ("<IdriReadMessage/>", "no reading of a LIDC CT series"),
         ('<!DOCTYPE a [<!ENTITY b "c">]><LidcReadMessage/>', "defines entities"),
-        (_message("1", [_nodule(_roi([("x", 1)], 1))]), "garbled"),
+        (message("1", [nodule(roi([("x", 1)], 1))]), "garbled"),
     ],
 )
 def test_other_files_are_told(tmp_path, content, message):
@@ -256,8 +223,8 @@ def test_real_outlines_give_the_masks_of_pylidc(tmp_path):
         slices = ct_slices(np.zeros((512, 512, len(heights)), np.int16), affine)
         (series,) = find_series(save(slices, tmp_path / f"{number}")).series
         path = tmp_path / f"{number}.xml"
-        rois = [_roi(points, z, inclusion) for inclusion, z, points in contours]
-        path.write_text(_message(series.identity.series_uid, [_nodule(*rois)]))
+        rois = [roi(points, z, inclusion) for inclusion, z, points in contours]
+        path.write_text(message(series.identity.series_uid, [nodule(*rois)]))
 
         ((_, mask),) = mark_masks(read_lidc_xml(path), series)
 
