@@ -1,5 +1,6 @@
 """A case as a radiologist looks at it: lung window, the reference's contour and the prediction's."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,10 +20,22 @@ Array = NDArray[Any]
 Box = tuple[slice, slice, slice]
 
 
-def overlay(case: Case, prediction: Array, title: str, *, data: str | None = None) -> "Figure":
-    """Draws the axial slice with most reference, and where the scan is high enough the coronal one through it.
+@dataclass(frozen=True)
+class View:
+    """One panel: the slice across `axis`, cut to a box, with contours or a frame around another box."""
 
-    A whole scan is shown with a box, and enlarged beside it. Right of the patient is left of the picture.
+    name: str
+    axis: int
+    box: Box
+    contours: bool = True
+    frame: Box | None = None
+
+
+def overlay(case: Case, prediction: Array, title: str, *, data: str | None = None) -> "Figure":
+    """Draws the axial slice with most reference and the coronal one through it, in the lung window.
+
+    A whole scan is shown with a box, and enlarged beside it; a crop with and without contours. Right of the patient is
+    left of the picture.
 
     Args:
         case: The scan, with its reference mask if there is one.
@@ -35,16 +48,18 @@ def overlay(case: Case, prediction: Array, title: str, *, data: str | None = Non
     predicted = upright(prediction, case.grid)[0] > 0
     at = _fullest(reference if reference.any() else predicted)
     near = _near(reference | predicted, at, spacing_mm)
-    views = _views(image.shape, near, spacing_mm)
+    views = _views(image.shape, near)
     with house_style():
-        figure = new_figure(4.1 * len(views), 4.5)
+        figure = new_figure(3.1 * len(views), 3.8)
         figure.suptitle(titled(title, data), x=0.01, ha="left", fontweight="bold")
-        for number, (name, axis, box) in enumerate(views, start=1):
+        for number, view in enumerate(views, start=1):
             axes = figure.add_subplot(1, len(views), number)
-            _draw(axes, [_cut(array, axis, at, box) for array in (image, reference, predicted)], spacing_mm, axis)
-            axes.set_title(f"{name}, slice {_file_slice(case.grid, axis, at[axis])} of {image.shape[axis]}", loc="left")
-            if name == "axial" and box != near and near != _whole(image.shape):
-                _draw_frame(axes, image.shape, near)
+            masks = (reference, predicted) if view.contours else ()
+            _draw(axes, [_cut(array, view.axis, at, view.box) for array in (image, *masks)], spacing_mm, view.axis)
+            place = f"slice {_file_slice(case.grid, view.axis, at[view.axis])} of {image.shape[view.axis]}"
+            axes.set_title(f"{view.name}, {place}", loc="left", fontweight="normal")
+            if view.frame:
+                _draw_frame(axes, view.frame)
         _add_legend(figure, case.mask is not None)
     return figure
 
@@ -62,13 +77,10 @@ def upright(array: Array, grid: Grid) -> tuple[Array, tuple[float, float, float]
 
 
 def _fullest(mask: Array) -> tuple[int, int, int]:
-    """The index, on each axis, of the slice with most foreground; the middle of an empty mask."""
-    if not mask.any():
-        x, y, z = (n // 2 for n in mask.shape)
-        return x, y, z
-    z = int(mask.sum(axis=(0, 1)).argmax())
-    y = int(mask.sum(axis=(0, 2)).argmax())
-    x = int(mask.sum(axis=(1, 2)).argmax())
+    """The index, on each axis, of the slice with most foreground, of equal ones the middle one."""
+    areas = (mask.sum(axis=tuple({0, 1, 2} - {axis})) for axis in range(3))
+    fullest = (np.flatnonzero(area == area.max()) for area in areas)
+    x, y, z = (int(found[len(found) // 2]) for found in fullest)
     return x, y, z
 
 
@@ -90,17 +102,11 @@ def _near(mask: Array, at: tuple[int, int, int], spacing_mm: tuple[float, float,
     return x, y, z
 
 
-def _views(shape: tuple[int, ...], near: Box, spacing_mm: tuple[float, float, float]) -> list[tuple[str, int, Box]]:
+def _views(shape: tuple[int, ...], near: Box) -> list[View]:
     whole = _whole(shape)
-    wide = (near[0].stop - near[0].start) * 2 < shape[0]
-    views = [("axial", 2, whole)]
-    if wide:
-        views.append(("enlarged", 2, near))
-    box = near if wide else whole
-    height, width = ((box[axis].stop - box[axis].start) * spacing_mm[axis] for axis in (2, 0))
-    if height >= width / 4:
-        views.append(("coronal", 1, box))
-    return views
+    if (near[0].stop - near[0].start) * 2 < shape[0]:
+        return [View("axial", 2, whole, frame=near), View("enlarged", 2, near), View("coronal", 1, near)]
+    return [View("axial", 2, whole), View("without contours", 2, whole, contours=False), View("coronal", 1, whole)]
 
 
 def _cut(array: Array, axis: int, at: tuple[int, int, int], box: Box) -> Array:
@@ -111,11 +117,13 @@ def _cut(array: Array, axis: int, at: tuple[int, int, int], box: Box) -> Array:
 
 
 def _draw(axes: "Axes", planes: list[Array], spacing_mm: tuple[float, float, float], axis: int) -> None:
-    image, reference, predicted = planes
+    from matplotlib.patheffects import withStroke
+
+    image, *masks = planes
     across, down = [spacing_mm[other] for other in range(3) if other != axis]
     low, high = LUNG_WINDOW_HU
     axes.imshow(image, cmap="gray", vmin=low, vmax=high, aspect=down / across, interpolation="bilinear")
-    for mask, colour in ((reference, REFERENCE), (predicted, PREDICTION)):
+    for mask, colour in zip(masks, (REFERENCE, PREDICTION), strict=False):
         if mask.any():
             padded = np.pad(mask.astype(float), 1)
             rows, columns = (np.arange(n) - 1 for n in padded.shape)
@@ -124,12 +132,11 @@ def _draw(axes: "Axes", planes: list[Array], spacing_mm: tuple[float, float, flo
     axes.spines[:].set_visible(False)
     letters = ("R", "L", "A", "P") if axis == 2 else ("R", "L", "S", "I")
     for letter, (x, y) in zip(letters, ((0.03, 0.5), (0.97, 0.5), (0.5, 0.97), (0.5, 0.03)), strict=True):
-        axes.text(
-            x, y, letter, transform=axes.transAxes, ha="center", va="center", color="white", fontsize=8, alpha=0.8
-        )
+        text = axes.text(x, y, letter, transform=axes.transAxes, ha="center", va="center", color="white", fontsize=8)
+        text.set_path_effects([withStroke(linewidth=2, foreground="black")])
 
 
-def _draw_frame(axes: "Axes", shape: tuple[int, ...], near: Box) -> None:
+def _draw_frame(axes: "Axes", near: Box) -> None:
     from matplotlib.patches import Rectangle
 
     corner = (near[0].start - 0.5, near[1].start - 0.5)

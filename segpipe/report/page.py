@@ -1,5 +1,6 @@
 """The report of a run: one HTML file that needs no network, for a colleague to read, print and keep."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +22,19 @@ REPORT = "report.html"
 OVERLAY = "overlay"
 WORST = 10
 _FACTS = ("experiment", "data", "data_hash", "recipe_digest", "selection", "segpipe_version", "git_commit")
-_CASE_COLUMNS = ("case", "dice", "iou", "nsd", "hd95_mm", "volume_error_pct", "reference_mm3", "predicted_mm3")
+_CASE_COLUMNS = (
+    "case",
+    "dice",
+    "iou",
+    "nsd",
+    "hd95_mm",
+    "volume_error_pct",
+    "reference_mm3",
+    "predicted_mm3",
+    "tp",
+    "fp",
+    "fn",
+)
 _LESION_COLUMNS = ("case", "kind", "number", "matched", "diameter_mm", "volume_mm3", "overlap", "probability")
 
 
@@ -61,7 +74,7 @@ def write_report(
     Raises:
         OutputError: when the file cannot be written.
     """
-    drawn = pictures(figures)
+    drawn = sorted(pictures(figures), key=lambda item: item.wide and not item.id.startswith(OVERLAY))
     ranked = sorted((row for row in cases if isinstance(row.get("dice"), int | float)), key=lambda row: row["dice"])
     return render(
         run_folder / REPORT,
@@ -74,7 +87,7 @@ def write_report(
         notes=notes(summary),
         charts=[item for item in drawn if not item.id.startswith(OVERLAY)],
         overlays=[item for item in drawn if item.id.startswith(OVERLAY)],
-        worst=table(ranked[:WORST], columns=[*_known(_CASE_COLUMNS, cases), "tp", "fp", "fn"]),
+        worst=table(ranked[:WORST], columns=_known(_CASE_COLUMNS, cases)),
         cases=table(cases),
         lesions=table(lesions, columns=_known(_LESION_COLUMNS, lesions)),
         config=_config_text(config),
@@ -89,9 +102,10 @@ def pictures(figures: "Mapping[str, Figure]") -> list[Picture]:
     found = []
     for name, figure in figures.items():
         width, height = figure.get_size_inches()
+        identity = re.sub(r"[^\w-]", "_", name)
         # the SVG comes from matplotlib, which escapes the texts in it
-        svg = Markup(to_svg(figure, prefix=name))
-        found.append(Picture(name, _title(figure) or name, svg, wide=width / height > 2))
+        svg = Markup(to_svg(figure, prefix=identity))
+        found.append(Picture(identity, _title(figure) or name, svg, wide=width / height > 2))
     return found
 
 

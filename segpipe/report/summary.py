@@ -44,6 +44,11 @@ class Part:
     title: str
     table: Table
 
+    @property
+    def wide(self) -> bool:
+        """Whether the table needs the whole page."""
+        return len(self.table.columns) > 7
+
 
 def tiles(summary: Summary) -> list[Tile]:
     """The headline figures that the summary has, each with its interval."""
@@ -58,10 +63,7 @@ def parts(summary: Summary) -> list[Part]:
         Part("Overlap and distance, over cases", _figures(summary.get("metrics") or {})),
         Part("Lesions", _lesions(summary)),
         Part("Detection", _detection(summary.get("detection") or {})),
-        *(
-            Part(f"Lesions by {name}", table([{"stratum": key, **row} for key, row in groups.items()]))
-            for name, groups in (summary.get("strata") or {}).items()
-        ),
+        Part("Lesions by kind", _strata(summary.get("strata") or {})),
     ]
     return [part for part in found if part.table.rows]
 
@@ -108,6 +110,10 @@ def _lesions(summary: Summary) -> Table:
         if name != "ci95"
     ]
     return table(rows)
+
+
+def _strata(strata: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Table:
+    return table([{"by": name, "kind": kind, **row} for name, groups in strata.items() for kind, row in groups.items()])
 
 
 def _detection(detection: Mapping[str, Mapping[str, Any]]) -> Table:

@@ -8,6 +8,7 @@ from typing import Any
 Row = Mapping[str, Any]
 DASH = "–"
 _TITLES = {
+    "dice": "Dice",
     "iou": "IoU",
     "nsd": "NSD",
     "f1": "F1",
@@ -21,6 +22,7 @@ _TITLES = {
     "volume_mm3": "volume, mm³",
     "diameter_mm": "diameter, mm",
     "ci95": "95 % interval",
+    "fp_per_scan": "false positives per scan",
 }
 
 
@@ -72,7 +74,7 @@ def show(value: Any) -> str:
     """A value as a reader wants it: three significant places, intervals with a dash, nothing for unknown.
 
     >>> [show(value) for value in (0.81234, 1234.5, 12, None, [0.7, 0.9])]
-    ['0.812', '1234', '12', '–', '0.700 – 0.900']
+    ['0.812', '1234', '12', '–', '0.700 to 0.900']
     """
     if value is None or value == "":
         return DASH
@@ -81,7 +83,7 @@ def show(value: Any) -> str:
     if isinstance(value, float):
         return _show_float(value)
     if isinstance(value, list | tuple):
-        return f" {DASH} ".join(show(item) for item in value) if len(value) == 2 else ", ".join(map(show, value))
+        return (" to " if len(value) == 2 else ", ").join(map(show, value))
     return str(value)
 
 
@@ -94,6 +96,8 @@ def column_title(key: str) -> str:
     if key in _TITLES:
         return _TITLES[key]
     words = key.removeprefix("extra_")
+    if words.endswith("_ci95"):
+        return _TITLES["ci95"]
     for unit in ("mm3", "mm"):
         if words.endswith(f"_{unit}"):
             return f"{words.removesuffix(f'_{unit}').replace('_', ' ')}, {unit.replace('3', '³')}"
@@ -104,4 +108,5 @@ def _show_float(value: float) -> str:
     if not math.isfinite(value):
         return DASH
     size = abs(value)
-    return f"{value:.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.3f}"
+    shown = f"{value:.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.3f}"
+    return shown.replace("-", "−")

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from segpipe.errors import ServiceError
 from segpipe.tracking.delivery import Delivery
+from segpipe.tracking.headlines import summary_metrics
 from segpipe.tracking.outbox import Message, Outbox
-from segpipe.tracking.parameters import config_text, cut_values, flatten, mask_credentials, numbers
+from segpipe.tracking.parameters import config_text, cut_values, flatten, mask_credentials
 from segpipe.tracking.server import absolute_uri, connect, experiment_id, is_server, unreachable
 from segpipe.tracking.tables import table_text
 
@@ -102,9 +103,9 @@ class Tracker:
         rows = [[_metric_name(name), float(value), now, int(step)] for name, value in metrics.items()]
         self._outbox.put({"kind": "metrics", "rows": rows})
 
-    def log_summary(self, summary: Mapping[str, Any], *, prefix: str = "evaluation") -> None:
-        """Tells all numbers of a summary as metrics, named alike for every run, e.g. `evaluation/dice_mean`."""
-        self.log_metrics(numbers(summary, prefix=prefix), step=0)
+    def log_summary(self, summary: Mapping[str, Any]) -> None:
+        """Tells the numbers of an evaluation as metrics named alike for every run, e.g. `evaluation/dice`."""
+        self.log_metrics(summary_metrics(summary), step=0)
 
     def log_figure(self, figure: "Figure", name: str) -> None:
         """Keeps a figure as PNG, or in the format that `name` ends with."""

@@ -43,31 +43,13 @@ def config_text(config: Mapping[str, Any]) -> str:
     return mask_credentials(yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True))
 
 
-def numbers(summary: Mapping[str, Any], *, prefix: str) -> dict[str, float]:
-    """The numeric leaves of a summary as metrics, named alike for every run.
-
-    The prefix is a section of MLflow's charts, the rest of the path is joined by `_`.
-
-    >>> numbers({"metrics": {"dice": {"mean": 0.8, "ci95": [0.7, 0.9]}}, "cases": 4}, prefix="test")
-    {'test/dice_mean': 0.8, 'test/dice_ci95_low': 0.7, 'test/dice_ci95_high': 0.9, 'test/cases': 4.0}
-    """
-    found = {}
-    for path, value in _leaves(summary, "", separator="_"):
-        name = _FOREIGN.sub("_", path.removeprefix("metrics_"))
-        if _is_interval(value):
-            found[f"{prefix}/{name}_low"], found[f"{prefix}/{name}_high"] = float(value[0]), float(value[1])
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            found[f"{prefix}/{name}"] = float(value)
-    return found
-
-
-def _leaves(value: Any, path: str, separator: str = ".") -> Iterator[tuple[str, Any]]:
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping) and value:
         for key, child in value.items():
-            yield from _leaves(child, f"{path}{separator}{key}" if path else str(key), separator)
+            yield from _leaves(child, f"{path}.{key}" if path else str(key))
     elif _is_sequence(value) and any(isinstance(item, Mapping) for item in value):
         for number, child in enumerate(value):
-            yield from _leaves(child, f"{path}{separator}{number}", separator)
+            yield from _leaves(child, f"{path}.{number}")
     else:
         yield path, value
 
@@ -94,7 +76,3 @@ def _fit(text: str) -> str:
 
 def _is_sequence(value: Any) -> bool:
     return isinstance(value, Sequence | set | frozenset) and not isinstance(value, str | bytes)
-
-
-def _is_interval(value: Any) -> bool:
-    return _is_sequence(value) and len(value) == 2 and all(isinstance(end, int | float) for end in value)

@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from segpipe.tracking.parameters import config_text, cut_values, flatten, mask_credentials, numbers
+from segpipe.tracking.parameters import config_text, cut_values, flatten, mask_credentials
 
 
 def test_nested_sections_become_dotted_names_and_lists_stay_one_parameter():
@@ -50,20 +50,3 @@ def test_the_yaml_reads_back_in_its_own_order():
     text = config_text(config)
     assert yaml.safe_load(text) == {"zeta": {"patch": [64, 64, 16]}, "alpha": "ground glass – ⌀ 6 mm"}
     assert text.index("zeta") < text.index("alpha")
-
-
-def test_summary_numbers_have_stable_names_and_intervals_two_ends():
-    summary = {
-        "cases": 7,
-        "data": "phantom",
-        "complete": True,
-        "metrics": {"dice": {"mean": 0.5, "ci95": [0.25, 0.75]}, "nsd": {"mean": None}},
-        "lesions": {"f1": 0.9},
-    }
-    assert numbers(summary, prefix="evaluation") == {
-        "evaluation/cases": 7.0,
-        "evaluation/dice_mean": 0.5,
-        "evaluation/dice_ci95_low": 0.25,
-        "evaluation/dice_ci95_high": 0.75,
-        "evaluation/lesions_f1": 0.9,
-    }

@@ -1,0 +1,48 @@
+"""A summary as metrics: the same names for every run, so that MLflow's charts and compare pages line up."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+HEADLINES = "evaluation"
+DETAILS = "details"
+_PARTS = ("cases", "patients", "failed_cases", "metrics", "lesions", "detection", "strata", "empty", "operating_point")
+_RENAMED = (
+    (r"^metrics_(\w+)_mean$", r"\1"),
+    (r"^lesions_(f1|precision|recall|panoptic_quality)$", r"lesion_\1"),
+    (r"^lesions_fp_per_scan$", "fp_per_scan"),
+    (r"^detection_overlap_(cpm|average_precision)$", r"\1"),
+    (r"^(cases)$", r"\1"),
+)
+_FOREIGN = re.compile(r"[^\w.\- ]")
+
+
+def summary_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a summary as metrics.
+
+    What one compares first is `evaluation/NAME`, e.g. `evaluation/dice`; everything else, intervals with it, is
+    `details/PATH`. Those are sections of MLflow's charts.
+
+    >>> summary_metrics({"metrics": {"dice": {"mean": 0.8, "ci95": [0.7, 0.9]}}, "seed": 1})
+    {'evaluation/dice': 0.8, 'details/dice_ci95_low': 0.7, 'details/dice_ci95_high': 0.9}
+    """
+    known = {part: summary[part] for part in _PARTS if part in summary}
+    return dict(_named(path, value) for path, value in _numbers(known, ()))
+
+
+def _numbers(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, float]]:
+    if isinstance(value, Mapping):
+        for key, child in value.items():
+            yield from _numbers(child, (*path, str(key)))
+    elif isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(end, int | float) for end in value):
+        yield from _numbers(value[0], (*path, "low"))
+        yield from _numbers(value[1], (*path, "high"))
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield _FOREIGN.sub("_", "_".join(path)), float(value)
+
+
+def _named(path: str, value: float) -> tuple[str, float]:
+    for pattern, name in _RENAMED:
+        if re.match(pattern, path):
+            return f"{HEADLINES}/{re.sub(pattern, name, path)}", value
+    return f"{DETAILS}/{path.removeprefix('metrics_')}", value
