@@ -23,6 +23,8 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "swin_unetr": swin_unetr,
 }
 
+FIXED_SIZE = {"swin_unetr"}  # their program depends on the input's size, so one exported program fits one size
+
 
 def build_network(spec: Mapping[str, Any], *, in_channels: int = 1, out_channels: int = 2) -> nn.Module:
     """Builds the network of `spec`; its forward refuses inputs whose size does not fit, before torch fails.

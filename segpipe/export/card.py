@@ -1,0 +1,146 @@
+"""The model card and the licence note: what a reader must know before a model is used."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from segpipe import __version__
+from segpipe.export.metadata import INTENDED_USE
+from segpipe.export.onnx import INPUT, OUTPUT, Parity
+from segpipe.export.release import INDEX, ONNX, WEIGHTS, Release
+
+_FIGURES = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "precision": "precision (voxels)",
+    "recall": "recall (voxels)",
+    "f1": "F1 (voxels)",
+    "volume_error_pct": "volume error, %",
+}
+_PHANTOM = "**Trained and evaluated on generated phantoms. Its figures say nothing about patients.**"
+
+
+def model_card(release: Release, parity: Parity) -> str:
+    """The content of `docs/README.md`.
+
+    Known facts are `experiment`, `data`, `data_hash`, `split`, `selection`, `steps`, `figures` (`cases`, `patients`,
+    `metrics`, `lesions` of an evaluation's summary) and `git_commit`; others are listed as they are.
+    """
+    recipe = release.recipe
+    lines = [
+        f"# {recipe.name}: lung {recipe.label} segmentation in CT ({release.spec['name']})",
+        "",
+        f"**Not a medical device.** {INTENDED_USE}",
+        "",
+        *([_PHANTOM, ""] if release.on_phantom else []),
+        *_section("Input and output", _input_rows(release)),
+        *_section("Data and training", _data_rows(release.facts)),
+        *_figures(release),
+        *_section("Operating point", _point_rows(release)),
+        *_limits(release),
+        *_use(release, parity),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def licence_note(release: Release) -> str:
+    """The content of `LICENSE`: segpipe does not decide about weights and data."""
+    return (
+        "The configuration files of this folder were written by segpipe and may be used under the Apache License 2.0.\n"
+        "\n"
+        "The weights belong to whoever trained them. They were learnt from the data that docs/README.md names\n"
+        f"({release.facts.get('data', 'unknown')}); whether they may be passed on depends on that data's licence.\n"
+        "Whoever publishes this folder replaces this note with the licence that applies.\n"
+    )
+
+
+def _input_rows(release: Release) -> Iterator[tuple[str, object]]:
+    recipe = release.recipe
+    yield (
+        "scope",
+        "a whole scan" if recipe.scope == "scan" else "the lesion at a point or in the middle of a crop",
+    )
+    yield "orientation", recipe.orientation
+    yield "spacing, mm", " × ".join(f"{size:g}" for size in recipe.spacing_mm)
+    yield "HU that become 0 and 1", " and ".join(f"{value:g}" for value in recipe.window_hu)
+    yield "window, voxels", " × ".join(map(str, release.window))
+    yield "sizes are multiples of", " × ".join(map(str, release.divisor))
+    yield "output", f"mask on the scan's own grid: 1 is {recipe.label}"
+    yield "recipe digest", f"`{recipe.digest}`"
+
+
+def _data_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    for name, value in facts.items():
+        if name == "figures" or value is None:
+            continue
+        text = ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, Mapping) else value
+        yield name.replace("_", " "), text
+
+
+def _figures(release: Release) -> list[str]:
+    figures = release.facts.get("figures") or {}
+    metrics, lesions = figures.get("metrics") or {}, figures.get("lesions") or {}
+    if not metrics:
+        return ["## Figures", "", "Not evaluated.", ""]
+    where = "phantoms" if release.on_phantom else "cases"
+    head = f"On {figures.get('cases', '?')} held-out {where}, on each scan's own grid; intervals over patients."
+    rows = [_figure_row(title, metrics[name]) for name, title in _FIGURES.items() if name in metrics]
+    counts = ", ".join(f"{name} {_number(lesions[name])}" for name in ("tp", "fp", "fn") if name in lesions)
+    ratios = ", ".join(f"{name} {_number(lesions[name])}" for name in ("precision", "recall", "f1") if name in lesions)
+    table = ["| figure | mean | median | 95 % interval of the mean |", "| --- | --- | --- | --- |", *rows]
+    return ["## Figures", "", head, "", *table, "", *([f"Lesions: {counts}; {ratios}.", ""] if lesions else [])]
+
+
+def _figure_row(title: str, row: Mapping[str, Any]) -> str:
+    bounds = row.get("ci95")
+    interval = f"{_number(bounds[0])} … {_number(bounds[1])}" if bounds else "undefined"
+    return f"| {title} | {_number(row.get('mean'))} | {_number(row.get('median'))} | {interval} |"
+
+
+def _point_rows(release: Release) -> Iterator[tuple[str, object]]:
+    yield "threshold of the probability", f"{release.threshold:g}"
+    yield "smallest lesion, mm³", f"{release.min_volume_mm3:g}"
+    yield "test-time flips", ", ".join("xyz"[axis] for axis in release.flips) or "none"
+
+
+def _limits(release: Release) -> list[str]:
+    recipe = release.recipe
+    lines = [
+        "## Limits",
+        "",
+        "- Chest CT of adults only. Scanners, kernels, slice thicknesses and contrast phases that the training data",
+        "  lacks can change the result.",
+        f"- It finds what was marked as {recipe.label} in the training data, and errs like those who marked it.",
+        "- A lesion that is not marked may still be there. A radiologist must look at every scan.",
+    ]
+    if release.on_phantom:
+        lines.append("- It has never seen a patient. Use it to try the tools, for nothing else.")
+    if release.fixed_shape:
+        size = " × ".join(map(str, release.fixed_shape))
+        lines.append(f"- The ONNX model takes windows of {size} voxels only, in batches of any size.")
+    return [*lines, ""]
+
+
+def _use(release: Release, parity: Parity) -> list[str]:
+    shapes = " and ".join("×".join(map(str, shape)) for shape in parity.shapes)
+    return [
+        "## Use",
+        "",
+        "    python -m segpipe predict --model . --input SCAN --output DIR",
+        "    python -m monai.bundle run --config_file configs/inference.json --dataset_dir SCANS --output_dir DIR",
+        "",
+        "The second command needs no segpipe, only MONAI and the packages in `configs/metadata.json`; it reads NIfTI.",
+        f"`{WEIGHTS}` holds the weights, `{ONNX}` the network (input `{INPUT}`, output `{OUTPUT}`), whose",
+        f"softmax differs from PyTorch's by {parity.largest:.1e} at most (inputs of {shapes}).",
+        f"`{INDEX}` holds every number and the SHA-256 of every file. Written by segpipe {__version__}.",
+    ]
+
+
+def _section(title: str, rows: Iterator[tuple[str, object]]) -> list[str]:
+    table = [f"| {name} | {value} |" for name, value in rows]
+    return [f"## {title}", "", "| | |", "| --- | --- |", *table, ""] if table else []
+
+
+def _number(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return "undefined" if value is None else str(value)

@@ -1,0 +1,101 @@
+"""`metadata.json`: what a bundle says of itself, by MONAI's schema."""
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from segpipe import __version__
+from segpipe.export.release import Release
+
+SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
+INTENDED_USE = "Research and development; not a medical device, not for diagnosis or treatment of patients."
+
+
+def bundle_metadata(release: Release) -> dict[str, Any]:
+    """The content of `configs/metadata.json`; passes `python -m monai.bundle verify_metadata`."""
+    label = release.recipe.label
+    data = str(release.facts.get("data", "unknown"))
+    return {
+        "schema": SCHEMA,
+        "version": __version__,
+        "changelog": {__version__: f"exported by segpipe {__version__}, recipe {release.recipe.digest}"},
+        "monai_version": version("monai"),
+        "pytorch_version": version("torch").split("+")[0],
+        "numpy_version": version("numpy"),
+        "required_packages_version": {name: version(name) for name in _packages(release)},
+        "name": f"{release.recipe.name} {release.spec['name']}",
+        "task": f"Segmentation of a lung {label} in CT",
+        "description": _description(release),
+        "authors": "whoever trained the model; segpipe names nobody",
+        "copyright": "see LICENSE",
+        "data_source": f"{data}: generated phantoms, no patients" if release.on_phantom else data,
+        "data_type": "nibabel",
+        "image_classes": "single channel CT, Hounsfield units, scaled to 0…1",
+        "label_classes": f"single channel, 1 is {label}, 0 is background",
+        "pred_classes": f"two channels of logits: 0 is background, 1 is {label}",
+        "eval_metrics": _figures(release.facts),
+        "intended_use": INTENDED_USE,
+        "references": [],
+        "network_data_format": {"inputs": {"image": _image(release)}, "outputs": {"pred": _prediction(release)}},
+        "segpipe": {"recipe_digest": release.recipe.digest, "onnx_fixed_shape": release.fixed_shape},
+    }
+
+
+def _packages(release: Release) -> list[str]:
+    """What the bundle needs beside MONAI's own requirements."""
+    cleans = release.recipe.scope == "voi" or release.min_volume_mm3 > 0
+    return [
+        "nibabel",
+        "fire",
+        *(["safetensors"] if release.monai else []),
+        *(["einops"] if release.spec["name"] == "swin_unetr" else []),
+        *(["scipy"] if cleans else []),
+    ]
+
+
+def _description(release: Release) -> str:
+    recipe = release.recipe
+    what = f"the {recipe.label} in the middle of a crop" if recipe.scope == "voi" else f"every {recipe.label} of a scan"
+    spacing = "×".join(f"{size:g}" for size in recipe.spacing_mm)
+    return f"Segments {what} at {spacing} mm with the network {release.spec['name']}."
+
+
+def _figures(facts: Mapping[str, Any]) -> dict[str, float]:
+    """Means of the held-out cases; undefined ones are left out."""
+    figures = facts.get("figures") or {}
+    rows = {f"mean_{name}": row.get("mean") for name, row in (figures.get("metrics") or {}).items()}
+    lesions = {f"lesion_{name}": value for name, value in (figures.get("lesions") or {}).items()}
+    return {name: value for name, value in {**rows, **lesions}.items() if isinstance(value, int | float)}
+
+
+def _image(release: Release) -> dict[str, Any]:
+    return {
+        "type": "image",
+        "format": "hounsfield",
+        "modality": "CT",
+        "num_channels": 1,
+        "spatial_shape": _sizes(release),
+        "dtype": "float32",
+        "value_range": [0, 1],
+        "is_patch_data": True,
+        "channel_def": {"0": "image"},
+    }
+
+
+def _prediction(release: Release) -> dict[str, Any]:
+    names = {"0": "background", **{str(value): name for value, name in release.recipe.labels.names.items()}}
+    return {
+        "type": "image",
+        "format": "logits",
+        "num_channels": release.recipe.labels.channels,
+        "spatial_shape": _sizes(release),
+        "dtype": "float32",
+        "value_range": [],
+        "is_patch_data": True,
+        "channel_def": names,
+    }
+
+
+def _sizes(release: Release) -> list[str]:
+    """All multiples of the divisor but the first, of which too little is left at the bottom of the network."""
+    return [f"{step}*(n+1)" for step in release.divisor]

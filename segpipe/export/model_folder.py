@@ -1,0 +1,201 @@
+"""Model folders: verified when they are read, whole or not there when they are written, never unpickled."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+from torch import nn
+
+from segpipe.errors import ConfigError, ModelError, raise_together
+from segpipe.export.release import FORMAT, INDEX, ONNX, WEIGHTS, Release
+from segpipe.export.staging import staged_folder
+from segpipe.export.writing import checksum, fill_folder
+from segpipe.networks import build_network, network_divisor
+from segpipe.preprocessing.recipe import Recipe, Shape
+
+KEYS = {
+    "format", "recipe", "recipe_digest", "network", "divisor", "onnx", "operating_point", "facts", "files", "checksum",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A verified model folder.
+
+    Args:
+        path: The folder.
+        recipe: How scans are prepared for it.
+        network: Name and keys of the network.
+        divisor: What its input's size must be a multiple of.
+        operating_point: `threshold`, `min_volume_mm3`, `flips` and, when it is known, the curve `froc`.
+        facts: Data, split, figures, versions: what the model card tells.
+        fixed_shape: The only spatial size that the ONNX model takes; None when it takes all multiples of the divisor.
+    """
+
+    path: Path
+    recipe: Recipe
+    network: Mapping[str, Any]
+    divisor: Shape
+    operating_point: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    fixed_shape: Shape | None = None
+
+    @property
+    def weights(self) -> Path:
+        """The weights, as safetensors."""
+        return self.path / WEIGHTS
+
+    @property
+    def onnx(self) -> Path:
+        """The ONNX model."""
+        return self.path / ONNX
+
+
+def read_model_folder(path: Path) -> ModelFolder:
+    """Opens a model folder after it has compared every file with its SHA-256; evaluates and unpickles nothing.
+
+    Raises:
+        ModelError: for a folder that is no model folder, of another format, or with a changed or missing file.
+    """
+    index = _read_index(path)
+    raise_together(_file_errors(path, index["files"]), headline="the model folder is damaged")
+    recipe = Recipe.from_dict(index["recipe"])
+    if recipe.digest != index["recipe_digest"]:
+        raise ModelError(
+            "the recipe does not have the digest it was written with",
+            facts={"file": path / INDEX, "found": recipe.digest, "wanted": index["recipe_digest"]},
+            hint="the model belongs to another version of segpipe, or its recipe was changed by hand",
+        )
+    network = index["network"]
+    try:
+        divisor = network_divisor(network)
+    except (ConfigError, KeyError, TypeError, ValueError) as error:
+        raise ModelError("the model has a network that is not known", facts={"file": path / INDEX}) from error
+    fixed = index["onnx"].get("fixed_shape")
+    shape = (int(fixed[0]), int(fixed[1]), int(fixed[2])) if fixed else None
+    return ModelFolder(path, recipe, network, divisor, index["operating_point"], index["facts"], shape)
+
+
+def load_network(folder: ModelFolder) -> nn.Module:
+    """Builds the folder's network with its weights, in eval mode.
+
+    Raises:
+        ModelError: when the weights do not fit the network.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        network = build_network(folder.network, out_channels=folder.recipe.labels.channels)
+        network.load_state_dict(load_file(folder.weights))
+    except (SafetensorError, ConfigError, RuntimeError) as error:
+        raise ModelError(
+            "the weights do not fit the network",
+            facts={"folder": folder.path, "network": folder.network.get("name"), "found": str(error).splitlines()[0]},
+        ) from error
+    return network.eval()
+
+
+def write_model_folder(
+    path: Path,
+    *,
+    network: nn.Module,
+    spec: Mapping[str, Any],
+    recipe: Recipe,
+    operating_point: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    example_bcxyz: torch.Tensor,
+) -> ModelFolder:
+    """Writes a model folder; it appears under `path` whole and checked, or not at all.
+
+    Args:
+        path: The folder; one that a former export wrote is replaced.
+        network: The trained network.
+        spec: Name and keys that `build_network` built it from.
+        recipe: How its scans were prepared.
+        operating_point: See `ModelFolder`.
+        facts: Plain data for the model card; see `segpipe.export.card`.
+        example_bcxyz: A prepared scan (1, 1, x, y, z) in 0…1 on which ONNX Runtime must agree with PyTorch.
+
+    Raises:
+        ModelError: when network and spec do not fit, or when PyTorch and ONNX Runtime disagree.
+        OutputError: when the folder cannot be written or holds something else.
+    """
+    fresh = _same_network(network, spec, recipe)
+    release = Release(fresh, dict(spec), recipe, dict(operating_point), dict(facts))
+    with staged_folder(path, marker=INDEX) as staging:
+        fill_folder(staging, release, example_bcxyz)
+    return read_model_folder(path)
+
+
+def _same_network(network: nn.Module, spec: Mapping[str, Any], recipe: Recipe) -> nn.Module:
+    """A clean copy on the CPU in float32, which shows that `spec` and weights alone make the network."""
+    fresh = build_network(spec, out_channels=recipe.labels.channels)
+    try:
+        fresh.load_state_dict({name: tensor.detach().cpu() for name, tensor in network.state_dict().items()})
+    except RuntimeError as error:
+        raise ModelError(
+            "the weights do not fit the network that the configuration names",
+            facts={"network": spec.get("name"), "found": str(error).splitlines()[0]},
+        ) from error
+    return fresh.float().eval()
+
+
+def _read_index(path: Path) -> dict[str, Any]:
+    file = path / INDEX
+    if not file.is_file():
+        raise ModelError(
+            f"a model folder must hold {INDEX}",
+            facts={"folder": path},
+            hint="give the folder `model` of a finished run, or one that the verb export wrote",
+        )
+    try:
+        index = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{INDEX} is not readable JSON", facts={"file": file, "found": error}) from error
+    if not isinstance(index, dict) or index.get("format") != FORMAT:
+        found = index.get("format") if isinstance(index, dict) else type(index).__name__
+        raise ModelError(
+            "the model folder has another format",
+            facts={"file": file, "found": found, "known": FORMAT},
+            hint="use the version of segpipe that wrote it, or export the run again",
+        )
+    missing = sorted(KEYS - set(index))
+    if missing:
+        raise ModelError(f"{INDEX} lacks keys", facts={"file": file, "missing": ", ".join(missing)})
+    if index["checksum"] != checksum(index):
+        raise ModelError(
+            "a file of the model folder was changed",
+            facts={"file": file, "found": "content that does not have its checksum"},
+            hint="copy the folder again from where it was made",
+        )
+    return index
+
+
+def _file_errors(path: Path, files: Mapping[str, str]) -> list[ModelError]:
+    unlisted = [name for name in (WEIGHTS, ONNX) if name not in files]
+    if unlisted:
+        raise ModelError("the model folder lists no such file", facts={"folder": path, "missing": ", ".join(unlisted)})
+    return [error for name, wanted in files.items() if (error := _file_error(path, name, wanted))]
+
+
+def _file_error(path: Path, name: str, wanted: str) -> ModelError | None:
+    inside = PurePosixPath(name)
+    if inside.is_absolute() or ".." in inside.parts:
+        return ModelError("a file of a model folder must lie inside it", facts={"folder": path, "found": name})
+    file = path / name
+    if not file.is_file():
+        return ModelError("a file of the model folder is missing", facts={"file": file})
+    with file.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != wanted:
+        return ModelError(
+            "a file of the model folder was changed",
+            facts={"file": file, "found": f"SHA-256 {found[:16]}…", "wanted": f"SHA-256 {wanted[:16]}…"},
+            hint="copy the folder again from where it was made",
+        )
+    return None

@@ -1,0 +1,95 @@
+"""What is released: a network with its recipe, and the names of the files that carry it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+from torch import nn
+
+from segpipe.networks import FIXED_SIZE, network_divisor
+from segpipe.networks.definition import monai_definition
+from segpipe.preprocessing.recipe import Recipe, Shape
+
+FORMAT = "segpipe-model-1"
+INDEX = "segpipe.json"
+WEIGHTS = "models/model.safetensors"
+ONNX = "models/model.onnx"
+MONAI_WEIGHTS = "models/model.pt"
+TORCHSCRIPT = "models/model.ts"
+METADATA = "configs/metadata.json"
+INFERENCE = "configs/inference.json"
+CARD = "docs/README.md"
+
+
+@dataclass(frozen=True)
+class Release:
+    """What is written into a model folder.
+
+    Args:
+        network: In eval mode, float32, on the CPU.
+        spec: Name and keys that it is built from.
+        recipe: How its scans are prepared.
+        operating_point: Threshold, minimum volume, flips and the FROC curve.
+        facts: Plain data for the model card.
+    """
+
+    network: nn.Module
+    spec: Mapping[str, Any]
+    recipe: Recipe
+    operating_point: Mapping[str, Any]
+    facts: Mapping[str, Any]
+
+    @property
+    def divisor(self) -> Shape:
+        """What the network's input must be a multiple of."""
+        return network_divisor(self.spec)
+
+    @property
+    def window(self) -> Shape:
+        """The recipe's patch, rounded up to a size that the network takes."""
+        x, y, z = (-(-size // step) * step for size, step in zip(self.recipe.patch, self.divisor, strict=True))
+        return x, y, z
+
+    @property
+    def fixed_shape(self) -> Shape | None:
+        """The only spatial size of the ONNX model, for a network whose program depends on the size."""
+        return self.window if self.spec["name"] in FIXED_SIZE else None
+
+    @property
+    def monai(self) -> dict[str, Any] | None:
+        """MONAI's class and arguments, or None for a network that only segpipe has."""
+        return monai_definition(self.network)
+
+    @property
+    def threshold(self) -> float:
+        """Probability from which a voxel is foreground."""
+        return float(self.operating_point.get("threshold", 0.5))
+
+    @property
+    def min_volume_mm3(self) -> float:
+        """Smaller components leave."""
+        return float(self.operating_point.get("min_volume_mm3", 0.0))
+
+    @property
+    def flips(self) -> tuple[int, ...]:
+        """Axes of test-time flips."""
+        return tuple(int(axis) for axis in self.operating_point.get("flips", ()))
+
+    @property
+    def on_phantom(self) -> bool:
+        """Whether the data is the generated phantom, whose figures say nothing about patients."""
+        return "phantom" in (self.facts.get("data"), self.facts.get("source"))
+
+
+def plain(value: Any) -> Any:
+    """Turns mappings, sequences and NumPy numbers into what JSON knows; undefined numbers become None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)

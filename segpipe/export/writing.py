@@ -1,0 +1,151 @@
+"""Fills a model folder, file by file, and lists the files with their SHA-256 in an index."""
+
+import hashlib
+import io
+import json
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from segpipe import __version__
+from segpipe.export.bundle import inference_config
+from segpipe.export.card import licence_note, model_card
+from segpipe.export.metadata import bundle_metadata
+from segpipe.export.onnx import INPUT, OPSET, OUTPUT, Parity, check_parity, export_onnx, parity_patches
+from segpipe.export.release import (
+    CARD,
+    FORMAT,
+    INDEX,
+    INFERENCE,
+    METADATA,
+    MONAI_WEIGHTS,
+    ONNX,
+    TORCHSCRIPT,
+    WEIGHTS,
+    Release,
+    plain,
+)
+
+LIBRARIES = ("torch", "monai", "onnx", "onnxruntime", "numpy")
+
+
+def fill_folder(folder: Path, release: Release, example_bcxyz: torch.Tensor) -> Parity:
+    """Writes every file of a model folder into an empty folder, the index last.
+
+    Raises:
+        ModelError: when PyTorch and ONNX Runtime disagree on the example.
+        OSError: when a file cannot be written.
+    """
+    release = replace(release, operating_point=plain(release.operating_point), facts=plain(release.facts))
+    for name in ("configs", "docs", "models"):
+        (folder / name).mkdir()
+    _write_weights(folder, release)
+    parity = _write_onnx(folder, release, example_bcxyz)
+    _write_json(folder / METADATA, bundle_metadata(release))
+    _write_json(folder / INFERENCE, inference_config(release))
+    (folder / CARD).write_text(model_card(release, parity))
+    (folder / "LICENSE").write_text(licence_note(release))
+    _write_json(folder / INDEX, _index(folder, release, parity))
+    return parity
+
+
+def checksum(index: Mapping[str, Any]) -> str:
+    """SHA-256 of the index's content without its own checksum."""
+    content = {key: value for key, value in index.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _write_weights(folder: Path, release: Release) -> None:
+    from safetensors.torch import save
+
+    state = {name: tensor.contiguous() for name, tensor in release.network.state_dict().items()}
+    told = {"format": "pt", "recipe_digest": release.recipe.digest, "segpipe_version": __version__}
+    (folder / WEIGHTS).write_bytes(save(state, metadata=told))
+    if release.monai is None:
+        (folder / TORCHSCRIPT).write_bytes(_torchscript(release))
+    else:
+        (folder / MONAI_WEIGHTS).write_bytes(_monai_weights(release.monai, state))
+
+
+def _monai_weights(definition: Mapping[str, Any], state: Mapping[str, torch.Tensor]) -> bytes:
+    """The state dict of MONAI's own class, for MONAI's tools; segpipe never reads it."""
+    from monai.networks import nets
+
+    arguments = {key: value for key, value in definition.items() if key != "_target_"}
+    network = getattr(nets, definition["_target_"].rsplit(".", maxsplit=1)[-1])(**arguments)
+    # MONAI's DynUNet lists its tensors under two names, of which segpipe's has one.
+    network.load_state_dict(state, strict=False)
+    buffer = io.BytesIO()
+    torch.save(network.state_dict(), buffer)
+    return buffer.getvalue()
+
+
+def _torchscript(release: Release) -> bytes:
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        trace: Callable[..., Any] = torch.jit.trace
+        traced = trace(release.network, torch.rand(1, 1, *release.window), check_trace=False)
+        buffer = io.BytesIO()
+        torch.jit.save(traced, buffer)
+    return buffer.getvalue()
+
+
+def _write_onnx(folder: Path, release: Release, example_bcxyz: torch.Tensor) -> Parity:
+    divisor = None if release.fixed_shape else release.divisor
+    told = {
+        "recipe": release.recipe.to_dict(),
+        "labels": release.recipe.labels.names,
+        "divisor": release.divisor,
+        "fixed_shape": release.fixed_shape,
+        "threshold": release.threshold,
+        "min_volume_mm3": release.min_volume_mm3,
+    }
+    properties = {
+        "segpipe_version": __version__,
+        "recipe_digest": release.recipe.digest,
+        **{key: json.dumps(plain(value)) for key, value in told.items()},
+    }
+    export_onnx(release.network, folder / ONNX, shape=release.window, divisor=divisor, properties=properties)
+    patches = parity_patches(example_bcxyz, traced=release.window, divisor=divisor)
+    return check_parity(release.network, folder / ONNX, patches)
+
+
+def _index(folder: Path, release: Release, parity: Parity) -> dict[str, Any]:
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    index: dict[str, Any] = plain(
+        {
+            "format": FORMAT,
+            "segpipe_version": __version__,
+            "recipe": release.recipe.to_dict(),
+            "recipe_digest": release.recipe.digest,
+            "labels": [asdict(label) for label in release.recipe.labels.labels],
+            "network": release.spec,
+            "divisor": release.divisor,
+            "onnx": {
+                "input": INPUT,
+                "output": OUTPUT,
+                "opset": OPSET,
+                "fixed_shape": release.fixed_shape,
+                "parity": asdict(parity),
+            },
+            "operating_point": release.operating_point,
+            "facts": release.facts,
+            "versions": {name: version(name) for name in LIBRARIES},
+            "files": {file.relative_to(folder).as_posix(): _digest(file) for file in files},
+        }
+    )
+    return {**index, "checksum": checksum(index)}
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _write_json(file: Path, content: Mapping[str, Any]) -> None:
+    file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
