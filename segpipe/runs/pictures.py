@@ -6,8 +6,8 @@ from segpipe.config.schema import Settings
 from segpipe.datasets.loading import load_case
 from segpipe.io.volumes import read_volume
 from segpipe.metrics.evaluation import CaseResult
-from segpipe.metrics.tables import case_rows, lesion_rows
-from segpipe.report.figures import bland_altman, dice_by_diameter, learning_curves
+from segpipe.metrics.tables import case_rows, froc_rows, lesion_rows
+from segpipe.report.figures import bland_altman, dice_by_diameter, froc_curve, learning_curves
 from segpipe.report.overlays import overlay
 from segpipe.training.callbacks import read_history
 from segpipe.training.material import Material
@@ -28,6 +28,7 @@ def draw(settings: Settings, material: Material, outcome: Outcome) -> "dict[str,
     data = material.manifest.name
     pictures = {
         "learning_curves": learning_curves(read_history(outcome.folder), data=data),
+        "froc": froc_curve(froc_rows(outcome.results), outcome.summary["detection"], data=data),
         "dice_by_diameter": dice_by_diameter(lesion_rows(outcome.results), data=data),
         "bland_altman": bland_altman(case_rows(outcome.results), data=data),
     }
