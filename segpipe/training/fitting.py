@@ -10,12 +10,13 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging
+from pytorch_lightning.callbacks import Callback, EarlyStopping
 
 from segpipe.config.schema import Settings
 from segpipe.errors import ModelError
 from segpipe.networks import build_network
 from segpipe.preprocessing.recipe import Recipe
+from segpipe.training.averaging import average_weights
 from segpipe.training.callbacks import LogMetrics, Progress, Pulse, RunLogger
 from segpipe.training.checkpoints import MONITOR, AtomicCheckpointIO, Checkpoints, find_resumable, read_checkpoint
 from segpipe.training.datamodule import PatchDataModule
@@ -135,7 +136,7 @@ def _callbacks(settings: Settings, folder: Path) -> list[Callback]:
         Checkpoints(folder / "checkpoints", every=training.checkpoint_every, validate_every=training.validate_every),
     ]
     if training.ema:
-        callbacks.append(EMAWeightAveraging(decay=training.ema))
+        callbacks.append(average_weights(training.ema))
     if training.early_stopping:
         callbacks.append(EarlyStopping(MONITOR, mode="max", patience=training.early_stopping))
     if settings.trainer.progress:
