@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from segpipe.geometry import Grid, to_world
 
 Box = tuple[slice, slice, slice]
+Mask = NDArray[np.generic]
+Masks = tuple[Mask, Mask]
 WORTH_CUTTING = 50_000  # voxels; smaller boxes are worked on faster than they are cut
 LEAST_SAVING = 0.1  # part of a box that a cut must leave out
 
@@ -43,76 +45,45 @@ class Island:
         return Grid((x, y, z), affine)
 
 
-def find_islands(prediction: NDArray[np.generic], reference: NDArray[np.generic], scan: Grid) -> list[Island]:
+def find_islands(prediction: Mask, reference: Mask, scan: Grid) -> list[Island]:
     """Cuts two masks (foreground ≠ 0) into islands; none when both are empty."""
-    whole = _hull([_shrink(mask, _everything(mask)) for mask in (prediction, reference)])
-    if whole is None:
-        return []
-    cropped = [np.not_equal(mask[whole], 0) for mask in (prediction, reference)]
+    masks = (prediction, reference)
     return [
-        Island(_moved(box, whole), cropped[0][box], cropped[1][box], scan)
-        for box in _cut(cropped[0] | cropped[1], _everything(cropped[0]))
+        Island(box, np.not_equal(prediction[box], 0), np.not_equal(reference[box], 0), scan)
+        for box in _cut(masks, _box([slice(0, count) for count in scan.shape]))
     ]
 
 
-def _cut(mask: NDArray[np.bool_], box: Box) -> list[Box]:
-    tight = _shrink(mask, box)
-    if tight is None:
+def _cut(masks: Masks, box: Box) -> list[Box]:
+    used = [np.flatnonzero(profile) + axis.start for profile, axis in zip(_profiles(masks, box), box, strict=True)]
+    if not len(used[0]):
         return []
-    if _size(tight) < WORTH_CUTTING:
-        return [tight]
-    axis, start, stop, saved = _widest_gap(mask, tight)
-    if saved < LEAST_SAVING:
+    tight = _box([slice(int(planes[0]), int(planes[-1]) + 1) for planes in used])
+    axis, start, stop = _widest_gap(used)
+    if _size(tight) < WORTH_CUTTING or stop - start < LEAST_SAVING * (tight[axis].stop - tight[axis].start):
         return [tight]
     before, after = list(tight), list(tight)
     before[axis] = slice(tight[axis].start, start)
     after[axis] = slice(stop, tight[axis].stop)
-    return [*_cut(mask, _box(before)), *_cut(mask, _box(after))]
+    return [*_cut(masks, _box(before)), *_cut(masks, _box(after))]
 
 
-def _widest_gap(mask: NDArray[np.bool_], box: Box) -> tuple[int, int, int, float]:
-    """Axis, first and next plane of the widest run of empty planes, and the part of the box that it is."""
-    best = (0, 0, 0, 0.0)
-    for axis in range(3):
-        used = np.flatnonzero(_profile(mask, box, axis))
-        gaps = np.diff(used) - 1
-        if len(gaps) and (saved := float(gaps.max() / (used[-1] + 1))) > best[3]:
-            place = int(gaps.argmax())
-            first = box[axis].start
-            best = (axis, first + int(used[place]) + 1, first + int(used[place + 1]), saved)
-    return best
+def _widest_gap(used: Sequence[NDArray[np.int64]]) -> tuple[int, int, int]:
+    """Axis, first and next plane of the run of empty planes that is the widest part of its axis."""
+    gaps = [np.diff(planes, append=planes[-1] + 1) - 1 for planes in used]
+    parts = [gap.max() / (planes[-1] + 1 - planes[0]) for gap, planes in zip(gaps, used, strict=True)]
+    axis = int(np.argmax(parts))
+    place = int(gaps[axis].argmax())
+    first = int(used[axis][place]) + 1
+    return axis, first, first + int(gaps[axis][place])
 
 
-def _shrink(mask: NDArray[np.generic], box: Box) -> Box | None:
-    """The smallest box inside `box` that holds its foreground; None when there is none."""
-    edges = list(box)
-    for axis in range(3):
-        used = np.flatnonzero(_profile(mask, _box(edges), axis))
-        if not len(used):
-            return None
-        first = edges[axis].start
-        edges[axis] = slice(first + int(used[0]), first + int(used[-1]) + 1)
-    return _box(edges)
-
-
-def _profile(mask: NDArray[np.generic], box: Box, axis: int) -> NDArray[np.bool_]:
-    others = tuple(other for other in range(3) if other != axis)
-    return np.asarray(mask[box].any(axis=others), dtype=np.bool_)
-
-
-def _hull(boxes: Sequence[Box | None]) -> Box | None:
-    known = [box for box in boxes if box is not None]
-    if not known:
-        return None
-    return _box([slice(min(b[i].start for b in known), max(b[i].stop for b in known)) for i in range(3)])
-
-
-def _moved(box: Box, by: Box) -> Box:
-    return _box([slice(own.start + base.start, own.stop + base.start) for own, base in zip(box, by, strict=True)])
-
-
-def _everything(mask: NDArray[np.generic]) -> Box:
-    return _box([slice(0, count) for count in mask.shape])
+def _profiles(masks: Masks, box: Box) -> tuple[NDArray[np.bool_], ...]:
+    """Which planes along each axis of a box have any foreground."""
+    across, along = (
+        np.logical_or(np.any(masks[0][box], axis=axes), np.any(masks[1][box], axis=axes)) for axes in (2, (0, 1))
+    )
+    return np.any(across, axis=1), np.any(across, axis=0), along
 
 
 def _size(box: Box) -> int:

@@ -128,7 +128,7 @@ def _distances_mm(points: Points, others: Points, scan: Grid, *, limit_mm: float
     distances = np.zeros(len(points.indices))
     apart = ~points.shared
     if apart.any():
-        tree = cKDTree(to_world(scan.affine, others.indices), balanced_tree=False, compact_nodes=False)
+        tree = cKDTree(to_world(scan.affine, others.indices), leafsize=32, balanced_tree=False, compact_nodes=False)
         positions = to_world(scan.affine, points.indices[apart])
         distances[apart] = tree.query(positions, distance_upper_bound=limit_mm)[0]
     return distances
