@@ -100,7 +100,7 @@ def build_train_loader(
     Returns:
         Batches of image float32 (B, 1, x, y, z) and label uint8 (B, 1, x, y, z).
     """
-    prefetch: dict[str, Any] = {"prefetch_factor": 4} if workers else {}
+    prefetch: dict[str, Any] = {"prefetch_factor": 2} if workers else {}
     return StreamLoader(
         dataset,
         batch_size=batch,

@@ -5,8 +5,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from monai.transforms import AffineGrid, Resample
-from scipy.ndimage import map_coordinates
+from monai import transforms as mt
+from scipy.ndimage import gaussian_filter, map_coordinates
 
 from segpipe.errors import ConfigError
 from segpipe.preprocessing import intensity
@@ -76,8 +76,8 @@ def test_a_motion_equals_monai(case, seed):
     shift[:3, 3] = centre - (np.array(case.grid.shape) - 1) / 2
     affine = np.eye(4)
     affine[:3, :3] = matrix
-    grid, _ = AffineGrid(affine=torch.from_numpy(shift @ affine))(spatial_size=patch)
-    wanted = Resample(mode="bilinear", padding_mode="border")(volume, grid=grid)[0]
+    grid, _ = mt.AffineGrid(affine=torch.from_numpy(shift @ affine))(spatial_size=patch)
+    wanted = mt.Resample(mode="bilinear", padding_mode="border")(volume, grid=grid)[0]
     image, _ = read_patch(case, start, patch, Motion(matrix=matrix))
     np.testing.assert_allclose(image, wanted, atol=0.5)
 
@@ -233,5 +233,41 @@ def test_blur_keeps_the_sum_and_spreads_a_point():
     image[7, 7, 7] = 1.0
     blurred = intensity.blur(image, 1.0)
     assert float(blurred.sum()) == pytest.approx(1.0, abs=1e-3)
-    # the peak of a Gaussian with σ = 1 voxel, integrated over one voxel: erf(0.5 / √2)³
-    assert float(blurred[7, 7, 7]) == pytest.approx(0.3829**3, abs=0.003)
+    # the peak of a Gaussian with σ = 1 voxel: 1 / (1 + 2·e^-½ + 2·e^-2 + 2·e^-4½) = 0.3990 along each axis
+    assert float(blurred[7, 7, 7]) == pytest.approx(0.3990**3, abs=1e-4)
+    assert float(blurred[7, 7, 8] / blurred[7, 7, 7]) == pytest.approx(np.exp(-0.5), abs=1e-4)
+
+
+def test_blur_repeats_the_border():
+    flat = torch.full((5, 1, 4), 0.7)
+    torch.testing.assert_close(intensity.blur(flat, 0.8), flat)
+
+
+def test_blur_equals_scipys():
+    image = torch.rand(12, 9, 7, generator=torch.Generator().manual_seed(0))
+    wanted = gaussian_filter(image.double().numpy(), 0.9, mode="nearest", radius=3)
+    np.testing.assert_allclose(intensity.blur(image, 0.9), wanted, atol=1e-5)
+
+
+def test_values_equal_monais():
+    image = torch.rand(12, 11, 10, generator=torch.Generator().manual_seed(0))
+    image[0, 0, 0], image[0, 0, 1] = 0.0, 1.0  # AdjustContrast works between the patch's own ends
+    fixed_mean = mt.ScaleIntensityFixedMean(factor=0.3, preserve_range=False, fixed_mean=True)(image[None])[0]
+    pairs = [
+        (intensity.shift(image, 0.1), mt.ShiftIntensity(0.1)(image[None])[0]),
+        (intensity.stretch(image, 1.3), fixed_mean),
+        (intensity.bend_curve(image, 0.8, inverted=False), mt.AdjustContrast(0.8)(image[None])[0]),
+        (
+            intensity.bend_curve(image, 0.8, inverted=True),
+            mt.AdjustContrast(0.8, invert_image=True)(image[None])[0],
+        ),
+    ]
+    for ours, theirs in pairs:
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_blur_equals_monais_away_from_the_border():
+    image = torch.rand(20, 19, 18, generator=torch.Generator().manual_seed(0))
+    theirs = mt.GaussianSmooth(1.0, approx="sampled")(image[None])[0]
+    inner = (slice(5, -5),) * 3
+    np.testing.assert_allclose(intensity.blur(image, 1.0)[inner], theirs[inner], atol=2e-3)
