@@ -108,6 +108,30 @@ def _lidc(request: IngestRequest) -> tuple[Manifest, Made]:
     return ingest_lidc(request)
 
 
+def _luna(request: IngestRequest) -> tuple[Manifest, Made]:
+    from segpipe.datasets.sources_luna import ingest_luna
+
+    return ingest_luna(request)
+
+
+def _msd(request: IngestRequest) -> tuple[Manifest, Made]:
+    from segpipe.datasets.sources_decathlon import ingest_msd
+
+    return ingest_msd(request)
+
+
+def _nnunet(request: IngestRequest) -> tuple[Manifest, Made]:
+    from segpipe.datasets.sources_decathlon import ingest_nnunet
+
+    return ingest_nnunet(request)
+
+
+def _sample(request: IngestRequest) -> tuple[Manifest, Made]:
+    from segpipe.datasets.sources_sample import ingest_sample
+
+    return ingest_sample(request)
+
+
 def take_in(entry: Entry, labels: Mapping[int, str], folder: Path, *, copy: bool) -> Entry:
     """Reads a case to be sure that it is good, and copies it as NIfTI (int16 HU, uint8) when asked.
 
@@ -189,5 +213,30 @@ SOURCES: dict[str, Source] = {
             _REPAIR,
             _KEEP_IDS,
         ),
+    ),
+    "luna16": Source(
+        "LUNA16: mhd and raw files and annotations.csv; nodules are spheres and marked as such",
+        _luna,
+        flags=(Flag("annotations", "the CSV of nodules, if not INPUT/annotations.csv", kind=Path), _KEEP_IDS),
+    ),
+    "msd": Source(
+        "a Medical Segmentation Decathlon task: its folder, its tar archive, or fetched by --download",
+        _msd,
+        flags=(Flag("download", "task to fetch from its publisher, e.g. Task06_Lung"), _COPY),
+        needs_input=False,
+    ),
+    "nnunet": Source(
+        "an nnU-Net raw data set with dataset.json; labels, test cases and folds are kept",
+        _nnunet,
+        flags=(
+            Flag("splits", "splits_final.json, if not in the input folder", kind=Path),
+            Flag("fold", "hold this fold of splits_final.json out", kind=int),
+            _COPY,
+        ),
+    ),
+    "sample": Source(
+        "two real thorax CTs with tumour masks, fetched with pip from PyPI (pyradiomics 3.0.1, BSD-3-Clause)",
+        _sample,
+        needs_input=False,
     ),
 }

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from segpipe.case import Case, Volume
 from segpipe.datasets.casework import CaseJob, Made, make_cases
 from segpipe.datasets.manifest import Entry, Manifest
-from segpipe.datasets.sources_names import CaseName, name_series, series_digest, write_identities
+from segpipe.datasets.sources_names import CaseName, name_cases, origin_of
 from segpipe.errors import ConfigError, LabelError
 from segpipe.io.dicom_rtstruct import read_rois, read_rtstruct
 from segpipe.io.dicom_seg import read_dicom_seg, read_segment_labels
@@ -134,7 +134,7 @@ def store_case(name: CaseName, volume: Volume, mask: Mask | None, folder: Path, 
 def series_facts(series: SeriesInfo, repair: Sequence[str]) -> dict[str, Any]:
     """What the manifest says about a series: its digest, kernel and the like, and what was mended."""
     repairs = stack_series(series, repair=repair).repairs
-    facts: dict[str, Any] = {"source_series": series_digest(series)[:16], **series.facts}
+    facts: dict[str, Any] = {"source_series": origin_of(series).digest[:16], **series.facts}
     return {**facts, "repaired": list(repairs)} if repairs else facts
 
 
@@ -153,9 +153,7 @@ def tell_left_out(scan: SeriesScan) -> tuple[str, ...]:
 def _ingest(request: "IngestRequest", regions: Regions, kind: str) -> tuple[Manifest, Made]:
     assert request.input is not None
     scan = find_series(request.input)
-    names = name_series(scan.series, request.output)
-    if request.options["keep_ids"]:
-        write_identities(scan.series, names, request.output)
+    names = name_cases(list(map(origin_of, scan.series)), request.output, keep_ids=request.options["keep_ids"])
     jobs, lonely = [], 0
     for series, name in zip(scan.series, names, strict=True):
         own = tuple(annotation for annotation in scan.annotations if annotation.refers_to(series))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from segpipe.datasets.casework import CaseJob, Made, make_cases
 from segpipe.datasets.manifest import Entry, Manifest
 from segpipe.datasets.sources_dicom import parse_repair, series_facts, series_key, store_case, tell_left_out
-from segpipe.datasets.sources_names import CaseName, name_series, write_identities
+from segpipe.datasets.sources_names import CaseName, name_cases, origin_of
 from segpipe.errors import ConfigError, DatasetError, SegpipeError
 from segpipe.geometry import Grid
 from segpipe.io.dicom_series import SeriesInfo, find_series, read_series
@@ -46,9 +46,7 @@ def ingest_lidc(request: "IngestRequest") -> tuple[Manifest, Made]:
     choice = LidcChoice(_share(request.options["agreement"]), parse_repair(request.options["repair"]))
     scan = find_series(request.input)
     readings, notes = _find_readings(Path(request.options["xml"] or request.input))
-    names = name_series(scan.series, request.output)
-    if request.options["keep_ids"]:
-        write_identities(scan.series, names, request.output)
+    names = name_cases(list(map(origin_of, scan.series)), request.output, keep_ids=request.options["keep_ids"])
     jobs = [
         _job(series, name, readings[series.identity.series_uid], choice)
         for series, name in zip(scan.series, names, strict=True)

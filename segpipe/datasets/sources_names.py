@@ -1,4 +1,4 @@
-"""Gives series names made by the tool: numbers that stay the same when more scans come, and tell nothing of anybody."""
+"""Gives cases names made by the tool: numbers that stay the same when more scans come, and tell nothing of anybody."""
 
 import csv
 import hashlib
@@ -6,14 +6,14 @@ import io
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from segpipe.errors import DatasetError, OutputError
 from segpipe.io.dicom_series import SeriesInfo
 
-_REGISTRY = Path(".done", "series.json")
-_COLUMNS = ("case", "patient", "patient_id", "study_uid", "series_uid", "folder")
+_REGISTRY = Path(".done", "names.json")
+_COLUMNS = ("patient_id", "study_uid", "series_uid", "folder")
 
 
 @dataclass(frozen=True)
@@ -24,47 +24,65 @@ class CaseName:
     patient: str
 
 
-def name_series(series: Sequence[SeriesInfo], dataset: Path) -> list[CaseName]:
-    """Numbers cases and patients in the order of `series`; those of earlier calls keep their numbers.
+@dataclass(frozen=True)
+class Origin:
+    """Where a case comes from; none of it enters a data set.
 
-    What is kept for that are digests of series UIDs, in a hidden file that only its owner can read.
+    Args:
+        digest: Tells cases apart, and proves to who knows the case's UID which one it was, without naming it.
+        person: Whose scan it is.
+        identity: Values of the columns patient_id, study_uid, series_uid and folder, as far as known.
+    """
+
+    digest: str
+    person: str = field(repr=False)
+    identity: Mapping[str, str] = field(repr=False)
+
+
+def origin_of(series: SeriesInfo) -> Origin:
+    """The origin of a DICOM series; its digest counts one slice too, since a series can hold two scans."""
+    identity = series.identity
+    return Origin(
+        digest=digest_of(identity.series_uid, min(plane.uid for plane in series.planes)),
+        person=identity.patient_id or identity.study_uid,
+        identity={
+            "patient_id": identity.patient_id,
+            "study_uid": identity.study_uid,
+            "series_uid": identity.series_uid,
+            "folder": str(series.files[0].path.parent),
+        },
+    )
+
+
+def digest_of(*parts: str) -> str:
+    """SHA-256 in hex."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def name_cases(origins: Sequence[Origin], dataset: Path, *, keep_ids: bool = False) -> list[CaseName]:
+    """Numbers cases and patients in the order of `origins`; those of earlier calls keep their numbers.
+
+    What is kept for that are digests, in a hidden file that only its owner can read. With `keep_ids` who is who is
+    written to `<data set>.ids.csv` beside the data set, readable by its owner alone.
 
     Raises:
-        DatasetError: when that file is damaged.
-        OutputError: when it cannot be written.
+        DatasetError: when the hidden file is damaged.
+        OutputError: when a file cannot be written.
     """
     known = _read(dataset / _REGISTRY)
-    patients = {_person(info): known[series_digest(info)].patient for info in series if series_digest(info) in known}
-    for info in series:
-        if series_digest(info) in known:
+    patients = {origin.person: known[origin.digest].patient for origin in origins if origin.digest in known}
+    for origin in origins:
+        if origin.digest in known:
             continue
-        patients.setdefault(_person(info), f"patient_{_next(name.patient for name in _all(known, patients)):04d}")
-        number = _next(name.case for name in known.values())
-        known[series_digest(info)] = CaseName(f"case_{number:04d}", patients[_person(info)])
+        taken = [*patients.values(), *(name.patient for name in known.values())]
+        patient = patients.setdefault(origin.person, f"patient_{_next(taken):04d}")
+        known[origin.digest] = CaseName(f"case_{_next(name.case for name in known.values()):04d}", patient)
     content = {digest: [name.case, name.patient] for digest, name in known.items()}
     write_private(dataset / _REGISTRY, json.dumps(content, indent=0))
-    return [known[series_digest(info)] for info in series]
-
-
-def write_identities(series: Sequence[SeriesInfo], names: Sequence[CaseName], dataset: Path) -> Path:
-    """Writes who is who to `<data set>.ids.csv` beside the data set, readable by its owner alone; returns the file."""
-    text = io.StringIO()
-    table = csv.writer(text)
-    table.writerow(_COLUMNS)
-    for info, name in zip(series, names, strict=True):
-        identity = info.identity
-        folder = info.files[0].path.parent
-        table.writerow([name.case, name.patient, identity.patient_id, identity.study_uid, identity.series_uid, folder])
-    return write_private(dataset.with_name(f"{dataset.name}.ids.csv"), text.getvalue())
-
-
-def series_digest(info: SeriesInfo) -> str:
-    """Tells series apart, and proves to who knows a series' UID which one it was, without naming it.
-
-    It counts the series' UID and, since a series can hold two scans, that of one slice.
-    """
-    first = min(plane.uid for plane in info.planes)
-    return hashlib.sha256(f"{info.identity.series_uid}\0{first}".encode()).hexdigest()
+    names = [known[origin.digest] for origin in origins]
+    if keep_ids:
+        _write_identities(origins, names, dataset.with_name(f"{dataset.name}.ids.csv"))
+    return names
 
 
 def write_private(file: Path, text: str) -> Path:
@@ -85,24 +103,25 @@ def write_private(file: Path, text: str) -> Path:
     return file
 
 
+def _write_identities(origins: Sequence[Origin], names: Sequence[CaseName], file: Path) -> None:
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow(["case", "patient", *_COLUMNS])
+    for origin, name in zip(origins, names, strict=True):
+        table.writerow([name.case, name.patient, *(origin.identity.get(column, "") for column in _COLUMNS)])
+    write_private(file, text.getvalue())
+
+
 def _read(file: Path) -> dict[str, CaseName]:
     try:
         content = json.loads(file.read_text()) if file.exists() else {}
         return {digest: CaseName(*names) for digest, names in content.items()}
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise DatasetError(
-            "the list of known series is damaged",
+            "the list of known cases is damaged",
             facts={"file": file, "found": type(error).__name__},
             hint="delete the data set folder and ingest again",
         ) from error
-
-
-def _person(info: SeriesInfo) -> str:
-    return info.identity.patient_id or info.identity.study_uid
-
-
-def _all(known: Mapping[str, CaseName], patients: Mapping[str, str]) -> list[CaseName]:
-    return [*known.values(), *(CaseName("case_0000", patient) for patient in patients.values())]
 
 
 def _next(names: Iterable[str]) -> int:

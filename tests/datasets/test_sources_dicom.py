@@ -242,7 +242,7 @@ def test_who_is_who_is_kept_beside_the_data_set_for_its_owner_alone_when_asked(t
 
     file = tmp_path / "data.ids.csv"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert stat.S_IMODE((tmp_path / "data" / ".done" / "series.json").stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "data" / ".done" / "names.json").stat().st_mode) == 0o600
     (row,) = csv.DictReader(file.read_text().splitlines())
     assert row["case"] == "case_0001"
     assert row["patient_id"] == "SECRET-ID"
@@ -310,9 +310,9 @@ def test_flags_are_read():
 def test_a_damaged_list_of_names_is_told(tmp_path):
     _patient(tmp_path / "in", None)
     (tmp_path / "data" / ".done").mkdir(parents=True)
-    (tmp_path / "data" / ".done" / "series.json").write_text("[")
+    (tmp_path / "data" / ".done" / "names.json").write_text("[")
 
-    with pytest.raises(Exception, match="list of known series is damaged"):
+    with pytest.raises(Exception, match="list of known cases is damaged"):
         _ingest(tmp_path)
 
 
