@@ -29,7 +29,10 @@ class Lesions:
 
 
 def find_lesions(masks: Sequence[NDArray[np.bool_]], islands: Sequence[Island]) -> Lesions:
-    """Numbers and measures the 26-connected lesions of a mask that is given island by island."""
+    """Numbers and measures the 26-connected lesions of a mask that is given island by island.
+
+    Lesions of one size are numbered by place, so that the numbers do not depend on the other mask.
+    """
     numbers: list[NDArray[np.int64]] = []
     found: list[Lesion] = []
     counts: list[int] = []
@@ -41,7 +44,8 @@ def find_lesions(masks: Sequence[NDArray[np.bool_]], islands: Sequence[Island]) 
         numbers.append(inside)
         found += measure_components(components, island.grid)
         counts += components.voxel_counts
-    order = np.argsort(-np.asarray(counts, dtype=np.int64), kind="stable")
+    places = [tuple(round(axis, 3) for axis in lesion.centre_mm) for lesion in found]
+    order = np.array(sorted(range(len(found)), key=lambda index: (-counts[index], places[index])), dtype=np.int64)
     rank = np.zeros(len(found) + 1, dtype=np.int64)
     rank[order + 1] = np.arange(1, len(found) + 1)
     measured = [replace(found[index], number=number) for number, index in enumerate(order, start=1)]
