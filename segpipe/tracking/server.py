@@ -49,7 +49,7 @@ def connect(uri: str) -> "MlflowClient":
     from mlflow.tracking import MlflowClient
 
     try:
-        client = MlflowClient(tracking_uri=address, registry_uri=address)
+        client = MlflowClient(tracking_uri=address)
         client.search_experiments(max_results=1)
     except Exception as error:
         raise unreachable(uri, error) from error
