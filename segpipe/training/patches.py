@@ -12,8 +12,7 @@ from segpipe.preprocessing.augment import Augmentation
 from segpipe.preprocessing.cached_case import CachedCase
 from segpipe.preprocessing.motion import read_patch
 from segpipe.preprocessing.recipe import Recipe
-from segpipe.preprocessing.sampling import Sampler as PlaceSampler
-from segpipe.preprocessing.sampling import Sampling
+from segpipe.preprocessing.sampling import PlaceSampler, Sampling
 from segpipe.preprocessing.steps import apply_window
 
 Patch = dict[str, torch.Tensor]

@@ -83,7 +83,7 @@ def judge_and_release(
     log.info("exporting the model folder")
     model = write_model_folder(
         folder / "model",
-        network=fitted.network.cpu().float(),
+        network=fitted.network.cpu().float().to(memory_format=torch.contiguous_format),
         spec=settings.network,
         recipe=material.recipe,
         operating_point={**point, "flips": list(options.flips)},
