@@ -168,7 +168,7 @@ class _Job:
 
 
 def _clip_to_window(image_hu: torch.Tensor, recipe: Recipe) -> NDArray[np.int16]:
-    clipped: NDArray[np.int16] = image_hu.clamp_(*recipe.window_hu).round_().to(torch.int16).numpy()
+    clipped: NDArray[np.int16] = image_hu.clamp(*recipe.window_hu).round_().to(torch.int16).numpy()
     return clipped
 
 

@@ -44,7 +44,7 @@ class Place:
 
 
 @dataclass(frozen=True, eq=False)
-class Sampler:
+class PlaceSampler:
     """Places patches; every place is a function of (seed, index).
 
     Raises:
@@ -60,15 +60,20 @@ class Sampler:
     _shares: NDArray[np.float64] = field(init=False)
 
     def __post_init__(self) -> None:
-        owners = [number for number, case in enumerate(self.cases) for _ in case.lesion_diameters_mm]
-        numbers = [number for case in self.cases for number in range(len(case.lesion_diameters_mm))]
-        diameters = [diameter for case in self.cases for diameter in case.lesion_diameters_mm]
-        if not self.cases or (self.sampling.lesion_fraction > 0 and not owners):
-            found = f"{len(self.cases)} cases with {len(owners)} lesions"
+        # a crop is placed by its centre, so its fragments must not make it count more than once
+        limit = 1 if self.recipe.scope == "voi" else None
+        lesions = [
+            (owner, number, diameter)
+            for owner, case in enumerate(self.cases)
+            for number, diameter in enumerate(case.lesion_diameters_mm[:limit])
+        ]
+        if not self.cases or (self.sampling.lesion_fraction > 0 and not lesions):
+            found = f"{len(self.cases)} cases with {len(lesions)} lesions"
             raise DatasetError("training needs cases with lesions", facts={"found": found})
-        object.__setattr__(self, "_owners", np.array(owners, dtype=np.int32))
-        object.__setattr__(self, "_numbers", np.array(numbers, dtype=np.int32))
-        object.__setattr__(self, "_shares", np.cumsum(lesion_shares(diameters, self.sampling.size_balance)))
+        shares = lesion_shares([diameter for _, _, diameter in lesions], self.sampling.size_balance)
+        object.__setattr__(self, "_owners", np.array([owner for owner, _, _ in lesions], dtype=np.int32))
+        object.__setattr__(self, "_numbers", np.array([number for _, number, _ in lesions], dtype=np.int32))
+        object.__setattr__(self, "_shares", np.cumsum(shares))
 
     def place(self, index: int, rng: np.random.Generator, shape: Shape) -> Place:
         """Places the patch of `shape` voxels number `index`; `rng` must belong to that index alone."""

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segpipe.errors import DatasetError
-from segpipe.preprocessing.sampling import Sampler, Sampling, lesion_shares, spread
+from segpipe.preprocessing.sampling import PlaceSampler, Sampling, lesion_shares, spread
 from tests.prepared_cases import make_recipe, make_scan, prepare
 
 PATCH = (16, 16, 8)
@@ -27,7 +27,7 @@ def cases(tmp_path_factory):
 
 def make_sampler(cases, *, scope="scan", seed=0, **sampling):
     values = {"lesion_fraction": 1.0, "shift": 0.0, "size_balance": 0.0}
-    return Sampler(cases, make_recipe(scope=scope), Sampling(**{**values, **sampling}), seed)
+    return PlaceSampler(cases, make_recipe(scope=scope), Sampling(**{**values, **sampling}), seed)
 
 
 def places(sampler, count=300, shape=PATCH):
@@ -100,6 +100,11 @@ def test_a_voi_patch_has_the_crops_centre(cases):
     for place in places(make_sampler(cases, scope="voi"), 20, (16, 40, 30)):
         # crops of 40×36×24: (40-16)/2, (36-40)/2, (24-30)/2
         assert place.start == (12, -2, -3)
+
+
+def test_a_crop_with_fragments_counts_once(cases):
+    counts = Counter(place.case for place in places(make_sampler(cases, scope="voi"), 300))
+    assert counts == {0: 150, 1: 150}
 
 
 def test_a_voi_patch_shifts_at_most_as_far_as_allowed(cases):
