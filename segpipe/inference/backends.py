@@ -26,4 +26,4 @@ def build_engine(folder: ModelFolder, *, backend: str = "torch", device: str = "
         return TorchEngine(load_network(folder), device=device, precision="fp32" if exact else "auto")
     if device not in ("auto", "cpu"):
         raise ConfigError(f"the backend {backend} runs on the CPU", facts={"device": device}, hint="leave --device out")
-    return OnnxEngine(folder.onnx)
+    return OnnxEngine(folder.onnx, window=folder.fixed_shape)

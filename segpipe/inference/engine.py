@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from segpipe.errors import ConfigError, ModelError
+from segpipe.preprocessing.recipe import Shape
 
 GPU_BATCH = 4
 Precision = Literal["auto", "fp32", "bf16"]
@@ -15,7 +16,8 @@ Precision = Literal["auto", "fp32", "bf16"]
 class Engine(Protocol):
     """Anything that turns patches (B, 1, x, y, z) in 0…1 into foreground probabilities (B, 1, x, y, z), float32.
 
-    An engine may have `batch`, the windows per pass that suit it (else 1), and `name`, which tells what computes how.
+    An engine may have `batch`, the windows per pass that suit it (else 1), `window`, the only shape that it takes, and
+    `name`, which tells what computes how.
     """
 
     def __call__(self, patches_bcxyz: torch.Tensor) -> torch.Tensor:
@@ -52,11 +54,16 @@ class TorchEngine:
 class OnnxEngine:
     """Runs an exported ONNX model by ONNX Runtime, in float32.
 
+    Args:
+        path: The ONNX file.
+        window: The only spatial size that it takes, if there is but one.
+        threads: As many as PyTorch uses, unless told.
+
     Raises:
         ModelError: when ONNX Runtime cannot open the file.
     """
 
-    def __init__(self, path: Path, *, threads: int | None = None) -> None:
+    def __init__(self, path: Path, *, window: Shape | None = None, threads: int | None = None) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -66,6 +73,7 @@ class OnnxEngine:
         except Exception as error:  # ONNX Runtime raises its own, undocumented kinds
             raise ModelError("the ONNX model cannot be opened", facts={"file": path, "found": error}) from error
         self.input = self.session.get_inputs()[0].name
+        self.window = window
         self.name = "onnxruntime on cpu, float32"
 
     def __call__(self, patches_bcxyz: torch.Tensor) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """Findings: lesions of a prediction with the measurements a report needs and the network's confidence."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -71,53 +72,22 @@ class Finding:
         return asdict(self)
 
 
-def measure_finding(
-    case: Case, components: Components, component: int, *, number: int, confidence: tuple[float, float]
-) -> Finding:
-    """Measures one component of a mask on the scan's own grid.
+def measure_findings(
+    case: Case, components: Components, kept: Sequence[int], confidence: Sequence[tuple[float, float]]
+) -> list[Finding]:
+    """Measures components of a mask on the scan's own grid; they become findings 1, 2, … in the order given.
 
     Args:
         case: The scan.
         components: The components of its mask.
-        component: The number of the component.
-        number: What the finding is to be called.
-        confidence: Mean and largest probability over its voxels.
+        kept: Numbers of those that are findings.
+        confidence: Mean and largest probability of every component.
     """
-    indices = components.indices(component)
-    lesion, axial = measure_lesion(indices, case.grid, number=number), measure_axial(indices, case.grid)
-    hu = np.asarray(case.image[components.parts[component - 1]][components.inside(component)], dtype=np.float64)
-    x, y, z = flip_ras_lps(lesion.centre_mm)
-    return Finding(
-        number=number,
-        volume_mm3=lesion.volume_mm3,
-        longest_diameter_mm=lesion.longest_diameter_mm,
-        axial_diameter_mm=axial.longest_mm,
-        perpendicular_diameter_mm=axial.perpendicular_mm,
-        equivalent_diameter_mm=equivalent_diameter_mm(lesion.volume_mm3),
-        mean_hu=float(hu.mean()),
-        solid_fraction=float((hu > SOLID_HU).mean()),
-        side=find_side(case, lesion.centre_mm, slice_index=axial.slice_index),
-        centre_mm=lesion.centre_mm,
-        centre_lps_mm=(float(x), float(y), float(z)),
-        slice_index=axial.slice_index,
-        mean_probability=confidence[0],
-        max_probability=confidence[1],
-    )
-
-
-def find_side(case: Case, centre_mm: tuple[float, float, float], *, slice_index: int) -> Side | None:
-    """The patient's side of a point: left of the middle of the body in an axial slice is `left`.
-
-    The middle is halfway between the ends of the tissue to the right and to the left, of which the outermost hundredth
-    does not count; a slice with less than 18 cm of it shows only a part of a thorax and gives no side.
-    """
-    positions = _body_right_mm(case, slice_index)
-    if not len(positions):
-        return None
-    low, high = np.percentile(positions, [1, 99])
-    if high - low < NARROWEST_THORAX_MM:
-        return None
-    return "right" if centre_mm[0] > (low + high) / 2 else "left"
+    sides = Sides(case)
+    return [
+        _measure(case, components, component, number=number, confidence=confidence[component - 1], sides=sides)
+        for number, component in enumerate(kept, start=1)
+    ]
 
 
 def measure_confidence(
@@ -141,11 +111,68 @@ def measure_confidence(
     return list(zip(means.tolist(), peaks[1:].tolist(), strict=True))
 
 
-def _body_right_mm(case: Case, slice_index: int) -> NDArray[np.float64]:
-    """Positions to the patient's right (RAS x, mm) of all voxels of tissue in an axial slice."""
-    across = superior_axis(case.grid)
-    tissue = np.argwhere(np.take(case.image, slice_index, axis=across) > BODY_HU)
-    return to_world(case.grid.affine, np.insert(tissue, across, slice_index, axis=1))[:, 0]
+class Sides:
+    """Tells the patient's side of a point; the middle of the body is worked out once per axial slice.
+
+    The middle is halfway between the ends of the tissue to the right and to the left, of which the outermost hundredth
+    does not count; a slice with less than 18 cm of it shows only a part of a thorax and gives no side.
+
+    Args:
+        case: The scan.
+    """
+
+    def __init__(self, case: Case) -> None:
+        self._case = case
+        self._middles: dict[int, float | None] = {}
+
+    def find(self, centre_mm: tuple[float, float, float], *, slice_index: int) -> Side | None:
+        """The side of a point (RAS+ mm) in the axial slice with this index, or None."""
+        if slice_index not in self._middles:
+            self._middles[slice_index] = self._middle_mm(slice_index)
+        middle = self._middles[slice_index]
+        if middle is None:
+            return None
+        return "right" if centre_mm[0] > middle else "left"
+
+    def _middle_mm(self, slice_index: int) -> float | None:
+        across = superior_axis(self._case.grid)
+        tissue = np.argwhere(np.take(self._case.image, slice_index, axis=across) > BODY_HU)
+        if not len(tissue):
+            return None
+        right_mm = to_world(self._case.grid.affine, np.insert(tissue, across, slice_index, axis=1))[:, 0]
+        low, high = np.percentile(right_mm, [1, 99])
+        return float((low + high) / 2) if high - low >= NARROWEST_THORAX_MM else None
+
+
+def _measure(
+    case: Case,
+    components: Components,
+    component: int,
+    *,
+    number: int,
+    confidence: tuple[float, float],
+    sides: Sides,
+) -> Finding:
+    indices = components.indices(component)
+    lesion, axial = measure_lesion(indices, case.grid, number=number), measure_axial(indices, case.grid)
+    hu = np.asarray(case.image[components.parts[component - 1]][components.inside(component)], dtype=np.float64)
+    x, y, z = flip_ras_lps(lesion.centre_mm)
+    return Finding(
+        number=number,
+        volume_mm3=lesion.volume_mm3,
+        longest_diameter_mm=lesion.longest_diameter_mm,
+        axial_diameter_mm=axial.longest_mm,
+        perpendicular_diameter_mm=axial.perpendicular_mm,
+        equivalent_diameter_mm=equivalent_diameter_mm(lesion.volume_mm3),
+        mean_hu=float(hu.mean()),
+        solid_fraction=float((hu > SOLID_HU).mean()),
+        side=sides.find(lesion.centre_mm, slice_index=axial.slice_index),
+        centre_mm=lesion.centre_mm,
+        centre_lps_mm=(float(x), float(y), float(z)),
+        slice_index=axial.slice_index,
+        mean_probability=confidence[0],
+        max_probability=confidence[1],
+    )
 
 
 def _oriented(components: Components, preparation: Preparation) -> tuple[NDArray[np.unsignedinteger], int]:

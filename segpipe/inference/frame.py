@@ -1,5 +1,6 @@
 """The part of the recipe's grid that a network sees, prepared slice by slice: no whole float volume ever exists."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from segpipe.preprocessing.recipe import Recipe, Shape
 from segpipe.preprocessing.steps import Preparation, apply_window, interpolate, orient
 
 VOI_LIMIT = 8
+Point = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,11 @@ class Frame:
     size: Shape
     window: Shape
 
+    @property
+    def layer_bytes(self) -> int:
+        """Memory of the layer that slides over the box: image, sum and weight, float32."""
+        return 3 * 4 * self.size[0] * self.size[1] * self.window[2]
+
     def scan_positions(self, axis: int) -> torch.Tensor:
         """Index on the scan's (oriented) axis of every voxel of the box along `axis`, float64."""
         index = torch.arange(self.size[axis], dtype=torch.float64) + self.start[axis]
@@ -45,43 +52,47 @@ class Frame:
         return slice(first, last), index[first:last].clamp(0, self.size[axis] - 1)
 
 
-def frame_scan(preparation: Preparation, patch: Shape, divisor: Shape) -> Frame:
-    """The whole scan; where it is smaller than the window it lies in the middle of the box."""
-    window = round_up(patch, divisor)
-    return _centred(preparation, _largest(preparation.grid.shape, window), window)
+def choose_frame(
+    preparation: Preparation, recipe: Recipe, divisor: Shape, *, at_mm: Point | None = None, window: Shape | None = None
+) -> Frame:
+    """The box to predict: the whole scan, or for a recipe of scope `voi` the surroundings of one point.
 
+    Where the scan ends within the box, its border repeats; where it is smaller, it lies in the middle.
 
-def frame_crop(preparation: Preparation, patch: Shape, divisor: Shape) -> Frame:
-    """A crop around one lesion, as one window.
-
-    Raises:
-        ImageError: when the scan is so much larger than the patch that it cannot be such a crop.
-    """
-    shape = preparation.grid.shape
-    if np.prod(shape, dtype=np.float64) > VOI_LIMIT * np.prod(patch, dtype=np.float64):
-        raise ImageError(
-            "this model segments the lesion at one point; a whole scan needs that point",
-            facts={"scan": preparation.scan, "patch": "×".join(map(str, patch))},
-            hint="give the point with --at x,y,z (RAS+ mm), or a crop around the lesion",
-        )
-    window = round_up(_largest(shape, patch), divisor)
-    return _centred(preparation, window, window)
-
-
-def frame_point(preparation: Preparation, patch: Shape, divisor: Shape, *, at_mm: tuple[float, float, float]) -> Frame:
-    """One window around a point.
+    Args:
+        preparation: Of the scan.
+        recipe: Its patch is the window.
+        divisor: What the window must be a multiple of.
+        at_mm: The point, RAS+ mm; without one, the image of a `voi` recipe is itself a crop around the lesion.
+        window: The only window that the engine takes, if there is but one.
 
     Raises:
         GeometryError: when the point is outside the scan.
+        ImageError: when a whole scan comes without a point to a recipe of scope `voi`.
     """
-    check_point(preparation, at_mm)
-    index = to_voxel(preparation.grid.affine, at_mm)
-    x, y, z = round_up(patch, divisor)
-    start = np.round(index - np.array([(x - 1) / 2, (y - 1) / 2, (z - 1) / 2])).astype(int)
-    return Frame(preparation, (int(start[0]), int(start[1]), int(start[2])), (x, y, z), (x, y, z))
+    if at_mm is not None:
+        check_point(preparation, at_mm)
+    own = window or round_up(recipe.patch, divisor)
+    if recipe.scope == "scan":
+        return _centred(preparation, _largest(preparation.grid.shape, own), own)
+    if at_mm is not None:
+        return _around(preparation, own, at_mm)
+    _check_crop(preparation, recipe)
+    size = round_up(_largest(preparation.grid.shape, own), divisor)
+    return _centred(preparation, size, window or size)
 
 
-def check_point(preparation: Preparation, at_mm: tuple[float, float, float]) -> None:
+def round_up(shape: Shape, divisor: Shape) -> Shape:
+    """The smallest shape, nowhere smaller than `shape`, that `divisor` divides.
+
+    >>> round_up((60, 64, 5), (16, 16, 4))
+    (64, 64, 8)
+    """
+    x, y, z = (-(-size // unit) * unit for size, unit in zip(shape, divisor, strict=True))
+    return x, y, z
+
+
+def check_point(preparation: Preparation, at_mm: Point) -> None:
     """Refuses a point outside the scan.
 
     Raises:
@@ -100,16 +111,6 @@ def check_point(preparation: Preparation, at_mm: tuple[float, float, float]) -> 
         facts={"point": ", ".join(f"{value:g}" for value in at_mm), "scan": f"{extent} mm (RAS+)"},
         hint="DICOM and ITK positions are LPS+: change the signs of x and y",
     )
-
-
-def round_up(shape: Shape, divisor: Shape) -> Shape:
-    """The smallest shape, nowhere smaller than `shape`, that `divisor` divides.
-
-    >>> round_up((60, 64, 5), (16, 16, 4))
-    (64, 64, 8)
-    """
-    x, y, z = (-(-size // unit) * unit for size, unit in zip(shape, divisor, strict=True))
-    return x, y, z
 
 
 class SliceReader:
@@ -163,3 +164,18 @@ def _largest(one: Shape, other: Shape) -> Shape:
 def _centred(preparation: Preparation, size: Shape, window: Shape) -> Frame:
     x, y, z = ((have - want) // 2 for have, want in zip(preparation.grid.shape, size, strict=True))
     return Frame(preparation, (x, y, z), size, window)
+
+
+def _around(preparation: Preparation, window: Shape, at_mm: Point) -> Frame:
+    middle = np.array([(length - 1) / 2 for length in window])
+    x, y, z = np.round(to_voxel(preparation.grid.affine, at_mm) - middle).astype(int).tolist()
+    return Frame(preparation, (x, y, z), window, window)
+
+
+def _check_crop(preparation: Preparation, recipe: Recipe) -> None:
+    if math.prod(preparation.grid.shape) > VOI_LIMIT * math.prod(recipe.patch):
+        raise ImageError(
+            "this model segments the lesion at one point; a whole scan needs that point",
+            facts={"scan": preparation.scan, "patch": "×".join(map(str, recipe.patch))},
+            hint="give the point with --at x,y,z (RAS+ mm), or a crop around the lesion",
+        )

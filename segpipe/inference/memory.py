@@ -1,11 +1,17 @@
 """How much memory a prediction may take: what a scan needs is reckoned before it is read, and too much is refused."""
 
+import os
 import re
 import resource
 import sys
 from collections.abc import Sequence
 
+import torch
+
 from segpipe.errors import ConfigError, ImageError
+from segpipe.export.model_folder import ModelFolder
+from segpipe.inference.engine import Engine
+from segpipe.inference.frame import round_up
 from segpipe.inference.scans import Scan
 
 BYTES_PER_VOXEL = 12
@@ -17,30 +23,45 @@ class MemoryBound:
     """Decides which scans may be in memory at the same time; it never changes a result.
 
     Args:
-        limit: Bytes that the whole process may take; None means four fifths of this machine's memory.
+        limit: Bytes that the whole process may take.
         base: Bytes that the process takes at most without any scan.
     """
 
-    def __init__(self, limit: int | None, *, base: int) -> None:
-        self.limit = limit if limit is not None else machine_memory() * 4 // 5
+    def __init__(self, limit: int, *, base: int) -> None:
+        self.limit = limit
         self.base = base
+
+    @classmethod
+    def of(cls, engine: Engine, model: ModelFolder, limit: int | None) -> "MemoryBound":
+        """A bound for a model: one forward pass shows what the network takes.
+
+        Args:
+            engine: Runs the network.
+            model: For the window.
+            limit: Bytes; None means four fifths of this machine's memory, and then no pass is spent.
+        """
+        if limit is not None:
+            window = getattr(engine, "window", None) or round_up(model.recipe.patch, model.divisor)
+            engine(torch.zeros(getattr(engine, "batch", 1), 1, *window))
+        return cls(limit if limit is not None else machine_memory() * 4 // 5, base=peak_memory())
 
     def together(self, scans: Sequence[Scan]) -> bool:
         """True when these scans fit side by side."""
         return self.base + sum(needed(scan) for scan in scans) <= self.limit
 
-    def check(self, scan: Scan) -> None:
-        """Refuses a scan that does not fit even alone.
+    def check(self, scan: Scan, *, further: int = 0) -> None:
+        """Refuses a scan that does not fit even alone, with `further` bytes beside it.
 
         Raises:
             ImageError: with what it needs.
         """
-        if not self.together([scan]):
+        total = self.base + needed(scan) + further
+        if total > self.limit:
             raise ImageError(
                 "the scan needs more memory than allowed",
                 facts={
                     "voxels": scan.count_voxels(),
-                    "needs": describe_bytes(self.base + needed(scan)),
+                    "needs": describe_bytes(total),
                     "allowed": describe_bytes(self.limit),
                 },
                 hint="raise --memory, or crop the scan to the chest",
@@ -84,6 +105,4 @@ def peak_memory() -> int:
 
 def machine_memory() -> int:
     """Bytes of memory of this machine."""
-    import os
-
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

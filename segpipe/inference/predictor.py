@@ -1,6 +1,7 @@
 """One scan in, one prediction out: prepare, slide, paint, clean, measure."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,8 +11,8 @@ from segpipe.case import Case
 from segpipe.errors import ConfigError
 from segpipe.geometry import to_world
 from segpipe.inference.engine import Engine
-from segpipe.inference.findings import Finding, measure_confidence, measure_finding
-from segpipe.inference.frame import Frame, SliceReader, check_point, frame_crop, frame_point, frame_scan
+from segpipe.inference.findings import Finding, measure_confidence, measure_findings
+from segpipe.inference.frame import Frame, SliceReader, choose_frame
 from segpipe.inference.operating_point import OperatingPoint
 from segpipe.inference.painter import Painter
 from segpipe.inference.postprocess import choose_components, erase_others
@@ -59,6 +60,11 @@ class PredictOptions:
         _check("min_volume_mm3", self.min_volume_mm3, "not negative", holds=self.min_volume_mm3 >= 0)
         _check("min_probability", self.min_probability, "0 ≤ min_probability ≤ 1", holds=0 <= self.min_probability <= 1)
         _check("batch", self.batch, "at least 1", holds=self.batch is None or self.batch >= 1)
+
+    @classmethod
+    def at(cls, point: OperatingPoint, **others: Any) -> "PredictOptions":
+        """Options for an operating point; without the probability volume, which only evaluations need."""
+        return cls(**asdict(point), **{"keep_probability": False, **others})
 
     @property
     def point(self) -> OperatingPoint:
@@ -112,7 +118,7 @@ def predict_case(
     """
     watch = watch or Watch()
     preparation = plan_preparation(case.grid, recipe)
-    frame = _frame(preparation, recipe, divisor, at_mm)
+    frame = choose_frame(preparation, recipe, divisor, at_mm=at_mm, window=getattr(engine, "window", None))
     painter = _paint(case, recipe, engine, options, frame=frame, watch=watch)
     point = at_mm if at_mm is not None or recipe.scope == "scan" else _middle(case)
     with watch.stage("findings"):
@@ -129,10 +135,7 @@ def _findings(
     means = [mean for mean, _ in confidence]
     kept = choose_components(components, means, case.grid, point=point, at_mm=at_mm)
     erase_others(painter.mask, components, kept)
-    return [
-        measure_finding(case, components, component, number=number, confidence=confidence[component - 1])
-        for number, component in enumerate(kept, start=1)
-    ]
+    return measure_findings(case, components, kept, confidence)
 
 
 def _paint(
@@ -160,16 +163,6 @@ def _paint(
             painter.add(number, probability_xy)
         watch.advance(number + 1, frame.size[2])
     return painter
-
-
-def _frame(preparation: Preparation, recipe: Recipe, divisor: Shape, at_mm: Point | None) -> Frame:
-    if recipe.scope == "voi" and at_mm is not None:
-        return frame_point(preparation, recipe.patch, divisor, at_mm=at_mm)
-    if recipe.scope == "voi":
-        return frame_crop(preparation, recipe.patch, divisor)
-    if at_mm is not None:
-        check_point(preparation, at_mm)
-    return frame_scan(preparation, recipe.patch, divisor)
 
 
 def _middle(case: Case) -> Point:

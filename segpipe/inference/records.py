@@ -44,5 +44,17 @@ class Records:
         }
         write_text(self._file(scan), json.dumps(record))
 
+    def forget(self, scan: Scan) -> None:
+        """Removes what an earlier call with other settings left of a scan, so that no stale result is taken for new."""
+        try:
+            names = json.loads(self._file(scan).read_text())["files"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return
+        for name in names:
+            file = (self.folder / name).resolve()
+            if file.is_relative_to(self.folder.resolve()):
+                file.unlink(missing_ok=True)
+        self._file(scan).unlink(missing_ok=True)
+
     def _file(self, scan: Scan) -> Path:
         return self.folder / RECORDS / f"{scan.name}.json"

@@ -1,0 +1,108 @@
+"""The flags of `python -m segpipe predict`, checked as far as they can be without the model."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from segpipe.errors import ConfigError
+
+FORMATS = ("nifti", "csv", "json")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(message, hint="python -m segpipe predict --help")
+
+
+def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
+    """Reads the command line of `predict`.
+
+    Raises:
+        ConfigError: for unknown, missing or unreadable flags.
+    """
+    return _parser().parse_args(_join_point(argv))
+
+
+def parse_point(text: str) -> tuple[float, float, float]:
+    """Reads a point.
+
+    >>> parse_point("-41.5,20,7")
+    (-41.5, 20.0, 7.0)
+    """
+    try:
+        x, y, z = (float(number) for number in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a point is three numbers x,y,z in mm, not {text!r}") from None
+    return x, y, z
+
+
+def parse_flips(text: str) -> tuple[int, ...]:
+    """Reads the axes to mirror.
+
+    >>> parse_flips("xy"), parse_flips("none")
+    ((0, 1), ())
+    """
+    if text == "none":
+        return ()
+    if not text or set(text) - set("xyz"):
+        raise argparse.ArgumentTypeError(f"axes to mirror are some of x, y and z (e.g. xy), or none, not {text!r}")
+    return tuple("xyz".index(letter) for letter in text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m segpipe predict", description="Segments scans with a model folder.", allow_abbrev=False
+    )
+    add = parser.add_argument
+    add("--model", required=True, type=Path, metavar="DIR", help="the model folder of a run; nothing else is needed")
+    add(
+        "--input",
+        required=True,
+        type=Path,
+        metavar="SCAN",
+        help="a NIfTI, NRRD or MetaImage file, a folder of them, or a DICOM folder, zip file or DICOMDIR",
+    )
+    add("--output", required=True, type=Path, metavar="DIR", help="where results go; a second call resumes there")
+    add(
+        "--output-format",
+        nargs="+",
+        default=list(FORMATS),
+        metavar="FORMAT",
+        help="what to write (default: nifti csv json)",
+    )
+    where = parser.add_argument_group("what to look for")
+    where.add_argument(
+        "--at",
+        type=parse_point,
+        metavar="x,y,z",
+        help="segment the lesion at this point alone: RAS+ mm (x to the patient's right, y to the front, z to the head)"
+        ", as NIfTI viewers show it; for a DICOM (LPS) position change the signs of x and y",
+    )
+    where.add_argument("--threshold", type=float, metavar="P", help="probability from which a voxel is foreground")
+    where.add_argument("--min-volume", type=float, metavar="MM3", help="smaller lesions leave")
+    where.add_argument("--sensitivity", type=float, metavar="S", help="find this part of the lesions, e.g. 0.9")
+    where.add_argument("--fp-per-scan", type=float, metavar="N", help="at most so many false findings per scan, e.g. 1")
+    how = parser.add_argument_group("how to compute")
+    how.add_argument("--backend", default="torch", metavar="NAME", help="torch (default), onnx or openvino")
+    how.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="default: auto")
+    how.add_argument("--exact", action="store_true", help="float32 even where the hardware has faster bfloat16")
+    how.add_argument(
+        "--overlap", type=float, default=0.5, metavar="PART", help="of neighbouring windows (default: 0.5)"
+    )
+    how.add_argument(
+        "--flips", type=parse_flips, metavar="AXES", help="average over mirrored axes, e.g. xyz; none switches it off"
+    )
+    how.add_argument("--memory", metavar="SIZE", help="bound of the memory taken, e.g. 4GB; the result is the same")
+    return parser
+
+
+def _join_point(argv: Sequence[str]) -> list[str]:
+    """Joins `--at` and a point that begins with a minus sign, which argparse would take for a flag."""
+    joined: list[str] = []
+    for word in argv:
+        if joined and joined[-1] == "--at":
+            joined[-1] = f"--at={word}"
+        else:
+            joined.append(word)
+    return joined

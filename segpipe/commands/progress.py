@@ -1,0 +1,46 @@
+"""A progress bar over scans that moves slice by slice and gives way to messages."""
+
+import sys
+from types import TracebackType
+from typing import Any
+
+from segpipe.errors import explain
+from segpipe.inference.batch import Outcome
+from segpipe.inference.watch import Watch
+
+
+class Bar(Watch):
+    """Draws on stderr; rarely where nobody looks on.
+
+    Args:
+        scans: How many there are.
+    """
+
+    def __init__(self, scans: int) -> None:
+        from tqdm import tqdm
+
+        super().__init__()
+        interval = 0.1 if sys.stderr.isatty() else 10.0
+        layout = "{l_bar}{bar}| {n:.2f}/{total} [{elapsed}<{remaining}{postfix}]"
+        self._bar: Any = tqdm(total=scans, desc="predicting", unit="scan", mininterval=interval, bar_format=layout)
+        self._done = 0
+
+    def __enter__(self) -> "Bar":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+    def advance(self, done: int, total: int) -> None:
+        """Moves within the current scan."""
+        self._bar.update(max(0.0, self._done + 0.99 * done / total - self._bar.n))
+
+    def tell(self, outcome: Outcome) -> Outcome:
+        """Moves to the end of a scan, and names it when it was left out."""
+        self._done += 1
+        if outcome.error:
+            self._bar.write(explain(outcome.error.with_facts(scan=outcome.scan.name)), file=sys.stderr)
+        self._bar.update(max(0.0, self._done - self._bar.n))
+        return outcome

@@ -1,0 +1,131 @@
+"""Many scans through one model: they stream, bad ones are told and left out, finished ones are not done again."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from segpipe import __version__
+from segpipe.case import Case
+from segpipe.errors import SegpipeError
+from segpipe.export.model_folder import ModelFolder
+from segpipe.export.release import INDEX
+from segpipe.inference.engine import Engine
+from segpipe.inference.frame import Point, choose_frame
+from segpipe.inference.memory import MemoryBound
+from segpipe.inference.predictor import PredictOptions, predict_case
+from segpipe.inference.records import Records
+from segpipe.inference.results import Result, Writer, write_files
+from segpipe.inference.scans import Scan
+from segpipe.inference.stream import stream
+from segpipe.inference.watch import Watch
+from segpipe.preprocessing.steps import plan_preparation
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What is done with each scan.
+
+    Args:
+        model: The verified model folder.
+        engine: Runs its network.
+        options: See `PredictOptions`.
+        writers: Output formats by name.
+        output: Where results go.
+        at_mm: A point in the scan, RAS+ mm, or None.
+    """
+
+    model: ModelFolder
+    engine: Engine
+    options: PredictOptions
+    writers: Mapping[str, Writer]
+    output: Path
+    at_mm: Point | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything that a result depends on besides the scan, as plain data."""
+        chosen = asdict(self.options)
+        region = chosen.pop("region")
+        chosen.pop("keep_probability")
+        return {
+            "segpipe": __version__,
+            "model": model_digest(self.model),
+            "recipe": self.model.recipe.digest,
+            "computed_by": getattr(self.engine, "name", "unknown"),
+            "options": {**chosen, "flips": list(chosen["flips"]), "region": region.__name__ if region else None},
+            "at_mm": list(self.at_mm) if self.at_mm else None,
+            "formats": sorted(self.writers),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """How a scan went.
+
+    Args:
+        scan: The scan.
+        findings: Its findings as plain data; None for a bad scan.
+        error: What was wrong with it.
+        resumed: Whether an earlier call had done it.
+    """
+
+    scan: Scan
+    findings: Sequence[Mapping[str, Any]] | None
+    error: SegpipeError | None = None
+    resumed: bool = False
+
+
+def predict_scans(scans: Sequence[Scan], job: Job, *, bound: MemoryBound, watch: Watch) -> Iterator[Outcome]:
+    """Predicts scans and writes their results; yields each one's outcome as soon as it is certain.
+
+    Args:
+        scans: Scans with different names.
+        job: What is done with each.
+        bound: How much memory may be taken; it never changes a result.
+        watch: Is told the time per stage and how far the current scan is.
+
+    Raises:
+        OutputError: when results cannot be written, which would meet all scans.
+    """
+    settings = job.settings
+    records = Records(job.output, settings)
+    done = {scan.name: record for scan in scans if (record := records.find(scan))}
+    for scan in scans:
+        if scan.name in done:
+            yield Outcome(scan, done[scan.name]["findings"], resumed=True)
+
+    def read(scan: Scan) -> Case:
+        bound.check(scan)
+        records.forget(scan)
+        with watch.stage("reading"):
+            volume = scan.read()
+            case = Case(scan.name, volume.array, volume.grid)
+        frame = choose_frame(
+            plan_preparation(case.grid, job.model.recipe), job.model.recipe, job.model.divisor, at_mm=job.at_mm
+        )
+        bound.check(scan, further=frame.layer_bytes)
+        return case
+
+    def work(scan: Scan, case: Case) -> Result:
+        model = job.model
+        prediction = predict_case(
+            case, model.recipe, job.engine, job.options, divisor=model.divisor, at_mm=job.at_mm, watch=watch
+        )
+        return Result(scan, case, prediction, model, settings)
+
+    def write(scan: Scan, result: Result) -> None:
+        with watch.stage("writing"):
+            files = write_files(result, job.writers, job.output)
+            records.keep(scan, files, result.prediction.findings)
+
+    todo = [scan for scan in scans if scan.name not in done]
+    for scan, error in stream(todo, read, work, write, together=bound.together):
+        record = None if error else records.find(scan)
+        yield Outcome(scan, record["findings"] if record else None, error)
+
+
+def model_digest(model: ModelFolder) -> str:
+    """First 16 hex digits of the SHA-256 of the model folder's index, which holds that of every file."""
+    return hashlib.sha256((model.path / INDEX).read_bytes()).hexdigest()[:16]
