@@ -1,19 +1,16 @@
 """`python -m segpipe +experiment=NAME`: trains, evaluates on held-out cases, exports and tells where everything is."""
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segpipe.config.compose import check_command_line, plain, read_command_line, settings_of
-from segpipe.config.launch import launch, write_config
+from segpipe.config.launch import launch
 from segpipe.config.plan import expand_plans
 from segpipe.config.schema import Registry
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-log = logging.getLogger(__name__)
 
 
 def run(argv: list[str]) -> int:
@@ -26,26 +23,21 @@ def run(argv: list[str]) -> int:
     return launch(words, train)
 
 
-def train(config: "DictConfig", folder: Path) -> int:
-    """One run: data, fit, evaluation, model folder, report."""
-    from segpipe.runs.story import Story
-    from segpipe.training.fitting import fit, recipe_of
-    from segpipe.training.material import gather, write_split
-    from segpipe.training.release import judge_and_release
+def train(config: "DictConfig", folder: Path, sweep: Path | None) -> int:
+    """One run, one job of a sweep, or a cross-validation."""
+    from segpipe.runs.cross_validation import cross_validate
+    from segpipe.runs.single import run_single
+    from segpipe.runs.sweep import open_sweep, tell_sweep
 
     settings = settings_of(config, registries())
-    recipe = recipe_of(settings)
-    log.info("%s: preparing data", settings.name)
-    material = gather(settings, recipe)
-    with Story.open(settings, material, folder, config=plain(config)) as story:
-        story.keep(write_config(config, folder), write_split(material, folder))
-        fitted = fit(settings, material.patches(settings), folder, facts=story.facts, log_metrics=story.log_metrics)
-        if not fitted.main:
-            return 0
-        outcome = judge_and_release(settings, material, fitted, folder, facts=story.facts)
-        story.tell(outcome)
-    log.info("%s", outcome.describe())
-    return 2 if outcome.summary["failed_cases"] else 0
+    content = plain(config)
+    if settings.data.fold == "all":
+        return cross_validate(settings, content, folder)
+    parent = open_sweep(settings, content, sweep) if sweep else None
+    outcome = run_single(settings, content, folder, parent=parent)
+    if sweep and outcome:
+        tell_sweep(settings, sweep)
+    return 2 if outcome and outcome.summary["failed_cases"] else 0
 
 
 def registries() -> Mapping[str, Registry]:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from hydra.types import RunMode
+from omegaconf import DictConfig
 
 from segpipe.config.folder import conf_folder
 from segpipe.errors import SegpipeError, explain
 
-Job = Callable[[DictConfig, Path], int]
+Job = Callable[[DictConfig, Path, Path | None], int]
 log = logging.getLogger(__name__)
 
 
@@ -21,15 +22,16 @@ def launch(argv: Sequence[str], job: Job) -> int:
 
     Args:
         argv: Overrides and Hydra's flags.
-        job: Takes the composed configuration and the run folder.
+        job: Takes the composed configuration, the run folder and, in a sweep, the sweep's folder.
     """
     codes: list[int] = [0]
 
     def entry(config: DictConfig) -> int:
-        folder = Path(HydraConfig.get().runtime.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
+        hydra_config = HydraConfig.get()
+        folder = Path(hydra_config.runtime.output_dir)
+        sweep = Path(hydra_config.sweep.dir) if hydra_config.mode is RunMode.MULTIRUN else None
         try:
-            codes.append(job(config, folder))
+            codes.append(job(config, folder, sweep))
         except SegpipeError as error:
             log.error("%s", explain(error))
             codes.append(error.exit_code)
@@ -38,10 +40,3 @@ def launch(argv: Sequence[str], job: Job) -> int:
     sys.argv = [sys.argv[0], *argv]
     hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(entry)()
     return max(codes)
-
-
-def write_config(config: DictConfig, folder: Path) -> Path:
-    """Writes the resolved configuration of a run as `config.yaml`."""
-    file = folder / "config.yaml"
-    file.write_text(OmegaConf.to_yaml(config, resolve=True))
-    return file

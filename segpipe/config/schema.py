@@ -49,7 +49,7 @@ class ScheduleSettings(Section):
 class DataSettings(Section):
     """What every data set's settings have: the split by patient, the cache and the schedule."""
 
-    fold: Annotated[int, Ge(0)] | None
+    fold: Annotated[int, Ge(0)] | Literal["all"] | None
     folds: Annotated[int, Ge(2)]
     split_seed: Annotated[int, Ge(0)]
     fractions: tuple[Fraction, Fraction, Fraction]

@@ -1,14 +1,16 @@
 """The closed list of networks and what each demands of its input."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Ge
 from torch import nn
 
 from segpipe.errors import ModelError
 from segpipe.networks.attention_unet import attention_unet
 from segpipe.networks.dynunet import dynunet
+from segpipe.networks.ensemble import Ensemble
 from segpipe.networks.monai_networks import segresnet, swin_unetr, unet
 from segpipe.networks.resnet_unet import resnet_unet
 from segpipe.networks.settings import Shape, product_of_strides
@@ -23,6 +25,15 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "swin_unetr": swin_unetr,
 }
 
+
+def ensemble(
+    in_channels: int, out_channels: int, *, members: Annotated[int, Ge(1)], member: Mapping[str, Any]
+) -> nn.Module:
+    """Several networks of one kind, e.g. of the folds of a cross-validation; not for training."""
+    return Ensemble([build_part("network", NETWORKS, member, in_channels, out_channels) for _ in range(members)])
+
+
+_KNOWN: dict[str, Callable[..., nn.Module]] = {**NETWORKS, "ensemble": ensemble}
 FIXED_SIZE = {"swin_unetr"}  # their program depends on the input's size, so one exported program fits one size
 
 
@@ -32,7 +43,7 @@ def build_network(spec: Mapping[str, Any], *, in_channels: int = 1, out_channels
     Raises:
         ConfigError: for a name, key or value that the closed list does not know.
     """
-    network = build_part("network", NETWORKS, spec, in_channels, out_channels)
+    network = build_part("network", _KNOWN, spec, in_channels, out_channels)
     network.register_forward_pre_hook(SizeCheck(str(spec["name"]), network_divisor(spec)))
     return network
 
@@ -43,7 +54,7 @@ def network_divisor(spec: Mapping[str, Any]) -> Shape:
     >>> network_divisor({"name": "unet", "strides": [[2, 2, 1], 2, 2]})
     (8, 8, 4)
     """
-    return _DIVISORS[check_name("network", NETWORKS, spec)](spec)
+    return _DIVISORS[check_name("network", _KNOWN, spec)](spec)
 
 
 class SizeCheck:
@@ -94,4 +105,5 @@ _DIVISORS: dict[str, Callable[[Mapping[str, Any]], Shape]] = {
     "attention_unet": _of_strides,
     "resnet_unet": _of_strides,
     "swin_unetr": lambda spec: (32, 32, 32),
+    "ensemble": lambda spec: network_divisor(spec["member"]),
 }

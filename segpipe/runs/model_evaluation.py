@@ -41,12 +41,8 @@ def judge_model(
     digest = data_hash(manifest)
     entries, chosen = choose_entries(manifest, split, folder.facts if folder.facts.get("data_hash") == digest else {})
     point = choose_point(folder.operating_point, Wish())
-    options = PredictOptions(
-        flips=tuple(folder.operating_point.get("flips", ())),
-        threshold=point.threshold,
-        min_volume_mm3=point.min_volume_mm3,
-        min_probability=point.min_probability,
-    )
+    flips = tuple(folder.operating_point.get("flips", ()))
+    options = PredictOptions.at(point, flips=flips, keep_probability=True)
     judged = _judge(entries, manifest, folder, options, engine, masks)
     facts = {
         "data": manifest.name,

@@ -47,16 +47,24 @@ class Story:
         self.tracker = tracker
 
     @classmethod
-    def open(cls, settings: Settings, material: Material, folder: Path, *, config: Mapping[str, Any]) -> Self:
-        """Starts the MLflow run, or goes on with the one that this folder has already."""
+    def open(
+        cls,
+        settings: Settings,
+        material: Material,
+        folder: Path,
+        *,
+        config: Mapping[str, Any],
+        parent: str | None = None,
+    ) -> Self:
+        """Starts the MLflow run below `parent`, or goes on with the one that this folder has already."""
         story = cls(settings, material, folder, config=config)
         if this_rank():
             return story
         tags = {name: story.facts[name] for name in _TAGS}
-        run_id = _tracked_before(folder) if settings.resume else None
-        story.tracker = build_tracker(settings.tracking, RunFacts(folder, config, tags, run_id))
+        run_id = tracked_run(folder) if settings.resume else None
+        story.tracker = build_tracker(settings.tracking, RunFacts(folder, config, tags, run_id, parent))
         if story.tracker:
-            (folder / _TRACKED).write_text(json.dumps({"run_id": story.tracker.run_id}))
+            remember_run(folder, story.tracker.run_id)
             story._tell_data()
         return story
 
@@ -123,6 +131,12 @@ class Story:
                 )
 
 
-def _tracked_before(folder: Path) -> str | None:
+def tracked_run(folder: Path) -> str | None:
+    """The MLflow run that a run folder belongs to, if it is tracked."""
     file = folder / _TRACKED
     return str(json.loads(file.read_text())["run_id"]) if file.exists() else None
+
+
+def remember_run(folder: Path, run_id: str) -> None:
+    """Notes the MLflow run that a run folder belongs to, so that a resumed run goes on in it."""
+    (folder / _TRACKED).write_text(json.dumps({"run_id": run_id}))

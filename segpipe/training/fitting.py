@@ -79,7 +79,7 @@ def build_module(settings: Settings, facts: Mapping[str, Any]) -> SegmentationMo
     torch.manual_seed(settings.seed)
     module = SegmentationModule(
         # channels last: the same numbers, a fifth to a third faster on CPUs and tensor cores
-        build_network(settings.network).to(memory_format=torch.channels_last_3d),
+        build_network(settings.network).to(memory_format=torch.channels_last_3d),  # type: ignore[call-overload]
         build_loss(settings.loss),
         make_optimizer=partial(build_optimizer, settings.optimizer),
         make_scheduler=lambda optimizer: build_scheduler(settings.scheduler, optimizer, settings.trainer.max_steps),

@@ -64,6 +64,7 @@ def gather(settings: Settings, recipe: Recipe) -> Material:
     cache = cache_folder(settings.data.cache)
     opened = open_dataset(settings.data.name, settings.data.model_dump(), label=recipe.label, cache=cache)
     data = settings.data
+    assert data.fold != "all", "a cross-validation gathers the material of one fold at a time"
     manifest = assign_roles(opened, fold=data.fold, folds=data.folds, seed=data.split_seed, fractions=data.fractions)
     wanted = [entry for entry in manifest.entries if entry.split != "test"]
     if not any(entry.split == "val" for entry in wanted):

@@ -33,28 +33,31 @@ class Outcome:
         summary: The content of `evaluation/summary.json`.
         results: The figures of each held-out case.
         model: The model folder.
+        example_bcxyz: A held-out scan as the network sees it, with which export was checked.
     """
 
     folder: Path
     summary: Mapping[str, Any]
     results: list[CaseResult]
     model: ModelFolder
+    example_bcxyz: torch.Tensor
 
-    def describe(self) -> str:
-        """The closing lines of a run: the main figures, and where everything is."""
-        dice, lesions = self.summary["metrics"]["dice"], self.summary["lesions"]
-        return "\n".join(
-            [
-                f"{self.summary['cases']} held-out cases of {self.summary['data']}, in each scan's own space:",
-                f"  Dice       {_interval(dice['mean'], dice['ci95'])}, median {_number(dice['median'])}",
-                f"  lesion F1  {_number(lesions['f1'])} (recall {_number(lesions['recall'])},"
-                f" precision {_number(lesions['precision'])})",
-                f"figures  {self.folder / 'evaluation' / 'summary.json'}",
-                f"report   {self.folder / 'report.html'}",
-                f"model    {self.model.path}",
-                f"predict  python -m segpipe predict --model {self.model.path} --input SCAN --output DIR",
-            ]
-        )
+
+def describe(summary: Mapping[str, Any], folder: Path, model: Path) -> str:
+    """The closing lines of a run: the main figures, and where everything is."""
+    dice, lesions = summary["metrics"]["dice"], summary["lesions"]
+    return "\n".join(
+        [
+            f"{summary['cases']} held-out cases of {summary['data']}, in each scan's own space:",
+            f"  Dice       {_interval(dice['mean'], dice['ci95'])}, median {_number(dice['median'])}",
+            f"  lesion F1  {_number(lesions['f1'])} (recall {_number(lesions['recall'])},"
+            f" precision {_number(lesions['precision'])})",
+            f"figures  {folder / 'evaluation' / 'summary.json'}",
+            f"report   {folder / 'report.html'}",
+            f"model    {model}",
+            f"predict  python -m segpipe predict --model {model} --input SCAN --output DIR",
+        ]
+    )
 
 
 def judge_and_release(
@@ -81,16 +84,17 @@ def judge_and_release(
         judge, material.entries("test"), options, folder=folder / "evaluation", facts=told, seed=settings.seed
     )
     log.info("exporting the model folder")
+    example = _example(material)
     model = write_model_folder(
         folder / "model",
-        network=fitted.network.cpu().float().to(memory_format=torch.contiguous_format),
+        network=fitted.network,
         spec=settings.network,
         recipe=material.recipe,
         operating_point={**point, "flips": list(options.flips)},
         facts={**told, "figures": _figures(summary)},
-        example_bcxyz=_example(material),
+        example_bcxyz=example,
     )
-    return Outcome(folder, summary, results, model)
+    return Outcome(folder, summary, results, model, example)
 
 
 def _operating_point(settings: Settings, material: Material, judge: Judge, options: PredictOptions) -> dict[str, Any]:
