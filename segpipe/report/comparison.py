@@ -1,0 +1,144 @@
+"""The page of a comparison: which run is better, by how much, where, and the cases that show it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segpipe.metrics.comparison import SMALLER_IS_BETTER
+from segpipe.metrics.comparison_text import NAMES, figure_rows, p_value, verdict
+from segpipe.report.page import pictures, render
+from segpipe.report.style import BLUE, FAINT, VERMILION, house_style, new_figure, quiet, titled
+from segpipe.report.tables import Table, show, table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Row = Mapping[str, Any]
+PAGE = "comparison.html"
+_NOT_BETWEEN_0_AND_1 = ("HD95, mm", "size of volume error, %")
+
+
+def write_comparison(
+    folder: Path, report: Row, *, overlays: "Mapping[str, Figure] | None" = None, pictures_of: "Row | None" = None
+) -> Path:
+    """Writes `comparison.html` into a folder; complete or not at all.
+
+    Args:
+        folder: Where the page goes.
+        report: What `segpipe.metrics.comparison.compare` returns.
+        overlays: Title → picture of the cases that differ most.
+        pictures_of: Name → figure of the comparison, e.g. from `draw_comparison`.
+
+    Raises:
+        OutputError: when the page cannot be written.
+    """
+    metric = report["metric"]
+    return render(
+        folder / PAGE,
+        "comparison.html",
+        title=" against ".join(run["name"] for run in report["runs"]),
+        phantom=any("phantom" in str(run["data"]).lower() for run in report["runs"]),
+        notes=report["notes"],
+        best=f"Best by mean {NAMES[metric]} over the cases all runs share: {report['best']}",
+        runs=table([_run(run) for run in report["runs"]]),
+        pairs=[
+            {
+                "title": f"{pair['second']} against {pair['first']}",
+                "verdict": verdict(pair, metric),
+                "shared": f"{pair['cases_shared']} shared cases of {pair['patients_shared']} patients",
+                "figures": table([_figure(name, row) for name, row in figure_rows(pair)]),
+                "strata": _strata(pair),
+                "cases": table(pair["cases"]),
+            }
+            for pair in report["pairs"]
+        ],
+        metric=NAMES[metric],
+        charts=pictures(pictures_of or {}),
+        overlays=pictures(overlays or {}),
+    )
+
+
+def draw_comparison(report: Row, first: Sequence[Row], second: Sequence[Row]) -> "dict[str, Figure]":
+    """Draws the first pair of a comparison: its differences with intervals, and both runs case by case.
+
+    Args:
+        report: What `compare` returns.
+        first: Rows of `cases.csv` of the pair's first run.
+        second: Rows of `cases.csv` of its second run.
+    """
+    pair, metric = report["pairs"][0], report["metric"]
+    return {"differences": _draw_differences(pair), "cases": _draw_cases(pair, metric, first, second)}
+
+
+def _draw_differences(pair: Row) -> "Figure":
+    rows = [(name, row) for name, row in figure_rows(pair) if name not in _NOT_BETWEEN_0_AND_1 and row["ci95"]]
+    with house_style():
+        figure = new_figure(5.2, 0.9 + 0.3 * max(4, len(rows)))
+        axes = figure.add_subplot()
+        axes.axvline(0, color=FAINT, lw=1.0)
+        for place, (_, row) in enumerate(rows):
+            colour = BLUE if row["p_holm"] is not None and row["p_holm"] < 0.05 else FAINT
+            axes.plot(row["ci95"], [place, place], color=colour, lw=2.2, solid_capstyle="round")
+            axes.plot([row["difference"]], [place], "o", color=colour, ms=5)
+        axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+        axes.invert_yaxis()
+        quiet(axes, title="Differences with 95 % intervals", x=f"{pair['second']} minus {pair['first']}")
+    return figure
+
+
+def _draw_cases(pair: Row, metric: str, first: Sequence[Row], second: Sequence[Row]) -> "Figure":
+    others = {row["case"]: row[metric] for row in second if row.get(metric) is not None}
+    points = [
+        (float(row[metric]), float(others[row["case"]]))
+        for row in first
+        if row.get(metric) is not None and row["case"] in others
+    ]
+    worse = [(a, b) for a, b in points if (b < a) != (metric in SMALLER_IS_BETTER) and a != b]
+    with house_style():
+        figure = new_figure(4.4, 4.2)
+        axes = figure.add_subplot()
+        for members, colour in ((points, BLUE), (worse, VERMILION)):
+            axes.scatter([a for a, _ in members], [b for _, b in members], s=20, color=colour, alpha=0.75, lw=0)
+        low, high = min(map(min, points)), max(map(max, points))
+        axes.plot([low, high], [low, high], color=FAINT, lw=1.0)
+        quiet(axes, title=titled(f"{NAMES[metric]} of each case", None), x=pair["first"], y=pair["second"])
+    return figure
+
+
+def _run(run: Row) -> dict[str, Any]:
+    names = {"name": "run", "data": "data", "data_hash": "data hash", "cases": "cases", "failed_cases": "left out"}
+    return {title: run[key] for key, title in names.items()}
+
+
+def _figure(name: str, row: Row) -> dict[str, Any]:
+    counts = f"{row['wins']} / {row['ties']} / {row['losses']}" if "wins" in row else ""
+    return {
+        "figure": name,
+        "first": row["first"],
+        "second": row["second"],
+        "difference": row["difference"],
+        "ci95": row["ci95"],
+        "p": p_value(row["p"]),
+        "p (Holm)": p_value(row.get("p_holm")),
+        "better / equal / worse": counts,
+    }
+
+
+def _strata(pair: Row) -> Table:
+    return table(
+        [
+            {
+                "lesions by": kind,
+                "stratum": stratum,
+                "lesions": row["lesions"],
+                "first": row["first"],
+                "second": row["second"],
+                "difference": row["difference"],
+                "ci95": show(row["ci95"]),
+                "p (Holm)": p_value(row["p_holm"]),
+                "differ": "yes" if row["differs"] else "no",
+            }
+            for kind, strata in pair["strata"].items()
+            for stratum, row in strata.items()
+        ]
+    )
