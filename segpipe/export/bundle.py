@@ -11,7 +11,7 @@ from segpipe.export.release import INDEX, TORCHSCRIPT, WEIGHTS, Release, plain
 OVERLAP = 0.5
 BATCH = 4
 # Wherever the command is started, the folder above `configs` is on the path when a bundle runs.
-_ROOT = f"$next(folder for folder in [*sys.path[1:], '.'] if Path(folder, '{INDEX}').is_file())"
+_ROOT = f"$next((folder for folder in sys.path[1:] if Path(folder, '{INDEX}').is_file()), '.')"
 _PREDICT = (
     "$torch.no_grad()(lambda image: monai.data.MetaTensor(sum("
     "@inferer(image.as_tensor()[None].to(@device).flip(axes), @network).softmax(1).flip(axes)[0, 1:2].cpu()"

@@ -35,35 +35,50 @@ class Parity:
 
 
 def export_onnx(
-    network: nn.Module, file: Path, *, shape: Shape, divisor: Shape | None, properties: Mapping[str, str]
+    network: nn.Module, file: Path, *, window: Shape, divisor: Shape | None, properties: Mapping[str, str]
 ) -> None:
     """Writes `file`: input `image` (B, 1, x, y, z), output `logits` (B, C, x, y, z), opset 20.
 
     Args:
         network: In eval mode, float32, on the CPU.
         file: Where to.
-        shape: The spatial size it is traced with.
-        divisor: What x, y and z may be multiples of; None fixes them to `shape`.
+        window: The spatial size that predictions use.
+        divisor: What x, y and z may be multiples of; None fixes them to `window`.
         properties: Plain text that travels in the file's metadata.
+
+    Raises:
+        ModelError: when torch cannot express the network in ONNX.
     """
     import onnx
 
-    example = torch.rand(2, 1, *shape)
-    with _quiet(), torch.no_grad():
-        program = torch.onnx.export(
-            network,
-            (example,),
-            dynamo=True,
-            dynamic_shapes=(_dynamic_axes(divisor),),
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            opset_version=OPSET,
-            verbose=False,
-        )
+    example = torch.rand(2, 1, *traced_size(window, divisor))
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                network,
+                (example,),
+                dynamo=True,
+                dynamic_shapes=(_dynamic_axes(divisor),),
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                opset_version=OPSET,
+                verbose=False,
+            )
+    except Exception as error:  # torch raises kinds of its own for each step
+        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        raise ModelError("the network cannot be written as ONNX", facts={"found": reason}) from error
     assert program is not None
     model = program.model_proto
     onnx.helper.set_model_props(model, dict(properties))
     onnx.save(model, file)
+
+
+def traced_size(window: Shape, divisor: Shape | None) -> Shape:
+    """The spatial size a model is traced with; torch takes a single voxel at the bottom for a constant."""
+    if divisor is None:
+        return window
+    x, y, z = divisor
+    return 2 * x, 3 * y, 2 * z
 
 
 def check_parity(network: nn.Module, file: Path, patches: Sequence[torch.Tensor]) -> Parity:
@@ -86,24 +101,23 @@ def check_parity(network: nn.Module, file: Path, patches: Sequence[torch.Tensor]
     return parity
 
 
-def parity_patches(example_bcxyz: torch.Tensor, *, traced: Shape, divisor: Shape | None) -> list[torch.Tensor]:
-    """Two inputs cut from a prepared scan, neither of the traced shape: one larger, and a batch of smaller ones.
+def parity_patches(example_bcxyz: torch.Tensor, *, window: Shape, divisor: Shape | None) -> list[torch.Tensor]:
+    """Two inputs cut from a prepared scan, neither of the traced shape: windows, and one larger piece.
 
     Args:
         example_bcxyz: A prepared scan (1, 1, x, y, z) or patches of it.
-        traced: The spatial size the model was traced with.
+        window: The spatial size that predictions use.
         divisor: See `export_onnx`; without one the size stays and only the batch differs.
     """
     example = example_bcxyz[:1].float()
+    piece = cut(example, window)
+    windows = torch.cat([piece, piece.flip(2), piece.flip(3)])
     if divisor is None:
-        one = cut(example, traced)
-        return [one, torch.cat([one, one.flip(2), one.flip(3)])]
-    larger = _shape(size + step for size, step in zip(traced, divisor, strict=True))
-    smaller = _shape(max(2, size // step // 2) * step for size, step in zip(traced, divisor, strict=True))
-    if smaller == traced:
-        smaller = _shape(size + 2 * step for size, step in zip(traced, divisor, strict=True))
-    one = cut(example, smaller)
-    return [cut(example, larger), torch.cat([one, one.flip(2), one.flip(3)])]
+        return [piece, windows]
+    larger = _enlarged(window, divisor)
+    if larger == traced_size(window, divisor):
+        larger = _enlarged(larger, divisor)
+    return [windows, cut(example, larger)]
 
 
 def cut(example_bcxyz: torch.Tensor, shape: Shape) -> torch.Tensor:
@@ -152,8 +166,8 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _shape(sizes: Iterator[int]) -> Shape:
-    x, y, z = sizes
+def _enlarged(size: Shape, divisor: Shape) -> Shape:
+    x, y, z = (side + step for side, step in zip(size, divisor, strict=True))
     return x, y, z
 
 

@@ -110,8 +110,8 @@ def _write_onnx(folder: Path, release: Release, example_bcxyz: torch.Tensor) -> 
         "recipe_digest": release.recipe.digest,
         **{key: json.dumps(plain(value)) for key, value in told.items()},
     }
-    export_onnx(release.network, folder / ONNX, shape=release.window, divisor=divisor, properties=properties)
-    patches = parity_patches(example_bcxyz, traced=release.window, divisor=divisor)
+    export_onnx(release.network, folder / ONNX, window=release.window, divisor=divisor, properties=properties)
+    patches = parity_patches(example_bcxyz, window=release.window, divisor=divisor)
     return check_parity(release.network, folder / ONNX, patches)
 
 
