@@ -95,8 +95,9 @@ def find_components(mask: NDArray[np.generic]) -> Components:
     box = _foreground_box(mask)
     if not mask[box].size:
         return Components(box, np.zeros((0, 0, 0), dtype=np.uint16), (), ())
-    numbers = cc3d.connected_components(np.asarray(mask[box] != 0), connectivity=CONNECTIVITY, binary_image=True)
-    statistics = cc3d.statistics(numbers)
+    padded = cc3d.connected_components(_padded(mask[box]), connectivity=CONNECTIVITY, binary_image=True)
+    statistics = cc3d.statistics(padded)
+    numbers = padded[:-1, :-1, :-1]
     counts = np.asarray(statistics["voxel_counts"], dtype=np.int64)[1:]
     order = np.argsort(-counts, kind="stable")
     rank = np.zeros(len(counts) + 1, dtype=numbers.dtype)
@@ -190,6 +191,14 @@ def _foreground_box(mask: NDArray[np.generic]) -> Box:
         used = np.flatnonzero(mask[tuple(edges)].any(axis=others))
         edges.append(slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 0))
     return edges[0], edges[1], edges[2]
+
+
+def _padded(part: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """The foreground with one empty voxel after the end of each axis; cc3d fails on some masks one voxel thick."""
+    x, y, z = (length + 1 for length in part.shape)
+    padded = np.zeros((x, y, z), dtype=np.bool_, order="F" if part.strides[0] < part.strides[2] else "C")
+    np.not_equal(part, 0, out=padded[:-1, :-1, :-1])
+    return padded
 
 
 def _shifted(part: Sequence[slice], box: Box) -> Box:

@@ -1,0 +1,240 @@
+"""Components and their measurements against shapes that a pencil can measure."""
+
+import csv
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.ndimage import label as scipy_label
+from scipy.spatial.distance import pdist
+from scipy.spatial.transform import Rotation
+
+from segpipe.geometry import Grid, to_world
+from segpipe.lesions import (
+    equivalent_diameter_mm,
+    find_components,
+    label_lesions,
+    measure_axial,
+    measure_components,
+    measure_lesion,
+    measure_lesions,
+    superior_axis,
+)
+
+UNIT = Grid((40, 40, 40), np.eye(4))
+MASKS = arrays(np.uint8, st.tuples(*[st.integers(1, 6)] * 3), elements=st.integers(0, 1))
+
+
+def grid(affine, shape=(40, 40, 40)):
+    return Grid(shape, np.asarray(affine, dtype=float))
+
+
+def voxels(condition, length=40):
+    return np.argwhere(condition(*np.indices((length,) * 3)))
+
+
+def test_diagonal_neighbours_are_one_lesion_and_the_largest_comes_first():
+    mask = np.zeros((6, 6, 6), np.uint8)
+    mask[0, 0, 0] = 1
+    mask[3, 3, 3] = mask[4, 4, 4] = mask[5, 5, 5] = 1
+    numbers, count = label_lesions(mask)
+    assert count == 2
+    assert numbers[4, 4, 4] == 1
+    assert numbers[0, 0, 0] == 2
+    assert numbers.dtype == np.uint32
+
+
+@settings(max_examples=40)
+@given(MASKS)
+def test_components_are_those_of_scipy(mask):
+    expected, count = scipy_label(mask, np.ones((3, 3, 3)))
+    components = find_components(mask)
+    assert components.count == count
+    assert list(components.voxel_counts) == sorted(np.bincount(expected.ravel())[1:], reverse=True)
+    for number in range(1, count + 1):
+        indices = components.indices(number)
+        assert len(indices) == components.voxel_counts[number - 1]
+        (own,) = {expected[tuple(index)] for index in indices}
+        np.testing.assert_array_equal(indices, np.argwhere(expected == own))
+
+
+@settings(max_examples=40)
+@given(MASKS)
+def test_the_memory_order_of_a_mask_does_not_matter(mask):
+    one, other = find_components(mask), find_components(np.asfortranarray(mask))
+    assert sorted(map(str, one.parts)) == sorted(map(str, other.parts))
+    assert one.voxel_counts == other.voxel_counts
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (3, 3, 3), (101, 101, 1), (1, 5, 101), (7, 1, 1)])
+def test_as_many_components_as_fit_are_told_apart(shape):
+    mask = np.zeros(shape, np.uint8)
+    mask[::2, ::2, ::2] = 1
+    assert find_components(mask).count == mask.sum()
+
+
+def test_an_empty_mask_has_no_components():
+    components = find_components(np.zeros((5, 5, 5), np.uint8))
+    assert components.count == 0
+    assert measure_components(components, UNIT) == []
+    assert label_lesions(np.zeros((5, 5, 5), np.uint8))[1] == 0
+
+
+def test_only_the_box_around_the_foreground_is_kept():
+    mask = np.zeros((50, 60, 70), np.uint8)
+    mask[10:12, 20:23, 30] = 1
+    components = find_components(mask)
+    assert components.numbers.shape == (2, 3, 1)
+    assert components.parts == ((slice(10, 12), slice(20, 23), slice(30, 31)),)
+
+
+def test_a_single_voxel_has_its_own_size():
+    anisotropic = grid(np.diag([0.5, 0.5, 2.0, 1.0]))
+    lesion = measure_lesion(np.array([[3, 4, 5]]), anisotropic, number=7)
+    assert lesion.number == 7
+    assert lesion.volume_mm3 == pytest.approx(0.5)
+    assert lesion.longest_diameter_mm == pytest.approx(1.0)  # mean edge (0.5 + 0.5 + 2) / 3
+    assert lesion.centre_mm == pytest.approx((1.5, 2.0, 10.0))
+
+
+def test_a_box_is_measured_from_corner_to_corner():
+    box = voxels(lambda x, y, z: (x < 4) & (y < 5) & (z < 13))
+    lesion = measure_lesion(box, UNIT, number=1)
+    assert lesion.volume_mm3 == pytest.approx(260)
+    assert lesion.longest_diameter_mm == pytest.approx(13 + 1)  # √(3² + 4² + 12²) between centres
+    assert lesion.centre_mm == pytest.approx((1.5, 2.0, 6.0))
+
+
+def test_a_ball_has_its_volume_and_diameter():
+    ball = voxels(lambda x, y, z: (x - 20) ** 2 + (y - 20) ** 2 + (z - 20) ** 2 <= 15**2)
+    lesion = measure_lesion(ball, grid(np.diag([0.5, 0.5, 0.5, 1.0])), number=1)
+    assert lesion.volume_mm3 == pytest.approx(4 / 3 * np.pi * 7.5**3, rel=0.01)
+    assert lesion.longest_diameter_mm == pytest.approx(15.5)  # 30 steps of 0.5 mm plus an edge
+    assert equivalent_diameter_mm(lesion.volume_mm3) == pytest.approx(15.0, rel=0.01)
+
+
+def test_a_flat_lesion_of_many_voxels_has_a_diameter():
+    plate = voxels(lambda x, y, z: (z == 3) & (x < 30) & (y < 40))
+    assert measure_lesion(plate, UNIT, number=1).longest_diameter_mm == pytest.approx(np.hypot(29, 39) + 1)
+
+
+@settings(max_examples=50)
+@given(MASKS.filter(lambda mask: mask.any()), st.tuples(*[st.floats(-180, 180)] * 3))
+def test_the_longest_distance_is_that_of_all_pairs(mask, angles):
+    affine = np.eye(4)
+    affine[:3, :3] = Rotation.from_euler("xyz", angles, degrees=True).as_matrix() @ np.diag([0.7, 0.8, 2.5])
+    indices = np.argwhere(mask)
+    distances = pdist(to_world(affine, indices))
+    lesion = measure_lesion(indices, grid(affine), number=1)
+    assert lesion.longest_diameter_mm == pytest.approx(max(distances, default=0.0) + 4.0 / 3)
+
+
+@settings(max_examples=40)
+@given(st.tuples(*[st.floats(-180, 180)] * 3), st.tuples(*[st.floats(-300, 300)] * 3))
+def test_measurements_do_not_depend_on_where_the_scan_lies(angles, origin):
+    shape = voxels(lambda x, y, z: (x - 9) ** 2 / 4 + (y - 9) ** 2 + (z - 9) ** 2 <= 9, length=20)
+    affine = np.diag([0.8, 0.8, 2.0, 1.0])
+    turned = affine.copy()
+    turned[:3, :3] = Rotation.from_euler("xyz", angles, degrees=True).as_matrix() @ affine[:3, :3]
+    turned[:3, 3] = origin
+    here, there = measure_lesion(shape, grid(affine), number=1), measure_lesion(shape, grid(turned), number=1)
+    assert there.volume_mm3 == pytest.approx(here.volume_mm3)
+    assert there.longest_diameter_mm == pytest.approx(here.longest_diameter_mm)
+    assert there.centre_mm == pytest.approx(tuple(to_world(turned, shape.mean(axis=0))))
+
+
+def test_numbered_arrays_are_measured_in_the_order_of_their_numbers():
+    numbers = np.zeros((10, 10, 10), np.uint32)
+    numbers[1, 1, 1] = 2
+    numbers[5:8, 5, 5] = 1
+    first, second = measure_lesions(numbers, UNIT)
+    assert (first.number, first.volume_mm3) == (1, pytest.approx(3.0))
+    assert (second.number, second.volume_mm3) == (2, pytest.approx(1.0))
+
+
+def test_the_axial_plane_is_found_in_any_array_order():
+    assert superior_axis(grid(np.diag([-0.7, -0.7, 2.5, 1.0]))) == 2
+    assert superior_axis(grid([[0, 0, 0.7, 0], [0.7, 0, 0, 0], [0, -2.5, 0.2, 0], [0, 0, 0, 1]])) == 1
+
+
+def test_axial_diameters_of_a_rhombus():
+    rhombus = voxels(lambda x, y, z: (abs(x - 20) / 8 + abs(y - 20) / 4 <= 1) & (z >= 7) & (z < 11))
+    small = np.array([[20, 20, 3], [20, 20, 4]])
+    size = measure_axial(np.concatenate([small, rhombus]), UNIT)
+    assert size.longest_mm == pytest.approx(16 + 1)
+    assert size.perpendicular_mm == pytest.approx(8 + 1)
+    assert size.slice_index == 7
+
+
+def test_axial_diameters_do_not_look_along_the_body():
+    column = voxels(lambda x, y, z: (x == 5) & (y >= 10) & (y < 13) & (z < 30))
+    size = measure_axial(column, grid(np.diag([0.5, 0.5, 2.0, 1.0])))
+    assert size.longest_mm == pytest.approx(2 * 0.5 + 0.5)
+    assert size.perpendicular_mm == pytest.approx(0.5)
+
+
+def test_axial_diameters_of_one_voxel_are_its_edge():
+    size = measure_axial(np.array([[3, 4, 5]]), grid(np.diag([0.6, 0.8, 5.0, 1.0])))
+    assert size.longest_mm == size.perpendicular_mm == pytest.approx(0.7)
+    assert size.slice_index == 5
+
+
+def test_the_slice_is_counted_along_the_scans_own_axis():
+    sagittal = grid([[0, 0, 0.7, 0], [0.7, 0, 0, 0], [0, -2.5, 0, 0], [0, 0, 0, 1]])
+    line = np.array([[x, 12, 4] for x in range(6)])
+    size = measure_axial(line, sagittal)
+    assert size.slice_index == 12
+    assert size.longest_mm == pytest.approx(5 * 0.7 + 0.7)
+
+
+@settings(max_examples=40)
+@given(st.floats(0, 180))
+def test_an_ellipse_is_measured_at_any_angle(angle):
+    turn = np.deg2rad(angle)
+
+    def inside(x, y, z):
+        u = (x - 40) * np.cos(turn) + (y - 40) * np.sin(turn)
+        v = (y - 40) * np.cos(turn) - (x - 40) * np.sin(turn)
+        return (u / 30) ** 2 + (v / 12) ** 2 <= 1
+
+    ellipse = np.argwhere(inside(*np.indices((81, 81, 1))))
+    size = measure_axial(ellipse, grid(np.diag([0.5, 0.5, 2.0, 1.0])))
+    assert size.longest_mm == pytest.approx(30.0, abs=0.8)
+    assert size.perpendicular_mm == pytest.approx(12.0, abs=0.8)
+
+
+def test_a_tilted_gantry_does_not_shorten_axial_diameters():
+    tilted = np.diag([0.5, 0.5, 2.0, 1.0])
+    tilted[1, 2] = 0.6
+    disc = voxels(lambda x, y, z: ((x - 20) ** 2 + (y - 20) ** 2 <= 100) & (z == 8))
+    size = measure_axial(disc, grid(tilted))
+    assert size.longest_mm == pytest.approx(10.5)
+    assert size.perpendicular_mm == pytest.approx(10.5)
+
+
+@pytest.mark.realdata
+def test_diameters_of_real_nodules_agree_with_those_of_luna16(realdata):
+    """LUNA16 gives one diameter per nodule, averaged over its readers; it follows the equivalent diameter."""
+    from segpipe.io.volumes import read_volume
+
+    crops = realdata / "lidc_nodules"
+    with (crops / "nodules.csv").open() as stream:
+        rows = list(csv.DictReader(stream))[::5]
+    luna, equivalent, longest, perpendicular = [], [], [], []
+    for row in rows:
+        mask = read_volume(crops / "masks" / f"{row['nodule']}.nii.gz")
+        indices = np.argwhere(mask.array)
+        volume = measure_lesion(indices, mask.grid, number=1).volume_mm3
+        assert volume == pytest.approx(float(row["volume_mm3"]), rel=1e-3)
+        size = measure_axial(find_components(mask.array).indices(1), mask.grid)
+        luna.append(float(row["diameter_mm"]))
+        equivalent.append(equivalent_diameter_mm(volume))
+        longest.append(size.longest_mm)
+        perpendicular.append(size.perpendicular_mm)
+    assert np.corrcoef(equivalent, luna)[0, 1] > 0.98
+    assert 1.0 < np.median(np.divide(equivalent, luna)) < 1.2, "masks reach about half a voxel beyond the marks"
+    assert np.mean(np.array(longest) > luna) > 0.97
+    assert np.median(np.divide(perpendicular, luna)) == pytest.approx(1.0, abs=0.08)
+    assert np.all(np.array(perpendicular) <= longest)
