@@ -154,7 +154,7 @@ class _Job:
         try:
             write_case(part, prepared)
             part.replace(target)
-        except OSError:
+        except (OSError, OutputError):
             shutil.rmtree(part, ignore_errors=True)
             raise
 

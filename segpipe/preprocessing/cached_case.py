@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segpipe.errors import DatasetError
+from segpipe.errors import DatasetError, OutputError
 from segpipe.geometry import Grid
 from segpipe.lesions import Lesion
 from segpipe.preprocessing.points import Points, read_point, write_points
@@ -120,19 +120,17 @@ def open_case(folder: Path, case_id: str) -> CachedCase | None:
 def _write_array(file: Path, array: NDArray[Any]) -> None:
     import blosc2
 
-    blosc2.asarray(
-        np.ascontiguousarray(array),
-        urlpath=str(file),
-        mode="w",
-        chunks=tuple(min(_CHUNK, n) for n in array.shape),
-        blocks=tuple(min(_BLOCK, n) for n in array.shape),
-        cparams={
-            "codec": blosc2.Codec.LZ4,
-            "clevel": 5,
-            "filters": [blosc2.Filter.BITSHUFFLE],
-            "nthreads": 1,
-        },
-    )
+    compression = {"codec": blosc2.Codec.LZ4, "clevel": 5, "filters": [blosc2.Filter.BITSHUFFLE], "nthreads": 1}
+    chunks, blocks = (tuple(min(edge, n) for n in array.shape) for edge in (_CHUNK, _BLOCK))
+    contiguous = np.ascontiguousarray(array)
+    try:
+        blosc2.asarray(contiguous, urlpath=str(file), mode="w", chunks=chunks, blocks=blocks, cparams=compression)
+    except RuntimeError as error:  # all that the library tells of a full disk
+        raise OutputError(
+            "a prepared case cannot be written",
+            facts={"folder": file.parent, "found": error},
+            hint="free space on this disk or choose another folder with data.cache",
+        ) from error
 
 
 def _clip(
