@@ -20,6 +20,7 @@ from segpipe.inference.region import FindRegion, windows_in
 from segpipe.inference.sliding import Sliding, predict_flipped, slide
 from segpipe.inference.watch import Watch
 from segpipe.lesions import find_components
+from segpipe.preprocessing.lung_roi import lung_mask
 from segpipe.preprocessing.recipe import Recipe, Shape
 from segpipe.preprocessing.steps import Preparation, plan_preparation
 
@@ -38,7 +39,8 @@ class PredictOptions:
         min_probability: Lesions with a lower mean probability leave.
         batch: Windows per forward pass; None leaves it to the engine.
         keep_probability: Whether the prediction holds the probability volume.
-        region: Finds where lesions can be; windows outside are left out. None searches everywhere.
+        region: Finds where lesions can be; windows outside are left out. None, or one that finds
+            nothing, searches everywhere.
 
     Raises:
         ConfigError: for values out of range.
@@ -51,7 +53,7 @@ class PredictOptions:
     min_probability: float = 0.0
     batch: int | None = None
     keep_probability: bool = True
-    region: FindRegion | None = None
+    region: FindRegion | None = lung_mask
 
     def __post_init__(self) -> None:
         _check("overlap", self.overlap, "0 ≤ overlap < 1", holds=0 <= self.overlap < 1)

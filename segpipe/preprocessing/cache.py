@@ -20,6 +20,7 @@ from segpipe.case import Case
 from segpipe.errors import DatasetError, LabelError, OutputError, SegpipeError, raise_together
 from segpipe.preprocessing.cached_case import FORMAT, CachedCase, PreparedCase, open_case, write_case
 from segpipe.preprocessing.content import content_digest, remembered_digest
+from segpipe.preprocessing.lung_roi import crop_to_lungs
 from segpipe.preprocessing.masks import resample_mask
 from segpipe.preprocessing.points import find_points
 from segpipe.preprocessing.recipe import Recipe
@@ -146,7 +147,10 @@ class _Job:
 
     def _write(self, entry: Source, target: Path) -> None:
         """Writes beside the target and renames; whoever holds the lock may clear what a killed builder left."""
-        prepared = self._prepared(self.load(entry), seed=int(target.name, 16))
+        case = self.load(entry)
+        if self.recipe.lung_crop:
+            case, _ = crop_to_lungs(case)
+        prepared = self._prepared(case, seed=int(target.name, 16))
         part = target.with_suffix(".part")
         for left in (part, target):
             shutil.rmtree(left, ignore_errors=True)

@@ -16,7 +16,6 @@ from segpipe.inference.predictor import PredictOptions
 from segpipe.metrics.evaluation import CaseResult
 from segpipe.metrics.operating_point import choose_operating_point
 from segpipe.networks import network_divisor
-from segpipe.preprocessing.lung_roi import lung_mask
 from segpipe.preprocessing.steps import apply_window, plan_preparation, resample_to_recipe
 from segpipe.training.evaluation import Judge, evaluate
 from segpipe.training.fitting import Fit
@@ -76,8 +75,7 @@ def judge_and_release(
     divisor = network_divisor(settings.network)
     engine = TorchEngine(fitted.network, device="cpu" if settings.trainer.accelerator == "cpu" else "auto")
     judge = Judge(engine, material.recipe, divisor, material.manifest.labels, progress=settings.trainer.progress)
-    evaluation = settings.evaluation
-    options = PredictOptions(evaluation.overlap, tuple(evaluation.flips), region=lung_mask)
+    options = PredictOptions(overlap=settings.evaluation.overlap, flips=tuple(settings.evaluation.flips))
     point = _operating_point(settings, material, judge, options)
     options = replace(options, **{key: value for key, value in point.items() if key != "froc"})
     log.info("evaluating on %d held-out cases", len(material.entries("test")))
