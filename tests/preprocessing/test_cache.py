@@ -15,7 +15,7 @@ import pytest
 
 from segpipe.datasets.loading import load_case
 from segpipe.datasets.manifest import Entry
-from segpipe.errors import DatasetError, ImageError, LabelError, SegpipeError
+from segpipe.errors import DatasetError, ImageError, LabelError, OutputError, SegpipeError
 from segpipe.geometry import Grid
 from segpipe.io.volumes import write_volume
 from segpipe.preprocessing.cache import build_cache, foreground_value
@@ -226,6 +226,19 @@ def test_a_full_disk_is_told_with_the_case(tmp_path):
     assert raised.value.facts["case"] == "a"
 
 
+def test_a_disk_that_fills_while_writing_is_told_and_freed(tmp_path, monkeypatch):
+    def no_space(*args, **kwargs):
+        raise RuntimeError("Error while creating the NDArray")  # what blosc2 says on a full disk
+
+    monkeypatch.setattr("blosc2.asarray", no_space)
+    image, mask = make_scan(lesions=[((10, 10, 10), 3)])
+    with pytest.raises(OutputError, match="a prepared case cannot be written") as raised:
+        build([save_entry(tmp_path, "a", image, mask)], make_recipe(), tmp_path / "cache")
+    assert raised.value.facts["case"] == "a"
+    assert "free space" in raised.value.hint
+    assert not list((tmp_path / "cache").rglob("*.part"))
+
+
 def test_rebuilds_a_case_that_is_not_whole(tmp_path):
     image, mask = make_scan(lesions=[((10, 10, 10), 3)])
     entry = save_entry(tmp_path, "a", image, mask)
@@ -334,3 +347,20 @@ def test_a_killed_process_is_told(tmp_path):
     entries = [save_entry(tmp_path, f"c{number}", image + number, mask) for number in range(2)]
     with pytest.raises(DatasetError, match="was killed, most likely for lack of memory\n  processes  2"):
         build(entries, make_recipe(), tmp_path / "cache", load=die, workers=2)
+
+
+def test_a_patch_touches_only_its_chunks(tmp_path):
+    rng = np.random.default_rng(0)
+    image = rng.integers(-1000, 400, (256, 64, 64)).astype(np.int16)
+    (case,) = prepare(tmp_path, [(image, np.zeros(image.shape, np.uint8))], make_recipe())
+    file = case.folder / "image.b2nd"
+    content = bytearray(file.read_bytes())
+    # four chunks of 64 voxels along x lie one after the other; the second half of the third is overwritten
+    start = int(len(content) * 0.65)
+    content[start : start + 20_000] = b"\xff" * 20_000
+    file.write_bytes(content)
+    for first in (0, 64, 192):
+        patch, _ = case.read((first, 0, 0), (64, 64, 64))
+        np.testing.assert_array_equal(patch, image[first : first + 64])
+    with pytest.raises(DatasetError, match="cannot be read"):
+        case.read((128, 0, 0), (64, 64, 64))
