@@ -364,3 +364,23 @@ def test_a_patch_touches_only_its_chunks(tmp_path):
         np.testing.assert_array_equal(patch, image[first : first + 64])
     with pytest.raises(DatasetError, match="cannot be read"):
         case.read((128, 0, 0), (64, 64, 64))
+
+
+@pytest.mark.realdata
+def test_real_nodules_keep_their_lesions_and_volume(realdata, tmp_path):
+    """Every 40th crop of LIDC, on the grid of `conf/recipe/ct_nodule_voi.yaml` and on one four times as coarse."""
+    folder = realdata / "lidc_nodules"
+    images = sorted((folder / "images").glob("*.nii.gz"))[::40]
+    entries = [Entry(file.name, file.name, file, folder / "masks" / file.name) for file in images]
+    load = partial(load_case, labels=LABELS)
+    fine, coarse = (
+        build(entries, make_recipe(spacing_mm=spacing), tmp_path / "cache", load=load)
+        for spacing in ((0.7, 0.7, 1.25), (2.8, 2.8, 5.0))
+    )
+    for entry, small, large in zip(entries, fine, coarse, strict=True):
+        case = load(entry)
+        true_mm3 = np.count_nonzero(case.mask) * case.grid.voxel_volume_mm3
+        kept_mm3 = np.count_nonzero(whole(small)[1]) * small.grid.voxel_volume_mm3
+        # a crop cut through the lesion may gain or lose half a slice at its end
+        assert kept_mm3 == pytest.approx(true_mm3, rel=0.25), entry.id
+        assert whole(large)[1].any(), entry.id
