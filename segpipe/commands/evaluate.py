@@ -34,7 +34,7 @@ def run(argv: list[str]) -> int:
 def _judge_masks(given: argparse.Namespace) -> "tuple[Judged, dict[str, Any]]":
     from segpipe.metrics.folders import Foreground, default_processes, judge_pairs, pair_masks
 
-    pairs, judged = pair_masks(given.predictions, given.references, table=given.table)
+    pairs, judged = pair_masks(given.predictions, given.references, table=given.table, mask_name=given.mask_name)
     foreground = Foreground(given.prediction_label, given.reference_label)
     done = judge_pairs(pairs, foreground=foreground, processes=given.processes or default_processes())
     judged.results, judged.errors = done.results, [*judged.errors, *done.errors]

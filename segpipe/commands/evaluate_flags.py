@@ -8,7 +8,7 @@ from typing import NoReturn
 from segpipe.errors import ConfigError
 
 _GIVEN_WITH_MODEL = ("split", "backend", "device")
-_GIVEN_WITH_MASKS = ("references", "table", "prediction_label", "reference_label", "processes")
+_GIVEN_WITH_MASKS = ("references", "table", "mask_name", "prediction_label", "reference_label", "processes")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     masks.add_argument("--predictions", type=Path, metavar="DIR", help="masks to judge (NIfTI, NRRD, MetaImage)")
     masks.add_argument("--references", type=Path, metavar="DIR", help="masks of the same names to judge them by")
     masks.add_argument("--table", type=Path, metavar="CSV", help="columns case and patient; others serve strata")
+    masks.add_argument("--mask-name", metavar="NAME", help="which mask counts where each case has a folder of them")
     masks.add_argument("--prediction-label", type=int, metavar="VALUE", help="value that counts (default: all but 0)")
     masks.add_argument("--reference-label", type=int, metavar="VALUE", help="value that counts (default: all but 0)")
     masks.add_argument("--processes", type=int, metavar="N", help="how many work at once (default: one per core)")

@@ -1,6 +1,5 @@
 """Masks of any tool against reference masks: files paired by name, judged in parallel, bad ones named."""
 
-import csv
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from segpipe.case import Volume
 from segpipe.errors import DatasetError, GeometryError, LabelError, SegpipeError
 from segpipe.io.volumes import list_volumes, read_volume, volume_name
+from segpipe.metrics.case_table import read_case_table
 from segpipe.metrics.evaluation import CaseResult, evaluate_pair
 
 
@@ -54,14 +54,19 @@ class Judged:
     errors: list[SegpipeError] = field(default_factory=list)
 
 
-def pair_masks(predictions: Path, references: Path, *, table: Path | None = None) -> tuple[list[MaskPair], Judged]:
+def pair_masks(
+    predictions: Path, references: Path, *, table: Path | None = None, mask_name: str | None = None
+) -> tuple[list[MaskPair], Judged]:
     """Pairs the mask files of two folders by name, without regard to the format.
+
+    A folder may also hold a folder for each case, as TotalSegmentator writes them; then that is the name.
 
     Args:
         predictions: Folder of masks to judge.
         references: Folder of masks to judge them by.
         table: CSV with the columns `case` and `patient`; its other columns serve strata. Without it every case counts
             as a patient of its own.
+        mask_name: Which file of such a case's folder counts, e.g. `lung_nodules`; may be left out where there is one.
 
     Returns:
         The pairs, by name, and the errors of files that are alone.
@@ -70,7 +75,7 @@ def pair_masks(predictions: Path, references: Path, *, table: Path | None = None
         DatasetError: when a folder has no masks, two files of a folder have one name, nothing fits, or the table
             cannot be used.
     """
-    given, wanted = _masks_by_name(predictions), _masks_by_name(references)
+    given, wanted = (_masks_by_name(folder, mask_name) for folder in (predictions, references))
     facts = read_case_table(table) if table else {}
     common = sorted(set(given) & set(wanted))
     if not common:
@@ -135,26 +140,6 @@ def judge_pair(pair: MaskPair, foreground: Foreground) -> CaseResult:
         raise error.with_facts(case=pair.case) from error
 
 
-def read_case_table(file: Path) -> dict[str, dict[str, Any]]:
-    """Case → the other columns of a CSV table, numbers as numbers.
-
-    Raises:
-        DatasetError: when the table cannot be read or lacks `case` or `patient`.
-    """
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, ValueError, csv.Error) as error:
-        raise DatasetError("the table of cases cannot be read", facts={"file": file, "found": error}) from error
-    columns = set(rows[0]) if rows else set()
-    if not {"case", "patient"} <= columns:
-        raise DatasetError(
-            "the table of cases must have the columns case and patient",
-            facts={"file": file, "found": ", ".join(sorted(map(str, columns))) or "no row"},
-        )
-    return {row["case"]: {name: _number(value) for name, value in row.items() if name != "case"} for row in rows}
-
-
 def default_processes() -> int:
     """One process per core that this program may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -205,16 +190,30 @@ def _all_whole(values: NDArray[np.float32]) -> bool:
     return bool((values == np.round(values)).all())
 
 
-def _masks_by_name(folder: Path) -> dict[str, Path]:
+def _masks_by_name(folder: Path, mask_name: str | None) -> dict[str, Path]:
     if not folder.is_dir():
         raise DatasetError("the folder of masks must exist", facts={"folder": folder})
-    files = list_volumes(folder)
-    names = [volume_name(file) for file in files]
+    files = [(volume_name(file), file) for file in list_volumes(folder)] or _in_case_folders(folder, mask_name)
+    names = [name for name, _ in files]
     twice = sorted({name for name in names if names.count(name) > 1})
     if not files or twice:
         message = "two masks have the same name" if twice else "the folder has no masks"
         raise DatasetError(message, facts={"folder": folder, **({"names": ", ".join(twice[:8])} if twice else {})})
-    return dict(zip(names, files, strict=True))
+    return dict(files)
+
+
+def _in_case_folders(folder: Path, mask_name: str | None) -> list[tuple[str, Path]]:
+    found = []
+    for inside in sorted(path for path in folder.iterdir() if path.is_dir()):
+        files = [file for file in list_volumes(inside) if mask_name in (None, volume_name(file))]
+        if len(files) > 1:
+            raise DatasetError(
+                "the folder of a case holds several masks",
+                facts={"folder": inside, "found": ", ".join(file.name for file in files[:4])},
+                hint=f"choose one of them, e.g. --mask-name {volume_name(files[0])}",
+            )
+        found += [(inside.name, file) for file in files]
+    return found
 
 
 def _alone(
@@ -244,10 +243,3 @@ def _unknown(facts: Mapping[str, Any], common: Sequence[str], table: Path | None
 def _some(names: Mapping[str, Any] | Sequence[str]) -> str:
     shown = list(names)[:4]
     return ", ".join(shown) + (", …" if len(names) > len(shown) else "")
-
-
-def _number(text: Any) -> Any:
-    try:
-        return float(text) if text not in (None, "") else None
-    except (TypeError, ValueError):
-        return text

@@ -4,7 +4,8 @@ import pytest
 from segpipe.errors import DatasetError, GeometryError, ImageError, LabelError
 from segpipe.geometry import Grid
 from segpipe.io.volumes import write_volume
-from segpipe.metrics.folders import Foreground, judge_pairs, pair_masks, read_case_table
+from segpipe.metrics.case_table import read_case_table
+from segpipe.metrics.folders import Foreground, judge_pairs, pair_masks
 
 GRID = Grid((20, 20, 10), np.diag([-0.8, -0.8, 2.5, 1.0]))
 
@@ -81,6 +82,19 @@ def test_one_value_of_a_mask_may_be_chosen_on_either_side(folders):
     pairs, _ = pair_masks(predictions, references)
     judged = judge_pairs(pairs, foreground=Foreground(prediction=2, reference=1), progress=False)
     assert [result.figures["dice"] for result in judged.results] == [1.0, 1.0]
+
+
+def test_masks_may_lie_in_a_folder_for_each_case(folders, tmp_path):
+    for name, start in (("a", 4), ("b", 10)):
+        write(tmp_path / "cases" / name, "lung_nodules.nii.gz", block(start))
+    pairs, alone = pair_masks(tmp_path / "cases", folders[1])
+    assert [result.figures["dice"] for result in judge_pairs(pairs, progress=False).results] == [1.0, 0.5]
+    assert alone.errors == []
+    write(tmp_path / "cases" / "a", "lung.nii.gz", block(0))
+    with pytest.raises(DatasetError, match="holds several masks") as caught:
+        pair_masks(tmp_path / "cases", folders[1])
+    assert "--mask-name" in caught.value.hint
+    assert len(pair_masks(tmp_path / "cases", folders[1], mask_name="lung_nodules")[0]) == 2
 
 
 def test_patients_and_facts_come_from_a_table(folders, tmp_path):
