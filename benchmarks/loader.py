@@ -20,6 +20,7 @@ import threading
 import time
 from dataclasses import replace
 from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ def main() -> None:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--cases", type=int, default=24)
+    parser.add_argument("--scans", type=int, default=24, help="different phantoms; more cases repeat them")
     parser.add_argument("--patch", type=int, nargs=3, default=(96, 96, 96))
     parser.add_argument("--spacing", type=float, nargs=3, default=(1.25, 1.25, 1.25))
     parser.add_argument("--patches", type=int, default=240, help="measured patches, after a warm-up")
@@ -65,11 +67,13 @@ def _material(options: argparse.Namespace) -> Any:
     from segpipe.preprocessing.recipe import Recipe
 
     recipe = Recipe("benchmark", tuple(options.spacing), (-1000.0, 400.0), tuple(options.patch))
-    manifest = ensure_phantom(options.folder, cases=options.cases, seed=0)
+    manifest = ensure_phantom(options.folder, cases=min(options.scans, options.cases), seed=0)
+    repeated = islice(cycle(manifest.entries), options.cases)
+    entries = [replace(entry, id=f"{entry.id}_{number}") for number, entry in enumerate(repeated)]
     load = partial(load_case, labels=manifest.labels)
-    cases = build_cache(manifest.entries, recipe, manifest.labels, folder=options.folder / "prepared", load=load)
+    cases = build_cache(entries, recipe, manifest.labels, folder=options.folder / "prepared", load=load)
     formats = options.folder / f"formats-{options.cases}-{recipe.digest}"
-    return Material(manifest.entries, cases, recipe, formats, options.workers)
+    return Material(entries, cases, recipe, formats, options.workers)
 
 
 def _run(name: str) -> dict[str, Any]:

@@ -254,22 +254,20 @@ def _nnunet_folder(material: Material) -> Path:
 
     folder = material.folder / "nnunet"
     folder.mkdir(parents=True, exist_ok=True)
+    first: dict[Path, str] = {}
     for case in material.cases:
         if (folder / f"{case.id}.pkl").is_file():
             continue
+        if case.folder in first:
+            for ending in (".b2nd", "_seg.b2nd", ".pkl"):
+                (folder / (case.id + ending)).hardlink_to(folder / (first[case.folder] + ending))
+            continue
+        first[case.folder] = case.id
         image, mask = case.read((0, 0, 0), case.grid.shape)
         data = image.astype(np.float32)[None]
         data = (data - data.mean()) / data.std()
-        voxels = np.argwhere(mask[None])[:10_000]
+        properties = {"class_locations": {1: np.argwhere(mask[None])[:10_000]}}
         blocks, chunks = comp_blosc2_params(data.shape, material.recipe.patch, data.itemsize)
-        nnUNetDatasetBlosc2.save_case(
-            data,
-            mask.astype(np.int8)[None],
-            {"class_locations": {1: voxels}},
-            str(folder / case.id),
-            chunks=chunks,
-            blocks=blocks,
-            chunks_seg=chunks,
-            blocks_seg=blocks,
-        )
+        shapes = {"chunks": chunks, "blocks": blocks, "chunks_seg": chunks, "blocks_seg": blocks}
+        nnUNetDatasetBlosc2.save_case(data, mask.astype(np.int8)[None], properties, str(folder / case.id), **shapes)
     return folder
