@@ -1,0 +1,171 @@
+"""The page of a scan is opened in a real browser, which has to draw it without any network."""
+
+import base64
+import gzip
+import json
+import shutil
+from types import SimpleNamespace
+
+import nibabel
+import numpy as np
+import pytest
+
+from segpipe.case import Case
+from segpipe.geometry import Grid, to_world
+from segpipe.report.viewer import write_page
+from segpipe.report.viewer_thumbnails import upright_voxel
+from segpipe.report.viewer_volumes import choose_factor, coarser, pack
+
+SPACING_MM = np.array([1.5, 1.5, 2.0])
+CENTRES = [(20, 30, 12), (60, 22, 30)]
+
+
+class Finding:
+    """A finding as `predict` gives it."""
+
+    def __init__(self, number, centre_mm, slice_index):
+        self.values = {
+            "number": number,
+            "volume_mm3": 523.6,
+            "axial_diameter_mm": 10.0,
+            "perpendicular_diameter_mm": 9.0,
+            "equivalent_diameter_mm": 10.0,
+            "mean_hu": -20.5,
+            "solid_fraction": 0.9,
+            "side": "left" if number == 1 else None,
+            "slice_index": slice_index,
+            "mean_probability": 0.87,
+            "centre_mm": centre_mm,
+        }
+
+    def to_dict(self):
+        return dict(self.values)
+
+
+@pytest.fixture(scope="module")
+def result():
+    grid = Grid((80, 64, 48), np.array([[-1.5, 0, 0, 60], [0, -1.5, 0, 40], [0, 0, 2.0, -50], [0, 0, 0, 1]]))
+    indices = np.stack(np.meshgrid(*[np.arange(n) for n in grid.shape], indexing="ij"), axis=-1)
+    inside = [np.linalg.norm((indices - centre) * SPACING_MM, axis=-1) < 6 for centre in CENTRES]
+    mask = np.logical_or(*inside).astype(np.uint8)
+    noise = np.random.default_rng(0).normal(0, 25, grid.shape)
+    image = (np.where(mask, 30, -850) + noise).astype(np.int16)
+    findings = [
+        Finding(number, tuple(to_world(grid.affine, centre)), centre[2]) for number, centre in enumerate(CENTRES, 1)
+    ]
+    return SimpleNamespace(
+        scan=SimpleNamespace(name="scan <one>"),
+        case=Case("one", image, grid),
+        prediction=SimpleNamespace(mask=mask, findings=findings),
+        model=SimpleNamespace(recipe=SimpleNamespace(label="nodule", name="ct_nodule")),
+        settings={"model": "abc", "recipe": "def", "segpipe": "0", "options": {"threshold": 0.5}},
+    )
+
+
+@pytest.fixture
+def browser(tmp_path):
+    """Headless Chromium that no network reaches."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    if not chromium or not driver:
+        pytest.skip("Chromium and its driver are not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for word in (
+        "--headless",
+        "--no-sandbox",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--host-resolver-rules=MAP * ~NOTFOUND",
+        "--hide-scrollbars",
+        "--window-size=1300,1300",
+        "--use-gl=angle",
+        "--use-angle=swiftshader",
+        "--enable-unsafe-swiftshader",
+        f"--user-data-dir={tmp_path / 'profile'}",
+    ):
+        options.add_argument(word)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    started = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield started
+    started.quit()
+
+
+@pytest.mark.slow
+def test_the_page_draws_offline_and_a_click_goes_to_the_finding(result, browser, tmp_path):
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    (file,) = write_page(result, tmp_path)
+    browser.get(file.as_uri())
+    state = WebDriverWait(browser, 120).until(
+        lambda driver: driver.execute_script("return document.documentElement.dataset.viewer")
+    )
+    assert state == "drawn", browser.get_log("browser")
+    rows = browser.find_elements("css selector", "tr.finding")
+    assert len(rows) == 2
+    for row, centre in [(rows[1], CENTRES[1]), (rows[0], CENTRES[0])]:
+        browser.execute_script("arguments[0].click()", row)
+        place = json.loads(browser.execute_script("return document.documentElement.dataset.crosshair"))
+        np.testing.assert_allclose(place, to_world(result.case.grid.affine, centre), atol=1.1)
+    browser.execute_script("scrollTo(0, 0)")
+    shot = tmp_path / "page.png"
+    browser.save_screenshot(str(shot))
+    assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
+    assert _red_pixels(shot) > 200
+
+
+def _red_pixels(shot):
+    from matplotlib.image import imread
+
+    red, green, blue = imread(shot)[..., :3].transpose(2, 0, 1)
+    return int(((red > green + 0.25) & (red > blue + 0.25)).sum())
+
+
+def test_the_page_refers_to_nothing_outside(result, tmp_path):
+    (file,) = write_page(result, tmp_path)
+    text = file.read_text()
+    assert 'src="http' not in text
+    assert "<title>scan &lt;one&gt;</title>" in text
+    assert text.count("data:image/png;base64,") >= 2
+    assert "–" in text  # the side that is not known
+
+
+def test_the_library_cannot_end_its_script():
+    from segpipe.report.viewer import _library
+
+    assert "</script" not in _library().lower()
+
+
+def test_packed_scan_keeps_hu_and_position(result):
+    packed = pack(result.case, result.prediction.mask)
+    image = nibabel.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(packed.ct)))
+    np.testing.assert_allclose(image.affine, result.case.grid.affine, atol=1e-4)
+    apart = np.abs(image.get_fdata() - np.clip(result.case.image, -1024, 1526))
+    assert apart.max() <= 5  # half a step
+    mask = nibabel.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(packed.mask)))
+    np.testing.assert_array_equal(mask.get_fdata(), result.prediction.mask)
+
+
+def test_a_large_scan_is_shown_coarser_and_loses_no_lesion():
+    grid = Grid((9, 8, 4), np.diag([1.0, 1.0, 3.0, 1.0]))
+    image = np.arange(9 * 8 * 4, dtype=np.int16).reshape(grid.shape)
+    mask = np.zeros(grid.shape, np.uint8)
+    mask[3, 5, 2] = 1
+    packed = pack(Case("a", image, grid), mask, most_voxels=80)
+    assert packed.factor == (2, 2, 1)
+    assert packed.grid.shape == (4, 4, 4)
+    # the first block holds voxels 0 and 1, whose middle is 0.5 mm
+    np.testing.assert_allclose(packed.grid.affine[:3, 3], [0.5, 0.5, 0.0])
+    shown = nibabel.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(packed.mask))).get_fdata()
+    assert np.argwhere(shown).tolist() == [[1, 2, 2]]
+
+
+def test_factor_never_exceeds_the_scan():
+    assert choose_factor(Grid((2, 2, 2), np.eye(4)), 1) == (2, 2, 2)
+    assert coarser(Grid((2, 2, 2), np.eye(4)), (2, 2, 2)).shape == (1, 1, 1)
+
+
+def test_upright_voxel_turns_the_axes_of_ras():
+    grid = Grid((10, 20, 30), np.eye(4))
+    # upright runs right → left, anterior → posterior, superior → inferior: the opposite of RAS+
+    assert upright_voxel(grid, (1, 2, 3)) == (8, 17, 26)
