@@ -50,6 +50,34 @@ def save(datasets, folder, *, names=None):
     return folder
 
 
+def enhanced_ct(hu, affine):
+    """An enhanced CT whose frames are stored in a shuffled order, each with its own intercept."""
+    slices = ct_slices(hu, affine)
+    whole = slices[0]
+    whole.SOPClassUID = whole.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2.1"
+    order = np.random.default_rng(2).permutation(len(slices))
+    frames, pixels = [], []
+    for number in order:
+        frame, position = Dataset(), Dataset()
+        position.ImagePositionPatient = slices[number].ImagePositionPatient
+        frame.PlanePositionSequence = [position]
+        intercept = -1024 - 3 * int(number)
+        transformation = Dataset()
+        transformation.RescaleSlope, transformation.RescaleIntercept, transformation.RescaleType = "1", intercept, "HU"
+        frame.PixelValueTransformationSequence = [transformation]
+        frames.append(frame)
+        pixels.append((hu[:, :, number].T.astype(np.int32) - intercept).astype(np.uint16).tobytes())
+    shared, orientation, measures = Dataset(), Dataset(), Dataset()
+    orientation.ImageOrientationPatient = whole.ImageOrientationPatient
+    measures.PixelSpacing, measures.SliceThickness = whole.PixelSpacing, whole.SliceThickness
+    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [orientation], [measures]
+    whole.SharedFunctionalGroupsSequence, whole.PerFrameFunctionalGroupsSequence = [shared], frames
+    whole.NumberOfFrames, whole.PixelData = len(frames), b"".join(pixels)
+    for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept"):
+        delattr(whole, name)
+    return whole
+
+
 def other_object(sop_class, modality, **attributes):
     """A DICOM file of another kind with no pixels, e.g. an RTPLAN."""
     dataset = _empty(sop_class)

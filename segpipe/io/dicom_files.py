@@ -59,14 +59,20 @@ def read_headers(files: Sequence[DicomFile], *, tags: Sequence[str], workers: in
 
 
 def map_files(
-    files: Sequence[DicomFile], read: Callable[[DicomFile, Dataset], Read], *, workers: int = 4
+    files: Sequence[DicomFile], read: Callable[[DicomFile, Dataset], Read], *, pixels: bool = True, workers: int = 4
 ) -> Iterator[Read]:
-    """Applies `read` to each file and its whole data set in threads; results come in the order of `files`.
+    """Applies `read` to each file and its data set in threads; results come in the order of `files`.
+
+    Args:
+        files: Where to read.
+        read: Gets the file and its data set, without pixels unless `pixels`.
+        pixels: Whether pixels are read.
+        workers: Threads.
 
     Raises:
         ImageError: when a file cannot be parsed.
     """
-    return _each(files, lambda file, stream: read(file, _whole(stream)), workers=workers)
+    return _each(files, lambda file, stream: read(file, _parse(stream, pixels)), workers=workers)
 
 
 @contextlib.contextmanager
@@ -175,9 +181,10 @@ def _header(stream: BinaryIO, tags: Sequence[str]) -> Dataset | str:
         return DAMAGED
 
 
-def _whole(stream: BinaryIO) -> Dataset:
+def _parse(stream: BinaryIO, pixels: bool) -> Dataset:
     try:
-        return pydicom.dcmread(io.BytesIO(stream.read()), force=True)
+        source = io.BytesIO(stream.read()) if pixels else stream
+        return pydicom.dcmread(source, stop_before_pixels=not pixels, force=True)
     except Exception as error:  # as above
         raise ImageError(
             "a DICOM file is damaged", facts={"found": type(error).__name__}, hint="export or download it again"

@@ -175,7 +175,7 @@ def read_source_datasets(series: SeriesInfo, *, repair: Collection[str] = (), wo
     """The headers (no pixels) of a series' files in the order of `stack_series`, for objects that refer to them."""
     stack = stack_series(series, repair=repair)
     files = tuple(dict.fromkeys(plane.file for plane in stack.planes))
-    return list(map_files(files, _without_pixels, workers=workers))
+    return list(map_files(files, lambda _, header: header, pixels=False, workers=workers))
 
 
 def _read_slices(planes: Sequence[Plane], workers: int) -> NDArray[np.int16]:
@@ -193,12 +193,6 @@ def _read_slices(planes: Sequence[Plane], workers: int) -> NDArray[np.int16]:
     for numbers, pixels in zip(wanted.values(), decoded, strict=True):
         slices[numbers] = pixels
     return slices.transpose(2, 1, 0)
-
-
-def _without_pixels(_: DicomFile, dataset: Dataset) -> Dataset:
-    if "PixelData" in dataset:
-        del dataset.PixelData
-    return dataset
 
 
 def _sort_in(

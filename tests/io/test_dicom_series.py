@@ -8,7 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import FileMetaDataset
 from pydicom.uid import (
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
@@ -26,6 +26,7 @@ from tests.synthetic_dicom import (
     AXIAL,
     PATIENT,
     ct_slices,
+    enhanced_ct,
     oblique,
     other_object,
     read_with_sitk,
@@ -333,37 +334,9 @@ def test_source_datasets_come_in_the_order_of_the_slices_and_without_pixels(tmp_
     assert all("PixelData" not in dataset for dataset in sources)
 
 
-def _enhanced(hu, affine, per_frame_rescale):
-    """An enhanced CT whose frames are stored in a shuffled order."""
-    slices = ct_slices(hu, affine)
-    whole = slices[0]
-    whole.SOPClassUID = whole.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2.1"
-    order = np.random.default_rng(2).permutation(len(slices))
-    frames, pixels = [], []
-    for number in order:
-        frame, position = Dataset(), Dataset()
-        position.ImagePositionPatient = slices[number].ImagePositionPatient
-        frame.PlanePositionSequence = [position]
-        intercept = -1024 - 3 * int(number) if per_frame_rescale else -1024
-        transformation = Dataset()
-        transformation.RescaleSlope, transformation.RescaleIntercept, transformation.RescaleType = "1", intercept, "HU"
-        frame.PixelValueTransformationSequence = [transformation]
-        frames.append(frame)
-        pixels.append((hu[:, :, number].T.astype(np.int32) - intercept).astype(np.uint16).tobytes())
-    shared, orientation, measures = Dataset(), Dataset(), Dataset()
-    orientation.ImageOrientationPatient = whole.ImageOrientationPatient
-    measures.PixelSpacing, measures.SliceThickness = whole.PixelSpacing, whole.SliceThickness
-    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [orientation], [measures]
-    whole.SharedFunctionalGroupsSequence, whole.PerFrameFunctionalGroupsSequence = [shared], frames
-    whole.NumberOfFrames, whole.PixelData = len(frames), b"".join(pixels)
-    for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept"):
-        delattr(whole, name)
-    return whole
-
-
 @pytest.mark.parametrize("syntax", [None, RLELossless, JPEG2000Lossless])
 def test_an_enhanced_multi_frame_ct_is_a_series_of_its_frames(tmp_path, syntax):
-    whole = _enhanced(thorax(), oblique(), per_frame_rescale=True)
+    whole = enhanced_ct(thorax(), oblique())
     if syntax:
         whole.compress(syntax, generate_instance_uid=False)
 

@@ -1,0 +1,332 @@
+"""What segpipe writes for radiology is valid, lies where it was found, and is opened by tools that are not ours."""
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+import highdicom
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK
+from numpy.testing import assert_allclose, assert_array_equal
+
+from segpipe.errors import GeometryError, ImageError, OutputError
+from segpipe.geometry import flip_ras_lps, to_world
+from segpipe.io.dicom_objects import Derivation, Maker
+from segpipe.io.dicom_rtstruct import read_rtstruct
+from segpipe.io.dicom_rtstruct_writing import write_rtstruct
+from segpipe.io.dicom_seg import read_dicom_seg
+from segpipe.io.dicom_seg_writing import write_dicom_seg
+from segpipe.io.dicom_series import find_series, stack_series
+from segpipe.io.dicom_sr import write_dicom_sr
+from segpipe.labels import NODULE, TUMOUR
+from tests.synthetic_dicom import AXIAL, PATIENT, ct_slices, enhanced_ct, oblique, save, thorax
+
+MAKER = Maker(model="lung_nodule", version="1.2.0", recipe="0123456789abcdef", software="0.1.0")
+
+
+@dataclass
+class Measurements:
+    number: int
+    volume_mm3: float = 512.343
+    axial_diameter_mm: float = 9.5
+    perpendicular_diameter_mm: float = 7.25
+    mean_hu: float = -33.04
+    mean_probability: float = 0.876
+    side: str | None = "left"
+
+
+def _findings(shape=(40, 36, 9)):
+    """Two findings with a gap between their slices; the second, number 3, has a hole."""
+    findings = np.zeros(shape, np.uint8)
+    findings[3:9, 4:11, 1:3] = 1
+    findings[20:30, 15:22, 5:8] = 3
+    findings[23:26, 17:19, 6] = 0
+    return findings
+
+
+def _flip(axis):
+    affine = AXIAL.copy()
+    affine[axis, axis] *= -1
+    return affine
+
+
+AFFINES = {"axial": AXIAL, "oblique": oblique(), "mirrored": _flip(0), "reversed": _flip(2)}
+
+
+def _derivation(folder, **options):
+    return Derivation(find_series(folder).series[0], NODULE, MAKER, **options)
+
+
+@pytest.fixture(params=AFFINES)
+def derivation(tmp_path, request):
+    return _derivation(save(ct_slices(thorax(), AFFINES[request.param]), tmp_path / "ct"))
+
+
+@pytest.fixture
+def axial(tmp_path):
+    return _derivation(save(ct_slices(thorax()), tmp_path / "ct"))
+
+
+def _centroids(findings, derivation):
+    """World position (LPS+) of each finding's centroid."""
+    affine = flip_ras_lps(derivation.stack.upright.affine)
+    return {n: to_world(affine, np.argwhere(findings == n)).mean(axis=0) for n in np.unique(findings) if n}
+
+
+def _check_valid(path):
+    if shutil.which("dciodvfy") is None:
+        pytest.skip("dciodvfy (dicom3tools) is not installed")
+    told = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True, check=False)
+    lines = [line for line in told.stderr.splitlines() if line.startswith(("Error", "Warning"))]
+    assert [line for line in lines if "DICOMDIR" not in line] == []
+    assert told.returncode == 0
+
+
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
+def test_highdicom_finds_each_segment_where_the_finding_is(tmp_path, derivation, kind):
+    findings = _findings()
+
+    path = write_dicom_seg(tmp_path / "seg.dcm", findings, derivation=derivation, kind=kind)
+
+    segmentation = highdicom.seg.segread(path)
+    volume = segmentation.get_volume(combine_segments=True)
+    expected = _centroids(findings, derivation)
+    for segment, number in ((1, 1), (2, 3)):
+        found = to_world(volume.affine, np.argwhere(volume.array == segment)).mean(axis=0)
+        assert_allclose(found, expected[number], atol=0.01)
+        assert (volume.array == segment).sum() == (findings == number).sum()
+    _check_valid(path)
+
+
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
+def test_our_reader_gives_every_voxel_back(tmp_path, derivation, kind):
+    path = write_dicom_seg(tmp_path / "seg.dcm", _findings(), derivation=derivation, kind=kind)
+
+    masks = read_dicom_seg(path, derivation.series)
+
+    assert_array_equal(masks["nodule 1"], _findings() == 1)
+    assert_array_equal(masks["nodule 3"], _findings() == 3)
+
+
+def test_itk_opens_one_segment_for_all_on_the_grid_of_the_series(tmp_path, derivation):
+    path = write_dicom_seg(tmp_path / "seg.dcm", _findings(), derivation=derivation, per_finding=False)
+
+    image = SimpleITK.ReadImage(path)
+
+    array = SimpleITK.GetArrayFromImage(image).transpose(2, 1, 0)
+    affine = np.eye(4)
+    affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    assert array.shape == (40, 36, 9)
+    world = to_world(affine, np.argwhere(array > 0))
+    expected = to_world(flip_ras_lps(derivation.stack.upright.affine), np.argwhere(_findings()))
+    assert_allclose(world[np.lexsort(world.T.round(1))], expected[np.lexsort(expected.T.round(1))], atol=0.1)
+
+
+def test_a_segmentation_tells_what_it_shows_and_who_made_it(tmp_path, axial):
+    path = write_dicom_seg(tmp_path / "seg.dcm", _findings(), derivation=axial)
+
+    segmentation = highdicom.seg.segread(path)
+    description = segmentation.get_segment_description(2)
+    assert description.segment_label == "nodule 3"
+    assert description.segmented_property_type.value == NODULE.type.value
+    assert description.segmented_property_category.value == NODULE.category.value
+    assert description.anatomic_regions[0].value == NODULE.anatomy.value
+    assert description.algorithm_identification.version == "1.2.0"
+    assert description.algorithm_identification.parameters == {"recipe": "0123456789abcdef"}
+    assert description.tracking_uid == axial.tracking_uid(3)
+    assert segmentation.ManufacturerModelName == "lung_nodule"
+    assert list(segmentation.SoftwareVersions) == ["0.1.0", "1.2.0"]
+    assert segmentation.DeviceSerialNumber == "0123456789abcdef"
+    assert segmentation.PatientID == "SECRET-ID"
+
+
+def test_frames_refer_to_the_slices_they_lie_on(tmp_path, derivation):
+    path = write_dicom_seg(tmp_path / "seg.dcm", _findings(), derivation=derivation)
+
+    positions = {plane.uid: plane.position_mm for plane in derivation.series.planes}
+    frames = pydicom.dcmread(path).PerFrameFunctionalGroupsSequence
+    assert len(frames) == 5
+    for frame in frames:
+        source = frame.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
+        found = [float(value) for value in frame.PlanePositionSequence[0].ImagePositionPatient]
+        assert_allclose(found, positions[source], atol=1e-4)
+
+
+def test_an_object_made_twice_has_one_uid_and_another_model_another(tmp_path, axial):
+    first = pydicom.dcmread(write_dicom_seg(tmp_path / "a.dcm", _findings(), derivation=axial))
+    again = pydicom.dcmread(write_dicom_seg(tmp_path / "b.dcm", _findings(), derivation=axial))
+    other_maker = Maker("lung_nodule", "2.0.0", "0123456789abcdef", "0.1.0")
+    other = Derivation(axial.series, NODULE, other_maker)
+    third = pydicom.dcmread(write_dicom_seg(tmp_path / "c.dcm", _findings(), derivation=other))
+
+    assert first.SOPInstanceUID == again.SOPInstanceUID
+    assert first.SeriesInstanceUID == again.SeriesInstanceUID
+    assert len({first.SOPInstanceUID, first.SeriesInstanceUID, third.SOPInstanceUID, third.SeriesInstanceUID}) == 4
+
+
+def test_an_enhanced_ct_is_segmented_frame_by_frame(tmp_path):
+    derivation = _derivation(save([enhanced_ct(thorax(), oblique())], tmp_path / "ct"))
+
+    path = write_dicom_seg(tmp_path / "seg.dcm", _findings(), derivation=derivation)
+
+    assert_array_equal(read_dicom_seg(path, derivation.series)["nodule 3"], _findings() == 3)
+
+
+@pytest.mark.parametrize("defect", ["missing", "tilt"])
+def test_findings_of_a_mended_series_keep_their_place(tmp_path, defect):
+    affine = AXIAL.copy()
+    if defect == "tilt":
+        affine[1, 2] = 0.7
+    slices = ct_slices(thorax(), affine)
+    if defect == "missing":
+        del slices[4]
+    derivation = _derivation(save(slices, tmp_path / "ct"), repair=(defect,))
+    findings = np.zeros(derivation.stack.upright.shape, np.uint8)
+    findings[20:30, 15:22, 3:7] = 1
+
+    seg = write_dicom_seg(tmp_path / "seg.dcm", findings, derivation=derivation)
+    rtstruct = write_rtstruct(tmp_path / "rt.dcm", findings, derivation=derivation)
+
+    volume = highdicom.seg.segread(seg).get_volume(combine_segments=True)
+    found = to_world(volume.affine, np.argwhere(volume.array)).mean(axis=0)
+    assert_allclose(found, _centroids(findings, derivation)[1], atol=0.01)
+    points = [c.ContourData for c in pydicom.dcmread(rtstruct).ROIContourSequence[0].ContourSequence]
+    centres = [np.array(p, float).reshape(-1, 3)[:, 2].mean() for p in points]
+    assert_allclose(sorted(centres), [7.5, 10.0, 12.5, 15.0])
+    _check_valid(seg)
+    _check_valid(rtstruct)
+
+
+def test_a_structure_set_gives_every_voxel_back(tmp_path, derivation):
+    path = write_rtstruct(tmp_path / "rt.dcm", _findings(), derivation=derivation)
+
+    masks = read_rtstruct(path, derivation.series)
+
+    assert_array_equal(masks["nodule 1"], _findings() == 1)
+    assert_array_equal(masks["nodule 3"], _findings() == 3)
+    _check_valid(path)
+
+
+def test_a_structure_set_names_its_regions_slices_and_maker(tmp_path, axial):
+    path = write_rtstruct(tmp_path / "rt.dcm", _findings(), derivation=Derivation(axial.series, TUMOUR, MAKER))
+
+    structures = pydicom.dcmread(path)
+    assert [region.ROIName for region in structures.StructureSetROISequence] == ["tumour 1", "tumour 3"]
+    assert list(structures.ROIContourSequence[0].ROIDisplayColor) == list(TUMOUR.colour)
+    contours = structures.ROIContourSequence[1].ContourSequence
+    assert len(contours) == 3 + 1
+    heights = {plane.uid: plane.position_mm[2] for plane in axial.series.planes}
+    for contour in contours:
+        uid = contour.ContourImageSequence[0].ReferencedSOPInstanceUID
+        assert float(contour.ContourData[2]) == pytest.approx(heights[uid])
+    assert structures.DeviceSerialNumber == "0123456789abcdef"
+    assert structures.PatientName == PATIENT
+
+
+def test_a_report_measures_each_finding_and_points_to_its_segment(tmp_path, axial):
+    seg = write_dicom_seg(tmp_path / "seg.dcm", _findings(), derivation=axial)
+    findings = [Measurements(1), Measurements(3, volume_mm3=20.0, side=None)]
+
+    path = write_dicom_sr(tmp_path / "sr.dcm", findings, derivation=axial, segmentation=seg)
+
+    report = highdicom.sr.srread(path).content
+    groups = report.get_volumetric_roi_measurement_groups()
+    assert [group.tracking_identifier for group in groups] == ["nodule 1", "nodule 3"]
+    assert [group.tracking_uid for group in groups] == [axial.tracking_uid(1), axial.tracking_uid(3)]
+    shown = [group.referenced_segment[0].ReferencedSOPSequence[0] for group in groups]
+    assert [int(item.ReferencedSegmentNumber) for item in shown] == [1, 2]
+    assert {item.ReferencedSOPInstanceUID for item in shown} == {pydicom.dcmread(seg).SOPInstanceUID}
+    assert groups[0].finding_type.value == NODULE.type.value
+    assert groups[0].finding_sites[0].laterality.meaning == "Left"
+    assert groups[1].finding_sites[0].laterality is None
+    assert {(m.name.meaning, m.value, m.unit.value) for m in groups[0].get_measurements()} == {
+        ("Volume", 512.34, "mm3"),
+        ("Long axis", 9.5, "mm"),
+        ("Short axis", 7.25, "mm"),
+        ("Attenuation Coefficient", -33.0, "[hnsf'U]"),
+        ("Certainty of Finding", 87.6, "%"),
+    }
+    _check_valid(path)
+
+
+def test_a_report_without_findings_tells_a_count_of_zero(tmp_path, axial):
+    path = write_dicom_sr(tmp_path / "sr.dcm", [], derivation=axial)
+
+    (group,) = highdicom.sr.srread(path).content.get_image_measurement_groups()
+    (count,) = group.get_measurements()
+    assert (count.name.meaning, count.value) == ("Quantity", 0)
+    _check_valid(path)
+
+
+def test_a_finding_without_a_segment_is_told(tmp_path, axial):
+    seg = write_dicom_seg(tmp_path / "seg.dcm", _findings(), derivation=axial)
+
+    with pytest.raises(OutputError, match="each finding of a report must have its segment") as caught:
+        write_dicom_sr(tmp_path / "sr.dcm", [Measurements(1), Measurements(2)], derivation=axial, segmentation=seg)
+
+    assert caught.value.facts["findings without"] == "2"
+
+
+@pytest.mark.parametrize("write", [write_dicom_seg, write_rtstruct])
+def test_what_cannot_be_written_is_told_and_leaves_nothing(tmp_path, axial, write):
+    with pytest.raises(OutputError, match="must hold a finding"):
+        write(tmp_path / "out" / "a.dcm", np.zeros((40, 36, 9), np.uint8), derivation=axial)
+    with pytest.raises(GeometryError, match="on one grid"):
+        write(tmp_path / "out" / "a.dcm", np.ones((40, 36, 8), np.uint8), derivation=axial)
+    (tmp_path / "blocked").write_text("a file")
+    with pytest.raises(OutputError, match="cannot be written"):
+        write(tmp_path / "blocked" / "a.dcm", _findings(), derivation=axial)
+
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("write", [write_dicom_seg, write_rtstruct])
+def test_headers_that_lack_optional_attributes_do_not_matter(tmp_path, write):
+    slices = ct_slices(thorax())
+    for dataset in slices:
+        for name in ("StudyID", "AccessionNumber", "ReferringPhysicianName", "PatientSex", "SliceThickness"):
+            delattr(dataset, name)
+        broken = pydicom.Dataset()
+        broken.ReferencedSOPInstanceUID = "1.2.3"
+        dataset.ReferencedStudySequence = [broken]
+    derivation = _derivation(save(slices, tmp_path / "ct"))
+
+    _check_valid(write(tmp_path / "a.dcm", _findings(), derivation=derivation))
+
+
+@pytest.mark.parametrize("write", [write_dicom_seg, write_rtstruct])
+def test_headers_without_a_frame_of_reference_are_told(tmp_path, write):
+    slices = ct_slices(thorax())
+    for dataset in slices:
+        del dataset.FrameOfReferenceUID
+    derivation = _derivation(save(slices, tmp_path / "ct"))
+
+    with pytest.raises(ImageError, match="lacks what a derived object must name") as caught:
+        write(tmp_path / "a.dcm", _findings(), derivation=derivation)
+
+    assert caught.value.facts["missing"] == "FrameOfReferenceUID"
+
+
+@pytest.mark.realdata
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["nsclc_radiomics/LUNG1-002", "lung_pet_ct_dx/A0001-series2"])
+def test_objects_of_a_real_series_are_valid_and_in_place(tmp_path, realdata, name):
+    derivation = _derivation(realdata / name)
+    findings = np.zeros(stack_series(derivation.series).upright.shape, np.uint8)
+    findings[200:230, 100:120, 40:50] = 1
+    findings[100:120, 300:310, 20:25] = 2
+
+    seg = write_dicom_seg(tmp_path / "seg.dcm", findings, derivation=derivation)
+    report = write_dicom_sr(
+        tmp_path / "sr.dcm", [Measurements(1), Measurements(2)], derivation=derivation, segmentation=seg
+    )
+    structures = write_rtstruct(tmp_path / "rt.dcm", findings, derivation=derivation)
+
+    for path in (seg, report, structures):
+        told = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True, check=False)
+        assert [line for line in told.stderr.splitlines() if line.startswith("Error")] == []
+    assert_array_equal(read_dicom_seg(seg, derivation.series)["nodule 2"], findings == 2)
+    assert_array_equal(read_rtstruct(structures, derivation.series)["nodule 1"], findings == 1)
