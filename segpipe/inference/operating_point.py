@@ -7,6 +7,12 @@ from typing import Any
 from segpipe.errors import ConfigError, ModelError
 
 Curve = Sequence[Mapping[str, float]]
+_FLAGS = {
+    "sensitivity": "--sensitivity",
+    "fp_per_scan": "--fp-per-scan",
+    "threshold": "--threshold",
+    "min_volume_mm3": "--min-volume",
+}
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ def _check(wish: Wish) -> None:
     if len(by_curve) == 2 or (by_curve and by_hand):
         raise ConfigError(
             "only one wish for the operating point at a time",
-            facts={"found": " and ".join("--" + name.replace("_", "-") for name in (*by_curve, *by_hand))},
+            facts={"found": " and ".join(_FLAGS[name] for name in (*by_curve, *by_hand))},
             hint="the stored curve holds for the model's own threshold and smallest volume alone",
         )
     if wish.sensitivity is not None and not 0 < wish.sensitivity <= 1:

@@ -1,0 +1,61 @@
+"""Windows that hold a part of the region are wanted, others are not."""
+
+import numpy as np
+
+from segpipe.case import Case, Volume
+from segpipe.geometry import Grid
+from segpipe.inference.frame import choose_frame
+from segpipe.inference.predictor import PredictOptions, predict_case
+from segpipe.inference.region import windows_in
+from segpipe.preprocessing.recipe import Recipe
+from segpipe.preprocessing.steps import plan_preparation
+
+RECIPE = Recipe("test", (1.0, 1.0, 1.0), (-1000.0, 400.0), (8, 8, 8))
+GRID = Grid((40, 40, 40), np.eye(4))
+
+
+def region_of(*voxels, spacing=4.0):
+    array = np.zeros((10, 10, 10), bool)
+    for voxel in voxels:
+        array[voxel] = True
+    affine = np.diag([spacing, spacing, spacing, 1.0])
+    affine[:3, 3] = 1.5  # voxel 0 reaches from −0.5 to 3.5 mm
+    return Volume(array, Grid(array.shape, affine))
+
+
+def test_a_coarse_voxel_counts_with_its_whole_extent():
+    """Voxel 3 of the region reaches from 11.5 to 15.5 mm, voxel 3 along the other axes likewise."""
+    frame = choose_frame(plan_preparation(GRID, RECIPE), RECIPE, (1, 1, 1))
+    wanted = windows_in(region_of((3, 3, 3)), frame)
+    assert wanted((8, 8, 8))
+    assert wanted((5, 12, 12))  # its last voxel is 12
+    assert not wanted((4, 12, 12))  # its last voxel is 11
+    assert wanted((15, 12, 12))  # its first voxel is 15
+    assert not wanted((16, 12, 12))
+
+
+def test_an_empty_region_wants_nothing():
+    frame = choose_frame(plan_preparation(GRID, RECIPE), RECIPE, (1, 1, 1))
+    assert not windows_in(region_of(), frame)((0, 0, 0))
+
+
+def test_what_lies_in_the_region_is_predicted_as_without_it():
+    class Bright:
+        calls = 0
+
+        def __call__(self, patches):
+            Bright.calls += len(patches)
+            return patches
+
+    image = np.random.default_rng(0).integers(-1000, 400, GRID.shape).astype(np.int16)
+    affine = np.array([[0, -1.0, 0, 39], [1.0, 0, 0, 0], [0, 0, -1.0, 39], [0, 0, 0, 1]])
+    case = Case("noise", image, Grid(GRID.shape, affine))
+    region = region_of((1, 1, 1), (1, 2, 1))
+    everywhere = predict_case(case, RECIPE, Bright(), PredictOptions(), divisor=(1, 1, 1))
+    all_calls, Bright.calls = Bright.calls, 0
+    within = predict_case(case, RECIPE, Bright(), PredictOptions(region=lambda case: region), divisor=(1, 1, 1))
+    assert 0 < Bright.calls < all_calls / 4
+    x, y, z = np.meshgrid(range(4, 8), range(4, 12), range(4, 8), indexing="ij")  # the region, in RAS+ mm
+    voxels = (y, 39 - x, 39 - z)
+    np.testing.assert_allclose(within.probability[voxels], everywhere.probability[voxels], atol=1e-6)
+    assert within.probability[20:, :20, :20].max() == 0
