@@ -1,4 +1,4 @@
-"""`python -m segpipe ingest`: turns what a user has into a data set, and names the cases that are bad."""
+"""`python -m segpipe ingest`: turns what a user has into a data set, names the cases that are bad, checks data sets."""
 
 import argparse
 import sys
@@ -12,14 +12,20 @@ from segpipe.spelling import nearest
 
 
 def run(argv: list[str]) -> int:
-    """Ingests; returns 0, or 2 when cases were left out."""
+    """Ingests or checks; returns 0, or 2 when cases were left out or have errors."""
+    given = _parser().parse_args(argv)
+    if given.check:
+        return _check(given)
+    if not given.source or not given.output:
+        raise ConfigError("--source and --output must be given, or --check", hint="python -m segpipe ingest --help")
+    return _ingest(given)
+
+
+def _ingest(given: argparse.Namespace) -> int:
     from segpipe.datasets.manifest import write_manifest
 
-    given = _parser().parse_args(argv)
     source = _source(given.source)
     manifest, made = source.read(_request(given, source))
-    for note in made.notes:
-        print(note)
     for error in made.errors:
         print(explain(error), file=sys.stderr)
     if not made.entries:
@@ -27,6 +33,22 @@ def run(argv: list[str]) -> int:
     file = write_manifest(manifest, given.output)
     print(f"{len(made.entries)} cases ({made.new} new, {len(made.errors)} left out): {file}")
     return 2 if made.errors else 0
+
+
+def _check(given: argparse.Namespace) -> int:
+    from segpipe.datasets.manifest import read_manifest
+    from segpipe.datasets.quality import check_dataset
+    from segpipe.report.quality_page import write_quality
+
+    quality = check_dataset(read_manifest(given.check), workers=given.workers)
+    for remark in quality.remarks:
+        facts = "; ".join(f"{name}: {value}" for name, value in remark.facts.items())
+        print(f"{remark.level:<8} {remark.case}  {remark.message}" + (f" ({facts})" if facts else ""))
+    folder = given.check if given.check.is_dir() else given.check.parent
+    _, page = write_quality(quality, folder)
+    errors, warnings = quality.count("error"), quality.count("warning")
+    print(f"{len(quality.cases)} cases, {errors} errors, {warnings} warnings: {page}")
+    return 2 if errors else 0
 
 
 def _request(given: argparse.Namespace, source: Source) -> IngestRequest:
@@ -72,10 +94,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog="sources:\n" + "\n".join(f"  {name:<16} {source.text}" for name, source in SOURCES.items()),
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--source", required=True, metavar="KIND", help="what kind of data it is: " + ", ".join(SOURCES)
-    )
-    parser.add_argument("--output", required=True, type=Path, metavar="DATASET", help="the data set folder to make")
+    parser.add_argument("--source", metavar="KIND", help="what kind of data it is, see below")
+    parser.add_argument("--output", type=Path, metavar="DATASET", help="the data set folder to make")
+    parser.add_argument("--check", type=Path, metavar="DATASET", help="tell and picture all that is wrong with it")
     parser.add_argument("--input", type=Path, metavar="DIR", help="what to read")
     parser.add_argument("--label", default="nodule", choices=KNOWN_LABELS, help="what the masks show")
     parser.add_argument("--workers", type=int, metavar="N", help="processes; by default one per core")

@@ -7,13 +7,17 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 from segpipe.datasets.manifest import Entry, entry_from_row, row_of_entry
 from segpipe.errors import DatasetError, OutputError, SegpipeError
 
 _RECORDS = ".done"
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -71,12 +75,40 @@ def make_cases(
     found = {job.id: _read_record(job, folder) for job in jobs}
     missing = [job for job in jobs if found[job.id] is None]
     outcomes: dict[str, Entry | SegpipeError | None] = dict(found)
-    for case, outcome in _bar(_run(missing, folder, workers), len(missing), title, show=progress):
-        outcomes[case] = outcome
+    done = map_cases(partial(_do, folder=folder), missing, title=title, workers=workers, progress=progress)
+    outcomes.update((missing[index].id, outcome) for index, outcome in done)
     ordered = [outcomes[job.id] for job in jobs]
     entries = tuple(outcome for outcome in ordered if isinstance(outcome, Entry))
     errors = tuple(outcome for outcome in ordered if isinstance(outcome, SegpipeError))
     return Made(entries, errors, new=len(missing) - len(errors))
+
+
+def map_cases(
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    *,
+    title: str,
+    workers: int | None = None,
+    progress: bool = True,
+) -> Iterator[tuple[int, Result]]:
+    """Does the same work on many items and yields each result with the item's index as soon as it is there.
+
+    Args:
+        work: A function of a module, or a `functools.partial` of one.
+        items: What it is called with, one by one.
+        title: Shown at the progress bar.
+        workers: Processes; by default one per core, 0 works in this process.
+        progress: Whether to draw a bar (on terminals only).
+
+    Raises:
+        DatasetError: when a worker process dies.
+    """
+    from tqdm import tqdm
+
+    count = min(available_cores() if workers is None else workers, len(items))
+    outcomes = enumerate(map(work, items)) if count < 2 else _in_processes(work, items, count)
+    # disable=None draws on terminals only
+    yield from tqdm(outcomes, total=len(items), desc=title, unit="case", disable=None if progress and items else True)
 
 
 def available_cores() -> int:
@@ -84,21 +116,17 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _run(jobs: Sequence[CaseJob], folder: Path, workers: int | None) -> Iterator[tuple[str, Entry | SegpipeError]]:
-    count = min(available_cores() if workers is None else workers, len(jobs))
-    if count < 2:
-        yield from ((job.id, _do(job, folder)) for job in jobs)
-        return
+def _in_processes(work: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[tuple[int, Result]]:
     # a fork of a process that has used threads can hang, so workers start fresh
-    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(_do, job, folder): job.id for job in jobs}
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        futures = {pool.submit(work, item): index for index, item in enumerate(items)}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
         except BrokenProcessPool as error:
             raise DatasetError(
                 "a worker process died, perhaps for want of memory",
-                facts={"workers": count},
+                facts={"workers": workers},
                 hint="use fewer workers; the cases that are done are kept",
             ) from error
         finally:
@@ -141,13 +169,3 @@ def _write_record(job: CaseJob, entry: Entry, folder: Path) -> None:
 
 def _digest(job: CaseJob) -> str:
     return hashlib.sha256(job.key.encode()).hexdigest()
-
-
-def _bar(
-    outcomes: Iterator[tuple[str, Entry | SegpipeError]], total: int, title: str, *, show: bool
-) -> Iterator[tuple[str, Entry | SegpipeError]]:
-    from tqdm import tqdm
-
-    # disable=None draws on terminals only
-    bar = tqdm(outcomes, total=total, desc=title, unit="case", disable=None if show and total else True)
-    yield from bar

@@ -133,3 +133,21 @@ def test_the_phantom_is_written_out_in_parallel(tmp_path):
     manifest = read_manifest(tmp_path)
     assert [entry.id for entry in manifest.entries] == ["phantom_0001", "phantom_0002"]
     assert load_case(manifest.entries[0], manifest.labels).mask.any()
+
+
+def test_check_tells_and_pictures_what_is_wrong(tmp_path, folder, capsys):
+    output = tmp_path / "set"
+    assert _ingest("--source", "nifti", "--input", folder, "--output", output) == 0
+    write_volume(folder / "masks" / "b.nii.gz", np.full(SHAPE, 3, np.uint8), GRID)
+    capsys.readouterr()
+    assert _ingest("--check", output) == 2
+    shown = capsys.readouterr().out
+    assert "error    b  the mask holds values outside the label map" in shown
+    assert "2 cases" in shown
+    assert json.loads((output / "quality.json").read_text())["errors"] >= 1
+    assert "case-b" in (output / "quality.html").read_text()
+
+
+def test_check_of_something_else_is_told(tmp_path, capsys):
+    assert _ingest("--check", tmp_path) == 2
+    assert "must hold manifest.json" in capsys.readouterr().err

@@ -1,0 +1,73 @@
+"""The page of a data set's quality: every remark, and every case with a picture."""
+
+import base64
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from segpipe.datasets.quality import CaseQuality, Quality
+from segpipe.errors import OutputError
+from segpipe.report.page import render
+
+PAGE, FILE = "quality.html", "quality.json"
+
+
+def write_quality(quality: Quality, folder: Path) -> tuple[Path, Path]:
+    """Writes `quality.json` and `quality.html` into a folder; each complete or not at all.
+
+    Raises:
+        OutputError: when they cannot be written.
+    """
+    file = folder / FILE
+    temporary = file.with_name(f"{FILE}.{os.getpid()}.part")
+    try:
+        temporary.write_text(json.dumps(quality.to_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.replace(file)
+    except OSError as error:
+        raise OutputError("the quality file cannot be written", facts={"file": file, "found": error}) from error
+    page = render(
+        folder / PAGE,
+        "quality.html",
+        title=f"Quality of {quality.name}",
+        name=quality.name,
+        counts=_counts(quality),
+        remarks=[(remark, _facts(remark.facts)) for remark in quality.remarks],
+        cases=[_card(case) for case in sorted(quality.cases, key=_urgency)],
+    )
+    return file, page
+
+
+def _counts(quality: Quality) -> list[tuple[str, int]]:
+    lesions = sum(int(case.facts.get("lesions", 0)) for case in quality.cases)
+    flawless = sum(not case.remarks for case in quality.cases)
+    return [
+        ("cases", len(quality.cases)),
+        ("without any remark", flawless),
+        ("errors", quality.count("error")),
+        ("warnings", quality.count("warning")),
+        ("lesions", lesions),
+    ]
+
+
+def _card(case: CaseQuality) -> dict[str, Any]:
+    facts = case.facts
+    shown = {}
+    if facts:
+        shown = {
+            "grid": " × ".join(map(str, facts["shape"])),
+            "mm": " × ".join(f"{mm:.2f}" for mm in facts["spacing_mm"]),
+            "axes": facts["orientation"],
+            "lesions": f"{facts['lesions']}, {facts['lesion_mm3']:,.0f} mm³",
+        }
+    picture = base64.b64encode(case.thumbnail).decode() if case.thumbnail else ""
+    return {"id": case.id, "picture": picture, "facts": shown, "remarks": case.remarks}
+
+
+def _urgency(case: CaseQuality) -> tuple[int, str]:
+    levels = {remark.level for remark in case.remarks}
+    return (0 if "error" in levels else 1 if levels else 2), case.id
+
+
+def _facts(facts: Any) -> str:
+    return "; ".join(f"{name}: {value}" for name, value in facts.items())
