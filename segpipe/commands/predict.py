@@ -16,12 +16,14 @@ def run(argv: list[str]) -> int:
     given = parse_flags(argv)
     from segpipe.commands.progress import Bar
     from segpipe.inference.batch import predict_scans
+    from segpipe.inference.dicom_results import check_sources
     from segpipe.inference.memory import MemoryBound, parse_bytes
     from segpipe.inference.scans import find_scans
 
     limit = parse_bytes(given.memory) if given.memory else None
     job = _job(given)
     scans = find_scans(given.input)
+    check_sources(scans, given.output_format)
     if given.at and len(scans) > 1:
         raise ConfigError("--at names a point of one scan", facts={"scans": len(scans)}, hint="give one scan")
     bound = MemoryBound.of(job.engine, job.model, limit)
@@ -34,11 +36,13 @@ def _job(given: argparse.Namespace) -> "Job":
     from segpipe.export.model_folder import read_model_folder
     from segpipe.inference.backends import build_engine
     from segpipe.inference.batch import Job
+    from segpipe.inference.dicom_results import DICOM_WRITERS
     from segpipe.inference.operating_point import Wish, choose_point
     from segpipe.inference.predictor import PredictOptions
     from segpipe.inference.results import WRITERS, choose_writers
+    from segpipe.report.viewer import write_page
 
-    writers = choose_writers(given.output_format, WRITERS)
+    writers = choose_writers(given.output_format, {**WRITERS, "html": write_page, **DICOM_WRITERS})
     model = read_model_folder(given.model)
     wish = Wish(given.threshold, given.min_volume, given.sensitivity, given.fp_per_scan)
     flips = given.flips if given.flips is not None else tuple(model.operating_point.get("flips", ()))

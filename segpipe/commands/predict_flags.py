@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         default=list(FORMATS),
         metavar="FORMAT",
-        help="what to write (default: nifti csv json)",
+        help="what to write: some of nifti csv json html dicom-seg dicom-sr rtstruct (default: nifti csv json)",
     )
     where = parser.add_argument_group("what to look for")
     where.add_argument(

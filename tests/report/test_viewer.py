@@ -121,6 +121,11 @@ def _red_pixels(shot):
     return int(((red > green + 0.25) & (red > blue + 0.25)).sum())
 
 
+def test_right_of_the_patient_is_left_of_the_picture(result, tmp_path):
+    (file,) = write_page(result, tmp_path)
+    assert "isRadiologicalConvention: true" in file.read_text()
+
+
 def test_the_page_refers_to_nothing_outside(result, tmp_path):
     (file,) = write_page(result, tmp_path)
     text = file.read_text()

@@ -1,0 +1,82 @@
+"""Results in radiology's formats: segmentation, report and structure set that refer to their series."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from segpipe import __version__
+from segpipe.errors import ConfigError
+from segpipe.export.model_folder import ModelFolder
+from segpipe.inference.batch import model_digest
+from segpipe.inference.results import Result, Writer
+from segpipe.inference.scans import Scan
+from segpipe.io.dicom_objects import Derivation, Maker
+from segpipe.io.dicom_rtstruct_writing import write_rtstruct
+from segpipe.io.dicom_seg_writing import write_dicom_seg
+from segpipe.io.dicom_series import SeriesInfo
+from segpipe.io.dicom_sr import write_dicom_sr
+from segpipe.lesions import label_lesions
+
+
+def derive(series: SeriesInfo, model: ModelFolder) -> Derivation:
+    """What is written from a series by a model; both alone decide the UIDs of what is written."""
+    recipe = model.recipe
+    maker = Maker(recipe.name, model_digest(model), recipe.digest, __version__)
+    return Derivation(series, recipe.labels.labels[0], maker)
+
+
+def write_segmentation(result: Result, folder: Path) -> list[Path]:
+    """Writes NAME.seg.dcm with a segment per finding; nothing when there is no finding, which no SEG can tell."""
+    if not result.prediction.findings:
+        return []
+    # components that are no findings have left the mask, so that both count the largest as 1
+    numbers, _ = label_lesions(result.prediction.mask)
+    return [write_dicom_seg(folder / f"{result.scan.name}.seg.dcm", numbers, derivation=_derivation(result))]
+
+
+def write_report(result: Result, folder: Path) -> list[Path]:
+    """Writes NAME.sr.dcm, and NAME.seg.dcm with the segments that it refers to."""
+    shown = write_segmentation(result, folder)
+    report = write_dicom_sr(
+        folder / f"{result.scan.name}.sr.dcm",
+        result.prediction.findings,
+        derivation=_derivation(result),
+        segmentation=shown[0] if shown else None,
+    )
+    return [*shown, report]
+
+
+def write_structures(result: Result, folder: Path) -> list[Path]:
+    """Writes NAME.rtstruct.dcm; nothing when there is no finding."""
+    if not result.prediction.findings:
+        return []
+    numbers, _ = label_lesions(result.prediction.mask)
+    return [write_rtstruct(folder / f"{result.scan.name}.rtstruct.dcm", numbers, derivation=_derivation(result))]
+
+
+DICOM_WRITERS: dict[str, Writer] = {
+    "dicom-seg": write_segmentation,
+    "dicom-sr": write_report,
+    "rtstruct": write_structures,
+}
+
+
+def check_sources(scans: Sequence[Scan], formats: Sequence[str]) -> None:
+    """Refuses DICOM formats for scans that are no DICOM series, before any is predicted.
+
+    Raises:
+        ConfigError: with the formats.
+    """
+    wanted = [name for name in formats if name in DICOM_WRITERS]
+    foreign = [scan.name for scan in scans if scan.series is None]
+    if wanted and foreign:
+        raise ConfigError(
+            "DICOM results need a DICOM series to refer to",
+            facts={"formats": ", ".join(wanted), "not DICOM": ", ".join(foreign[:5])},
+            hint="give the DICOM folder or zip as --input, or write nifti, csv, json or html",
+        )
+
+
+def _derivation(result: Result) -> Derivation:
+    if result.scan.series is None:
+        raise ConfigError("DICOM results need a DICOM series to refer to")
+    return derive(result.scan.series, result.model)
