@@ -10,6 +10,7 @@ VERBS = {
     "train": "train, evaluate and export; the default verb, speaks Hydra: +experiment=lung_nodule optimizer.lr=1e-3",
     "ingest": "turn DICOM, NIfTI, LIDC, LUNA16, MSD or nnU-Net data into a data set; check it; plan a training",
     "predict": "segment scans with a model folder",
+    "serve": "answer the chest CT series of a PACS with segmentation and report",
     "evaluate": "compare masks with references",
     "compare": "tell which of several runs is better, by how much, and whether it is luck",
     "export": "write the model folder of a finished run again",

@@ -1,0 +1,91 @@
+"""The flags of `python -m segpipe serve`, checked as far as they can be without model and PACS."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from segpipe.errors import ConfigError
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(message, hint="python -m segpipe serve --help")
+
+
+def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
+    """Reads the command line of `serve`.
+
+    Raises:
+        ConfigError: for unknown, missing or contradicting flags.
+    """
+    given = _parser().parse_args(argv)
+    if given.dicom_port is not None and not given.peer:
+        raise ConfigError("a receiver must know who may send", hint="add --peer AET@ADDRESS for each sender")
+    if given.peer and given.dicom_port is None:
+        raise ConfigError("--peer needs --dicom-port")
+    if bool(given.certificate) != bool(given.key):
+        raise ConfigError("--certificate and --key belong together")
+    if given.queue_size < 1 or given.stable < 0 or given.poll <= 0 or given.days < 0:
+        raise ConfigError("--queue-size must be at least 1, --poll above 0, --stable and --days not negative")
+    given.password = read_secret(given.user, given.password_env, flag="--password-env")
+    given.page_password = read_secret(given.page_user, given.page_password_env, flag="--page-password-env")
+    return given
+
+
+def read_secret(user: str | None, variable: str | None, *, flag: str) -> str | None:
+    """The password that an environment variable holds; None when there is no user.
+
+    Raises:
+        ConfigError: for a user without a password or the other way round.
+    """
+    if (user is None) != (variable is None):
+        raise ConfigError(f"a user needs {flag}, the name of the variable that holds the password, and {flag} a user")
+    if variable is None:
+        return None
+    if variable not in os.environ:
+        raise ConfigError("the variable with the password is not set", facts={flag: variable})
+    return os.environ[variable]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m segpipe serve",
+        description="Answers the chest CT series of a PACS with segmentation and report.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--model", required=True, type=Path, metavar="DIR", help="the model folder of a run")
+    add("--dicomweb", required=True, metavar="URL", help="of the PACS, e.g. https://pacs.example/dicom-web")
+    add("--state", required=True, type=Path, metavar="DIR", help="queue and what is on its way; keep it")
+    add("--user", metavar="NAME", help="for basic authentication at the PACS")
+    add("--password-env", metavar="VARIABLE", help="environment variable that holds the password")
+    add("--authority", type=Path, metavar="PEM", help="certificates that the PACS's own is checked against")
+    which = parser.add_argument_group("which series")
+    which.add_argument("--study", action="append", default=[], metavar="UID", help="only this study; may be repeated")
+    which.add_argument("--days", type=int, default=2, metavar="N", help="studies at most so old (default: 2)")
+    which.add_argument("--all-dates", action="store_true", help="studies of any age")
+    which.add_argument(
+        "--stable", type=float, default=30.0, metavar="S", help="whole after so many seconds without growth (30)"
+    )
+    which.add_argument("--poll", type=float, default=10.0, metavar="S", help="seconds between two looks (default: 10)")
+    which.add_argument("--queue-size", type=int, default=1000, metavar="N", help="series that may wait (default: 1000)")
+    which.add_argument("--once", action="store_true", help="end when everything that waits now is answered")
+    receive = parser.add_argument_group("receive by C-STORE")
+    receive.add_argument("--dicom-port", type=int, metavar="PORT", help="listen there")
+    receive.add_argument("--aet", default="SEGPIPE", metavar="TITLE", help="own AE title (default: SEGPIPE)")
+    receive.add_argument(
+        "--peer", action="append", default=[], metavar="AET@ADDRESS", help="who may send; may be repeated"
+    )
+    page = parser.add_argument_group("health page")
+    page.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
+    page.add_argument("--port", type=int, default=8080, help="default: 8080")
+    page.add_argument("--page-user", metavar="NAME", help="who may look")
+    page.add_argument("--page-password-env", metavar="VARIABLE", help="environment variable that holds the password")
+    page.add_argument("--certificate", type=Path, metavar="PEM", help="for TLS")
+    page.add_argument("--key", type=Path, metavar="PEM", help="for TLS")
+    how = parser.add_argument_group("how to compute")
+    how.add_argument("--backend", default="torch", metavar="NAME", help="torch (default), onnx or openvino")
+    how.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="default: auto")
+    return parser

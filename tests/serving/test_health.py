@@ -1,0 +1,74 @@
+"""The health page, asked by a client that is not ours."""
+
+import shutil
+import subprocess
+
+import pytest
+import requests
+
+from segpipe.errors import ConfigError
+from segpipe.serving.health import Door, HealthPage
+
+WELL = {"status": "ok", "up_s": 3, "series": {"queued": 2, "done": 5}}
+
+
+@pytest.fixture
+def open_page():
+    pages = []
+
+    def start(told=WELL, **door):
+        pages.append(HealthPage(lambda: told, Door(port=0, **door)))
+        pages[-1].start()
+        return f"http://127.0.0.1:{pages[-1].port}"
+
+    yield start
+    for page in pages:
+        page.stop()
+
+
+def test_counters_as_json_and_for_people(open_page):
+    address = open_page()
+    assert requests.get(f"{address}/health", timeout=5).json() == WELL
+    page = requests.get(address, timeout=5).text
+    assert "<td>queued</td><td>2</td>" in page
+
+
+def test_trouble_is_an_error_for_monitors_and_escaped_for_people(open_page):
+    address = open_page({**WELL, "status": "<away>"})
+    assert requests.get(f"{address}/health", timeout=5).status_code == 503
+    assert "&lt;away&gt;" in requests.get(address, timeout=5).text
+
+
+def test_the_page_asks_for_its_password(open_page):
+    address = open_page(user="me", password="sesame")
+    assert requests.get(address, timeout=5).status_code == 401
+    assert requests.get(address, auth=("me", "wrong"), timeout=5).status_code == 401
+    assert requests.get(address, auth=("me", "sesame"), timeout=5).status_code == 200
+
+
+def test_nothing_else_is_served(open_page):
+    assert requests.get(f"{open_page()}/queue.sqlite", timeout=5).status_code == 404
+
+
+def test_tls_with_a_certificate(open_page, tmp_path):
+    openssl = shutil.which("openssl")
+    if not openssl:
+        pytest.skip("openssl is not installed")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([openssl, *words.split(), *names], check=True, capture_output=True)
+    address = open_page(certificate=certificate, key=key).replace("http:", "https:")
+    assert requests.get(f"{address}/health", verify=str(certificate), timeout=5).json() == WELL
+
+
+def test_a_taken_port(open_page):
+    port = int(open_page().rsplit(":", 1)[1])
+    with pytest.raises(ConfigError, match="health page cannot be opened"):
+        HealthPage(lambda: WELL, Door(port=port))
+
+
+def test_a_certificate_that_is_none(tmp_path):
+    (tmp_path / "a.pem").write_text("nothing")
+    with pytest.raises(ConfigError, match="certificate of the health page"):
+        HealthPage(lambda: WELL, Door(port=0, certificate=tmp_path / "a.pem", key=tmp_path / "a.pem"))
