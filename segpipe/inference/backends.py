@@ -2,9 +2,9 @@
 
 from segpipe.errors import ConfigError
 from segpipe.export.model_folder import ModelFolder, load_network
-from segpipe.inference.engine import Engine, OnnxEngine, TorchEngine
+from segpipe.inference.engine import Engine, OnnxEngine, OpenVinoEngine, TorchEngine
 
-BACKENDS = ("torch", "onnx")
+BACKENDS = ("torch", "onnx", "openvino")
 
 
 def build_engine(folder: ModelFolder, *, backend: str = "torch", device: str = "auto", exact: bool = False) -> Engine:
@@ -26,4 +26,6 @@ def build_engine(folder: ModelFolder, *, backend: str = "torch", device: str = "
         return TorchEngine(load_network(folder), device=device, precision="fp32" if exact else "auto")
     if device not in ("auto", "cpu"):
         raise ConfigError(f"the backend {backend} runs on the CPU", facts={"device": device}, hint="leave --device out")
+    if backend == "openvino":
+        return OpenVinoEngine(folder.onnx, window=folder.fixed_shape, exact=exact)
     return OnnxEngine(folder.onnx, window=folder.fixed_shape)

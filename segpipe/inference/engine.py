@@ -10,6 +10,7 @@ from segpipe.errors import ConfigError, ModelError
 from segpipe.preprocessing.recipe import Shape
 
 GPU_BATCH = 4
+_PRECISIONS = {"bf16": "bfloat16", "f32": "float32", "f16": "float16"}
 Precision = Literal["auto", "fp32", "bf16"]
 
 
@@ -79,6 +80,45 @@ class OnnxEngine:
     def __call__(self, patches_bcxyz: torch.Tensor) -> torch.Tensor:
         """Returns foreground probabilities; see `Engine`."""
         (logits, *_) = self.session.run(None, {self.input: patches_bcxyz.numpy()})
+        return _foreground(torch.from_numpy(logits))
+
+
+class OpenVinoEngine:
+    """Runs an exported ONNX model by OpenVINO on the CPU.
+
+    OpenVINO chooses bfloat16 by itself where the hardware computes in it; `name` tells what it chose.
+
+    Args:
+        path: The ONNX file.
+        window: The only spatial size that it takes, if there is but one.
+        exact: Compute in float32.
+
+    Raises:
+        ConfigError: when OpenVINO is not installed.
+        ModelError: when it cannot open the file.
+    """
+
+    def __init__(self, path: Path, *, window: Shape | None = None, exact: bool = False) -> None:
+        try:
+            import openvino
+        except ImportError as error:
+            raise ConfigError("OpenVINO is not installed", hint="pip install 'segpipe[openvino]'") from error
+
+        settings: dict[str, object] = {"INFERENCE_NUM_THREADS": torch.get_num_threads()}
+        if exact:
+            settings["INFERENCE_PRECISION_HINT"] = "f32"
+        try:
+            core = openvino.Core()
+            self.model = core.compile_model(core.read_model(path), "CPU", settings)
+        except RuntimeError as error:
+            raise ModelError("the ONNX model cannot be opened", facts={"file": path, "found": error}) from error
+        self.window = window
+        precision = self.model.get_property("INFERENCE_PRECISION_HINT").to_string()
+        self.name = f"openvino on cpu, {_PRECISIONS.get(precision, precision)}"
+
+    def __call__(self, patches_bcxyz: torch.Tensor) -> torch.Tensor:
+        """Returns foreground probabilities; see `Engine`."""
+        logits = self.model(patches_bcxyz.contiguous().numpy())[0]
         return _foreground(torch.from_numpy(logits))
 
 
