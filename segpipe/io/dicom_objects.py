@@ -129,6 +129,12 @@ def read_sources(derivation: Derivation) -> list[Dataset]:
     return sources
 
 
+def numbers_by_slice(slices: NDArray[np.integer[Any]]) -> dict[int, list[int]]:
+    """Slice → numbers of the findings on it, for slices that show any; looks at one slice at a time."""
+    found = {place: [int(n) for n in np.unique(plane) if n] for place, plane in enumerate(slices) if plane.any()}
+    return {place: numbers for place, numbers in found.items() if numbers}
+
+
 def _drop_broken_references(source: Dataset) -> None:
     """Items that name no object would be copied, and would make what is derived invalid."""
     for name in ("ReferencedStudySequence", "ReferencedPatientSequence", "ReferencedPerformedProcedureStepSequence"):

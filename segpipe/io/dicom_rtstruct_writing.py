@@ -1,6 +1,6 @@
 """Writes findings as a radiotherapy structure set: closed contours on the slices of their series."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,14 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage
 
 from segpipe.errors import OutputError
-from segpipe.geometry import flip_ras_lps, to_world
+from segpipe.geometry import FloatArray, flip_ras_lps, to_world
 from segpipe.io.dicom_contours import trace_mask
 from segpipe.io.dicom_objects import (
     MANUFACTURER,
     SERIES_NUMBER,
     Derivation,
     in_upright_slices,
+    numbers_by_slice,
     read_sources,
     save,
     writing,
@@ -56,16 +57,19 @@ def write_rtstruct(path: Path, findings: NDArray[np.integer[Any]], *, derivation
         GeometryError: when `findings` is on another grid.
     """
     slices = in_upright_slices(findings, derivation)
-    numbers = [int(number) for number in np.unique(slices) if number]
-    if not numbers:
+    shown = numbers_by_slice(slices)
+    if not shown:
         raise OutputError("a structure set must hold a finding", hint="a report (dicom-sr) can tell that there is none")
     with writing():
         sources = read_sources(derivation)
         structures = _header(sources[0], derivation)
         _refer_to(sources, structures)
         references = _references(sources, derivation)
-        for number in numbers:
-            contours = list(_contours(slices, number, derivation, references))
+        affine_lps = flip_ras_lps(derivation.stack.upright.affine)
+        for number in sorted({number for here in shown.values() for number in here}):
+            places = [place for place, here in shown.items() if number in here]
+            lines = [(place, line) for place in places for line in trace_mask((slices[place] == number).T)]
+            contours = [_contour(line, place, affine_lps, references.get(place)) for place, line in lines]
             _add_region(structures, number, contours, derivation)
     return save(structures, path)
 
@@ -129,20 +133,15 @@ def _references(sources: Sequence[Dataset], derivation: Derivation) -> dict[int,
     }
 
 
-def _contours(
-    slices: NDArray[np.integer[Any]], number: int, derivation: Derivation, references: dict[int, Dataset]
-) -> Iterator[Dataset]:
-    affine_lps = flip_ras_lps(derivation.stack.upright.affine)
-    for place in np.flatnonzero((slices == number).any(axis=(1, 2))):
-        for line in trace_mask((slices[place] == number).T):
-            contour = Dataset()
-            if int(place) in references:
-                contour.ContourImageSequence = [references[int(place)]]
-            points = to_world(affine_lps, np.c_[line, np.full(len(line), place)])
-            contour.ContourGeometricType = "CLOSED_PLANAR"
-            contour.NumberOfContourPoints = len(points)
-            contour.ContourData = [f"{value:.4f}" for value in points.ravel()]
-            yield contour
+def _contour(line: FloatArray, place: int, affine_lps: FloatArray, reference: Dataset | None) -> Dataset:
+    contour = Dataset()
+    if reference is not None:
+        contour.ContourImageSequence = [reference]
+    points = to_world(affine_lps, np.c_[line, np.full(len(line), place)])
+    contour.ContourGeometricType = "CLOSED_PLANAR"
+    contour.NumberOfContourPoints = len(points)
+    contour.ContourData = [f"{value:.4f}" for value in points.ravel()]
+    return contour
 
 
 def _add_region(structures: Dataset, number: int, contours: list[Dataset], derivation: Derivation) -> None:

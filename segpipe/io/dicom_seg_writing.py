@@ -16,6 +16,7 @@ from segpipe.io.dicom_objects import (
     Derivation,
     dicom_code,
     in_upright_slices,
+    numbers_by_slice,
     read_sources,
     save,
     writing,
@@ -49,26 +50,31 @@ def write_dicom_seg(
     import highdicom.seg
 
     slices = in_upright_slices(findings, derivation)
-    numbers = [int(number) for number in np.unique(slices) if number]
+    shown = numbers_by_slice(slices)
+    numbers = sorted({number for here in shown.values() for number in here})
     if not numbers:
         raise OutputError("a DICOM SEG must hold a finding", hint="a report (dicom-sr) can tell that there is none")
-    segments = _renumber(slices, numbers) if per_finding else (slices != 0).astype(np.uint8)
-    told: Sequence[int | None] = numbers if per_finding else [None]
+    told: list[int | None] = [*numbers] if per_finding else [None]
     described = [_segment(segment, derivation, finding=finding) for segment, finding in enumerate(told, start=1)]
     with writing():
-        sources = read_sources(derivation)
-        pixels = _for_sources(segments, sources, derivation)
+        places = list(shown) if per_finding else list(range(len(slices)))
+        segments = _segments(slices, places, numbers if per_finding else None)
+        sources, pixels = _sources_and_pixels(segments, places, derivation)
         segmentation = highdicom.seg.Segmentation(
             sources, pixels, kind, described, omit_empty_frames=per_finding, **_administration(derivation, kind)
         )
     return save(segmentation, path)
 
 
-def _renumber(slices: NDArray[np.integer[Any]], numbers: Sequence[int]) -> NDArray[np.integer[Any]]:
-    """Turns finding numbers into segment numbers, which count from 1 without gaps."""
+def _segments(
+    slices: NDArray[np.integer[Any]], places: Sequence[int], numbers: Sequence[int] | None
+) -> NDArray[np.integer[Any]]:
+    """The chosen slices with segment numbers, which count from 1 without gaps; without `numbers` 1 for any finding."""
+    if numbers is None:
+        return np.stack([slices[place] != 0 for place in places]).astype(np.uint8)
     table = np.zeros(max(numbers) + 1, dtype=np.uint8 if len(numbers) < 256 else np.uint16)
     table[list(numbers)] = np.arange(1, len(numbers) + 1)
-    return np.asarray(table[slices])
+    return np.stack([table[slices[place]] for place in places])
 
 
 def _segment(number: int, derivation: Derivation, *, finding: int | None) -> Any:
@@ -94,19 +100,23 @@ def _segment(number: int, derivation: Derivation, *, finding: int | None) -> Any
     )
 
 
-def _for_sources(segments: NDArray[np.integer[Any]], sources: Sequence[Dataset], derivation: Derivation) -> Any:
-    """The pixels frame by frame as the sources have them; as a volume where the series was mended."""
+def _sources_and_pixels(
+    segments: NDArray[np.integer[Any]], places: Sequence[int], derivation: Derivation
+) -> tuple[list[Dataset], Any]:
+    """The images that show the slices, and their pixels; a volume where a slice is no image of the series."""
     import highdicom
 
-    stack = derivation.stack
+    stack, sources = derivation.stack, read_sources(derivation)
+    if not stack.repairs and len(sources) == len(stack.planes):
+        return [sources[place] for place in places], segments
+    whole = np.zeros((stack.upright.shape[2], *segments.shape[1:]), dtype=segments.dtype)
+    whole[places] = segments
     frames = [plane.frame for plane in stack.planes]
-    if not stack.repairs and len(sources) == len(frames):
-        return segments
     if not stack.repairs and len(sources) == 1 and int(sources[0].NumberOfFrames) == len(frames):
-        return segments[np.argsort(frames)]
+        return sources, whole[np.argsort(frames)]
     affine = flip_ras_lps(stack.upright.affine)[:, [2, 1, 0, 3]]
     frame_uid = derivation.series.identity.frame_of_reference_uid
-    return highdicom.Volume(segments, affine, "PATIENT", frame_of_reference_uid=frame_uid)
+    return sources, highdicom.Volume(whole, affine, "PATIENT", frame_of_reference_uid=frame_uid)
 
 
 def _administration(derivation: Derivation, kind: str) -> dict[str, Any]:

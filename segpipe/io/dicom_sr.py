@@ -61,7 +61,6 @@ def write_dicom_sr(
             procedure_reported=_CT_CHEST,
             imaging_measurements=groups or [_none_found(derivation)],
             title=codes.DCM.ImagingMeasurementReport,
-            referenced_images=sources,
         )
         document = highdicom.sr.Comprehensive3DSR(
             evidence=[*sources, *([shown] if shown is not None else [])],
