@@ -12,7 +12,7 @@ from segpipe.errors import ConfigError, DatasetError
 from segpipe.geometry import FloatArray
 from segpipe.metrics.paired import Difference, difference_of, difference_of_means, holm
 from segpipe.metrics.reading import Evaluation
-from segpipe.metrics.strata import RATINGS, diameter_stratum, rating_stratum
+from segpipe.metrics.strata import RATINGS, diameter_stratum, rank, rating_stratum
 from segpipe.metrics.summary import lesion_ratios
 from segpipe.metrics.tables import Row
 
@@ -151,7 +151,8 @@ def _counts(evaluation: Evaluation, rows: Sequence[Row]) -> FloatArray:
 def _strata(first: Evaluation, second: Evaluation, seed: int) -> dict[str, Any]:
     """Difference of the mean Dice of lesions in each stratum; missed lesions count 0."""
     found: dict[str, Any] = {}
-    for (kind, stratum), members in _lesions_by_stratum(first, second).items():
+    groups = sorted(_lesions_by_stratum(first, second).items(), key=lambda item: rank(*item[0]))
+    for (kind, stratum), members in groups:
         dice = np.array([member[:2] for member in members], dtype=np.float64)
         difference = difference_of_means(dice[:, 0], dice[:, 1], [patient for *_, patient in members], seed=seed)
         found.setdefault(kind, {})[stratum] = {**_plain(difference), "lesions": len(members)}

@@ -42,7 +42,7 @@ def verdict(pair: Report, metric: str) -> str:
     row = pair["metrics"].get(metric)
     if row is None or row["difference"] is None:
         return f"{NAMES[metric]} is not known for any shared case."
-    how = f"{NAMES[metric]} {signed(row['difference'])}{_bounds(row['ci95'])}, p = {p_value(row['p_holm'])}"
+    how = f"{NAMES[metric]} {signed(row['difference'])}{_bounds(row['ci95'])}, {_p(row['p_holm'])}"
     if row["p_holm"] >= SIGNIFICANT:
         return f"No difference beyond luck between {pair['first']} and {pair['second']}: {how}."
     second = (row["difference"] > 0) != (metric in SMALLER_IS_BETTER)
@@ -113,6 +113,11 @@ def _cases(pair: Report, metric: str) -> list[str]:
 
 def _interval(bounds: Sequence[float] | None) -> str:
     return "–" if bounds is None else f"{bounds[0]:+.3f} … {bounds[1]:+.3f}"
+
+
+def _p(p: float | None) -> str:
+    text = p_value(p)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
 def _bounds(bounds: Sequence[float] | None) -> str:

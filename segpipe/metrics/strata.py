@@ -24,13 +24,8 @@ def stratify(results: Sequence[CaseResult], *, seed: int = 0) -> dict[str, Any]:
     (from 3.5), words are taken as they are; it counts only in cases with a single lesion.
     """
     strata = {"diameter": _by(results, lambda lesion, _: diameter_stratum(lesion.diameter_mm), seed)}
-    order = [name for *_, name in DIAMETERS_MM]
-    strata["diameter"] = {name: strata["diameter"][name] for name in order if name in strata["diameter"]}
-    for rating in RATINGS:
-        found = _by(results, _rated(rating), seed)
-        if found:
-            strata[rating] = dict(sorted(found.items()))
-    return strata
+    strata |= {rating: found for rating in RATINGS if (found := _by(results, _rated(rating), seed))}
+    return {kind: dict(sorted(found.items(), key=lambda item: rank(kind, item[0]))) for kind, found in strata.items()}
 
 
 def diameter_stratum(diameter_mm: float) -> str:
@@ -54,6 +49,13 @@ def rating_stratum(rating: str, value: object) -> str | None:
         low, middle, high = RATINGS[rating]
         return low if value < 2.5 else middle if value < 3.5 else high
     return None
+
+
+def rank(kind: str, stratum: str) -> tuple[int, int, str]:
+    """Sorts strata as one reads them: small to large, faint to solid, harmless to suspicious; other words follow."""
+    orders = {"diameter": tuple(name for *_, name in DIAMETERS_MM), **RATINGS}
+    order = orders[kind]
+    return list(orders).index(kind), order.index(stratum) if stratum in order else len(order), stratum
 
 
 def _rated(rating: str) -> Name:

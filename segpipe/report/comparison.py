@@ -46,9 +46,9 @@ def write_comparison(
                 "title": f"{pair['second']} against {pair['first']}",
                 "verdict": verdict(pair, metric),
                 "shared": f"{pair['cases_shared']} shared cases of {pair['patients_shared']} patients",
-                "figures": table([_figure(name, row) for name, row in figure_rows(pair)]),
+                "figures": table([_figure(name, row, pair) for name, row in figure_rows(pair)]),
                 "strata": _strata(pair),
-                "cases": table(pair["cases"]),
+                "cases": table([{"case": row["case"], **_sides(row, pair)} for row in pair["cases"]]),
             }
             for pair in report["pairs"]
         ],
@@ -110,13 +110,15 @@ def _run(run: Row) -> dict[str, Any]:
     return {title: run[key] for key, title in names.items()}
 
 
-def _figure(name: str, row: Row) -> dict[str, Any]:
+def _sides(row: Row, pair: Row) -> dict[str, Any]:
+    return {pair["first"]: row["first"], pair["second"]: row["second"], "difference": row["difference"]}
+
+
+def _figure(name: str, row: Row, pair: Row) -> dict[str, Any]:
     counts = f"{row['wins']} / {row['ties']} / {row['losses']}" if "wins" in row else ""
     return {
         "figure": name,
-        "first": row["first"],
-        "second": row["second"],
-        "difference": row["difference"],
+        **_sides(row, pair),
         "ci95": row["ci95"],
         "p": p_value(row["p"]),
         "p (Holm)": p_value(row.get("p_holm")),
@@ -131,9 +133,7 @@ def _strata(pair: Row) -> Table:
                 "lesions by": kind,
                 "stratum": stratum,
                 "lesions": row["lesions"],
-                "first": row["first"],
-                "second": row["second"],
-                "difference": row["difference"],
+                **_sides(row, pair),
                 "ci95": show(row["ci95"]),
                 "p (Holm)": p_value(row["p_holm"]),
                 "differ": "yes" if row["differs"] else "no",

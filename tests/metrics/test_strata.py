@@ -59,5 +59,11 @@ def test_ratings_count_where_a_case_has_a_single_lesion():
     assert list(strata["malignancy"]) == ["unlikely"]
 
 
+def test_strata_come_in_the_order_one_reads_them():
+    ratings = ("suspicious", "unlikely", "spiculated", "indeterminate")
+    results = [case(word, (9.0, 0.5), extra={"malignancy": word}) for word in ratings]
+    assert list(stratify(results)["malignancy"]) == ["unlikely", "indeterminate", "suspicious", "spiculated"]
+
+
 def test_without_ratings_there_are_no_such_strata():
     assert list(stratify([case("a", (9.0, 0.5))])) == ["diameter"]
