@@ -16,8 +16,10 @@ def run(argv: list[str]) -> int:
     given = _parser().parse_args(argv)
     if given.check:
         return _check(given)
+    if given.plan:
+        return _plan(given)
     if not given.source or not given.output:
-        raise ConfigError("--source and --output must be given, or --check", hint="python -m segpipe ingest --help")
+        raise ConfigError("--source and --output must be given, or --check, or --plan", hint="python -m segpipe ingest --help")
     return _ingest(given)
 
 
@@ -49,6 +51,13 @@ def _check(given: argparse.Namespace) -> int:
     errors, warnings = quality.count("error"), quality.count("warning")
     print(f"{len(quality.cases)} cases, {errors} errors, {warnings} warnings: {page}")
     return 2 if errors else 0
+
+
+def _plan(given: argparse.Namespace) -> int:
+    from segpipe.commands.planning import plan
+
+    plan(given.plan, given.memory, workers=given.workers)
+    return 0
 
 
 def _request(given: argparse.Namespace, source: Source) -> IngestRequest:
@@ -97,6 +106,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--source", metavar="KIND", help="what kind of data it is, see below")
     parser.add_argument("--output", type=Path, metavar="DATASET", help="the data set folder to make")
     parser.add_argument("--check", type=Path, metavar="DATASET", help="tell and picture all that is wrong with it")
+    parser.add_argument("--plan", type=Path, metavar="DATASET", help="measure it and propose a plan for training")
+    parser.add_argument("--memory", default="8GB", metavar="SIZE", help="what a training step may take (default: 8GB)")
     parser.add_argument("--input", type=Path, metavar="DIR", help="what to read")
     parser.add_argument("--label", default="nodule", choices=KNOWN_LABELS, help="what the masks show")
     parser.add_argument("--workers", type=int, metavar="N", help="processes; by default one per core")

@@ -1,0 +1,128 @@
+"""The fingerprint of a data set: what its scans and lesions measure, as a plan for training needs it."""
+
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segpipe.datasets.loading import load_case
+from segpipe.datasets.manifest import Entry, Manifest
+from segpipe.errors import DatasetError, SegpipeError
+from segpipe.geometry import axis_directions
+from segpipe.lesions import label_lesions, measure_lesions
+
+_SAMPLE = 5000
+_PERCENTILES = (0.5, 50.0, 99.5)
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class CaseFacts:
+    """What one case measures, along right–left, anterior–posterior and superior–inferior.
+
+    Args:
+        spacing_mm: Voxel size.
+        extent_mm: Size of the scan.
+        lesion_hu: HU of a sample of its lesions' voxels.
+        volumes_mm3: Of its lesions.
+        diameters_mm: Their longest diameters.
+    """
+
+    spacing_mm: Triple
+    extent_mm: Triple
+    lesion_hu: NDArray[np.float32]
+    volumes_mm3: tuple[float, ...]
+    diameters_mm: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Fingerprint:
+    """What a data set measures.
+
+    Args:
+        cases: How many could be read.
+        spacing_mm: Of each case, (cases, 3), along right–left, anterior–posterior and superior–inferior.
+        extent_mm: Of each case, (cases, 3).
+        lesion_hu: Percentiles 0.5, 50 and 99.5 of lesion voxels.
+        lesions_per_case: Count in each case.
+        volumes_mm3: Of all lesions.
+        diameters_mm: Longest diameters of all lesions.
+    """
+
+    cases: int
+    spacing_mm: NDArray[np.float64]
+    extent_mm: NDArray[np.float64]
+    lesion_hu: Triple
+    lesions_per_case: tuple[int, ...]
+    volumes_mm3: tuple[float, ...]
+    diameters_mm: tuple[float, ...]
+
+
+def take_fingerprint(manifest: Manifest, *, workers: int | None = None, progress: bool = True) -> Fingerprint:
+    """Measures all cases of a data set; unreadable ones are left out, since `ingest --check` tells them.
+
+    Raises:
+        DatasetError: when no case can be read or none has a lesion.
+    """
+    facts = _measure_all(manifest, workers, progress)
+    lesions = [facts_of_case for facts_of_case in facts if facts_of_case.volumes_mm3]
+    if not lesions:
+        raise DatasetError(
+            "a plan needs cases with lesions",
+            facts={"data set": manifest.name, "found": f"{len(facts)} readable cases, none with a lesion"},
+            hint="python -m segpipe ingest --check DATASET   tells what is wrong with each case",
+        )
+    low, middle, high = np.percentile(np.concatenate([one.lesion_hu for one in lesions]), _PERCENTILES)
+    return Fingerprint(
+        cases=len(facts),
+        spacing_mm=np.array([one.spacing_mm for one in facts]),
+        extent_mm=np.array([one.extent_mm for one in facts]),
+        lesion_hu=(float(low), float(middle), float(high)),
+        lesions_per_case=tuple(len(one.volumes_mm3) for one in facts),
+        volumes_mm3=tuple(volume for one in facts for volume in one.volumes_mm3),
+        diameters_mm=tuple(diameter for one in facts for diameter in one.diameters_mm),
+    )
+
+
+def measure_case(entry: Entry, labels: dict[int, str]) -> CaseFacts | None:
+    """Measures one case, or returns None when it cannot be read."""
+    try:
+        case = load_case(entry, labels)
+    except SegpipeError:
+        return None
+    axes = [
+        axis for _, axis in sorted((world, axis) for axis, (world, _) in enumerate(axis_directions(case.grid.affine)))
+    ]
+    spacing = [case.grid.spacing_mm[axis] for axis in axes]
+    extent = [case.grid.shape[axis] * case.grid.spacing_mm[axis] for axis in axes]
+    mask = case.mask if case.mask is not None else np.zeros(case.image.shape, dtype=np.uint8)
+    components, _ = label_lesions(mask)
+    lesions = measure_lesions(components, case.grid)
+    values = case.image[mask > 0].astype(np.float32)
+    return CaseFacts(
+        spacing_mm=_triple(spacing),
+        extent_mm=_triple(extent),
+        lesion_hu=values[:: max(1, len(values) // _SAMPLE)],
+        volumes_mm3=tuple(lesion.volume_mm3 for lesion in lesions),
+        diameters_mm=tuple(lesion.longest_diameter_mm for lesion in lesions),
+    )
+
+
+def _measure_all(manifest: Manifest, workers: int | None, progress: bool) -> list[CaseFacts]:
+    from tqdm import tqdm
+
+    measure = partial(measure_case, labels=dict(manifest.labels))
+    bar = partial(tqdm, total=len(manifest.entries), desc="measuring", unit="case", disable=not progress)
+    if workers == 0:
+        return [facts for facts in bar(map(measure, manifest.entries)) if facts]
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        return [facts for facts in bar(pool.map(measure, manifest.entries, chunksize=4)) if facts]
+
+
+def _triple(values: Sequence[float]) -> Triple:
+    x, y, z = values
+    return float(x), float(y), float(z)

@@ -1,0 +1,58 @@
+"""One training step in a process of its own, to measure how much memory it takes."""
+
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from segpipe.errors import ModelError
+from segpipe.networks import build_network
+from segpipe.training.hardware import choose_precision
+from segpipe.training.losses import build_loss
+
+_UNIT = 1024 if sys.platform != "darwin" else 1
+
+
+def measure_step(network: Mapping[str, Any], loss: Mapping[str, Any], *, patch: list[int], batch: int) -> int | None:
+    """Peak bytes of a training step: of the GPU where there is one, else of the whole process.
+
+    Returns:
+        Bytes, or None when the step ran out of memory.
+
+    Raises:
+        ModelError: when the step failed for another reason.
+    """
+    job = json.dumps({"network": dict(network), "loss": dict(loss), "patch": patch, "batch": batch})
+    done = subprocess.run([sys.executable, "-m", __name__, job], capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return int(done.stdout.strip().splitlines()[-1])
+    if done.returncode < 0 or "out of memory" in done.stderr.lower() or "can't allocate" in done.stderr.lower():
+        return None
+    raise ModelError(
+        "a dry training step failed",
+        facts={"patch": patch, "batch": batch, "found": done.stderr.strip().splitlines()[-1:]},
+    )
+
+
+def _step(job: Mapping[str, Any]) -> int:
+    on_gpu = torch.cuda.is_available()
+    device = "cuda" if on_gpu else "cpu"
+    network = build_network(job["network"]).to(device).train()
+    optimizer = torch.optim.AdamW(network.parameters())
+    half = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(choose_precision("auto", "auto"))
+    images = torch.rand(job["batch"], 1, *job["patch"], device=device)
+    labels = torch.zeros(images.shape, dtype=torch.uint8, device=device)
+    labels[..., :2, :2, :2] = 1
+    with torch.autocast(device, half, enabled=half is not None):
+        outputs = network(images)
+    build_loss(job["loss"]).to(device)(outputs, labels).backward()
+    optimizer.step()
+    return torch.cuda.max_memory_reserved() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT
+
+
+if __name__ == "__main__":
+    print(_step(json.loads(sys.argv[1])))
