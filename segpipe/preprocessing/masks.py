@@ -69,7 +69,7 @@ def _resample_box(part: NDArray[np.bool_], start: list[int], preparation: Prepar
         positions.append(inside * ratio - (first - padded[-1][0]))
     box = (ranges[0], ranges[1], ranges[2])
     if any(axis.start >= axis.stop for axis in box):
-        return _Part(box, np.zeros((0, 0, 0), dtype=np.float32))
+        return _Part(box, np.zeros([axis.stop - axis.start for axis in box], dtype=np.float32))
     share = interpolate(torch.from_numpy(np.pad(part, padded).astype(np.float32)), positions)
     return _Part(box, share.numpy())
 
