@@ -35,7 +35,7 @@ def masks(draw, shape):
     return mask
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_equals_resampling_the_whole_mask_plus_what_would_vanish(data):
     preparation = data.draw(preparations())
@@ -50,7 +50,7 @@ def test_equals_resampling_the_whole_mask_plus_what_would_vanish(data):
         assert not extra.any()
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_every_lesion_leaves_a_voxel_near_itself(data):
     preparation = data.draw(preparations())
