@@ -1,0 +1,34 @@
+"""The flags of serve: contradictions are told before model and PACS are touched."""
+
+import pytest
+
+from segpipe.commands.serve_flags import parse_flags
+from segpipe.errors import ConfigError
+
+NEEDED = ["--model", "m", "--dicomweb", "https://pacs/x", "--state", "s"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--dicom-port", "11112"], "a receiver must know who may send"),
+        (["--peer", "A@10.0.0.1"], "--peer needs --dicom-port"),
+        (["--certificate", "a.pem"], "--certificate and --key belong together"),
+        (["--user", "me"], "a user needs --password-env"),
+        (["--user", "me", "--password-env", "NO_SUCH_VARIABLE"], "the variable with the password is not set"),
+        (["--page-password-env", "X"], "a user needs --page-password-env"),
+        (["--poll", "0"], "--poll above 0"),
+        (["--queue-size", "0"], "--queue-size must be at least 1"),
+        (["--nonsense"], "unrecognized arguments"),
+    ],
+)
+def test_mistakes(words, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_flags([*NEEDED, *words])
+
+
+def test_the_password_comes_from_the_environment(monkeypatch):
+    monkeypatch.setenv("PACS_PASSWORD", "sesame")
+    given = parse_flags([*NEEDED, "--user", "me", "--password-env", "PACS_PASSWORD"])
+    assert given.password == "sesame"
+    assert given.page_password is None
