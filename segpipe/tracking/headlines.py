@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 HEADLINES = "evaluation"
-DETAILS = "details"
+DETAILS = "evaluation_details"
 _PARTS = ("cases", "patients", "failed_cases", "metrics", "lesions", "detection", "strata", "empty", "operating_point")
 _RENAMED = (
     (r"^metrics_(\w+)_mean$", r"\1"),
@@ -21,10 +21,11 @@ def summary_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of a summary as metrics.
 
     What one compares first is `evaluation/NAME`, e.g. `evaluation/dice`; everything else, intervals with it, is
-    `details/PATH`. Those are sections of MLflow's charts.
+    `evaluation_details/PATH`. Those are sections of
+    MLflow's charts, and its tables, which are sorted by name, begin with the first one.
 
     >>> summary_metrics({"metrics": {"dice": {"mean": 0.8, "ci95": [0.7, 0.9]}}, "seed": 1})
-    {'evaluation/dice': 0.8, 'details/dice_ci95_low': 0.7, 'details/dice_ci95_high': 0.9}
+    {'evaluation/dice': 0.8, 'evaluation_details/dice_ci95_low': 0.7, 'evaluation_details/dice_ci95_high': 0.9}
     """
     known = {part: summary[part] for part in _PARTS if part in summary}
     return dict(_named(path, value) for path, value in _numbers(known, ()))

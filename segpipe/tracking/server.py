@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 ARTIFACT_FOLDER = "mlartifacts"
 ANSWER_WITHIN_S = 5.0
 _SQLITE = "sqlite:///"
+_KIND = {"mlflow.experimentKind": "custom_model_development"}  # MLflow's pages for trainings, not for chat bots
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -93,7 +94,7 @@ def experiment_id(client: "MlflowClient", uri: str, name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(client.create_experiment(name, artifact_location=artifact_location(uri, name)))
+            return str(client.create_experiment(name, artifact_location=artifact_location(uri, name), tags=_KIND))
         except Exception:
             # another run may have created it in between
             found = client.get_experiment_by_name(name)

@@ -17,18 +17,18 @@ def test_what_one_compares_first_is_in_one_section_and_the_rest_in_another():
     assert summary_metrics(SUMMARY) == {
         "evaluation/cases": 7.0,
         "evaluation/dice": 0.5,
-        "details/dice_median": 0.6,
-        "details/dice_ci95_low": 0.25,
-        "details/dice_ci95_high": 0.75,
-        "details/lesions_tp": 3.0,
+        "evaluation_details/dice_median": 0.6,
+        "evaluation_details/dice_ci95_low": 0.25,
+        "evaluation_details/dice_ci95_high": 0.75,
+        "evaluation_details/lesions_tp": 3.0,
         "evaluation/lesion_f1": 0.9,
         "evaluation/fp_per_scan": 0.5,
-        "details/lesions_ci95_f1_low": 0.8,
-        "details/lesions_ci95_f1_high": 1.0,
+        "evaluation_details/lesions_ci95_f1_low": 0.8,
+        "evaluation_details/lesions_ci95_f1_high": 1.0,
         "evaluation/cpm": 0.7,
-        "details/detection_overlap_sensitivity_at_fp_per_scan_0.125": 0.4,
-        "details/detection_centre_cpm": 0.8,
-        "details/strata_diameter_6-8 mm_dice": 0.4,
+        "evaluation_details/detection_overlap_sensitivity_at_fp_per_scan_0.125": 0.4,
+        "evaluation_details/detection_centre_cpm": 0.8,
+        "evaluation_details/strata_diameter_6-8 mm_dice": 0.4,
     }
 
 
@@ -38,5 +38,5 @@ def test_figures_that_are_not_defined_and_flags_are_no_metrics():
 
 def test_names_are_such_that_mlflow_takes_them():
     assert summary_metrics({"strata": {"a(b)": {"über 15 mm³": {"dice": 1}}}}) == {
-        "details/strata_a_b__über 15 mm³_dice": 1.0
+        "evaluation_details/strata_a_b__über 15 mm³_dice": 1.0
     }

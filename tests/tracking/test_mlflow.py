@@ -65,7 +65,7 @@ def test_a_run_tells_its_whole_story(start, client, tmp_path, caplog):
     history = client.get_metric_history(tracker.run_id, "train/loss")
     assert [(point.step, point.value) for point in history] == [(0, 1.0), (1, 0.5), (2, 1 / 3), (3, 0.25), (4, 0.2)]
     assert run.data.metrics["odd_name_"] == 1
-    assert run.data.metrics["details/dice_ci95_high"] == 0.75
+    assert run.data.metrics["evaluation_details/dice_ci95_high"] == 0.75
     assert run.data.tags["mlflow.source.git.commit"] == run.data.tags["git_commit"] == "abc123"
     assert "nothing" not in run.data.tags
     assert run.data.tags["mlflow.note.content"] == "**four phantoms**"
