@@ -37,8 +37,10 @@ def main() -> None:
     if options.measure:
         print(json.dumps(_measure(options)))
         return
+    import torch
     from loader_contenders import CONTENDERS, fill_formats
 
+    torch.set_num_threads(1)
     fill_formats(_material(options))
     rows = {name: _run(name) for name in CONTENDERS if not options.only or name in options.only}
     _print_table(rows, options)

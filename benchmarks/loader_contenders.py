@@ -139,7 +139,8 @@ CONTENDERS: dict[str, Callable[[Material], Patches]] = {
 
 def fill_formats(material: Material) -> None:
     """Writes what PersistentDataset and nnU-Net keep on disk, so that nobody's preparation is measured."""
-    for number in range(len(dataset := _persistent(material))):
+    dataset = _persistent(material)
+    for number in {entry.image: number for number, entry in enumerate(material.entries)}.values():
         dataset[number]
     with contextlib.suppress(ImportError):
         _nnunet_folder(material)
