@@ -17,17 +17,17 @@ _PREDICT = (
     "@inferer(image.as_tensor()[None].to(@device).flip(axes), @network).softmax(1).flip(axes)[0, 1:2].cpu()"
     " for axes in @views) / len(@views)))"
 )
-_COMPONENTS = "ndimage.label(np.asarray(mask[0]) > 0, np.ones((3, 3, 3)))[0]"
+_NUMBERS = "(numbers := ndimage.label(np.asarray(pred[0]) >= {threshold}, np.ones((3, 3, 3)))[0])"
+_COUNTS = "np.bincount(numbers.ravel())"
 
 
 def inference_config(release: Release) -> dict[str, Any]:
     """The content of `configs/inference.json`; `python -m monai.bundle run` needs no segpipe for it."""
-    steps = _cleaning(release)
     return {
         "imports": [
             "$import sys",
             "$from pathlib import Path",
-            *(["$from scipy import ndimage"] if steps else []),
+            *(["$from scipy import ndimage"] if _rules(release) else []),
             *(["$from safetensors.torch import load_model"] if release.monai else []),
         ],
         "bundle_root": _ROOT,
@@ -45,7 +45,7 @@ def inference_config(release: Release) -> dict[str, Any]:
         "inferer": _inferer(release),
         "views": _views(release),
         "predict": _PREDICT,
-        "postprocessing": {"_target_": "Compose", "transforms": [*_way_back(release), *steps, _saving()]},
+        "postprocessing": {"_target_": "Compose", "transforms": [*_way_back(release), _saving()]},
         "segment": "$lambda item: @postprocessing({'image': item['image'], 'pred': @predict(item['image'])})",
         "run": ["$[@segment(item) for item in @dataset] and None"],
     }
@@ -131,23 +131,29 @@ def _way_back(release: Release) -> list[dict[str, Any]]:
             "nearest_interp": False,
             "to_tensor": True,
         },
+        *({"_target_": "Lambdad", "keys": "pred", "func": rule} for rule in _rules(release)),
         {"_target_": "AsDiscreted", "keys": "pred", "threshold": release.threshold},
     ]
 
 
-def _cleaning(release: Release) -> list[dict[str, Any]]:
-    """Small components leave; of a VOI's components the one at (or nearest to) the middle stays."""
-    steps = []
+def _rules(release: Release) -> list[str]:
+    """Expressions that take components without enough volume or confidence, or away from a VOI's middle, out of `pred`.
+
+    Component 0 is the background, whose probabilities are below the threshold whether they stay or not.
+    """
+    rules = []
     if release.min_volume_mm3 > 0:
-        volumes = f"np.bincount((numbers := {_COMPONENTS}).ravel())[numbers] * float(mask.pixdim.prod())"
-        steps.append(f"$lambda mask: mask * torch.as_tensor({volumes} >= {release.min_volume_mm3 - 1e-6})[None]")
+        volumes = f"{_COUNTS} * float(pred.pixdim.prod())"
+        rules.append(f"({volumes} >= {release.min_volume_mm3} - 1e-6)[numbers]")
+    if release.min_probability > 0:
+        means = f"np.bincount(numbers.ravel(), np.asarray(pred[0]).ravel()) / {_COUNTS}"
+        rules.append(f"({means} >= {release.min_probability})[numbers]")
     if release.recipe.scope == "voi":
-        middle = "(np.array(mask.shape[1:]) - 1) / 2"
-        distance = f"lambda place: np.linalg.norm((place - {middle}) * np.asarray(mask.pixdim))"
-        central = f"numbers[tuple(min(np.argwhere(numbers), key={distance}))]"
-        kept = f"(numbers := {_COMPONENTS}) == {central}"
-        steps.append(f"$lambda mask: mask * torch.as_tensor({kept})[None] if mask.any() else mask")
-    return [{"_target_": "Lambdad", "keys": "pred", "func": step} for step in steps]
+        middle = "(np.array(numbers.shape) - 1) / 2"
+        distance = f"lambda place: np.linalg.norm((place - {middle}) * np.asarray(pred.pixdim))"
+        rules.append(f"numbers == numbers[tuple(min(np.argwhere(numbers), key={distance}))]")
+    numbers = _NUMBERS.format(threshold=release.threshold)
+    return [f"$lambda pred: pred * torch.as_tensor({rule})[None] if {numbers}.any() else pred" for rule in rules]
 
 
 def _saving() -> dict[str, Any]:

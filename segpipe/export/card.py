@@ -5,7 +5,8 @@ from typing import Any
 
 from segpipe import __version__
 from segpipe.export.metadata import INTENDED_USE
-from segpipe.export.onnx import INPUT, OUTPUT, Parity
+from segpipe.export.onnx import INPUT, OUTPUT
+from segpipe.export.parity import Parity
 from segpipe.export.release import INDEX, ONNX, WEIGHTS, Release
 
 _FIGURES = {
@@ -99,6 +100,7 @@ def _figure_row(title: str, row: Mapping[str, Any]) -> str:
 def _point_rows(release: Release) -> Iterator[tuple[str, object]]:
     yield "threshold of the probability", f"{release.threshold:g}"
     yield "smallest lesion, mm³", f"{release.min_volume_mm3:g}"
+    yield "lowest mean probability of a lesion", f"{release.min_probability:g}"
     yield "test-time flips", ", ".join("xyz"[axis] for axis in release.flips) or "none"
 
 

@@ -43,12 +43,12 @@ def bundle_metadata(release: Release) -> dict[str, Any]:
 
 def _packages(release: Release) -> list[str]:
     """What the bundle needs beside MONAI's own requirements."""
-    cleans = release.recipe.scope == "voi" or release.min_volume_mm3 > 0
+    cleans = release.recipe.scope == "voi" or release.min_volume_mm3 > 0 or release.min_probability > 0
     return [
         "nibabel",
         "fire",
         *(["safetensors"] if release.monai else []),
-        *(["einops"] if release.spec["name"] == "swin_unetr" else []),
+        *(["einops"] if release.monai and release.spec["name"] == "swin_unetr" else []),
         *(["scipy"] if cleans else []),
     ]
 

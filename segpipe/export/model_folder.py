@@ -31,7 +31,7 @@ class ModelFolder:
         recipe: How scans are prepared for it.
         network: Name and keys of the network.
         divisor: What its input's size must be a multiple of.
-        operating_point: `threshold`, `min_volume_mm3`, `flips` and, when it is known, the curve `froc`.
+        operating_point: `threshold`, `min_volume_mm3`, `min_probability`, `flips` and, if known, the curve `froc`.
         facts: Data, split, figures, versions: what the model card tells.
         fixed_shape: The only spatial size that the ONNX model takes; None when it takes all multiples of the divisor.
     """

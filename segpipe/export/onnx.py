@@ -1,37 +1,21 @@
-"""The network as an ONNX file with dynamic axes, and the proof that ONNX Runtime computes what PyTorch does."""
+"""The network as an ONNX file with dynamic axes."""
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from segpipe.errors import ModelError
 from segpipe.preprocessing.recipe import Shape
 
 INPUT, OUTPUT = "image", "logits"
 OPSET = 20
-TOLERANCE = 1e-3
 LARGEST_BATCH, LARGEST_SIDE = 1024, 4096
-
-
-@dataclass(frozen=True)
-class Parity:
-    """How closely ONNX Runtime follows PyTorch.
-
-    Args:
-        largest: Largest difference of two softmax values.
-        shapes: The inputs (B, C, x, y, z) that were compared.
-    """
-
-    largest: float
-    shapes: tuple[tuple[int, ...], ...]
 
 
 def export_onnx(
@@ -81,63 +65,17 @@ def traced_size(window: Shape, divisor: Shape | None) -> Shape:
     return 2 * x, 3 * y, 2 * z
 
 
-def check_parity(network: nn.Module, file: Path, patches: Sequence[torch.Tensor]) -> Parity:
-    """Compares the softmax of PyTorch in float32 and of ONNX Runtime on each of `patches` (B, C, x, y, z).
-
-    Raises:
-        ModelError: when they differ by more than 0.001 anywhere.
-    """
-    differences = [_difference(network, file, patch) for patch in patches]
-    shapes = tuple(tuple(patch.shape) for patch in patches)
-    parity = Parity(max(differences), shapes)
-    if not all(difference <= TOLERANCE for difference in differences):
-        told = (f"{_times(shape)}: {value:.1e}" for shape, value in zip(shapes, differences, strict=True))
-        raise ModelError(
-            "the ONNX model must compute what the network does; it is not written",
-            facts={"largest softmax difference": ", ".join(told), "allowed": f"{TOLERANCE:g}"},
-            hint="choose another network, e.g. network=unet, and report the versions of torch and onnxruntime",
-        )
-    logging.getLogger(__name__).info("ONNX Runtime and PyTorch differ by %.1e at most", parity.largest)
-    return parity
-
-
-def parity_patches(example_bcxyz: torch.Tensor, *, window: Shape, divisor: Shape | None) -> list[torch.Tensor]:
-    """Two inputs cut from a prepared scan, neither of the traced shape: windows, and one larger piece.
-
-    Args:
-        example_bcxyz: A prepared scan (1, 1, x, y, z) or patches of it.
-        window: The spatial size that predictions use.
-        divisor: See `export_onnx`; without one the size stays and only the batch differs.
-    """
-    example = example_bcxyz[:1].float()
-    piece = cut(example, window)
-    windows = torch.cat([piece, piece.flip(2), piece.flip(3)])
-    if divisor is None:
-        return [piece, windows]
-    larger = _enlarged(window, divisor)
-    if larger == traced_size(window, divisor):
-        larger = _enlarged(larger, divisor)
-    return [windows, cut(example, larger)]
-
-
-def cut(example_bcxyz: torch.Tensor, shape: Shape) -> torch.Tensor:
-    """The middle of a volume; where the volume is smaller than `shape` its border repeats."""
-    for axis, size in enumerate(shape, start=2):
-        start = max(example_bcxyz.shape[axis] - size, 0) // 2
-        example_bcxyz = example_bcxyz.narrow(axis, start, min(size, example_bcxyz.shape[axis]))
-    missing = [size - have for size, have in zip(shape, example_bcxyz.shape[2:], strict=True)]
-    pads = [width for lack in reversed(missing) for width in (lack // 2, lack - lack // 2)]
-    return functional.pad(example_bcxyz, pads, mode="replicate")
-
-
-def _difference(network: nn.Module, file: Path, patch: torch.Tensor) -> float:
+def open_onnx(file: Path) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A function from patches (B, 1, x, y, z) to the logits that ONNX Runtime computes on the CPU."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    (logits,) = session.run([OUTPUT], {INPUT: patch.numpy()})
-    with torch.inference_mode():
-        expected = torch.softmax(network(patch), dim=1)
-    return float((expected - torch.softmax(torch.from_numpy(logits), dim=1)).abs().max())
+
+    def run(patches_bcxyz: torch.Tensor) -> torch.Tensor:
+        (logits,) = session.run([OUTPUT], {INPUT: patches_bcxyz.numpy()})
+        return torch.from_numpy(logits)
+
+    return run
 
 
 def _dynamic_axes(divisor: Shape | None) -> dict[int, Any]:
@@ -164,12 +102,3 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-def _enlarged(size: Shape, divisor: Shape) -> Shape:
-    x, y, z = (side + step for side, step in zip(size, divisor, strict=True))
-    return x, y, z
-
-
-def _times(shape: Sequence[int]) -> str:
-    return "×".join(map(str, shape))

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from segpipe.networks import FIXED_SIZE, network_divisor
+from segpipe.networks import has_fixed_size, network_divisor
 from segpipe.networks.definition import monai_definition
 from segpipe.preprocessing.recipe import Recipe, Shape
 
@@ -30,7 +30,7 @@ class Release:
         network: In eval mode, float32, on the CPU.
         spec: Name and keys that it is built from.
         recipe: How its scans are prepared.
-        operating_point: Threshold, minimum volume, flips and the FROC curve.
+        operating_point: Threshold, smallest volume, lowest mean probability, flips and the FROC curve.
         facts: Plain data for the model card.
     """
 
@@ -54,7 +54,12 @@ class Release:
     @property
     def fixed_shape(self) -> Shape | None:
         """The only spatial size of the ONNX model, for a network whose program depends on the size."""
-        return self.window if self.spec["name"] in FIXED_SIZE else None
+        return self.window if has_fixed_size(self.spec) else None
+
+    @property
+    def free_divisor(self) -> Shape | None:
+        """What the ONNX model's sizes may be multiples of; None when they are fixed."""
+        return None if self.fixed_shape else self.divisor
 
     @property
     def monai(self) -> dict[str, Any] | None:
@@ -70,6 +75,11 @@ class Release:
     def min_volume_mm3(self) -> float:
         """Smaller components leave."""
         return float(self.operating_point.get("min_volume_mm3", 0.0))
+
+    @property
+    def min_probability(self) -> float:
+        """Components with a lower mean probability leave."""
+        return float(self.operating_point.get("min_probability", 0.0))
 
     @property
     def flips(self) -> tuple[int, ...]:

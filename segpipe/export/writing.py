@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +16,8 @@ from segpipe import __version__
 from segpipe.export.bundle import inference_config
 from segpipe.export.card import licence_note, model_card
 from segpipe.export.metadata import bundle_metadata
-from segpipe.export.onnx import INPUT, OPSET, OUTPUT, Parity, check_parity, export_onnx, parity_patches
+from segpipe.export.onnx import INPUT, OPSET, OUTPUT, export_onnx, open_onnx
+from segpipe.export.parity import Parity, check_parity, parity_patches
 from segpipe.export.release import (
     CARD,
     FORMAT,
@@ -45,7 +46,10 @@ def fill_folder(folder: Path, release: Release, example_bcxyz: torch.Tensor) -> 
     for name in ("configs", "docs", "models"):
         (folder / name).mkdir()
     _write_weights(folder, release)
-    parity = _write_onnx(folder, release, example_bcxyz)
+    patches = parity_patches(example_bcxyz, window=release.window, divisor=release.free_divisor)
+    if release.monai is None:
+        _write_torchscript(folder / TORCHSCRIPT, release, patches)
+    parity = _write_onnx(folder / ONNX, release, patches)
     _write_json(folder / METADATA, bundle_metadata(release))
     _write_json(folder / INFERENCE, inference_config(release))
     (folder / CARD).write_text(model_card(release, parity))
@@ -66,9 +70,7 @@ def _write_weights(folder: Path, release: Release) -> None:
     state = {name: tensor.contiguous() for name, tensor in release.network.state_dict().items()}
     told = {"format": "pt", "recipe_digest": release.recipe.digest, "segpipe_version": __version__}
     (folder / WEIGHTS).write_bytes(save(state, metadata=told))
-    if release.monai is None:
-        (folder / TORCHSCRIPT).write_bytes(_torchscript(release))
-    else:
+    if release.monai is not None:
         (folder / MONAI_WEIGHTS).write_bytes(_monai_weights(release.monai, state))
 
 
@@ -85,18 +87,19 @@ def _monai_weights(definition: Mapping[str, Any], state: Mapping[str, torch.Tens
     return buffer.getvalue()
 
 
-def _torchscript(release: Release) -> bytes:
+def _write_torchscript(file: Path, release: Release, patches: Sequence[torch.Tensor]) -> None:
+    """A network that MONAI lacks travels as TorchScript, which needs no class to be opened."""
+    trace: Callable[..., Any] = torch.jit.trace
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        trace: Callable[..., Any] = torch.jit.trace
+        warnings.simplefilter("ignore")  # torch prefers torch.export, whose programs refuse some sizes
         traced = trace(release.network, torch.rand(1, 1, *release.window), check_trace=False)
         buffer = io.BytesIO()
         torch.jit.save(traced, buffer)
-    return buffer.getvalue()
+    check_parity(release.network, traced, patches, name="TorchScript")
+    file.write_bytes(buffer.getvalue())
 
 
-def _write_onnx(folder: Path, release: Release, example_bcxyz: torch.Tensor) -> Parity:
-    divisor = None if release.fixed_shape else release.divisor
+def _write_onnx(file: Path, release: Release, patches: Sequence[torch.Tensor]) -> Parity:
     told = {
         "recipe": release.recipe.to_dict(),
         "labels": release.recipe.labels.names,
@@ -104,15 +107,15 @@ def _write_onnx(folder: Path, release: Release, example_bcxyz: torch.Tensor) -> 
         "fixed_shape": release.fixed_shape,
         "threshold": release.threshold,
         "min_volume_mm3": release.min_volume_mm3,
+        "min_probability": release.min_probability,
     }
     properties = {
         "segpipe_version": __version__,
         "recipe_digest": release.recipe.digest,
         **{key: json.dumps(plain(value)) for key, value in told.items()},
     }
-    export_onnx(release.network, folder / ONNX, window=release.window, divisor=divisor, properties=properties)
-    patches = parity_patches(example_bcxyz, window=release.window, divisor=divisor)
-    return check_parity(release.network, folder / ONNX, patches)
+    export_onnx(release.network, file, window=release.window, divisor=release.free_divisor, properties=properties)
+    return check_parity(release.network, open_onnx(file), patches, name="ONNX Runtime")
 
 
 def _index(folder: Path, release: Release, parity: Parity) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 """Networks by name, all free of operations that cannot repeat themselves bit by bit, and independent of the batch."""
 
-from segpipe.networks.registry import FIXED_SIZE, NETWORKS, build_network, network_divisor
+from segpipe.networks.registry import NETWORKS, build_network, has_fixed_size, network_divisor
 
-__all__ = ["FIXED_SIZE", "NETWORKS", "build_network", "network_divisor"]
+__all__ = ["NETWORKS", "build_network", "has_fixed_size", "network_divisor"]

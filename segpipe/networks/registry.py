@@ -34,7 +34,6 @@ def ensemble(
 
 
 _KNOWN: dict[str, Callable[..., nn.Module]] = {**NETWORKS, "ensemble": ensemble}
-FIXED_SIZE = {"swin_unetr"}  # their program depends on the input's size, so one exported program fits one size
 
 
 def build_network(spec: Mapping[str, Any], *, in_channels: int = 1, out_channels: int = 2) -> nn.Module:
@@ -55,6 +54,11 @@ def network_divisor(spec: Mapping[str, Any]) -> Shape:
     (8, 8, 4)
     """
     return _DIVISORS[check_name("network", _KNOWN, spec)](spec)
+
+
+def has_fixed_size(spec: Mapping[str, Any]) -> bool:
+    """Whether the network's program depends on the input's size, so that an exported program fits one size only."""
+    return spec["name"] == "swin_unetr" or (spec["name"] == "ensemble" and has_fixed_size(spec["member"]))
 
 
 class SizeCheck:

@@ -1,0 +1,61 @@
+from segpipe.export.card import licence_note, model_card
+from segpipe.export.parity import Parity
+from segpipe.export.release import Release
+from tests.small_models import FACTS, SCAN, UNET, VOI, network_of
+
+PARITY = Parity(2.5e-6, ((3, 1, 32, 32, 16), (1, 1, 34, 34, 18)))
+
+
+def card(*, recipe=SCAN, **facts: object) -> str:
+    point = {"threshold": 0.4, "min_volume_mm3": 12.5, "flips": [0, 2]}
+    return model_card(Release(network_of(UNET), UNET, recipe, point, {**FACTS, **facts}), PARITY)
+
+
+def test_it_says_what_it_is_not() -> None:
+    assert "**Not a medical device.**" in card()
+    assert "A radiologist must look at every scan." in card()
+
+
+def test_figures_of_phantoms_are_called_that() -> None:
+    assert "Its figures say nothing about patients." in card()
+    assert "On 2 held-out phantoms" in card()
+    assert "It has never seen a patient." in card()
+    real = card(data="lidc")
+    assert "phantom" not in real
+    assert "On 2 held-out cases" in real
+
+
+def test_it_tells_data_split_figures_and_operating_point() -> None:
+    text = card(data="lidc", git_commit="abc", missing=None)
+    for row in (
+        "| data | lidc |",
+        "| data hash | 0123456789abcdef |",
+        "| split | train 7, val 1, test 2 |",
+        "| git commit | abc |",
+        "| Dice | 0.812 | 0.810 | 0.700 … 0.900 |",
+        "| F1 (voxels) | undefined | undefined | undefined |",
+        "Lesions: tp 3, fp 1, fn 0; precision 0.750, recall 1.000, f1 0.857.",
+        "| threshold of the probability | 0.4 |",
+        "| smallest lesion, mm³ | 12.5 |",
+        "| test-time flips | x, z |",
+        "| spacing, mm | 1 × 1 × 1.5 |",
+        "| HU that become 0 and 1 | -1000 and 400 |",
+        "differs from PyTorch's by 2.5e-06 at most (inputs of 3×1×32×32×16 and 1×1×34×34×18)",
+    ):
+        assert row in text
+    assert "missing" not in text
+
+
+def test_a_model_without_figures_says_so() -> None:
+    assert "Not evaluated." in card(figures=None)
+
+
+def test_scopes_are_told() -> None:
+    assert "| scope | a whole scan |" in card()
+    assert "| scope | the lesion at a point or in the middle of a crop |" in card(recipe=VOI)
+
+
+def test_the_licence_is_left_to_the_data() -> None:
+    note = licence_note(Release(network_of(UNET), UNET, SCAN, {}, FACTS))
+    assert "The weights belong to whoever trained them." in note
+    assert "(phantom)" in note

@@ -1,0 +1,98 @@
+import json
+
+import onnx
+import pytest
+import torch
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
+from torch import nn
+
+from segpipe.errors import ModelError
+from segpipe.export.onnx import OPSET, export_onnx, open_onnx, traced_size
+from segpipe.export.parity import check_parity, parity_patches
+from segpipe.networks import NETWORKS, build_network, has_fixed_size, network_divisor
+from tests.small_models import UNET, example, network_of
+
+SMALL = {
+    "unet": UNET,
+    "dynunet": {
+        "channels": [4, 8, 8], "strides": [1, 2, [2, 2, 1]], "deep_supervision": 1, "residual": True,
+        "norm": "instance", "act": "leakyrelu", "dropout": 0.1,
+    },
+    "segresnet": {
+        "width": 8, "blocks_down": [1, 1], "blocks_up": [1], "norm": "instance", "act": "relu", "dropout": 0.1,
+    },
+    "attention_unet": {"channels": [4, 8], "strides": [2], "norm": "instance", "dropout": 0.1},
+    "resnet_unet": {"depth": 10, "width": 8, "strides": [1, 1, [2, 2, 1], 2, 1], "norm": "instance", "dropout": 0.1},
+    "swin_unetr": {
+        "width": 12, "depths": [1, 1, 1, 1], "heads": [1, 2, 2, 4], "window": [4, 4, 4], "dropout": 0.0,
+        "attention_dropout": 0.0,
+    },
+}  # fmt: skip
+
+
+def test_the_traced_size_leaves_more_than_one_voxel_at_the_bottom() -> None:
+    assert traced_size((64, 64, 16), (8, 8, 16)) == (16, 24, 32)
+    assert traced_size((64, 64, 32), None) == (64, 64, 32)
+
+
+@pytest.mark.slow
+def test_axes_are_dynamic_and_the_file_describes_itself(tmp_path) -> None:
+    file = tmp_path / "model.onnx"
+    properties = {"recipe_digest": "0123456789abcdef"}
+    export_onnx(network_of(UNET), file, window=(32, 32, 16), divisor=(2, 2, 2), properties=properties)
+    model = onnx.load(file)
+    onnx.checker.check_model(model, full_check=True)
+    (image,), (logits,) = model.graph.input, model.graph.output
+    axes = [axis.dim_param or axis.dim_value for axis in image.type.tensor_type.shape.dim]
+    assert (image.name, axes) == ("image", ["batch", 1, "2*x", "2*y", "2*z"])
+    axes = [axis.dim_param or axis.dim_value for axis in logits.type.tensor_type.shape.dim]
+    assert (logits.name, axes) == ("logits", ["batch", 2, "2*x", "2*y", "2*z"])
+    assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", OPSET)]
+    assert {row.key: row.value for row in model.metadata_props} == properties
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_computes_the_same_in_onnx_runtime(name, tmp_path) -> None:
+    spec = {"name": name, **SMALL[name]}
+    network, divisor = network_of(spec), network_divisor(spec)
+    free = None if has_fixed_size(spec) else divisor
+    window = tuple(2 * step for step in divisor)
+    export_onnx(network, tmp_path / "model.onnx", window=window, divisor=free, properties={})
+    run = open_onnx(tmp_path / "model.onnx")
+    patches = parity_patches(example(), window=window, divisor=free)
+    assert check_parity(network, run, patches, name="ONNX Runtime").largest < 1e-3
+    if free is None:
+        with pytest.raises(InvalidArgument, match="invalid dimensions"):
+            run(torch.rand(1, 1, 2 * window[0], window[1], window[2]))
+
+
+@pytest.mark.slow
+def test_an_ensemble_computes_the_same_in_onnx_runtime(tmp_path) -> None:
+    network = build_network({"name": "ensemble", "members": 2, "member": UNET}).eval()
+    export_onnx(network, tmp_path / "model.onnx", window=(16, 16, 8), divisor=(2, 2, 2), properties={})
+    patches = parity_patches(example(), window=(16, 16, 8), divisor=(2, 2, 2))
+    check_parity(network, open_onnx(tmp_path / "model.onnx"), patches, name="ONNX Runtime")
+
+
+@pytest.mark.slow
+def test_a_network_that_onnx_cannot_express_is_refused(tmp_path) -> None:
+    class Undecided(nn.Module):
+        def forward(self, image):
+            return image if image.sum() > 0 else -image
+
+    with pytest.raises(ModelError, match="cannot be written as ONNX"):
+        export_onnx(Undecided(), tmp_path / "model.onnx", window=(4, 4, 4), divisor=(1, 1, 1), properties={})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_onnx_speaks_of_the_recipe(untrained_model) -> None:
+    told = {row.key: row.value for row in onnx.load(untrained_model / "models/model.onnx").metadata_props}
+    index = json.loads((untrained_model / "segpipe.json").read_text())
+    assert told["recipe_digest"] == index["recipe_digest"]
+    assert json.loads(told["recipe"]) == index["recipe"]
+    assert json.loads(told["labels"]) == {"1": "nodule"}
+    assert json.loads(told["divisor"]) == [2, 2, 2]
+    assert json.loads(told["threshold"]) == 0.5
+    assert told["segpipe_version"] == index["segpipe_version"]

@@ -1,0 +1,53 @@
+"""A small network and what a model folder needs beside it."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from segpipe.export.model_folder import ModelFolder, write_model_folder
+from segpipe.networks import build_network
+from segpipe.preprocessing.recipe import Recipe
+
+UNET = {
+    "name": "unet", "channels": [4, 8], "strides": [2], "num_res_units": 1, "norm": "instance", "act": "leakyrelu",
+    "dropout": 0.0,
+}  # fmt: skip
+RESNET = {
+    "name": "resnet_unet",
+    "depth": 10,
+    "width": 8,
+    "strides": [1, 1, [2, 2, 1], 2, 1],
+    "norm": "instance",
+    "dropout": 0.0,
+}
+POINT = {"threshold": 0.5, "min_volume_mm3": 0.0, "min_probability": 0.0, "flips": []}
+SCAN = Recipe("ct_nodule", (1.0, 1.0, 1.5), (-1000.0, 400.0), (32, 32, 16))
+VOI = Recipe("ct_nodule_voi", (1.0, 1.0, 1.5), (-1000.0, 400.0), (32, 32, 8), scope="voi")
+FACTS = {
+    "data": "phantom",
+    "data_hash": "0123456789abcdef",
+    "split": {"train": 7, "val": 1, "test": 2},
+    "figures": {
+        "cases": 2,
+        "metrics": {"dice": {"mean": 0.8125, "median": 0.81, "ci95": [0.7, 0.9]}, "f1": {"mean": None}},
+        "lesions": {"tp": 3, "fp": 1, "fn": 0, "precision": 0.75, "recall": 1.0, "f1": 0.857},
+    },
+}
+
+
+def network_of(spec: dict[str, Any]) -> nn.Module:
+    torch.manual_seed(0)
+    return build_network(spec).eval()
+
+
+def example() -> torch.Tensor:
+    """A smooth random volume (1, 1, 40, 40, 24) in 0…1."""
+    coarse = torch.rand(1, 1, 8, 8, 5, generator=torch.Generator().manual_seed(1))
+    return nn.functional.interpolate(coarse, (40, 40, 24), mode="trilinear")
+
+
+def write_small(path: Path, spec: dict[str, Any] = UNET, recipe: Recipe = SCAN, **changes: Any) -> ModelFolder:
+    given = {"operating_point": POINT, "facts": FACTS, "example_bcxyz": example(), **changes}
+    return write_model_folder(path, network=network_of(spec), spec=spec, recipe=recipe, **given)
