@@ -15,8 +15,8 @@ from segpipe.datasets.phantom.thorax import paint_thorax
 from segpipe.datasets.phantom.vessels import add_vessels
 from segpipe.geometry import Grid
 
-COUNT_SHARES = {1: 0.25, 2: 0.35, 3: 0.25, 4: 0.15}
-PLACE_SHARES = (0.4, 0.3, 0.3)
+COUNT_SHARES = {1: 0.2, 2: 0.3, 3: 0.3, 4: 0.2}
+PLACE_SHARES = (0.5, 0.25, 0.25)
 EMPTY_EVERY = 10
 _EMPTY_AT = 5
 

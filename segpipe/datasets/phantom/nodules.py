@@ -14,7 +14,7 @@ Texture = Literal["solid", "part-solid", "ground-glass"]
 Shape = Literal["spherical", "lobulated", "spiculated"]
 Points = NDArray[np.float64]
 
-SMALLEST_MM, MEDIAN_MM, LARGEST_MM, SPREAD = 4.0, 10.5, 30.0, 0.42
+SMALLEST_MM, MEDIAN_MM, LARGEST_MM, SPREAD = 4.0, 14.0, 30.0, 0.35
 SUBSOLID_FROM_MM = SPICULATED_FROM_MM = 8.0
 CORE_HU = 20.0
 
@@ -67,11 +67,11 @@ def draw_nodule(rng: np.random.Generator, *, smallest_mm: float) -> Nodule:
     diameter = MEDIAN_MM * np.exp(SPREAD * rng.standard_normal())
     diameter = float(np.clip(diameter, max(SMALLEST_MM, smallest_mm), LARGEST_MM))
     textures: tuple[Texture, ...] = ("solid", "part-solid", "ground-glass")
-    texture = textures[rng.choice(3, p=[0.62, 0.2, 0.18])] if diameter >= SUBSOLID_FROM_MM else "solid"
+    texture = textures[rng.choice(3, p=[0.7, 0.16, 0.14])] if diameter >= SUBSOLID_FROM_MM else "solid"
     shapes: tuple[Shape, ...] = ("spherical", "lobulated", "spiculated")
     spiky = diameter >= SPICULATED_FROM_MM and texture != "ground-glass"
     shape = shapes[rng.choice(3, p=[0.4, 0.33, 0.27] if spiky else [0.6, 0.4, 0.0])]
-    hu = rng.normal(35, 15) if texture == "solid" else rng.uniform(-640, -500)
+    hu = rng.normal(35, 15) if texture == "solid" else rng.uniform(-560, -380)
     core = float(rng.uniform(0.4, 0.65) * diameter / 2) if texture == "part-solid" else 0.0
     centre = rng.uniform(-1, 1, 3) * 0.1 * diameter
     return Nodule(diameter, texture, shape, float(hu), *_draw_outline(rng, shape), (centre, core))

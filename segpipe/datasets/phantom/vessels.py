@@ -12,6 +12,7 @@ Points = NDArray[np.float64]
 HILUM_MM = (30.0, -8.0, 4.0)
 TIPS = 420
 TIP_RADIUS_MM = 0.52
+WIDEST_MM = 3.5  # radius of a lobar branch; wider ones lie in the mediastinum
 BRANCHING = 2.7  # radius^2.7 is shared among branches (Murray: 3; measured in lungs: 2.3 to 3)
 PATH_WEIGHT = 0.4
 _PIECE_MM = 0.7
@@ -59,7 +60,7 @@ def grow_tree(root: Points, tips: Points) -> Tree:
         wire = np.linalg.norm(nodes[:i] - nodes[i], axis=1)
         parent[i] = np.argmin(wire + PATH_WEIGHT * way[:i])
         way[i] = way[parent[i]] + wire[parent[i]]
-    return Tree(nodes, parent, _radii(parent))
+    return Tree(nodes, parent, np.minimum(_radii(parent), WIDEST_MM))
 
 
 def follow(tree: Tree) -> Tubes:
