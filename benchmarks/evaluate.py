@@ -12,6 +12,7 @@ that several processes share count once (Linux).
 import argparse
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -33,12 +34,13 @@ def main() -> None:
     for _ in range(options.repeats):
         for name, command in commands(options).items():
             rows.setdefault(name, []).append(measure(command))
-    best = {name: min(seconds for seconds, _ in runs) for name, runs in rows.items()}
+    best = {name: min(seconds for seconds, _, _ in runs) for name, runs in rows.items()}
     size = "×".join(map(str, SHAPE))
     print(f"{options.pairs} pairs of {size}, {options.processes} processes, best of {options.repeats}")
     for name, runs in rows.items():
-        memory = max(peak for _, peak in runs) / 2**20
-        print(f"{name:<10} {best[name]:7.1f} s  {best[name] / options.pairs * 1000:6.0f} ms/pair  {memory:6.0f} MiB")
+        memory, busy = max(peak for *_, peak in runs) / 2**20, min(cpu for _, cpu, _ in runs)
+        pace = f"{best[name] / options.pairs * 1000:6.0f} ms/pair"
+        print(f"{name:<10} {best[name]:7.1f} s  {pace}  {busy:7.1f} s of CPU  {memory:6.0f} MiB")
     if len(best) == 2:
         print(f"segpipe is {best['nnU-Net'] / best['segpipe']:.1f} times as fast")
 
@@ -60,10 +62,10 @@ def commands(options: argparse.Namespace) -> dict[str, list[str]]:
     return {"segpipe": [str(word) for word in segpipe], "nnU-Net": [str(word) for word in nnunet]}
 
 
-def measure(command: list[str]) -> tuple[float, int]:
-    """Seconds and peak memory in bytes of a command and its children."""
+def measure(command: list[str]) -> tuple[float, float, int]:
+    """Seconds, seconds of CPU (which other load on the machine changes little) and peak memory in bytes."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    start = time.perf_counter()
+    start, before = time.perf_counter(), _cpu_seconds()
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     peak = [0]
     watch = threading.Thread(target=_watch, args=(process, peak), daemon=True)
@@ -73,7 +75,7 @@ def measure(command: list[str]) -> tuple[float, int]:
     if process.returncode:
         sys.exit(f"{command[0]} failed:\n{error.decode()[-2000:]}")
     watch.join()
-    return seconds, peak[0]
+    return seconds, _cpu_seconds() - before, peak[0]
 
 
 def make_pairs(folder: Path, count: int) -> None:
@@ -112,6 +114,12 @@ def _paint(mask: np.ndarray, centre: np.ndarray, radius_mm: float) -> None:
     box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     places = np.stack(np.meshgrid(*(np.arange(a, b) for a, b in zip(low, high, strict=True)), indexing="ij"), axis=-1)
     mask[box][np.linalg.norm((places - centre) * SPACING_MM, axis=-1) <= radius_mm] = 1
+
+
+def _cpu_seconds() -> float:
+    """Of all processes that this one has waited for, and theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _watch(process: subprocess.Popen[bytes], peak: list[int]) -> None:
