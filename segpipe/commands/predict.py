@@ -4,8 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from segpipe.commands.predict_flags import parse_flags
-from segpipe.errors import ConfigError
+from segpipe.commands.predict_flags import check_single, parse_flags
 
 if TYPE_CHECKING:
     from segpipe.inference.batch import Job, Outcome
@@ -24,12 +23,14 @@ def run(argv: list[str]) -> int:
     job = _job(given)
     scans = find_scans(given.input)
     check_sources(scans, given.output_format)
-    if given.at and len(scans) > 1:
-        raise ConfigError("--at names a point of one scan", facts={"scans": len(scans)}, hint="give one scan")
+    check_single(given, len(scans))
     bound = MemoryBound.of(job.engine, job.model, limit)
     with Bar(len(scans)) as bar:
         outcomes = [bar.tell(outcome) for outcome in predict_scans(scans, job, bound=bound, watch=bar)]
-    return _finish(given, outcomes, times=bar.describe())
+    _tell(given, job, outcomes, times=bar.describe())
+    if given.follow_up and outcomes[0].findings is not None:
+        _follow_up(given, outcomes[0].scan.name)
+    return 2 if any(outcome.findings is None for outcome in outcomes) else 0
 
 
 def _job(given: argparse.Namespace) -> "Job":
@@ -39,6 +40,7 @@ def _job(given: argparse.Namespace) -> "Job":
     from segpipe.inference.dicom_results import DICOM_WRITERS
     from segpipe.inference.operating_point import Wish, choose_point
     from segpipe.inference.predictor import PredictOptions
+    from segpipe.inference.region import require_lungs
     from segpipe.inference.results import WRITERS, choose_writers
     from segpipe.report.viewer import write_page
 
@@ -46,12 +48,14 @@ def _job(given: argparse.Namespace) -> "Job":
     model = read_model_folder(given.model)
     wish = Wish(given.threshold, given.min_volume, given.sensitivity, given.fp_per_scan)
     flips = given.flips if given.flips is not None else tuple(model.operating_point.get("flips", ()))
-    options = PredictOptions.at(choose_point(model.operating_point, wish), overlap=given.overlap, flips=flips)
+    region = require_lungs if given.search == "lungs" else None
+    point = choose_point(model.operating_point, wish)
+    options = PredictOptions.at(point, overlap=given.overlap, flips=flips, region=region)
     engine = build_engine(model, backend=given.backend, device=given.device, exact=given.exact)
     return Job(model, engine, options, writers, given.output, given.at)
 
 
-def _finish(given: argparse.Namespace, outcomes: "Sequence[Outcome]", *, times: str) -> int:
+def _tell(given: argparse.Namespace, job: "Job", outcomes: "Sequence[Outcome]", *, times: str) -> None:
     from segpipe.inference.results import write_table
 
     done = {outcome.scan.name: outcome.findings for outcome in outcomes if outcome.findings is not None}
@@ -63,6 +67,13 @@ def _finish(given: argparse.Namespace, outcomes: "Sequence[Outcome]", *, times: 
         f"{len(done)} scans, {sum(map(len, done.values()))} findings: {given.output}"
         + (f"\n{resumed} of them were done before" if resumed else "")
         + (f"\nleft out: {', '.join(bad)}" if bad else "")
+        + f"\ncomputed by {getattr(job.engine, 'name', given.backend)}"
         + (f"\ntime: {times}" if times else "")
     )
-    return 2 if bad else 0
+
+
+def _follow_up(given: argparse.Namespace, name: str) -> None:
+    from segpipe.inference.follow_up import describe_follow_up, follow_up
+
+    file = follow_up(given.follow_up, given.output / f"{name}.json", days=given.days)
+    print(describe_follow_up(file))

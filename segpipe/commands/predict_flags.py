@@ -24,6 +24,21 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
     return _parser().parse_args(_join_point(argv))
 
 
+def check_single(given: argparse.Namespace, scans: int) -> None:
+    """Checks the flags that speak of one scan.
+
+    Raises:
+        ConfigError: for several scans, or flags that do not fit each other.
+    """
+    for flag, value in (("--at", given.at), ("--follow-up", given.follow_up)):
+        if value and scans > 1:
+            raise ConfigError(f"{flag} belongs to one scan", facts={"scans": scans}, hint="give one scan as --input")
+    if given.follow_up and "json" not in given.output_format:
+        raise ConfigError("--follow-up needs the format json", hint="--output-format json …")
+    if given.days is not None and (not given.follow_up or given.days <= 0):
+        raise ConfigError("--days is the time since the scan of --follow-up", facts={"days": given.days})
+
+
 def parse_point(text: str) -> tuple[float, float, float]:
     """Reads a point.
 
@@ -83,6 +98,19 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--min-volume", type=float, metavar="MM3", help="smaller lesions leave")
     where.add_argument("--sensitivity", type=float, metavar="S", help="find this part of the lesions, e.g. 0.9")
     where.add_argument("--fp-per-scan", type=float, metavar="N", help="at most so many false findings per scan, e.g. 1")
+    where.add_argument(
+        "--search",
+        default="lungs",
+        choices=("lungs", "everywhere"),
+        help="where a whole scan is searched (default: lungs; a scan without lungs is refused)",
+    )
+    where.add_argument(
+        "--follow-up",
+        type=Path,
+        metavar="EARLIER.json",
+        help="findings of an earlier scan of the same patient, where predict wrote them: tells growth",
+    )
+    where.add_argument("--days", type=float, metavar="N", help="since the earlier scan: tells doubling times")
     how = parser.add_argument_group("how to compute")
     how.add_argument("--backend", default="torch", metavar="NAME", help="torch (default), onnx or openvino")
     how.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="default: auto")

@@ -19,6 +19,7 @@ from segpipe.inference.records import Records
 from segpipe.inference.results import Result, Writer, write_files
 from segpipe.inference.scans import Scan
 from segpipe.inference.stream import stream
+from segpipe.inference.thumbnail import write_thumbnail
 from segpipe.inference.watch import Watch
 from segpipe.preprocessing.steps import plan_preparation
 
@@ -118,6 +119,8 @@ def predict_scans(scans: Sequence[Scan], job: Job, *, bound: MemoryBound, watch:
     def write(scan: Scan, result: Result) -> None:
         with watch.stage("writing"):
             files = write_files(result, job.writers, job.output)
+            if "json" in job.writers:
+                files.append(write_thumbnail(result.case, job.output))
             records.keep(scan, files, result.prediction.findings)
 
     todo = [scan for scan in scans if scan.name not in done]

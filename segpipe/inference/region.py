@@ -5,12 +5,33 @@ from collections.abc import Callable
 import numpy as np
 
 from segpipe.case import Case, Volume
-from segpipe.geometry import to_voxel, to_world
+from segpipe.errors import ImageError
+from segpipe.geometry import Grid, to_voxel, to_world
 from segpipe.inference.frame import Frame
 from segpipe.inference.sliding import Wanted
+from segpipe.lesions import superior_axis
+from segpipe.preprocessing.lung_roi import lung_mask
 from segpipe.preprocessing.recipe import Shape
 
 FindRegion = Callable[[Case], Volume | None]
+TRUNK_MM = (200.0, 100.0)
+"""A scan at least so wide to both sides and so long shows lungs, if it is one of a chest."""
+
+
+def require_lungs(case: Case) -> Volume | None:
+    """The region of the lungs, or None for a crop.
+
+    Raises:
+        ImageError: for a scan large enough to show lungs that shows none, e.g. of the abdomen.
+    """
+    region = lung_mask(case)
+    if region is None and _could_show_lungs(case.grid):
+        raise ImageError(
+            "no lungs are found in the scan",
+            facts={"scan": case.grid},
+            hint="give a chest CT in HU; --search everywhere predicts it all the same",
+        )
+    return region
 
 
 def windows_in(region: Volume, frame: Frame) -> Wanted:
@@ -34,3 +55,10 @@ def windows_in(region: Volume, frame: Frame) -> Wanted:
         return bool(((high >= first) & (low <= last)).all(axis=1).any())
 
     return wanted
+
+
+def _could_show_lungs(grid: Grid) -> bool:
+    across = superior_axis(grid)
+    sizes = [count * spacing for count, spacing in zip(grid.shape, grid.spacing_mm, strict=True)]
+    width, length = TRUNK_MM
+    return all(size >= (length if axis == across else width) for axis, size in enumerate(sizes))
