@@ -14,9 +14,7 @@ class SegpipeError(Exception):
 
     exit_code = 2
 
-    def __init__(
-        self, message: str, *, facts: Mapping[str, object] | None = None, hint: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, facts: Mapping[str, object] | None = None, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.facts = dict(facts or {})

@@ -19,7 +19,9 @@ def run(argv: list[str]) -> int:
     if given.plan:
         return _plan(given)
     if not given.source or not given.output:
-        raise ConfigError("--source and --output must be given, or --check, or --plan", hint="python -m segpipe ingest --help")
+        raise ConfigError(
+            "--source and --output must be given, or --check, or --plan", hint="python -m segpipe ingest --help"
+        )
     return _ingest(given)
 
 

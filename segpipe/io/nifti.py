@@ -13,7 +13,15 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
-DAMAGED = (ImageFileError, HeaderDataError, WrapStructError, zlib.error, isal_zlib.error, struct.error)
+_ISAL_ERROR: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # its stubs name an instance
+DAMAGED: tuple[type[Exception], ...] = (
+    ImageFileError,
+    HeaderDataError,
+    WrapStructError,
+    zlib.error,
+    _ISAL_ERROR,
+    struct.error,
+)
 _NIFTI_2_HEADER = {struct.pack("<i", 540), struct.pack(">i", 540)}
 _CHUNK = 2**20
 

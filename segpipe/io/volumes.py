@@ -15,6 +15,7 @@ from segpipe.io import itk, nifti
 
 _FORMATS = {".nii": nifti, ".nii.gz": nifti, ".nrrd": itk, ".mha": itk, ".mhd": itk}
 SUFFIXES = tuple(_FORMATS)
+_UNREADABLE: tuple[type[Exception], ...] = (OSError, EOFError, ValueError, *nifti.DAMAGED)
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -38,7 +39,7 @@ def read_volume(path: Path) -> Volume:
         return Volume(array, Grid(shape, affine), path)
     except (GeometryError, ImageError) as error:
         raise error.with_facts(file=path) from error
-    except (OSError, EOFError, ValueError, *nifti.DAMAGED) as error:
+    except _UNREADABLE as error:
         raise ImageError(
             "the image file cannot be read",
             facts={"file": path, "size": f"{path.stat().st_size} bytes", "found": _first_line(error)},
@@ -50,7 +51,7 @@ def read_shape(path: Path) -> tuple[int, ...]:
     """Shape as the header tells it, to plan with; () when the header is unreadable, which `read_volume` explains."""
     try:
         return tuple(int(count) for count in _FORMATS[_suffix(path)].read_shape(path))
-    except (OSError, EOFError, ValueError, *nifti.DAMAGED):
+    except _UNREADABLE:
         return ()
 
 

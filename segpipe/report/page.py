@@ -21,6 +21,7 @@ Row = Mapping[str, Any]
 REPORT = "report.html"
 OVERLAY = "overlay"
 WORST = 10
+LONGEST_TABLE = 500
 _FACTS = ("experiment", "data", "data_hash", "recipe_digest", "selection", "segpipe_version", "git_commit")
 _CASE_COLUMNS = (
     "case",
@@ -88,8 +89,10 @@ def write_report(
         charts=[item for item in drawn if not item.id.startswith(OVERLAY)],
         overlays=[item for item in drawn if item.id.startswith(OVERLAY)],
         worst=table(ranked[:WORST], columns=_known(_CASE_COLUMNS, cases)),
-        cases=table(cases),
-        lesions=table(lesions, columns=_known(_LESION_COLUMNS, lesions)),
+        cases=table(cases[:LONGEST_TABLE]),
+        lesions=table(lesions[:LONGEST_TABLE], columns=_known(_LESION_COLUMNS, lesions)),
+        count={"cases": len(cases), "lesions": len(lesions)},
+        longest=LONGEST_TABLE,
         config=_config_text(config),
         environment=[(name, show(value)) for name, value in environment.items()],
     )

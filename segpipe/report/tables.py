@@ -28,7 +28,7 @@ _TITLES = {
 
 @dataclass(frozen=True)
 class Cell:
-    """What a table shows, the value it is sorted by, and its CSS class."""
+    """What a table shows, the value it is sorted by where that is another, and its CSS class."""
 
     text: str
     value: str = ""
@@ -67,7 +67,8 @@ def table(rows: Sequence[Row], *, columns: Sequence[str] | None = None) -> Table
 def cell(value: Any, *, text: bool = False) -> Cell:
     """Sets one value."""
     shown = show(value)
-    return Cell(shown, "" if shown == DASH else str(value), "text" if text else "")
+    exact = f"{value:.6g}" if isinstance(value, float) and shown != DASH else ""
+    return Cell(shown, exact, "text" if text else "")
 
 
 def show(value: Any) -> str:

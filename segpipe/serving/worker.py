@@ -218,7 +218,8 @@ def back_off(tries: int) -> float:
     >>> 4 <= back_off(3) <= 5
     True
     """
-    return min(LONGEST_DELAY_S, FIRST_DELAY_S * 2 ** (min(tries, 20) - 1)) * random.uniform(1.0, 1.25)
+    doubled: float = FIRST_DELAY_S * 2 ** (min(tries, 20) - 1)
+    return min(LONGEST_DELAY_S, doubled) * random.uniform(1.0, 1.25)
 
 
 def may_be_chest(entry: SeriesEntry) -> bool:

@@ -1,10 +1,14 @@
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
+from segpipe.case import Case
 from segpipe.errors import OutputError
+from segpipe.geometry import Grid
 from segpipe.report.figures import bland_altman, learning_curves
+from segpipe.report.overlays import overlay
 from segpipe.report.page import write_report
 from segpipe.report.style import new_figure
 
@@ -112,6 +116,28 @@ def test_the_ten_worst_cases_come_first_and_all_cases_are_there(write):
     worst, everything = text.split("The worst cases by Dice")[1].split("All 12 cases")
     assert re.findall(r">(P\d\d)<", worst) == [f"P{number:02d}" for number in range(10)]
     assert re.findall(r">(P\d\d)<", everything.split("All 1 lesions")[0]) == [f"P{number:02d}" for number in range(12)]
+
+
+def test_a_long_table_is_cut_and_says_where_the_rest_is(write):
+    page = write(cases=[{**CASES[0], "case": f"L{number}"} for number in range(501)])
+    assert "The first 500 of 501 cases (all are in cases.csv)" in page.text
+    assert ">L499<" in page.text
+    assert ">L500<" not in page.text.split("The first 500")[1]
+
+
+def test_the_page_is_small_enough_to_be_shown_inside_another(write):
+    """MLflow shows pages of artifacts as data addresses, which browsers take up to two million characters."""
+    from urllib.parse import quote
+
+    rng = np.random.default_rng(0)
+    shape = (200, 200, 40)
+    image = rng.normal(-700, 200, shape).astype(np.int16)
+    mask = np.zeros(shape, dtype=np.uint8)
+    mask[90:100, 90:100, 18:22] = 1
+    picture = overlay(Case("a", image, Grid(shape, np.diag([1.0, 1.0, 2.0, 1.0])), mask), mask, "t")
+    page = write(figures={f"overlay_{number}": picture for number in range(12)})
+    assert page.tags.count("figure") == 12
+    assert len(quote(page.text)) < 2_000_000
 
 
 def test_a_phantom_is_called_one_and_real_data_are_not(write):

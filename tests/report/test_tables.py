@@ -32,7 +32,7 @@ def test_rows_may_lack_values_and_sort_by_what_they_hold():
     content = table([{"case": "a", "dice": 0.51239}, {"case": "b"}])
     assert [column.text for column in content.columns] == [True, False]
     assert [[cell.text for cell in row] for row in content.rows] == [["a", "0.512"], ["b", "–"]]
-    assert [[cell.value for cell in row] for row in content.rows] == [["a", "0.51239"], ["b", ""]]
+    assert [[cell.value for cell in row] for row in content.rows] == [["", "0.51239"], ["", ""]]
 
 
 def test_a_tile_without_interval_has_no_bar():
