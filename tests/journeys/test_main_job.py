@@ -110,7 +110,7 @@ def test_mlflow_tells_the_whole_story(tracked, run):
     for tag in ("git_commit", "recipe_digest", "data_hash", "segpipe_version"):
         assert told.data.tags[tag]
     summary = json.loads((run / "evaluation" / "summary.json").read_text())
-    assert told.data.metrics["evaluation/dice_mean"] == pytest.approx(summary["metrics"]["dice"]["mean"])
+    assert told.data.metrics["evaluation/dice"] == pytest.approx(summary["metrics"]["dice"]["mean"])
     for name in ("train/loss", "train/lr", "train/samples_per_second", "train/data_wait_fraction"):
         assert len(client.get_metric_history(told.info.run_id, name)) == 60
     assert len(client.get_metric_history(told.info.run_id, "val/pseudo_dice")) == 12
