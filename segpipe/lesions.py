@@ -53,6 +53,53 @@ class AxialSize:
 
 
 @dataclass(frozen=True, eq=False)
+class Voxels:
+    """The voxels of one lesion, as a box that they fill in part; a list of indices would take many times the memory.
+
+    Args:
+        inside: True for its voxels.
+        start: Index of the box's first voxel in the mask.
+    """
+
+    inside: NDArray[np.bool_]
+    start: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, indices: NDArray[np.integer]) -> "Voxels":
+        """The voxels with these indices (n, 3)."""
+        x, y, z = (int(start) for start in indices.min(axis=0))
+        inside = np.zeros(indices.max(axis=0) - (x, y, z) + 1, dtype=np.bool_)
+        inside[tuple((indices - (x, y, z)).T)] = True
+        return cls(inside, (x, y, z))
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return int(np.count_nonzero(self.inside))
+
+    @property
+    def centre(self) -> FloatArray:
+        """Mean index in the mask, (3,)."""
+        lines = [self.inside.sum(axis=tuple({0, 1, 2} - {axis}), dtype=np.int64) for axis in range(3)]
+        means = [np.average(np.arange(len(line)), weights=line) for line in lines]
+        return np.array(means) + self.start
+
+    @property
+    def indices(self) -> NDArray[np.int64]:
+        """Indices (n, 3) in the mask."""
+        return np.asarray(np.argwhere(self.inside) + self.start, dtype=np.int64)
+
+    def line_ends(self, axis: int) -> NDArray[np.int64]:
+        """Indices of the first and the last voxel of every line along `axis`; the farthest two are among them."""
+        hit = self.inside.any(axis=axis)
+        first = self.inside.argmax(axis=axis)[hit]
+        last = self.inside.shape[axis] - 1 - np.flip(self.inside, axis).argmax(axis=axis)[hit]
+        lines = np.argwhere(hit)
+        ends = [np.insert(lines, axis, position, axis=1) for position in (first, last)]
+        return np.asarray(np.concatenate(ends) + self.start, dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
 class Components:
     """The 26-connected components of a mask, numbered from 1, largest first.
 
@@ -73,16 +120,15 @@ class Components:
         """How many there are."""
         return len(self.parts)
 
-    def inside(self, number: int) -> NDArray[np.bool_]:
-        """True for the voxels of a component within its own part of the mask."""
+    def voxels(self, number: int) -> Voxels:
+        """The voxels of a component."""
         part = self.parts[number - 1]
         own = tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(part, self.box, strict=True))
-        return np.asarray(self.numbers[own] == number)
+        return Voxels(np.asarray(self.numbers[own] == number), (part[0].start, part[1].start, part[2].start))
 
     def indices(self, number: int) -> NDArray[np.int64]:
         """Voxel indices (n, 3) of a component in the mask."""
-        start = [axis.start for axis in self.parts[number - 1]]
-        return np.asarray(np.argwhere(self.inside(number)) + start, dtype=np.int64)
+        return self.voxels(number).indices
 
 
 def find_components(mask: NDArray[np.generic]) -> Components:
@@ -123,7 +169,7 @@ def label_lesions(mask: NDArray[np.generic]) -> tuple[NDArray[np.uint32], int]:
 def measure_components(components: Components, grid: Grid) -> list[Lesion]:
     """Measures each component on `grid`, in the order of their numbers."""
     numbers = range(1, components.count + 1)
-    return [measure_lesion(components.indices(number), grid, number=number) for number in numbers]
+    return [measure_lesion(components.voxels(number), grid, number=number) for number in numbers]
 
 
 def measure_lesions(components: NDArray[np.uint32], grid: Grid) -> list[Lesion]:
@@ -132,41 +178,40 @@ def measure_lesions(components: NDArray[np.uint32], grid: Grid) -> list[Lesion]:
 
     lesions = []
     for number, box in enumerate(find_objects(components.astype(np.int32)), start=1):
-        indices = np.argwhere(components[box] == number) + np.array([axis.start for axis in box])
-        lesions.append(measure_lesion(indices, grid, number=number))
+        voxels = Voxels(components[box] == number, (box[0].start, box[1].start, box[2].start))
+        lesions.append(measure_lesion(voxels, grid, number=number))
     return lesions
 
 
-def measure_lesion(indices: NDArray[np.int64], grid: Grid, *, number: int) -> Lesion:
-    """Measures the lesion that has the voxels `indices` (n, 3) of `grid`."""
-    x, y, z = to_world(grid.affine, indices.mean(axis=0))
-    ends = to_world(grid.affine, _line_ends(indices, axis=0))
-    first, second = _farthest(ends)
+def measure_lesion(voxels: Voxels, grid: Grid, *, number: int) -> Lesion:
+    """Measures one lesion of a mask on `grid`."""
+    x, y, z = to_world(grid.affine, voxels.centre)
+    first, second = _farthest(to_world(grid.affine, voxels.line_ends(axis=0)))
     return Lesion(
         number=number,
-        volume_mm3=len(indices) * grid.voxel_volume_mm3,
+        volume_mm3=voxels.count * grid.voxel_volume_mm3,
         longest_diameter_mm=float(np.linalg.norm(first - second)) + float(np.mean(grid.spacing_mm)),
         centre_mm=(float(x), float(y), float(z)),
     )
 
 
-def measure_axial(indices: NDArray[np.int64], grid: Grid) -> AxialSize:
-    """Measures the lesion that has the voxels `indices` (n, 3) of `grid` as a reader does, slice by slice."""
+def measure_axial(voxels: Voxels, grid: Grid) -> AxialSize:
+    """Measures one lesion of a mask on `grid` as a reader does, slice by slice."""
     across = superior_axis(grid)
     rows, columns = (axis for axis in range(3) if axis != across)
-    ends = _line_ends(indices, axis=rows)
-    plane_mm = _plane_coordinates(ends[:, [rows, columns]], grid.affine[:3, [rows, columns]])
-    sizes = []
-    for number in np.unique(ends[:, across]):
-        points = plane_mm[ends[:, across] == number]
-        first, second = _farthest(points)
-        sizes.append((float(np.linalg.norm(first - second)), int(number), first, second))
-    longest, number, first, second = max(sizes, key=lambda size: size[0])
+    ends = voxels.line_ends(axis=rows)
+    ends = ends[np.argsort(ends[:, across], kind="stable")]
+    slices = np.split(ends, np.flatnonzero(np.diff(ends[:, across])) + 1)
+    spanned = grid.affine[:3, [rows, columns]]
+    diameters = [_farthest(_plane_coordinates(points[:, [rows, columns]], spanned)) for points in slices]
+    lengths = [float(np.linalg.norm(second - first)) for first, second in diameters]
+    longest = int(np.argmax(lengths))
+    number = int(slices[longest][0, across])
     edge = (grid.spacing_mm[rows] + grid.spacing_mm[columns]) / 2
-    every = indices[indices[:, across] == number]
-    points = _plane_coordinates(every[:, [rows, columns]], grid.affine[:3, [rows, columns]])
-    chord = _longest_chord(points, along=second - first, width=edge) if longest else 0.0
-    return AxialSize(longest + edge, chord + edge, number)
+    plane = np.argwhere(np.take(voxels.inside, number - voxels.start[across], axis=across))
+    first, second = diameters[longest]
+    chord = _longest_chord(_plane_coordinates(plane, spanned), along=second - first, width=edge)
+    return AxialSize(lengths[longest] + edge, chord + edge, number)
 
 
 def superior_axis(grid: Grid) -> int:
@@ -206,15 +251,6 @@ def _shifted(part: Sequence[slice], box: Box) -> Box:
     return x, y, z
 
 
-def _line_ends(indices: NDArray[np.int64], *, axis: int) -> NDArray[np.int64]:
-    """The first and last voxel of every line along `axis`; no other voxel can be an end of the longest distance."""
-    others = [other for other in range(3) if other != axis]
-    ordered = indices[np.lexsort((indices[:, axis], indices[:, others[0]], indices[:, others[1]]))]
-    changes = np.any(np.diff(ordered[:, others], axis=0) != 0, axis=1)
-    ends = np.concatenate([[True], changes]) | np.concatenate([changes, [True]])
-    return np.asarray(ordered[ends])
-
-
 def _farthest(points: FloatArray) -> tuple[FloatArray, FloatArray]:
     """The two points (n, dimensions) with the largest distance; only corners of the convex hull can be they."""
     from scipy.spatial import ConvexHull, QhullError
@@ -237,6 +273,8 @@ def _plane_coordinates(indices: NDArray[np.int64], columns: FloatArray) -> Float
 
 def _longest_chord(points: FloatArray, *, along: FloatArray, width: float) -> float:
     """Longest extent at a right angle to `along` of any strip of points (n, 2) one pixel wide."""
+    if not along.any():
+        return 0.0
     direction = along / np.linalg.norm(along)
     lengths, heights = points @ direction, points @ np.array([-direction[1], direction[0]])
     strips = np.round((lengths - lengths.min()) / width).astype(np.int64)

@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from segpipe.geometry import Grid, to_world
 from segpipe.lesions import (
+    Voxels,
     equivalent_diameter_mm,
     find_components,
     label_lesions,
@@ -92,7 +93,7 @@ def test_only_the_box_around_the_foreground_is_kept():
 
 def test_a_single_voxel_has_its_own_size():
     anisotropic = grid(np.diag([0.5, 0.5, 2.0, 1.0]))
-    lesion = measure_lesion(np.array([[3, 4, 5]]), anisotropic, number=7)
+    lesion = measure_lesion(Voxels.of(np.array([[3, 4, 5]])), anisotropic, number=7)
     assert lesion.number == 7
     assert lesion.volume_mm3 == pytest.approx(0.5)
     assert lesion.longest_diameter_mm == pytest.approx(1.0)  # mean edge (0.5 + 0.5 + 2) / 3
@@ -101,7 +102,7 @@ def test_a_single_voxel_has_its_own_size():
 
 def test_a_box_is_measured_from_corner_to_corner():
     box = voxels(lambda x, y, z: (x < 4) & (y < 5) & (z < 13))
-    lesion = measure_lesion(box, UNIT, number=1)
+    lesion = measure_lesion(Voxels.of(box), UNIT, number=1)
     assert lesion.volume_mm3 == pytest.approx(260)
     assert lesion.longest_diameter_mm == pytest.approx(13 + 1)  # √(3² + 4² + 12²) between centres
     assert lesion.centre_mm == pytest.approx((1.5, 2.0, 6.0))
@@ -109,7 +110,7 @@ def test_a_box_is_measured_from_corner_to_corner():
 
 def test_a_ball_has_its_volume_and_diameter():
     ball = voxels(lambda x, y, z: (x - 20) ** 2 + (y - 20) ** 2 + (z - 20) ** 2 <= 15**2)
-    lesion = measure_lesion(ball, grid(np.diag([0.5, 0.5, 0.5, 1.0])), number=1)
+    lesion = measure_lesion(Voxels.of(ball), grid(np.diag([0.5, 0.5, 0.5, 1.0])), number=1)
     assert lesion.volume_mm3 == pytest.approx(4 / 3 * np.pi * 7.5**3, rel=0.01)
     assert lesion.longest_diameter_mm == pytest.approx(15.5)  # 30 steps of 0.5 mm plus an edge
     assert equivalent_diameter_mm(lesion.volume_mm3) == pytest.approx(15.0, rel=0.01)
@@ -117,7 +118,7 @@ def test_a_ball_has_its_volume_and_diameter():
 
 def test_a_flat_lesion_of_many_voxels_has_a_diameter():
     plate = voxels(lambda x, y, z: (z == 3) & (x < 30) & (y < 40))
-    assert measure_lesion(plate, UNIT, number=1).longest_diameter_mm == pytest.approx(np.hypot(29, 39) + 1)
+    assert measure_lesion(Voxels.of(plate), UNIT, number=1).longest_diameter_mm == pytest.approx(np.hypot(29, 39) + 1)
 
 
 @settings(max_examples=50)
@@ -127,7 +128,7 @@ def test_the_longest_distance_is_that_of_all_pairs(mask, angles):
     affine[:3, :3] = Rotation.from_euler("xyz", angles, degrees=True).as_matrix() @ np.diag([0.7, 0.8, 2.5])
     indices = np.argwhere(mask)
     distances = pdist(to_world(affine, indices))
-    lesion = measure_lesion(indices, grid(affine), number=1)
+    lesion = measure_lesion(Voxels.of(indices), grid(affine), number=1)
     assert lesion.longest_diameter_mm == pytest.approx(max(distances, default=0.0) + 4.0 / 3)
 
 
@@ -139,7 +140,10 @@ def test_measurements_do_not_depend_on_where_the_scan_lies(angles, origin):
     turned = affine.copy()
     turned[:3, :3] = Rotation.from_euler("xyz", angles, degrees=True).as_matrix() @ affine[:3, :3]
     turned[:3, 3] = origin
-    here, there = measure_lesion(shape, grid(affine), number=1), measure_lesion(shape, grid(turned), number=1)
+    here, there = (
+        measure_lesion(Voxels.of(shape), grid(affine), number=1),
+        measure_lesion(Voxels.of(shape), grid(turned), number=1),
+    )
     assert there.volume_mm3 == pytest.approx(here.volume_mm3)
     assert there.longest_diameter_mm == pytest.approx(here.longest_diameter_mm)
     assert there.centre_mm == pytest.approx(tuple(to_world(turned, shape.mean(axis=0))))
@@ -162,7 +166,7 @@ def test_the_axial_plane_is_found_in_any_array_order():
 def test_axial_diameters_of_a_rhombus():
     rhombus = voxels(lambda x, y, z: (abs(x - 20) / 8 + abs(y - 20) / 4 <= 1) & (z >= 7) & (z < 11))
     small = np.array([[20, 20, 3], [20, 20, 4]])
-    size = measure_axial(np.concatenate([small, rhombus]), UNIT)
+    size = measure_axial(Voxels.of(np.concatenate([small, rhombus])), UNIT)
     assert size.longest_mm == pytest.approx(16 + 1)
     assert size.perpendicular_mm == pytest.approx(8 + 1)
     assert size.slice_index == 7
@@ -170,13 +174,13 @@ def test_axial_diameters_of_a_rhombus():
 
 def test_axial_diameters_do_not_look_along_the_body():
     column = voxels(lambda x, y, z: (x == 5) & (y >= 10) & (y < 13) & (z < 30))
-    size = measure_axial(column, grid(np.diag([0.5, 0.5, 2.0, 1.0])))
+    size = measure_axial(Voxels.of(column), grid(np.diag([0.5, 0.5, 2.0, 1.0])))
     assert size.longest_mm == pytest.approx(2 * 0.5 + 0.5)
     assert size.perpendicular_mm == pytest.approx(0.5)
 
 
 def test_axial_diameters_of_one_voxel_are_its_edge():
-    size = measure_axial(np.array([[3, 4, 5]]), grid(np.diag([0.6, 0.8, 5.0, 1.0])))
+    size = measure_axial(Voxels.of(np.array([[3, 4, 5]])), grid(np.diag([0.6, 0.8, 5.0, 1.0])))
     assert size.longest_mm == size.perpendicular_mm == pytest.approx(0.7)
     assert size.slice_index == 5
 
@@ -184,7 +188,7 @@ def test_axial_diameters_of_one_voxel_are_its_edge():
 def test_the_slice_is_counted_along_the_scans_own_axis():
     sagittal = grid([[0, 0, 0.7, 0], [0.7, 0, 0, 0], [0, -2.5, 0, 0], [0, 0, 0, 1]])
     line = np.array([[x, 12, 4] for x in range(6)])
-    size = measure_axial(line, sagittal)
+    size = measure_axial(Voxels.of(line), sagittal)
     assert size.slice_index == 12
     assert size.longest_mm == pytest.approx(5 * 0.7 + 0.7)
 
@@ -200,7 +204,7 @@ def test_an_ellipse_is_measured_at_any_angle(angle):
         return (u / 30) ** 2 + (v / 12) ** 2 <= 1
 
     ellipse = np.argwhere(inside(*np.indices((81, 81, 1))))
-    size = measure_axial(ellipse, grid(np.diag([0.5, 0.5, 2.0, 1.0])))
+    size = measure_axial(Voxels.of(ellipse), grid(np.diag([0.5, 0.5, 2.0, 1.0])))
     assert size.longest_mm == pytest.approx(30.0, abs=0.8)
     assert size.perpendicular_mm == pytest.approx(12.0, abs=0.8)
 
@@ -209,7 +213,7 @@ def test_a_tilted_gantry_does_not_shorten_axial_diameters():
     tilted = np.diag([0.5, 0.5, 2.0, 1.0])
     tilted[1, 2] = 0.6
     disc = voxels(lambda x, y, z: ((x - 20) ** 2 + (y - 20) ** 2 <= 100) & (z == 8))
-    size = measure_axial(disc, grid(tilted))
+    size = measure_axial(Voxels.of(disc), grid(tilted))
     assert size.longest_mm == pytest.approx(10.5)
     assert size.perpendicular_mm == pytest.approx(10.5)
 
@@ -226,9 +230,9 @@ def test_diameters_of_real_nodules_agree_with_those_of_luna16(realdata):
     for row in rows:
         mask = read_volume(crops / "masks" / f"{row['nodule']}.nii.gz")
         indices = np.argwhere(mask.array)
-        volume = measure_lesion(indices, mask.grid, number=1).volume_mm3
+        volume = measure_lesion(Voxels.of(indices), mask.grid, number=1).volume_mm3
         assert volume == pytest.approx(float(row["volume_mm3"]), rel=1e-3)
-        size = measure_axial(find_components(mask.array).indices(1), mask.grid)
+        size = measure_axial(find_components(mask.array).voxels(1), mask.grid)
         luna.append(float(row["diameter_mm"]))
         equivalent.append(equivalent_diameter_mm(volume))
         longest.append(size.longest_mm)

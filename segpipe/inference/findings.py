@@ -153,9 +153,9 @@ def _measure(
     confidence: tuple[float, float],
     sides: Sides,
 ) -> Finding:
-    indices = components.indices(component)
-    lesion, axial = measure_lesion(indices, case.grid, number=number), measure_axial(indices, case.grid)
-    hu = np.asarray(case.image[components.parts[component - 1]][components.inside(component)], dtype=np.float64)
+    voxels = components.voxels(component)
+    lesion, axial = measure_lesion(voxels, case.grid, number=number), measure_axial(voxels, case.grid)
+    hu: NDArray[Any] = case.image[components.parts[component - 1]][voxels.inside]
     x, y, z = flip_ras_lps(lesion.centre_mm)
     return Finding(
         number=number,
@@ -164,7 +164,7 @@ def _measure(
         axial_diameter_mm=axial.longest_mm,
         perpendicular_diameter_mm=axial.perpendicular_mm,
         equivalent_diameter_mm=equivalent_diameter_mm(lesion.volume_mm3),
-        mean_hu=float(hu.mean()),
+        mean_hu=float(hu.mean(dtype=np.float64)),
         solid_fraction=float((hu > SOLID_HU).mean()),
         side=sides.find(lesion.centre_mm, slice_index=axial.slice_index),
         centre_mm=lesion.centre_mm,

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from segpipe.geometry import Grid, to_world
 from segpipe.inference.operating_point import OperatingPoint
-from segpipe.lesions import Components
+from segpipe.lesions import Components, Voxels
 
 
 def choose_components(
@@ -34,7 +34,7 @@ def choose_components(
         if count >= voxels and mean >= point.min_probability
     ]
     if at_mm is not None and len(kept) > 1:
-        return [min(kept, key=lambda number: _distance_mm(components.indices(number), grid, at_mm))]
+        return [min(kept, key=lambda number: _distance_mm(components.voxels(number), grid, at_mm))]
     return kept
 
 
@@ -46,5 +46,12 @@ def erase_others(mask: NDArray[np.uint8], components: Components, kept: Sequence
         mask[components.box] = flags[components.numbers]
 
 
-def _distance_mm(indices: NDArray[np.int64], grid: Grid, point_mm: tuple[float, float, float]) -> float:
-    return float(np.linalg.norm(to_world(grid.affine, indices) - np.asarray(point_mm), axis=1).min())
+def _distance_mm(voxels: Voxels, grid: Grid, point_mm: tuple[float, float, float]) -> float:
+    """Distance from a point to the nearest voxel centre, slice by slice."""
+    nearest = np.inf
+    for number, plane in enumerate(voxels.inside):
+        found = np.insert(np.argwhere(plane), 0, number, axis=1) + voxels.start
+        if len(found):
+            apart = to_world(grid.affine, found) - np.asarray(point_mm)
+            nearest = min(nearest, float(np.linalg.norm(apart, axis=1).min()))
+    return nearest
