@@ -112,7 +112,7 @@ def to_png(figure: "Figure", *, dpi: int = 110) -> bytes:
 
 
 def _smaller(found: re.Match[str]) -> str:
-    """A grey picture as JPEG, a sixth of its size: MLflow shows pages of up to two megabytes only."""
+    """A grey picture as JPEG, a sixth of its size, so that a page with a dozen cases can be mailed."""
     from PIL import Image
 
     image = Image.open(io.BytesIO(base64.b64decode(found[1])))

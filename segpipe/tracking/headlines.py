@@ -14,21 +14,23 @@ _RENAMED = (
     (r"^detection_overlap_(cpm|average_precision)$", r"\1"),
     (r"^(cases)$", r"\1"),
 )
+# found in summary.json and its tables; as metrics they would bury the others
+_LEFT_OUT = re.compile(r"^metrics_\w+_n$|^strata_.*_ci95_|^detection_\w+_scan_ci95_|^detection_centre_sensitivity")
 _FOREIGN = re.compile(r"[^\w.\- ]")
 
 
 def summary_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of a summary as metrics.
 
-    What one compares first is `evaluation/NAME`, e.g. `evaluation/dice`; everything else, intervals with it, is
-    `evaluation_details/PATH`. Those are sections of
-    MLflow's charts, and its tables, which are sorted by name, begin with the first one.
+    What one compares first is `evaluation/NAME`, e.g. `evaluation/dice`; all else, intervals with it, is
+    `evaluation_details/PATH`. Those are sections of MLflow's charts, and its tables, sorted by name, begin with the
+    first. Counts of cases behind a figure and intervals of strata and of the FROC are left to `summary.json`.
 
     >>> summary_metrics({"metrics": {"dice": {"mean": 0.8, "ci95": [0.7, 0.9]}}, "seed": 1})
     {'evaluation/dice': 0.8, 'evaluation_details/dice_ci95_low': 0.7, 'evaluation_details/dice_ci95_high': 0.9}
     """
     known = {part: summary[part] for part in _PARTS if part in summary}
-    return dict(_named(path, value) for path, value in _numbers(known, ()))
+    return dict(_named(path, value) for path, value in _numbers(known, ()) if not _LEFT_OUT.match(path))
 
 
 def _numbers(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, float]]:
