@@ -114,6 +114,8 @@ def _limits(release: Release) -> list[str]:
         f"- It finds what was marked as {recipe.label} in the training data, and errs like those who marked it.",
         "- A lesion that is not marked may still be there. A radiologist must look at every scan.",
     ]
+    if recipe.scope == "scan":
+        lines.append("- segpipe searches windows with lung; the bundle that MONAI runs searches the whole scan.")
     if release.on_phantom:
         lines.append("- It has never seen a patient. Use it to try the tools, for nothing else.")
     if release.fixed_shape:

@@ -154,7 +154,7 @@ def _read_index(path: Path) -> dict[str, Any]:
             hint="give the folder `model` of a finished run, or one that the verb export wrote",
         )
     try:
-        index = json.loads(file.read_text())
+        index = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"{INDEX} is not readable JSON", facts={"file": file, "found": error}) from error
     if not isinstance(index, dict) or index.get("format") != FORMAT:

@@ -52,8 +52,8 @@ def fill_folder(folder: Path, release: Release, example_bcxyz: torch.Tensor) -> 
     parity = _write_onnx(folder / ONNX, release, patches)
     _write_json(folder / METADATA, bundle_metadata(release))
     _write_json(folder / INFERENCE, inference_config(release))
-    (folder / CARD).write_text(model_card(release, parity))
-    (folder / "LICENSE").write_text(licence_note(release))
+    (folder / CARD).write_text(model_card(release, parity), encoding="utf-8")
+    (folder / "LICENSE").write_text(licence_note(release), encoding="utf-8")
     _write_json(folder / INDEX, _index(folder, release, parity))
     return parity
 
@@ -151,4 +151,4 @@ def _digest(file: Path) -> str:
 
 
 def _write_json(file: Path, content: Mapping[str, Any]) -> None:
-    file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -52,6 +52,8 @@ def test_a_model_without_figures_says_so() -> None:
 
 def test_scopes_are_told() -> None:
     assert "| scope | a whole scan |" in card()
+    assert "the bundle that MONAI runs searches the whole scan" in card()
+    assert "the bundle that MONAI runs" not in card(recipe=VOI)
     assert "| scope | the lesion at a point or in the middle of a crop |" in card(recipe=VOI)
 
 
