@@ -1,6 +1,7 @@
 """Scans come in and go out with the same voxels at the same places, and every bad file is told as such."""
 
 import resource
+from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel
@@ -193,23 +194,27 @@ def test_array_and_grid_of_different_shapes_are_told(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture
+@contextmanager
 def small_disk():
-    """Lets no file of this process grow beyond 2 kB, which is how a full disk feels to a writer."""
+    """Lets no file of this process grow beyond 2 kB, which is how a full disk feels to a writer.
+
+    Only while the file is written: pytest's own output may go to a longer one.
+    """
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-@pytest.mark.usefixtures("small_disk")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_full_disk_is_told_and_leaves_nothing_behind(tmp_path, suffix):
     shape = (20, 20, 20)
     old = tmp_path / f"a{suffix}"
     old.write_bytes(b"the file before")
-    with pytest.raises(OutputError, match=r"(no space left|cannot be written)[\s\S]*disk space"):
+    with small_disk(), pytest.raises(OutputError, match=r"(no space left|cannot be written)[\s\S]*disk space"):
         write_volume(old, _image(shape), Grid(shape, np.eye(4)))
     assert old.read_bytes() == b"the file before"
     assert [file.name for file in tmp_path.iterdir()] == [old.name]
