@@ -73,8 +73,14 @@ def _data_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     for name, value in facts.items():
         if name == "figures" or value is None:
             continue
-        text = ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, Mapping) else value
-        yield name.replace("_", " "), text
+        text = _listed(value) if isinstance(value, Mapping) else value
+        if text != "":
+            yield name.replace("_", " "), text
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    """What is known of several values; a split without folds, for one, has no fold to tell."""
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items() if value is not None)
 
 
 def _figures(release: Release) -> list[str]:
@@ -101,6 +107,8 @@ def _point_rows(release: Release) -> Iterator[tuple[str, object]]:
     yield "threshold of the probability", f"{release.threshold:g}"
     yield "smallest lesion, mm³", f"{release.min_volume_mm3:g}"
     yield "lowest mean probability of a lesion", f"{release.min_probability:g}"
+    if origin := release.operating_point.get("origin"):
+        yield "origin", origin
     yield "test-time flips", ", ".join("xyz"[axis] for axis in release.flips) or "none"
 
 

@@ -11,6 +11,8 @@ from segpipe.metrics.results import CaseResult
 
 VOLUMES_MM3 = (0.0, 5.0, 10.0, 15.0, 20.0, 30.0, 50.0)
 LONGEST_TABLE = 50
+FEWEST_LESIONS = 5
+"""With fewer lesions to choose on, one lesion decides what all patients' readers get to see."""
 
 
 def choose_operating_point(results: Sequence[CaseResult], *, threshold: float = 0.5) -> dict[str, Any]:
@@ -21,17 +23,24 @@ def choose_operating_point(results: Sequence[CaseResult], *, threshold: float = 
     list, up to that of a 4.6 mm sphere, since a finer search would fit the validation cases and no others.
 
     Args:
-        results: Validation cases, judged with probabilities; without them, or without lesions, nothing is filtered.
+        results: Validation cases, judged with probabilities; with fewer than `FEWEST_LESIONS` lesions nothing is
+            filtered.
         threshold: The voxel threshold with which `results` were predicted.
 
     Returns:
         `threshold` (of voxels), `min_volume_mm3` and `min_probability` (of lesions), and `froc`: points of the FROC
         by overlap after the volume filter, each with `threshold` (of a lesion's confidence), `sensitivity` and
-        `fp_per_scan`.
+        `fp_per_scan`; `origin` says in words what the point was chosen on.
     """
     lesions = sum(len(result.lesions) for result in results)
-    if lesions == 0 or collect_marks(results, "overlap") is None:
-        return {"threshold": threshold, "min_volume_mm3": 0.0, "min_probability": 0.0, "froc": []}
+    if lesions < FEWEST_LESIONS or collect_marks(results, "overlap") is None:
+        return {
+            "threshold": threshold,
+            "min_volume_mm3": 0.0,
+            "min_probability": 0.0,
+            "froc": froc_table(results),
+            "origin": _why_default(len(results), lesions),
+        }
     choices = [(*_best_confidence(results, volume, lesions), volume) for volume in VOLUMES_MM3]
     best = max(choice[0] for choice in choices)
     _, probability, volume = next(choice for choice in choices if choice[0] >= best - 1e-9)
@@ -40,6 +49,7 @@ def choose_operating_point(results: Sequence[CaseResult], *, threshold: float = 
         "min_volume_mm3": volume,
         "min_probability": probability,
         "froc": froc_table(results, min_volume_mm3=volume),
+        "origin": f"chosen on {lesions} lesions of {len(results)} validation cases",
     }
 
 
@@ -59,6 +69,15 @@ def froc_table(results: Sequence[CaseResult], *, min_volume_mm3: float = 0.0) ->
         for point in chosen
         if len(curve.threshold)
     ]
+
+
+def _why_default(cases: int, lesions: int) -> str:
+    if not cases:
+        return "default: not chosen on any case"
+    if lesions < FEWEST_LESIONS:
+        few = f"{lesions} lesions in {cases} validation cases are too few to choose on"
+        return f"default: {few} (at least {FEWEST_LESIONS} are needed)"
+    return "default: the validation cases hold no confidences"
 
 
 def _best_confidence(results: Sequence[CaseResult], volume: float, lesions: int) -> tuple[float, float]:

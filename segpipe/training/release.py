@@ -104,7 +104,9 @@ def _operating_point(settings: Settings, material: Material, judge: Judge, optio
     if not tunes or not entries:
         return choose_operating_point([], threshold=options.threshold)
     log.info("choosing the operating point on %d validation cases", len(entries))
-    return choose_operating_point(judge.results(entries, options), threshold=options.threshold)
+    point = choose_operating_point(judge.results(entries, options), threshold=options.threshold)
+    log.info("operating point: %s", point["origin"])
+    return point
 
 
 def _example(material: Material) -> torch.Tensor:

@@ -46,6 +46,19 @@ def test_it_tells_data_split_figures_and_operating_point() -> None:
     assert "missing" not in text
 
 
+def test_what_a_split_does_not_know_is_left_out() -> None:
+    text = card(split={"fold": None, "folds": None, "seed": 3, "train": 7, "training_cases_sha256": "ab"})
+    assert "| split | seed 3, train 7, training cases sha256 ab |" in text
+    assert "None" not in text
+    assert "| split |" not in card(split={"fold": None})
+
+
+def test_the_operating_point_says_what_it_was_chosen_on() -> None:
+    point = {"threshold": 0.5, "origin": "chosen on 12 lesions of 8 validation cases"}
+    release = Release(network_of(UNET), UNET, SCAN, point, FACTS)
+    assert "| origin | chosen on 12 lesions of 8 validation cases |" in model_card(release, PARITY)
+
+
 def test_a_model_without_figures_says_so() -> None:
     assert "Not evaluated." in card(figures=None)
 

@@ -26,23 +26,34 @@ def test_confidence_separates_hits_from_alarms():
     results = [
         case("a", 1, [(100.0, 0.9, 1), (100.0, 0.6, None)]),
         case("b", 1, [(100.0, 0.8, 1), (100.0, 0.7, None)]),
+        case("c", 3, [(100.0, 0.95, 1), (100.0, 0.9, 2), (100.0, 0.85, 3)]),
     ]
     point = choose_operating_point(results)
     assert point["min_probability"] == pytest.approx(0.8)
     assert point["min_volume_mm3"] == 0.0
     assert point["threshold"] == 0.5
+    assert point["origin"] == "chosen on 5 lesions of 3 validation cases"
 
 
 def test_volume_separates_hits_from_alarms_and_the_smallest_sufficient_one_is_taken():
-    results = [case("a", 2, [(60.0, 0.6, 1), (12.0, 0.9, None), (55.0, 0.7, 2), (9.0, 0.8, None)])]
+    large = [(60.0, 0.9, 1), (60.0, 0.9, 2), (60.0, 0.9, 3)]
+    results = [case("a", 2, [(60.0, 0.6, 1), (12.0, 0.9, None), (55.0, 0.7, 2), (9.0, 0.8, None)]), case("b", 3, large)]
     point = choose_operating_point(results)
     assert point["min_volume_mm3"] == 15.0
     assert point["min_probability"] == 0.0
 
 
 def test_what_helps_nothing_is_not_filtered():
-    point = choose_operating_point([case("a", 2, [(4.0, 0.55, 1), (60.0, 0.9, 2)])], threshold=0.4)
+    candidates = [(4.0, 0.55, 1), (60.0, 0.9, 2), (60.0, 0.9, 3), (60.0, 0.9, 4), (60.0, 0.9, 5)]
+    point = choose_operating_point([case("a", 5, candidates)], threshold=0.4)
     assert (point["threshold"], point["min_volume_mm3"], point["min_probability"]) == (0.4, 0.0, 0.0)
+
+
+def test_too_few_lesions_choose_nothing_and_say_so():
+    point = choose_operating_point([case("a", 4, [(60.0, 0.9, 1), (60.0, 0.8, None)])])
+    assert (point["threshold"], point["min_volume_mm3"], point["min_probability"]) == (0.5, 0.0, 0.0)
+    assert point["origin"].startswith("default: 4 lesions in 1 validation cases are too few to choose on")
+    assert [row["sensitivity"] for row in point["froc"]] == [0.25, 0.25]  # told, though not chosen on
 
 
 def test_the_table_is_the_curve_after_the_volume_filter():
@@ -62,16 +73,20 @@ def test_a_long_curve_is_thinned_but_keeps_its_ends():
 
 
 @pytest.mark.parametrize(
-    "results",
-    [[], [case("a", 0, [(60.0, 0.9, None)])], [case("a", 1, [(60.0, None, 1)])]],
+    ("results", "origin"),
+    [
+        ([], "not chosen on any case"),
+        ([case("a", 0, [(60.0, 0.9, None)])], "0 lesions in 1 validation cases are too few"),
+        ([case("a", 5, [(60.0, None, 1)])], "the validation cases hold no confidences"),
+    ],
     ids=["no case", "no lesion", "no confidence"],
 )
-def test_without_lesions_or_confidences_nothing_is_filtered(results):
-    assert choose_operating_point(results) == {
-        "threshold": 0.5, "min_volume_mm3": 0.0, "min_probability": 0.0, "froc": [],
-    }  # fmt: skip
+def test_without_lesions_or_confidences_nothing_is_filtered(results, origin):
+    point = choose_operating_point(results)
+    assert point.pop("origin").startswith(f"default: {origin}")
+    assert point == {"threshold": 0.5, "min_volume_mm3": 0.0, "min_probability": 0.0, "froc": []}
 
 
 def test_a_prediction_that_finds_nothing_has_a_point_too():
-    point = choose_operating_point([case("a", 1, [])])
+    point = choose_operating_point([case("a", 5, [])])
     assert (point["min_volume_mm3"], point["min_probability"], point["froc"]) == (0.0, 0.0, [])
