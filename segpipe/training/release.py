@@ -77,7 +77,7 @@ def judge_and_release(
     judge = Judge(engine, material.recipe, divisor, material.manifest.labels, progress=settings.trainer.progress)
     options = PredictOptions(overlap=settings.evaluation.overlap, flips=tuple(settings.evaluation.flips))
     point = _operating_point(settings, material, judge, options)
-    options = replace(options, **{key: value for key, value in point.items() if key != "froc"})
+    options = replace(options, **{key: value for key, value in point.items() if key not in ("froc", "origin")})
     log.info("evaluating on %d held-out cases", len(material.entries("test")))
     told = {**_told(facts), "selection": _selection(settings, material), "steps": fitted.steps}
     results, summary = evaluate(
