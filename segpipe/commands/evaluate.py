@@ -33,8 +33,10 @@ def run(argv: list[str]) -> int:
 
 def _judge_masks(given: argparse.Namespace) -> "tuple[Judged, dict[str, Any]]":
     from segpipe.metrics.folders import Foreground, default_processes, judge_pairs, pair_masks
+    from segpipe.runs.sphere_references import mark_spheres
 
     pairs, judged = pair_masks(given.predictions, given.references, table=given.table, mask_name=given.mask_name)
+    pairs = mark_spheres(pairs, given.references)
     foreground = Foreground(given.prediction_label, given.reference_label)
     done = judge_pairs(pairs, foreground=foreground, processes=given.processes or default_processes())
     judged.results, judged.errors = done.results, [*judged.errors, *done.errors]

@@ -32,6 +32,8 @@ def _ingest(given: argparse.Namespace) -> int:
     manifest, made = source.read(_request(given, source))
     for error in made.errors:
         print(explain(error), file=sys.stderr)
+    for note in made.notes:
+        print(note)
     if not made.entries:
         raise ConfigError("no case could be used", facts={"source": given.source, "bad cases": len(made.errors)})
     file = write_manifest(manifest, given.output)

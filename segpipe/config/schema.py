@@ -116,7 +116,8 @@ class SamplingSettings(Section):
     """Where training patches are read."""
 
     lesion_fraction: Fraction
-    shift: Fraction
+    shift: Annotated[float, Interval(ge=0, le=0.5)]
+    size_balance: Fraction
 
 
 class EvaluationSettings(Section):

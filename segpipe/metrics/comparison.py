@@ -144,7 +144,7 @@ def _counts(evaluation: Evaluation, rows: Sequence[Row]) -> FloatArray:
     overlaps: dict[str, float] = {}
     for lesion in evaluation.lesions:
         if lesion["kind"] == "reference":
-            overlaps[lesion["case"]] = overlaps.get(lesion["case"], 0.0) + float(lesion["overlap"])
+            overlaps[lesion["case"]] = overlaps.get(lesion["case"], 0.0) + float(lesion["overlap"] or 0.0)
     return np.array([[row["tp"], row["fp"], row["fn"], overlaps.get(row["case"], 0.0)] for row in rows], np.float64)
 
 
@@ -169,7 +169,7 @@ def _lesions_by_stratum(first: Evaluation, second: Evaluation) -> dict[tuple[str
     groups: dict[tuple[str, str], list[tuple[float, float, str]]] = {}
     for row in first.lesions:
         other = others.get((row["case"], row["number"]))
-        if row["kind"] == "reference" and other is not None:
+        if row["kind"] == "reference" and other is not None and None not in (row["overlap"], other["overlap"]):
             member = (_lesion_dice(row), _lesion_dice(other), str(row["patient"]))
             for stratum in _strata_of(row):
                 groups.setdefault(stratum, []).append(member)

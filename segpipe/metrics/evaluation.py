@@ -12,6 +12,7 @@ from segpipe.metrics.detection import find_lesions, match_lesions
 from segpipe.metrics.islands import find_islands
 from segpipe.metrics.overlap import count_overlap
 from segpipe.metrics.results import CaseResult
+from segpipe.metrics.spheres import is_sphere, judge_by_centre
 from segpipe.metrics.summary import summarise
 from segpipe.metrics.surface import surface_figures
 from segpipe.metrics.tables import write_evaluation
@@ -38,7 +39,8 @@ def evaluate_pair(
         reference_mask: Foreground where not 0.
         grid: The scan's own grid.
         probability: Foreground probability of each voxel; gives each predicted lesion its confidence.
-        extra: Further facts of the case, e.g. texture; kept for strata.
+        extra: Further facts of the case, e.g. texture; kept for strata. Where they tell of a `sphere` the reference
+            is no outline: lesions are matched by centre, and figures of voxels and surfaces are undefined.
 
     Raises:
         GeometryError: when an array has another shape than the grid.
@@ -56,7 +58,7 @@ def evaluate_pair(
         find_lesions([island.reference for island in islands], islands),
         probability=None if probability is None else [probability[island.box] for island in islands],
     )
-    return CaseResult(
+    result = CaseResult(
         case=case_id,
         patient=patient,
         empty=overlap.empty,
@@ -67,3 +69,4 @@ def evaluate_pair(
         candidates=candidates,
         extra=extra,
     )
+    return judge_by_centre(result) if is_sphere(extra) else result

@@ -18,7 +18,7 @@ class ReferenceLesion:
         diameter_mm: Its longest diameter.
         centre_mm: Its centroid in RAS+ mm.
         matched: Number of the predicted lesion that overlaps it enough, one to one, or None when it was missed.
-        overlap: IoU with the matched lesion, 0 when missed.
+        overlap: IoU with the matched lesion, 0 when missed; None where the reference is a sphere.
         probability: Mean probability of the matched lesion; None when missed or not known.
     """
 
@@ -27,7 +27,7 @@ class ReferenceLesion:
     diameter_mm: float
     centre_mm: Point
     matched: int | None = None
-    overlap: float = 0.0
+    overlap: float | None = 0.0
     probability: float | None = None
 
 

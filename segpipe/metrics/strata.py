@@ -19,9 +19,9 @@ Name = Callable[[ReferenceLesion, CaseResult], str | None]
 def stratify(results: Sequence[CaseResult], *, seed: int = 0) -> dict[str, Any]:
     """Lesions of the reference by stratum: how many, how many found, sensitivity, and their mean Dice.
 
-    A lesion's Dice is that with its counterpart, 0 when it was missed. Diameters are the longest ones of the reference
-    mask. A rating belongs to a case (`extra`): readers' numbers of 1 to 5 are read as low (under 2.5), middle and high
-    (from 3.5), words are taken as they are; it counts only in cases with a single lesion.
+    A lesion's Dice is that with its counterpart, 0 when it was missed; a sphere has none. Diameters are the longest
+    ones of the reference mask. A rating belongs to a case (`extra`): readers' numbers of 1 to 5 are read as low (under
+    2.5), middle and high (from 3.5), words are taken as they are; it counts only in cases with a single lesion.
     """
     strata = {"diameter": _by(results, lambda lesion, _: diameter_stratum(lesion.diameter_mm), seed)}
     strata |= {rating: found for rating in RATINGS if (found := _by(results, _rated(rating), seed))}
@@ -78,14 +78,15 @@ def _by(results: Sequence[CaseResult], name: Name, seed: int) -> dict[str, Any]:
 def _figures(members: Sequence[tuple[ReferenceLesion, str]], seed: int) -> dict[str, Any]:
     patients = [patient for _, patient in members]
     found = [float(lesion.matched is not None) for lesion, _ in members]
-    dice = [2 * lesion.overlap / (1 + lesion.overlap) for lesion, _ in members]
+    alike = [(lesion.overlap, patient) for lesion, patient in members if lesion.overlap is not None]
+    dice = [2 * overlap / (1 + overlap) for overlap, _ in alike]
     return {
         "lesions": len(members),
         "found": int(sum(found)),
         "sensitivity": float(np.mean(found)),
         "sensitivity_ci95": _plain(interval_of_mean(found, patients, seed=seed)),
-        "dice": float(np.mean(dice)),
-        "dice_ci95": _plain(interval_of_mean(dice, patients, seed=seed)),
+        "dice": float(np.mean(dice)) if dice else None,
+        "dice_ci95": _plain(interval_of_mean(dice, [patient for _, patient in alike], seed=seed)),
     }
 
 

@@ -39,6 +39,8 @@ POLICY = {
     "nsd": f"normalised surface Dice at a tolerance of {NSD_TOLERANCE_MM:g} mm, surfaces weighted by area",
     "hd95": "the larger 95th percentile of both directions, between the centres of border voxels",
     "std": "over cases, with n - 1",
+    "sphere": "where the reference is a sphere around a nodule, not an outline, lesions are matched by centre, and "
+    "voxel and surface figures, lesion Dice and IoU are undefined and left out",
 }
 
 
@@ -132,7 +134,7 @@ def _lesions(results: Sequence[CaseResult], seed: int) -> dict[str, Any]:
 
 
 def _counts(result: CaseResult) -> tuple[float, ...]:
-    overlap = sum(lesion.overlap for lesion in result.lesions)
+    overlap = sum(np.nan if lesion.overlap is None else lesion.overlap for lesion in result.lesions)
     return result.true_positives, result.false_positives, result.false_negatives, overlap
 
 

@@ -54,7 +54,7 @@ def dice_by_diameter(lesions: Sequence[Row], *, data: str | None = None) -> "Fig
         lesions: Rows of `lesions.csv`.
         data: The data set's name.
     """
-    real = [row for row in lesions if row["kind"] == "reference"]
+    real = [row for row in lesions if row["kind"] == "reference" and row["overlap"] not in (None, "")]
     found = [(row["diameter_mm"], _dice(row["overlap"])) for row in real if _is_number(row["matched"])]
     missed = [row["diameter_mm"] for row in real if not _is_number(row["matched"])]
     with house_style():

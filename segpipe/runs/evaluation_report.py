@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from segpipe import __version__
 from segpipe.metrics.results import CaseResult
+from segpipe.metrics.spheres import outlined
 from segpipe.metrics.tables import case_rows, froc_rows, lesion_rows
 from segpipe.report.figures import bland_altman, dice_by_diameter, froc_curve
 from segpipe.report.page import write_report
@@ -46,7 +47,7 @@ def _draw(results: Sequence[CaseResult], summary: Mapping[str, Any]) -> "dict[st
     data, points = str(summary["data"]), froc_rows(results)
     figures = {
         "dice_by_diameter": dice_by_diameter(lesion_rows(results), data=data),
-        "bland_altman": bland_altman(case_rows(results), data=data),
+        "bland_altman": bland_altman(case_rows(outlined(results)), data=data),
     }
     if points:
         figures["froc"] = froc_curve(points, summary["detection"], data=data)

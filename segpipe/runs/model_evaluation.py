@@ -120,7 +120,10 @@ def _judge_case(
 ) -> CaseResult:
     case = load_case(entry, manifest.labels)
     if case.mask is None:
-        raise DatasetError("a case to judge must have a reference mask")
+        raise DatasetError(
+            "a case to judge must have a reference mask",
+            hint="python -m segpipe predict --input SCAN   takes scans without masks",
+        )
     prediction = predict_case(case, folder.recipe, engine, options, divisor=folder.divisor)
     if masks:
         write_volume(masks / f"{entry.id}.nii.gz", prediction.mask, case.grid)

@@ -11,6 +11,7 @@ from segpipe.datasets.loading import load_case
 from segpipe.datasets.manifest import Entry, Manifest, Role, data_hash
 from segpipe.datasets.opening import cache_folder, open_dataset
 from segpipe.datasets.splits import assign_roles
+from segpipe.errors import DatasetError, SegpipeError, raise_together
 from segpipe.preprocessing.cache import build_cache
 from segpipe.preprocessing.cached_case import CachedCase
 from segpipe.preprocessing.recipe import Recipe
@@ -63,6 +64,7 @@ def gather(settings: Settings, recipe: Recipe) -> Material:
     """
     cache = cache_folder(settings.data.cache)
     opened = open_dataset(settings.data.name, settings.data.model_dump(), label=recipe.label, cache=cache)
+    check_outlines(opened)
     data = settings.data
     assert data.fold != "all", "a cross-validation gathers the material of one fold at a time"
     manifest = assign_roles(opened, fold=data.fold, folds=data.folds, seed=data.split_seed, fractions=data.fractions)
@@ -81,9 +83,36 @@ def gather(settings: Settings, recipe: Recipe) -> Material:
     return Material(manifest, recipe, data_hash(manifest), {case.id: case for case in cached})
 
 
+def check_outlines(manifest: Manifest) -> None:
+    """Refuses data sets that hold cases nobody has outlined, which a network cannot learn a lesion's shape from.
+
+    Raises:
+        DatasetError: when cases have no mask, or have spheres in place of outlines.
+    """
+    count = len(manifest.entries)
+    bare = [entry.id for entry in manifest.entries if entry.mask is None]
+    spheres = [entry.id for entry in manifest.entries if (entry.extra or {}).get("sphere")]
+    errors: list[SegpipeError] = []
+    if bare:
+        facts = {"data set": manifest.name, "without mask": f"{len(bare)} of {count} cases: {_some(bare)}"}
+        hint = "take them out of manifest.json, or give scans without any lesion an empty mask; predict needs no masks"
+        errors.append(DatasetError("every case to train or test on must have a mask", facts=facts, hint=hint))
+    if spheres:
+        facts = {"data set": manifest.name, "spheres": f"{len(spheres)} of {count} cases: {_some(spheres)}"}
+        hint = (
+            "train on outlines, e.g. of LIDC-IDRI, and judge here by centre: python -m segpipe evaluate --model MODEL"
+        )
+        errors.append(DatasetError("spheres around nodules are no outlines to train on", facts=facts, hint=hint))
+    raise_together(errors, headline="the data set cannot be trained on")
+
+
 def write_split(material: Material, folder: Path) -> Path:
     """Writes `split.csv`: case, patient and role of every case of the run."""
     rows = [f"{entry.id},{entry.patient},{entry.split}" for entry in material.manifest.entries]
     file = folder / "split.csv"
     file.write_text("\n".join(["case,patient,role", *rows]) + "\n")
     return file
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (" …" if len(names) > 8 else "")

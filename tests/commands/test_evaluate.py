@@ -69,6 +69,19 @@ def test_patients_of_a_table_are_resampled_whole(folders):
     assert summary["strata"]["texture"]["solid"]["lesions"] == 2
 
 
+def test_spheres_of_a_data_set_beside_are_judged_by_centre(folders):
+    cases = [
+        {"id": name, "patient": name, "image": f"images/{name}.nii.gz", "mask": file, "extra": {"sphere": name == "a"}}
+        for name, file in ((file.name.removesuffix(".nii.gz"), f"references/{file.name}")
+                           for file in sorted((folders / "references").iterdir()))
+    ]  # fmt: skip
+    head = {"format": "segpipe-manifest-1", "name": "spheres", "source": "luna16", "labels": {"1": "nodule"}}
+    (folders / "manifest.json").write_text(json.dumps({**head, "cases": cases}))
+    assert evaluate(folders) == 0
+    summary = json.loads((folders / "out" / "summary.json").read_text())
+    assert summary["metrics"]["dice"]["n"] == len(cases) - 1
+
+
 def test_when_no_case_can_be_judged_nothing_is_written(folders, capsys):
     for file in (folders / "predictions").iterdir():
         file.write_bytes(b"no image")
