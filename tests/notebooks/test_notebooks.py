@@ -1,0 +1,58 @@
+"""The notebooks run from the first cell to the last in an empty folder, and are kept without outputs."""
+
+import os
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
+NAMES = ("01_quickstart", "02_compare_runs", "03_inspect_predictions")
+LITTLE_WORK = 'cases, steps = 4, 10\nspacing_mm = "[3.0,3.0,4.0]"'
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """One empty folder for all: a later notebook goes on with the runs of the earlier ones, or makes its own."""
+    return tmp_path_factory.mktemp("notebooks")
+
+
+def read(name):
+    return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+
+
+def code_of(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_the_notebooks_are_those_that_are_tested():
+    assert sorted(path.stem for path in FOLDER.glob("*.ipynb")) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_is_kept_without_outputs_and_defines_nothing(name):
+    notebook = read(name)
+    nbformat.validate(notebook)
+    for cell in code_of(notebook):
+        assert cell.outputs == []
+        assert cell.execution_count is None
+        assert not re.search(r"^\s*(def|class) ", cell.source, flags=re.M)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_runs(name, workplace, monkeypatch):
+    from nbclient import NotebookClient
+
+    monkeypatch.setenv("SEGPIPE_CACHE", str(workplace / "cache"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workplace}/mlflow.db")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(FOLDER.parent), os.environ.get("PYTHONPATH", "")]))
+    notebook = read(name)
+    (parameters,) = [cell for cell in code_of(notebook) if "parameters" in cell.metadata.get("tags", [])]
+    parameters.source = LITTLE_WORK
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(workplace)}}).execute()
+    told = [output for cell in code_of(notebook) for output in cell.outputs]
+    text = "".join(output.get("text", "") for output in told)
+    assert "Error" not in text, text
+    assert sum("image/png" in output.get("data", {}) for output in told) >= (1 if name == "02_compare_runs" else 2)
