@@ -90,3 +90,14 @@ def untrained_model(tmp_path_factory) -> Path:
         example_bcxyz=torch.rand(1, 1, 40, 40, 24),
     )
     return folder.path
+
+
+@pytest.fixture(autouse=True)
+def own_tracking_address():
+    """MLflow keeps its address in the environment, which child processes inherit: every test gets its own back."""
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    yield
+    if before is None:
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+    else:
+        os.environ["MLFLOW_TRACKING_URI"] = before

@@ -1,5 +1,6 @@
 """Registered models: a model folder under a name and an alias, opened by MLflow's own pyfunc flavour."""
 
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -133,12 +134,14 @@ def _log_model(run_id: str, name: str, model_folder: Path, signature: Signature)
 
 @contextmanager
 def _tracking_at(uri: str) -> Iterator[None]:
-    """MLflow's registry functions know one global address; it is put back afterwards."""
+    """MLflow's registry functions know one global address, also told to child processes; both are put back."""
     import mlflow
 
-    before = mlflow.get_tracking_uri()
+    before, told = mlflow.get_tracking_uri(), os.environ.get("MLFLOW_TRACKING_URI")
     mlflow.set_tracking_uri(uri)
     try:
         yield
     finally:
         mlflow.set_tracking_uri(before)
+        if told is None:
+            os.environ.pop("MLFLOW_TRACKING_URI", None)

@@ -1,7 +1,6 @@
 """One training step in a process of its own, to measure how much memory it takes."""
 
 import json
-import resource
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -10,11 +9,10 @@ from typing import Any
 import torch
 
 from segpipe.errors import ModelError
+from segpipe.inference.memory import peak_memory
 from segpipe.networks import build_network
 from segpipe.training.hardware import choose_precision
 from segpipe.training.losses import build_loss
-
-_UNIT = 1024 if sys.platform != "darwin" else 1
 
 
 def measure_step(network: Mapping[str, Any], loss: Mapping[str, Any], *, patch: list[int], batch: int) -> int | None:
@@ -51,7 +49,7 @@ def _step(job: Mapping[str, Any]) -> int:
         outputs = network(images)
     build_loss(job["loss"]).to(device)(outputs, labels).backward()
     optimizer.step()
-    return torch.cuda.max_memory_reserved() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT
+    return torch.cuda.max_memory_reserved() if on_gpu else peak_memory()
 
 
 if __name__ == "__main__":
