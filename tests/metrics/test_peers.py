@@ -1,14 +1,21 @@
-"""The same figures as other people's packages; those of the extra `peers` are skipped where they are not installed."""
+"""The same figures as other people's packages; nnU-Net, of the extra `peers`, is skipped where it is not installed."""
 
+import csv
+import hashlib
+import json
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK
 
+from segpipe.__main__ import main
 from segpipe.geometry import Grid
 from segpipe.io.volumes import write_volume
-from segpipe.metrics.evaluation import evaluate_pair, summarise
+from segpipe.metrics.evaluation import evaluate_pair
 from segpipe.metrics.froc import collect_marks, froc_curve
 from segpipe.metrics.islands import find_islands
 from segpipe.metrics.surface import hausdorff_mm, surface_dice
@@ -19,7 +26,7 @@ monai_noise = pytest.mark.filterwarnings("ignore:.*always_return_as_numpy:Future
 
 
 def peer(name):
-    return pytest.importorskip(name, reason=f"{name} is not installed: pip install segpipe[peers]")
+    return pytest.importorskip(name, reason=f"{name} is not installed: pip install -c constraints.txt -e .[test,peers]")
 
 
 def lesion_pair(seed, spacing, shape=(48, 44, 20)):
@@ -167,28 +174,62 @@ def test_froc_scores_are_those_of_monai(rule):
     assert froc_curve(marks).sensitivity_at(rates).mean() == pytest.approx(theirs)
 
 
+def nnunet_cases():
+    """Six pairs; the first prediction is empty."""
+    for number in range(6):
+        prediction, reference, grid = lesion_pair(number, SPACINGS[number % 3])
+        yield f"case{number}", prediction if number else np.zeros_like(prediction), reference, grid
+
+
+def write_nnunet_folders(folder):
+    """The pairs as files, and what `nnUNetv2_evaluate_folder` wants to know beside them."""
+    for name, prediction, reference, grid in nnunet_cases():
+        write_volume(folder / "predictions" / f"{name}.nii.gz", prediction.astype(np.uint8), grid)
+        write_volume(folder / "references" / f"{name}.nii.gz", reference.astype(np.uint8), grid)
+    (folder / "dataset.json").write_text('{"labels": {"background": 0, "nodule": 1}, "file_ending": ".nii.gz"}')
+    (folder / "plans.json").write_text('{"label_manager": "LabelManager"}')
+
+
+def digest_of_cases():
+    """Tells whether a recorded summary is of these masks."""
+    masks = [mask for _, *pair, _ in nnunet_cases() for mask in pair]
+    return hashlib.sha256(b"".join(np.packbits(mask).tobytes() for mask in masks)).hexdigest()
+
+
+def assert_figures_of_nnunet(theirs, folder):
+    """Holds segpipe's command on the same folders to nnU-Net's summary."""
+    command = ["evaluate", "--predictions", folder / "predictions", "--references", folder / "references"]
+    assert main([str(word) for word in [*command, "--output", folder / "out", "--processes", "1"]]) == 0
+    summary = json.loads((folder / "out" / "summary.json").read_text())
+    with (folder / "out" / "cases.csv").open(newline="") as stream:
+        cases = {row["case"]: row for row in csv.DictReader(stream)}
+    their_cases = {
+        Path(case["reference_file"]).name.partition(".")[0]: case["metrics"]["1"] for case in theirs["metric_per_case"]
+    }
+    assert their_cases.keys() == cases.keys()
+    voxels = {name: np.prod(grid.spacing_mm) for name, _, _, grid in nnunet_cases()}
+    for name, figures in their_cases.items():
+        assert float(cases[name]["dice"]) == pytest.approx(figures["Dice"], abs=1e-6)
+        assert float(cases[name]["iou"]) == pytest.approx(figures["IoU"], abs=1e-6)
+        assert float(cases[name]["reference_mm3"]) / voxels[name] == pytest.approx(figures["n_ref"], abs=1e-3)
+        assert float(cases[name]["predicted_mm3"]) / voxels[name] == pytest.approx(figures["n_pred"], abs=1e-3)
+    for ours, name in (("dice", "Dice"), ("iou", "IoU")):
+        assert summary["metrics"][ours]["mean"] == pytest.approx(theirs["foreground_mean"][name], abs=1e-6)
+
+
+def test_a_folder_has_the_figures_that_nnunet_recorded(tmp_path):
+    recorded = json.loads(Path(__file__).with_name("nnunet_summary.json").read_text())
+    assert recorded["provenance"]["sha256_of_masks"] == digest_of_cases()
+    write_nnunet_folders(tmp_path)
+    assert_figures_of_nnunet(recorded["summary"], tmp_path)
+
+
 @pytest.mark.slow
 def test_a_folder_has_the_figures_of_nnunets_summary(tmp_path):
     peer("nnunetv2")
-    from nnunetv2.evaluation.evaluate_predictions import compute_metrics_on_folder
-    from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
-
-    results = []
-    for number in range(4):
-        prediction, reference, grid = lesion_pair(number, SPACINGS[number % 3])
-        prediction = prediction if number else np.zeros_like(prediction)
-        for name, mask in (("pred", prediction), ("ref", reference)):
-            (tmp_path / name).mkdir(exist_ok=True)
-            write_volume(tmp_path / name / f"case{number}.nii.gz", mask, grid)
-        results.append(evaluate_pair(f"case{number}", str(number), prediction, reference, grid))
-    theirs = compute_metrics_on_folder(
-        str(tmp_path / "ref"), str(tmp_path / "pred"), None, SimpleITKIO(), ".nii.gz", [1], num_processes=1
-    )
-    ours = summarise(results)["metrics"]
-    for ours_name, their_name in (("dice", "Dice"), ("iou", "IoU")):
-        per_case = [case["metrics"][1][their_name] for case in theirs["metric_per_case"]]
-        assert [result.figures[ours_name] for result in results] == pytest.approx(per_case, abs=1e-6)
-        assert ours[ours_name]["mean"] == pytest.approx(theirs["foreground_mean"][their_name], abs=1e-6)
-    n_pred = [case["metrics"][1]["n_pred"] for case in theirs["metric_per_case"]]
-    voxels = [result.predicted_mm3 / np.prod(SPACINGS[n % 3]) for n, result in enumerate(results)]
-    assert voxels == pytest.approx(n_pred)
+    write_nnunet_folders(tmp_path)
+    tool = Path(sys.executable).with_name("nnUNetv2_evaluate_folder")
+    words = [tool, "references", "predictions", "-djfile", "dataset.json", "-pfile", "plans.json", "-o", "theirs.json"]
+    done = subprocess.run([*map(str, words), "-np", "1"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert_figures_of_nnunet(json.loads((tmp_path / "theirs.json").read_text()), tmp_path)
