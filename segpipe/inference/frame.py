@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from segpipe.errors import GeometryError, ImageError
-from segpipe.geometry import to_voxel
+from segpipe.geometry import to_voxel, to_world
 from segpipe.preprocessing.recipe import Recipe, Shape
 from segpipe.preprocessing.steps import Preparation, apply_window, interpolate, orient
 
@@ -80,6 +80,19 @@ def choose_frame(
     _check_crop(preparation, recipe)
     size = round_up(_largest(preparation.grid.shape, own), divisor)
     return _centred(preparation, size, window or size)
+
+
+def crop_frame(frame: Frame, box: tuple[slice, slice, slice]) -> Frame:
+    """The part of a frame that holds a box of the scan's voxels, nowhere smaller than the window."""
+    scan, grid = frame.preparation.scan, frame.preparation.grid
+    ends = to_world(scan.affine, [[axis.start for axis in box], [axis.stop - 1 for axis in box]])
+    voxels = to_voxel(grid.affine, ends)
+    first, whole = np.array(frame.start), np.array(frame.size)
+    low = np.maximum(np.floor(voxels.min(axis=0)).astype(int), first)
+    high = np.minimum(np.ceil(voxels.max(axis=0)).astype(int) + 1, first + whole)
+    size = np.maximum(high - low, frame.window)
+    start = np.clip(low - (size - (high - low)) // 2, first, first + whole - size)
+    return replace(frame, start=_shape(start), size=_shape(size))
 
 
 def round_up(shape: Shape, divisor: Shape) -> Shape:
@@ -154,6 +167,11 @@ def interpolate_plane(plane: torch.Tensor, positions: Sequence[torch.Tensor]) ->
     """Linear interpolation of (x, y) at two lists of fractional indices."""
     first, second = positions
     return interpolate(plane[..., None], [first, second, torch.zeros(1, dtype=torch.float64)])[..., 0]
+
+
+def _shape(values: NDArray[np.int64]) -> Shape:
+    x, y, z = values.tolist()
+    return x, y, z
 
 
 def _largest(one: Shape, other: Shape) -> Shape:

@@ -1,5 +1,6 @@
 """Where lesions can be: windows that hold nothing of that region need no forward pass."""
 
+import logging
 from collections.abc import Callable
 
 import numpy as np
@@ -7,13 +8,14 @@ import numpy as np
 from segpipe.case import Case, Volume
 from segpipe.errors import ImageError
 from segpipe.geometry import Grid, to_voxel, to_world
-from segpipe.inference.frame import Frame
+from segpipe.inference.frame import Frame, crop_frame
 from segpipe.inference.sliding import Wanted
 from segpipe.lesions import superior_axis
-from segpipe.preprocessing.lung_roi import lung_mask
+from segpipe.preprocessing.lung_roi import find_lungs, lung_mask
 from segpipe.preprocessing.recipe import Shape
 
 FindRegion = Callable[[Case], Volume | None]
+log = logging.getLogger(__name__)
 TRUNK_MM = (200.0, 100.0)
 """A scan at least so wide to both sides and so long shows lungs, if it is one of a chest."""
 
@@ -32,6 +34,15 @@ def require_lungs(case: Case) -> Volume | None:
             hint="give a chest CT in HU; --search everywhere predicts it all the same",
         )
     return region
+
+
+def crop_to_lungs(frame: Frame, case: Case) -> Frame:
+    """The part of a frame around the lungs, for recipes that crop to them; the whole frame where none are found."""
+    lungs = find_lungs(case)
+    if lungs is None:
+        log.warning("%s: no lungs found, the whole scan is used", case.id)
+        return frame
+    return crop_frame(frame, lungs.box)
 
 
 def windows_in(region: Volume, frame: Frame) -> Wanted:

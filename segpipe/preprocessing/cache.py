@@ -142,15 +142,16 @@ class _Job:
         return self.folder / "digests"
 
     def _target(self, digests: Sequence[str]) -> Path:
-        key = hashlib.sha256("\0".join([FORMAT, *digests, str(self.foreground)]).encode()).hexdigest()[:24]
+        parts = [FORMAT, *digests, str(self.foreground), *(["lung share"] if self.recipe.lung_crop else [])]
+        key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
         return self.folder / self.recipe.digest / key
 
     def _write(self, entry: Source, target: Path) -> None:
         """Writes beside the target and renames; whoever holds the lock may clear what a killed builder left."""
-        case = self.load(entry)
+        case, share = self.load(entry), None
         if self.recipe.lung_crop:
-            case, _ = crop_to_lungs(case)
-        prepared = self._prepared(case, seed=int(target.name, 16))
+            case, share = crop_to_lungs(case)
+        prepared = self._prepared(case, share, seed=int(target.name, 16))
         part = target.with_suffix(".part")
         for left in (part, target):
             shutil.rmtree(left, ignore_errors=True)
@@ -162,13 +163,13 @@ class _Job:
             shutil.rmtree(part, ignore_errors=True)
             raise
 
-    def _prepared(self, case: Case, *, seed: int) -> PreparedCase:
+    def _prepared(self, case: Case, lung_share: float | None, *, seed: int) -> PreparedCase:
         assert case.mask is not None
         preparation = plan_preparation(case.grid, self.recipe)
         image = _clip_to_window(resample_to_recipe(case.image, preparation), self.recipe)
         mask = resample_mask(case.mask == self.foreground, preparation)
         points, lesions = find_points(image, mask, preparation.grid, np.random.default_rng(seed))
-        return PreparedCase(image, mask, preparation.grid, points, lesions)
+        return PreparedCase(image, mask, preparation.grid, points, lesions, lung_share)
 
 
 def _clip_to_window(image_hu: torch.Tensor, recipe: Recipe) -> NDArray[np.int16]:

@@ -31,6 +31,7 @@ class CachedCase:
         grid: The recipe's grid of this scan.
         lesion_diameters_mm: Longest diameter of each lesion on that grid.
         point_counts: Voxels kept of each lesion and, last, of the body.
+        lung_share: Share of the scan inside the lungs' box, where the recipe crops to it and lungs were found.
     """
 
     id: str
@@ -38,6 +39,7 @@ class CachedCase:
     grid: Grid
     lesion_diameters_mm: tuple[float, ...]
     point_counts: tuple[int, ...]
+    lung_share: float | None = None
 
     def read(
         self, start: tuple[int, int, int], shape: tuple[int, int, int]
@@ -85,6 +87,7 @@ class PreparedCase:
     grid: Grid
     points: Points
     lesions: list[Lesion]
+    lung_share: float | None = None
 
 
 def write_case(folder: Path, case: PreparedCase) -> None:
@@ -98,6 +101,7 @@ def write_case(folder: Path, case: PreparedCase) -> None:
         "affine": case.grid.affine.tolist(),
         "lesions": [asdict(lesion) for lesion in case.lesions],
         "points": counts,
+        "lung_share": case.lung_share,
         "bytes": {name: (folder / name).stat().st_size for name in (_IMAGE, _MASK, _POINTS)},
     }
     (folder / _FACTS).write_text(json.dumps(facts))
@@ -114,7 +118,7 @@ def open_case(folder: Path, case_id: str) -> CachedCase | None:
         return None
     diameters = tuple(float(lesion["longest_diameter_mm"]) for lesion in facts["lesions"])
     grid = Grid(tuple(facts["shape"]), np.array(facts["affine"]))
-    return CachedCase(case_id, folder, grid, diameters, tuple(facts["points"]))
+    return CachedCase(case_id, folder, grid, diameters, tuple(facts["points"]), facts.get("lung_share"))
 
 
 def _write_array(file: Path, array: NDArray[Any]) -> None:

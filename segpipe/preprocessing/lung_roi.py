@@ -62,15 +62,15 @@ def lung_mask(case: Case) -> Volume | None:
     return region.mask if region else None
 
 
-def crop_to_lungs(case: Case) -> tuple[Case, float]:
+def crop_to_lungs(case: Case) -> tuple[Case, float | None]:
     """Cuts a case to the lungs' box.
 
     Returns:
-        The case, whole where no lungs are found, and the share of the volume that was kept.
+        The case and the share of the volume that was kept; the whole case and None where no lungs are found.
     """
     region = find_lungs(case)
     if region is None:
-        return case, 1.0
+        return case, None
     affine = case.grid.affine.copy()
     affine[:3, 3] = to_world(case.grid.affine, [axis.start for axis in region.box])
     image = case.image[region.box]

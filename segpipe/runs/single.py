@@ -10,6 +10,7 @@ import yaml
 from segpipe.config.schema import Settings
 from segpipe.runs.story import Story
 from segpipe.training.fitting import fit, recipe_of
+from segpipe.training.lung_crop import report_lung_crop
 from segpipe.training.material import gather, write_split
 from segpipe.training.release import Outcome, describe, judge_and_release
 
@@ -34,8 +35,9 @@ def run_single(
     recipe = recipe_of(settings)
     log.info("%s: preparing data", settings.name)
     material = gather(settings, recipe)
+    cropped = [report_lung_crop(list(material.cached.values()), folder)] if recipe.lung_crop else []
     with Story.open(settings, material, folder, config=config, parent=parent) as story:
-        story.keep(write_config(config, folder), write_split(material, folder))
+        story.keep(write_config(config, folder), write_split(material, folder), *cropped)
         fitted = fit(settings, material.patches(settings), folder, facts=story.facts, log_metrics=story.log_metrics)
         if not fitted.main:
             return None

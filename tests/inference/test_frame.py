@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from segpipe.errors import GeometryError
 from segpipe.geometry import Grid, to_world
-from segpipe.inference.frame import SliceReader, choose_frame, neighbours, round_up
+from segpipe.inference.frame import SliceReader, choose_frame, crop_frame, neighbours, round_up
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.preprocessing.steps import apply_window, plan_preparation, resample_to_recipe
 
@@ -121,3 +121,27 @@ def test_neighbours_are_clamped():
     assert neighbours(9.0, 5) == (4, 4, 0.0)
     assert neighbours(2.25, 5) == (2, 3, 0.25)
     assert neighbours(0.0, 1) == (0, 0, 0.0)
+
+
+def test_a_frame_is_cropped_to_a_box_of_the_scan_on_the_recipes_grid():
+    # Slices of 4 mm become 2 mm: slices 3 … 10 of the scan are slices 6 … 20 of the recipe's grid.
+    frame = choose_frame(plan_preparation(grid((60, 50, 20), (1.0, 1.0, 4.0)), RECIPE), RECIPE, ONE)
+    part = crop_frame(frame, (slice(10, 40), slice(5, 30), slice(3, 11)))
+    assert (part.start, part.size, part.window) == ((10, 5, 6), (30, 25, 15), frame.window)
+
+
+def test_a_cropped_frame_stays_in_the_scan_and_holds_a_window():
+    frame = choose_frame(plan_preparation(grid((60, 10, 20)), RECIPE), RECIPE, ONE)
+    part = crop_frame(frame, (slice(56, 60), slice(2, 6), slice(10, 12)))
+    assert (part.start, part.size) == ((44, -3, 7), (16, 16, 8))
+
+
+@pytest.mark.parametrize("signs", [(1, 1, 1), (-1, -1, 1), (1, -1, -1)])
+def test_a_box_is_found_again_whatever_way_the_axes_run(signs):
+    scan = Grid((60, 50, 40), np.diag([*np.multiply(signs, (1.0, 1.0, 2.0)), 1.0]))
+    frame = choose_frame(plan_preparation(scan, RECIPE), RECIPE, ONE)
+    box = (slice(10, 40), slice(5, 30), slice(8, 30))
+    part = crop_frame(frame, box)
+    inside = to_world(scan.affine, [[10, 5, 8], [39, 29, 29]])
+    corners = to_world(frame.preparation.grid.affine, [part.start, np.add(part.start, part.size) - 1])
+    np.testing.assert_allclose(np.sort(corners, axis=0), np.sort(inside, axis=0))

@@ -259,6 +259,24 @@ def test_a_damaged_case_is_told_when_it_is_read(tmp_path):
     assert raised.value.facts["case"] == "case0"
 
 
+def test_keeps_the_share_that_a_crop_to_the_lungs_kept(tmp_path):
+    from tests.synthetic_chest import AFFINE, chest
+
+    recipe = make_recipe(spacing_mm=(5.0, 5.0, 10.0), lung_crop=True)
+    entries = []
+    for name, lungs in (("chest", True), ("abdomen", False)):
+        image = chest(lungs=lungs)
+        mask = np.zeros(image.shape, np.uint8)
+        mask[16:19, 22:25, 9:11] = 1
+        entries.append(save_entry(tmp_path / "data", name, image, mask, AFFINE))
+    for _ in range(2):  # built, then found again
+        found, whole = build_cache(entries, recipe, LABELS, folder=tmp_path, load=load_entry, workers=0, progress=False)
+        assert found.lung_share == pytest.approx(np.prod(found.grid.shape) / (64 * 48 * 20))
+        assert found.lung_share < 0.8
+        assert len(found.lesion_diameters_mm) == 1
+        assert (whole.lung_share, whole.grid.shape) == (None, (64, 48, 20))
+
+
 def test_names_nothing_of_the_data_set(tmp_path):
     image, mask = make_scan(lesions=[((10, 10, 10), 3)])
     build([save_entry(tmp_path / "data", "Miller_John", image, mask)], make_recipe(), tmp_path / "cache")
