@@ -16,7 +16,7 @@ def run(argv: list[str]) -> int:
     from segpipe.commands.progress import Bar
     from segpipe.inference.batch import predict_scans
     from segpipe.inference.dicom_results import check_sources
-    from segpipe.inference.memory import MemoryBound, parse_bytes
+    from segpipe.inference.memory import BYTES_PER_VOXEL, MemoryBound, parse_bytes
     from segpipe.inference.scans import find_scans
 
     limit = parse_bytes(given.memory) if given.memory else None
@@ -24,7 +24,8 @@ def run(argv: list[str]) -> int:
     scans = find_scans(given.input)
     check_sources(scans, given.output_format)
     check_single(given, len(scans))
-    bound = MemoryBound.of(job.engine, job.model, limit)
+    per_voxel = BYTES_PER_VOXEL + given.uncertainty
+    bound = MemoryBound.of(job.engine, job.model, limit, per_voxel=per_voxel)
     with Bar(len(scans)) as bar:
         outcomes = [bar.tell(outcome) for outcome in predict_scans(scans, job, bound=bound, watch=bar)]
     _tell(given, job, outcomes, times=bar.describe())
@@ -50,7 +51,8 @@ def _job(given: argparse.Namespace) -> "Job":
     flips = given.flips if given.flips is not None else tuple(model.operating_point.get("flips", ()))
     region = require_lungs if given.search == "lungs" else None
     point = choose_point(model.operating_point, wish)
-    options = PredictOptions.at(point, overlap=given.overlap, flips=flips, region=region)
+    more = {"overlap": given.overlap, "flips": flips, "region": region, "keep_entropy": given.uncertainty}
+    options = PredictOptions.at(point, **more)
     engine = build_engine(model, backend=given.backend, device=given.device, exact=given.exact)
     return Job(model, engine, options, writers, given.output, given.at)
 

@@ -33,6 +33,8 @@ def check_single(given: argparse.Namespace, scans: int) -> None:
     for flag, value in (("--at", given.at), ("--follow-up", given.follow_up)):
         if value and scans > 1:
             raise ConfigError(f"{flag} belongs to one scan", facts={"scans": scans}, hint="give one scan as --input")
+    if given.uncertainty and "html" not in given.output_format:
+        raise ConfigError("--uncertainty is shown in the page", hint="--output-format html …")
     if given.follow_up and "json" not in given.output_format:
         raise ConfigError("--follow-up needs the format json", hint="--output-format json …")
     if given.days is not None and (not given.follow_up or given.days <= 0):
@@ -122,6 +124,9 @@ def _parser() -> argparse.ArgumentParser:
         "--flips", type=parse_flips, metavar="AXES", help="average over mirrored axes, e.g. xyz; none switches it off"
     )
     how.add_argument("--memory", metavar="SIZE", help="bound of the memory taken, e.g. 4GB; the result is the same")
+    how.add_argument(
+        "--uncertainty", action="store_true", help="show in the page (format html) where the network is not sure"
+    )
     return parser
 
 

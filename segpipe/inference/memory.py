@@ -5,6 +5,7 @@ import re
 import resource
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
@@ -16,6 +17,7 @@ from segpipe.inference.scans import Scan
 
 BYTES_PER_VOXEL = 12
 """Worst case while a scan is worked on: int16 image 2, mask 1, and for numbering components 1 + 4 + 4."""
+_STATUS = Path("/proc/self/status")
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -25,29 +27,39 @@ class MemoryBound:
     Args:
         limit: Bytes that the whole process may take.
         base: Bytes that the process takes at most without any scan.
+        per_voxel: Bytes that a voxel of a scan takes at most.
     """
 
-    def __init__(self, limit: int, *, base: int) -> None:
+    def __init__(self, limit: int, *, base: int, per_voxel: int = BYTES_PER_VOXEL) -> None:
         self.limit = limit
         self.base = base
+        self.per_voxel = per_voxel
 
     @classmethod
-    def of(cls, engine: Engine, model: ModelFolder, limit: int | None) -> "MemoryBound":
+    def of(
+        cls, engine: Engine, model: ModelFolder, limit: int | None, *, per_voxel: int = BYTES_PER_VOXEL
+    ) -> "MemoryBound":
         """A bound for a model: one forward pass shows what the network takes.
 
         Args:
             engine: Runs the network.
             model: For the window.
             limit: Bytes; None means four fifths of this machine's memory, and then no pass is spent.
+            per_voxel: Bytes that a voxel of a scan takes at most.
         """
         if limit is not None:
             window = getattr(engine, "window", None) or round_up(model.recipe.patch, model.divisor)
             engine(torch.zeros(getattr(engine, "batch", 1), 1, *window))
-        return cls(limit if limit is not None else machine_memory() * 4 // 5, base=peak_memory())
+        allowed = limit if limit is not None else machine_memory() * 4 // 5
+        return cls(allowed, base=peak_memory(), per_voxel=per_voxel)
 
     def together(self, scans: Sequence[Scan]) -> bool:
         """True when these scans fit side by side."""
-        return self.base + sum(needed(scan) for scan in scans) <= self.limit
+        return self.base + sum(self.needed(scan) for scan in scans) <= self.limit
+
+    def needed(self, scan: Scan) -> int:
+        """Bytes that a scan takes at most while it is worked on."""
+        return self.per_voxel * scan.count_voxels()
 
     def check(self, scan: Scan, *, further: int = 0) -> None:
         """Refuses a scan that does not fit even alone, with `further` bytes beside it.
@@ -55,7 +67,7 @@ class MemoryBound:
         Raises:
             ImageError: with what it needs.
         """
-        total = self.base + needed(scan) + further
+        total = self.base + self.needed(scan) + further
         if total > self.limit:
             raise ImageError(
                 "the scan needs more memory than allowed",
@@ -66,11 +78,6 @@ class MemoryBound:
                 },
                 hint="raise --memory, or crop the scan to the chest",
             )
-
-
-def needed(scan: Scan) -> int:
-    """Bytes that a scan takes at most while it is worked on."""
-    return BYTES_PER_VOXEL * scan.count_voxels()
 
 
 def parse_bytes(text: str) -> int:
@@ -98,7 +105,12 @@ def describe_bytes(count: int) -> str:
 
 
 def peak_memory() -> int:
-    """The most bytes that this process has taken so far."""
+    """The most bytes that this process has taken so far.
+
+    Linux's `getrusage` would also count what the parent held when it started this process.
+    """
+    if _STATUS.exists():
+        return int(re.findall(r"^VmHWM:\s+(\d+) kB", _STATUS.read_text(), re.MULTILINE)[0]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

@@ -16,7 +16,7 @@ from segpipe.inference.frame import Frame, SliceReader, choose_frame
 from segpipe.inference.operating_point import OperatingPoint
 from segpipe.inference.painter import Painter
 from segpipe.inference.postprocess import choose_components, erase_others
-from segpipe.inference.region import FindRegion, windows_in
+from segpipe.inference.region import FindRegion, crop_to_lungs, windows_in
 from segpipe.inference.sliding import Sliding, predict_flipped, slide
 from segpipe.inference.watch import Watch
 from segpipe.lesions import find_components
@@ -39,6 +39,7 @@ class PredictOptions:
         min_probability: Lesions with a lower mean probability leave.
         batch: Windows per forward pass; None leaves it to the engine.
         keep_probability: Whether the prediction holds the probability volume.
+        keep_entropy: Whether it holds the entropy of the probability.
         region: Finds where lesions can be; windows outside are left out. None, or one that finds
             nothing, searches everywhere.
 
@@ -53,6 +54,7 @@ class PredictOptions:
     min_probability: float = 0.0
     batch: int | None = None
     keep_probability: bool = True
+    keep_entropy: bool = False
     region: FindRegion | None = lung_mask
 
     def __post_init__(self) -> None:
@@ -82,11 +84,13 @@ class Prediction:
         mask: 1 = foreground, uint8, on the scan's own grid.
         findings: The mask's lesions, largest first.
         probability: float32 on the scan's own grid before the threshold, or None when it was not kept.
+        entropy: Of the probability, uint8 in steps of 1/`ENTROPY_STEPS` bit, or None when it was not kept.
     """
 
     mask: NDArray[np.uint8]
     findings: list[Finding]
     probability: NDArray[np.float32] | None = None
+    entropy: NDArray[np.uint8] | None = None
 
 
 def predict_case(
@@ -121,11 +125,13 @@ def predict_case(
     watch = watch or Watch()
     preparation = plan_preparation(case.grid, recipe)
     frame = choose_frame(preparation, recipe, divisor, at_mm=at_mm, window=getattr(engine, "window", None))
+    if recipe.lung_crop and recipe.scope == "scan":
+        frame = crop_to_lungs(frame, case)
     painter = _paint(case, recipe, engine, options, frame=frame, watch=watch)
     point = at_mm if at_mm is not None or recipe.scope == "scan" else _middle(case)
     with watch.stage("findings"):
         findings = _findings(case, painter, preparation, options.point, at_mm=point)
-    return Prediction(painter.mask, findings, painter.probability)
+    return Prediction(painter.mask, findings, painter.probability, painter.entropy)
 
 
 def _findings(
@@ -144,7 +150,13 @@ def _paint(
     case: Case, recipe: Recipe, engine: Engine, options: PredictOptions, *, frame: Frame, watch: Watch
 ) -> Painter:
     """Slides over the frame and paints each slice on the scan's grid as soon as it is final."""
-    painter = Painter(frame, case.image, threshold=options.threshold, keep_probability=options.keep_probability)
+    painter = Painter(
+        frame,
+        case.image,
+        threshold=options.threshold,
+        keep_probability=options.keep_probability,
+        keep_entropy=options.keep_entropy,
+    )
     reader = SliceReader(case.image, frame, recipe)
     batch = options.batch or int(getattr(engine, "batch", 1))
     with watch.stage("region"):

@@ -1,21 +1,33 @@
 """A page per scan that a radiologist opens without any network: the scan, the mask over it and the findings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from numpy.typing import NDArray
+
+from segpipe.inference.painter import ENTROPY_STEPS
 from segpipe.inference.results import Result
+from segpipe.lesions import find_components
 from segpipe.report.overlays import LUNG_WINDOW_HU
 from segpipe.report.page import render
 from segpipe.report.tables import show
-from segpipe.report.viewer_thumbnails import thumbnail
+from segpipe.report.viewer_thumbnails import picture_side_mm, thumbnail
 from segpipe.report.viewer_volumes import STEP_HU, Packed, pack
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
+    from segpipe.case import Case
+    from segpipe.inference.predictor import Prediction
+
+UNCERTAINTY = (
+    "Uncertainty: entropy, in bits, of the probability that the mask comes from, which is the mean over overlapping "
+    "windows, and over mirrored views and networks where there are several. 0: sure; 1: both answers are as likely. "
+    "It tells where the network wavers, not how often it errs. In the table: its mean over the voxels of the finding."
+)
 _COLUMNS = {
     "volume_mm3": "volume, mm³",
     "axial_diameter_mm": "longest axial, mm",
@@ -36,17 +48,23 @@ def write_page(result: Result, folder: Path) -> list[Path]:
         OutputError: when the file cannot be written.
     """
     case, prediction = result.case, result.prediction
-    packed = pack(case, prediction.mask)
+    packed = pack(case, prediction.mask, entropy=prediction.entropy)
     findings = [finding.to_dict() for finding in prediction.findings]
+    columns = dict(_COLUMNS)
+    if prediction.entropy is not None:
+        columns["uncertainty"] = "uncertainty, bit"
+        for finding, bits in zip(findings, _mean_entropy(prediction), strict=True):
+            finding["uncertainty"] = bits
     file = render(
         folder / f"{result.scan.name}.html",
         "viewer.html",
         title=result.scan.name,
         label=result.model.recipe.label,
         facts=_facts(result, packed),
-        columns=list(_COLUMNS.values()),
-        rows=[_row(finding) for finding in findings],
-        pictures=[thumbnail(case, prediction.mask, finding["centre_mm"]) for finding in findings],
+        columns=list(columns.values()),
+        rows=[_row(finding, list(columns)) for finding in findings],
+        pictures=[_picture(case, prediction, finding) for finding in findings],
+        uncertainty_told=UNCERTAINTY,
         packed=packed,
         shown=f"{'×'.join(f'{step:.2f}' for step in packed.grid.spacing_mm)} mm, HU in steps of {STEP_HU}",
         window=LUNG_WINDOW_HU,
@@ -55,11 +73,32 @@ def write_page(result: Result, folder: Path) -> list[Path]:
     return [file]
 
 
-def _row(finding: Mapping[str, Any]) -> dict[str, Any]:
+def _row(finding: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
     """What the table tells of a finding; slices count from 1."""
     values = {**finding, "slice_index": finding["slice_index"] + 1, "side": finding["side"] or "–"}
-    cells = [show(values[name]) for name in _COLUMNS]
-    return {"number": finding["number"], "cells": cells, "centre_mm": list(finding["centre_mm"])}
+    return {
+        "number": finding["number"],
+        "cells": [show(values[name]) for name in columns],
+        "centre_mm": list(finding["centre_mm"]),
+        "size": f"{finding['axial_diameter_mm']:.0f} mm",
+        "edge": f"{picture_side_mm(finding['axial_diameter_mm']):.0f} mm",
+    }
+
+
+def _picture(case: "Case", prediction: "Prediction", finding: Mapping[str, Any]) -> str:
+    side_mm = picture_side_mm(finding["axial_diameter_mm"])
+    place = {"slice_index": finding["slice_index"], "side_mm": side_mm}
+    return thumbnail(case, prediction.mask, finding["centre_mm"], **place)
+
+
+def _mean_entropy(prediction: "Prediction") -> list[float]:
+    """Mean entropy over the voxels of each finding, in bits; the mask holds the findings and nothing else."""
+    assert prediction.entropy is not None
+    components, means = find_components(prediction.mask), []
+    for number, part in enumerate(components.parts, start=1):
+        steps: NDArray[Any] = prediction.entropy[part][components.voxels(number).inside]
+        means.append(float(steps.mean()) / ENTROPY_STEPS)
+    return means
 
 
 def _facts(result: Result, packed: Packed) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from typing import Any
 
 import numpy as np
@@ -12,29 +13,48 @@ from segpipe.geometry import Grid, axis_directions, to_voxel
 from segpipe.report.overlays import LUNG_WINDOW_HU, upright
 
 SIDE_MM = 60.0
-SIDE_PIXELS = 180
+MARGIN = 1.4
+SIDE_PIXELS = 264
 _EDGE_RGB = (255, 150, 0)
 Point = tuple[float, float, float]
 
 
-def thumbnail(case: Case, mask: NDArray[np.uint8], centre_mm: Point) -> str:
-    """A PNG as data URL: 60 mm around a point; right of the patient is left of the picture.
+def thumbnail(case: Case, mask: NDArray[np.uint8], centre_mm: Point, *, slice_index: int, side_mm: float) -> str:
+    """A PNG as data URL of one axial slice around a point; right of the patient is left of the picture.
 
     Args:
         case: The scan.
         mask: On the scan's grid.
         centre_mm: RAS+ mm, within the scan.
+        slice_index: Of the slice, along the scan's own axis.
+        side_mm: Edge of the picture.
     """
     image, spacing_mm = upright(case.image, case.grid)
     shown, _ = upright(mask, case.grid)
     place = upright_voxel(case.grid, centre_mm)
-    samples = [_samples(place[axis], spacing_mm[axis]) for axis in (0, 1)]
+    number = upright_slice(case.grid, slice_index)
+    samples = [_samples(place[axis], spacing_mm[axis], side_mm) for axis in (0, 1)]
     low, high = LUNG_WINDOW_HU
-    grey = (_plane(image[:, :, round(place[2])], samples, order=1, outside=low) - low) / (high - low)
-    inside = _plane(shown[:, :, round(place[2])] > 0, samples, order=1, outside=0) >= 0.5
+    grey = (_plane(image[:, :, number], samples, order=1, outside=low) - low) / (high - low)
+    inside = _plane(shown[:, :, number] > 0, samples, order=1, outside=0) >= 0.5
     picture = np.repeat((np.clip(grey, 0, 1) * 255).astype(np.uint8)[..., None], 3, axis=2)
     picture[_edge(inside)] = _EDGE_RGB
     return _data_url(picture)
+
+
+def picture_side_mm(diameter_mm: float) -> float:
+    """The edge of a picture: 60 mm, or more for a lesion that would fill it; whole centimetres.
+
+    >>> picture_side_mm(8.0), picture_side_mm(95.1)
+    (60.0, 140.0)
+    """
+    return max(SIDE_MM, 10.0 * math.ceil(MARGIN * diameter_mm / 10))
+
+
+def upright_slice(grid: Grid, slice_index: int) -> int:
+    """Where an axial slice of the scan lies in the array that `upright` gives."""
+    axis, sign = next((axis, sign) for axis, (world, sign) in enumerate(axis_directions(grid.affine)) if world == 2)
+    return grid.shape[axis] - 1 - slice_index if sign > 0 else slice_index
 
 
 def upright_voxel(grid: Grid, point_mm: Point) -> Point:
@@ -46,8 +66,8 @@ def upright_voxel(grid: Grid, point_mm: Point) -> Point:
     return place[0], place[1], place[2]
 
 
-def _samples(centre: float, spacing_mm: float) -> NDArray[np.float64]:
-    return centre + (np.arange(SIDE_PIXELS) - (SIDE_PIXELS - 1) / 2) * SIDE_MM / SIDE_PIXELS / spacing_mm
+def _samples(centre: float, spacing_mm: float, side_mm: float) -> NDArray[np.float64]:
+    return centre + (np.arange(SIDE_PIXELS) - (SIDE_PIXELS - 1) / 2) * side_mm / SIDE_PIXELS / spacing_mm
 
 
 def _plane(plane: NDArray[Any], samples: list[NDArray[np.float64]], *, order: int, outside: float) -> NDArray[Any]:
@@ -61,7 +81,7 @@ def _plane(plane: NDArray[Any], samples: list[NDArray[np.float64]], *, order: in
 def _edge(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
     from scipy.ndimage import binary_dilation
 
-    return np.asarray(binary_dilation(inside) & ~inside)
+    return np.asarray(binary_dilation(inside, iterations=2) & ~inside)
 
 
 def _data_url(picture: NDArray[np.uint8]) -> str:

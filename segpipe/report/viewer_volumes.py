@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from segpipe.case import Case
 from segpipe.geometry import Grid
+from segpipe.inference.painter import ENTROPY_STEPS
 
 MOST_VOXELS = 40_000_000
 STEP_HU = 10
@@ -22,6 +23,7 @@ class Packed:
     Args:
         ct: HU in steps of `STEP_HU`, from `LOWEST_HU` to 1526.
         mask: 1 = foreground.
+        uncertainty: Entropy in bits, if it is known.
         grid: The grid of both.
         factor: How many voxels of the scan became one, along each axis.
     """
@@ -30,24 +32,32 @@ class Packed:
     mask: str
     grid: Grid
     factor: tuple[int, int, int]
+    uncertainty: str | None = None
 
 
-def pack(case: Case, mask: NDArray[np.uint8], *, most_voxels: int = MOST_VOXELS) -> Packed:
+def pack(
+    case: Case,
+    mask: NDArray[np.uint8],
+    *,
+    entropy: NDArray[np.uint8] | None = None,
+    most_voxels: int = MOST_VOXELS,
+) -> Packed:
     """Packs a scan and its mask; more than `most_voxels` are made fewer, the finest axes first.
 
     Of a block of voxels the scan keeps the mean, and the mask its foreground if there is any, so that no small lesion
-    vanishes.
+    vanishes; the entropy keeps the largest.
     """
     factor = choose_factor(case.grid, most_voxels)
     grid = coarser(case.grid, factor)
     steps = np.empty(grid.shape, dtype=np.uint8, order="F")
-    shown = np.empty(grid.shape, dtype=np.uint8, order="F")
     for index in range(grid.shape[2]):
         slices = slice(index * factor[2], (index + 1) * factor[2])
         hu = _blocks(case.image[:, :, slices], factor).mean(axis=(1, 3, 4), dtype=np.float32)
         steps[:, :, index] = np.clip(np.rint((hu - LOWEST_HU) / STEP_HU), 0, 255)
-        shown[:, :, index] = _blocks(mask[:, :, slices], factor).any(axis=(1, 3, 4))
-    return Packed(_nifti(steps, grid, (STEP_HU, LOWEST_HU)), _nifti(shown, grid, (1, 0)), grid, factor)
+    ct = _nifti(steps, grid, (STEP_HU, LOWEST_HU))
+    shown = _nifti(_largest(mask, grid, factor), grid, (1, 0))
+    unsure = None if entropy is None else _nifti(_largest(entropy, grid, factor), grid, (1 / ENTROPY_STEPS, 0))
+    return Packed(ct, shown, grid, factor, unsure)
 
 
 def choose_factor(grid: Grid, most_voxels: int) -> tuple[int, int, int]:
@@ -73,6 +83,17 @@ def coarser(grid: Grid, factor: tuple[int, int, int]) -> Grid:
     steps = np.diag([*factor, 1.0])
     steps[:3, 3] = (np.array(factor) - 1) / 2
     return Grid((x, y, z), grid.affine @ steps)
+
+
+def _largest(volume: NDArray[np.uint8], grid: Grid, factor: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """The largest value of each block."""
+    if factor == (1, 1, 1):
+        return volume
+    found = np.empty(grid.shape, dtype=np.uint8, order="F")
+    for index in range(grid.shape[2]):
+        slices = slice(index * factor[2], (index + 1) * factor[2])
+        found[:, :, index] = _blocks(volume[:, :, slices], factor).max(axis=(1, 3, 4))
+    return found
 
 
 def _blocks(slab: NDArray[np.generic], factor: tuple[int, int, int]) -> NDArray[np.generic]:

@@ -191,6 +191,7 @@ def test_mistakes_are_told_before_any_work(tmp_path):
         (["--at", "0,0,0"], "--at belongs to one scan"),
         (["--follow-up", "x.json"], "--follow-up belongs to one scan"),
         (["--days", "30"], "--days is the time since"),
+        (["--uncertainty"], "--uncertainty is shown in the page"),
         (["--backend", "tensorrt"], "unknown backend"),
         (["--backend", "onnx", "--device", "cuda"], "runs on the CPU"),
         (["--sensitivity", "0.9", "--threshold", "0.5"], "only one wish"),

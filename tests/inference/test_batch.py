@@ -161,6 +161,7 @@ def test_settings_are_plain_and_complete(model, tmp_path):
         "min_volume_mm3": 0.0,
         "min_probability": 0.0,
         "batch": None,
+        "keep_entropy": False,
         "region": "lung_mask",
     }
     assert settings["computed_by"] == "bright"

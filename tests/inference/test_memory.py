@@ -39,6 +39,12 @@ def test_a_scan_that_does_not_fit_alone_is_refused():
     assert caught.value.facts == {"voxels": 3, "needs": "2.0 GB", "allowed": "1.0 GB"}
 
 
+def test_uncertainty_takes_a_byte_more_per_voxel():
+    bound = MemoryBound(26, base=0, per_voxel=BYTES_PER_VOXEL + 1)
+    assert bound.together([scan(2)])
+    assert not bound.together([scan(1), scan(2)])
+
+
 def test_a_bound_knows_what_a_forward_pass_takes():
     class Model:
         class recipe:  # noqa: N801

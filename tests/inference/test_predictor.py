@@ -83,6 +83,20 @@ def test_without_the_probability_volume_mask_and_findings_are_the_same():
     np.testing.assert_array_equal(lean.mask, kept.mask)
 
 
+def test_the_entropy_is_that_of_the_probability_and_changes_nothing_else():
+    case = two_boxes(AFFINES["SLA, tilted"])
+    plain = predict_case(case, RECIPE, Bright(), PredictOptions(), divisor=DIVISOR)
+    lean = PredictOptions(keep_probability=False, keep_entropy=True)
+    unsure = predict_case(case, RECIPE, Bright(), lean, divisor=DIVISOR)
+    assert plain.entropy is None
+    assert unsure.findings == plain.findings
+    np.testing.assert_array_equal(unsure.mask, plain.mask)
+    p = plain.probability.astype(float).clip(1e-12, 1 - 1e-12)
+    bits = -p * np.log2(p) - (1 - p) * np.log2(1 - p)
+    np.testing.assert_allclose(unsure.entropy / 250, bits, atol=0.006)
+    assert unsure.entropy.max() > 200  # somewhere on an edge both answers are nearly as likely
+
+
 def test_small_lesions_leave():
     case = two_boxes(AFFINES["RAS"])
     options = PredictOptions(min_volume_mm3=200.0)

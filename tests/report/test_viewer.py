@@ -13,7 +13,7 @@ import pytest
 from segpipe.case import Case
 from segpipe.geometry import Grid, to_world
 from segpipe.report.viewer import write_page
-from segpipe.report.viewer_thumbnails import upright_voxel
+from segpipe.report.viewer_thumbnails import picture_side_mm, thumbnail, upright_slice, upright_voxel
 from segpipe.report.viewer_volumes import choose_factor, coarser, pack
 
 SPACING_MM = np.array([1.5, 1.5, 2.0])
@@ -56,7 +56,7 @@ def result():
     return SimpleNamespace(
         scan=SimpleNamespace(name="scan <one>"),
         case=Case("one", image, grid),
-        prediction=SimpleNamespace(mask=mask, findings=findings),
+        prediction=SimpleNamespace(mask=mask, findings=findings, entropy=None),
         model=SimpleNamespace(recipe=SimpleNamespace(label="nodule", name="ct_nodule")),
         settings={"model": "abc", "recipe": "def", "segpipe": "0", "options": {"threshold": 0.5}},
     )
@@ -111,19 +111,110 @@ def test_the_page_draws_offline_and_a_click_goes_to_the_finding(result, browser,
     shot = tmp_path / "page.png"
     browser.save_screenshot(str(shot))
     assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
-    assert _red_pixels(shot) > 200
+    assert len(_red_columns(shot)) > 200
+    for row, side in zip(rows, ("right of the patient", "left of the patient"), strict=True):
+        left_of_middle = _is_shown_left_of_the_middle(browser, row, tmp_path / "axial.png")
+        assert left_of_middle == (side == "right of the patient")
 
 
-def _red_pixels(shot):
+def _is_shown_left_of_the_middle(browser, row, shot):
+    """Whether the finding's mask lies in the left half of the axial view."""
+    browser.execute_script(
+        "const view = document.getElementById('view'); view.value = '0'; view.dispatchEvent(new Event('change'))"
+    )
+    browser.execute_script("arguments[0].click()", row)
+    canvas = browser.find_element("id", "canvas")
+    canvas.screenshot(str(shot))
+    columns = _red_columns(shot)
+    assert len(columns) > 20
+    return bool(columns.mean() < canvas.size["width"] / 2)
+
+
+def _red_columns(shot):
+    """The columns of a picture's red pixels."""
     from matplotlib.image import imread
 
-    red, green, blue = imread(shot)[..., :3].transpose(2, 0, 1)
-    return int(((red > green + 0.25) & (red > blue + 0.25)).sum())
+    return np.nonzero(_is_red(imread(shot)))[1]
 
 
-def test_right_of_the_patient_is_left_of_the_picture(result, tmp_path):
+def _is_red(picture):
+    """True for the mask over grey, and not for the crosshair, which is orange."""
+    red, green, blue = picture[..., :3].transpose(2, 0, 1)
+    return (red > green + 0.2) & (red > blue + 0.2) & (np.abs(green - blue) < 0.1)
+
+
+def _is_teal(picture):
+    red, _, blue = picture[..., :3].transpose(2, 0, 1)
+    return blue > red + 0.15
+
+
+@pytest.mark.slow
+def test_the_uncertainty_is_shown_when_asked_for(result, browser, tmp_path):
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    entropy = np.where(result.prediction.mask, 125, 0).astype(np.uint8)
+    prediction = SimpleNamespace(**{**vars(result.prediction), "entropy": entropy})
+    (file,) = write_page(SimpleNamespace(**{**vars(result), "prediction": prediction}), tmp_path)
+    text = file.read_text()
+    assert "<th>uncertainty, bit</th>" in text
+    assert text.count("<td>0.500</td>") >= 2  # 125 of 250 steps in both findings
+    browser.get(file.as_uri())
+    WebDriverWait(browser, 120).until(
+        lambda driver: driver.execute_script("return document.documentElement.dataset.viewer") == "drawn"
+    )
+    browser.find_element("id", "mask").click()
+    _wait_for_colour(browser, tmp_path, _is_red, lambda count: count == 0)
+    browser.find_element("id", "uncertain").click()
+    _wait_for_colour(browser, tmp_path, _is_teal, lambda count: count > 200)
+
+
+def _wait_for_colour(browser, folder, colour, holds):
+    from matplotlib.image import imread
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    def look(driver):
+        driver.find_element("id", "canvas").screenshot(str(folder / "look.png"))
+        return holds(np.count_nonzero(colour(imread(folder / "look.png"))))
+
+    WebDriverWait(browser, 30, poll_frequency=1).until(look)
+
+
+def test_a_page_without_uncertainty_does_not_speak_of_it(result, tmp_path):
     (file,) = write_page(result, tmp_path)
-    assert "isRadiologicalConvention: true" in file.read_text()
+    assert 'id="uncertain"' not in file.read_text()
+    assert "entropy" not in file.read_text().split("<script")[0]
+
+
+def test_a_picture_shows_the_whole_lesion_in_the_slice_of_its_diameter(result):
+    """A ball of 40 mm is wider than 60 mm would leave a margin for; its edge is closed within the picture."""
+    grid = Grid((100, 100, 30), np.diag([1.0, 1.0, 2.0, 1.0]))
+    indices = np.stack(np.meshgrid(*[np.arange(n) for n in grid.shape], indexing="ij"), axis=-1)
+    mask = (np.linalg.norm((indices - (50, 50, 15)) * (1, 1, 2), axis=-1) < 30).astype(np.uint8)
+    case = Case("one", np.where(mask, 0, -900).astype(np.int16), grid)
+    assert picture_side_mm(60.0) == 90.0
+    edges = []
+    for number in (15, 3):
+        url = thumbnail(case, mask, (50.0, 50.0, 30.0), slice_index=number, side_mm=90.0)
+        edges.append(_orange(url))
+    assert not edges[0][[0, -1]].any()
+    assert not edges[0][:, [0, -1]].any()
+    wide, narrow = (np.ptp(np.nonzero(edge)[1]) * 90.0 / 264 for edge in edges)
+    assert wide == pytest.approx(60.0, abs=3.0)
+    assert narrow == pytest.approx(2 * np.sqrt(30**2 - 24**2), abs=3.0)
+
+
+def _orange(url):
+    import io
+
+    from matplotlib.image import imread
+
+    red, green, blue = imread(io.BytesIO(base64.b64decode(url.split(",")[1])))[..., :3].transpose(2, 0, 1)
+    return (red > 0.9) & (blue < 0.1) & (green > 0.5)
+
+
+def test_an_axial_slice_is_found_in_the_upright_array():
+    assert upright_slice(Grid((10, 20, 30), np.eye(4)), 3) == 26
+    assert upright_slice(Grid((10, 20, 30), np.diag([1.0, 1.0, -1.0, 1.0])), 3) == 3
 
 
 def test_the_page_refers_to_nothing_outside(result, tmp_path):
