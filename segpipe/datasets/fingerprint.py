@@ -5,6 +5,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ from segpipe.lesions import label_lesions, measure_lesions
 
 _SAMPLE = 5000
 _PERCENTILES = (0.5, 50.0, 99.5)
+_SPREAD = (0, 10, 50, 90, 100)
+_AXES = ("right_left", "front_back", "along_body")
 Triple = tuple[float, float, float]
 
 
@@ -60,6 +63,28 @@ class Fingerprint:
     lesions_per_case: tuple[int, ...]
     volumes_mm3: tuple[float, ...]
     diameters_mm: tuple[float, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of `fingerprint.json`: how everything is spread, from the smallest to the largest."""
+        return {
+            "cases": self.cases,
+            "lesions": len(self.volumes_mm3),
+            "lesions_per_case": _spread(np.array(self.lesions_per_case)),
+            "lesion_volume_mm3": _spread(np.array(self.volumes_mm3)),
+            "lesion_diameter_mm": _spread(np.array(self.diameters_mm)),
+            "lesion_hu": {
+                f"{percent:g} %": round(hu, 1) for percent, hu in zip(_PERCENTILES, self.lesion_hu, strict=True)
+            },
+            **{
+                f"{name}_{axis}": _spread(values[:, number])
+                for name, values in (
+                    ("spacing_mm", self.spacing_mm),
+                    ("extent_mm", self.extent_mm),
+                    ("voxels", np.rint(self.extent_mm / self.spacing_mm)),
+                )
+                for number, axis in enumerate(_AXES)
+            },
+        }
 
 
 def take_fingerprint(manifest: Manifest, *, workers: int | None = None, progress: bool = True) -> Fingerprint:
@@ -121,6 +146,10 @@ def _measure_all(manifest: Manifest, workers: int | None, progress: bool) -> lis
         return [facts for facts in bar(map(measure, manifest.entries)) if facts]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         return [facts for facts in bar(pool.map(measure, manifest.entries, chunksize=4)) if facts]
+
+
+def _spread(values: NDArray[Any]) -> dict[str, float]:
+    return {f"{percent:g} %": round(float(np.percentile(values, percent)), 3) for percent in _SPREAD}
 
 
 def _triple(values: Sequence[float]) -> Triple:

@@ -117,7 +117,7 @@ def _twins(cases: Sequence[CaseQuality], entries: Sequence[Entry]) -> Iterable[R
     for twins in by_digest.values():
         leaks = len({entry.patient for entry in twins}) > 1 or len({entry.split for entry in twins}) > 1
         for entry in twins if len(twins) > 1 else []:
-            others = ", ".join(other.id for other in twins if other is not entry)
+            others = _some([other.id for other in twins if other is not entry])
             message = "the same scan is there under another name"
             yield Remark("error" if leaks else "warning", "identical scans", message, {"other": others}, entry.id)
 
@@ -149,6 +149,10 @@ def _outliers(cases: Sequence[CaseQuality]) -> Iterable[Remark]:
                 yield Remark(
                     "warning", kind, f"the {kind.split(' ', 1)[1]} is far from that of most cases", facts, case.id
                 )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def _triple(values: Sequence[float]) -> str:

@@ -19,6 +19,7 @@ PARENCHYMA_HU = -1000.0
 BATCHES = (2, 4, 8, 16)
 SCALES = (1.0, 0.85, 0.7, 0.55, 0.4)
 BOTTOM = 4
+THICKEST = 2.0
 DEEPEST = 5
 WIDEST = 320
 
@@ -78,7 +79,7 @@ def propose(fingerprint: Fingerprint, network: Mapping[str, Any], *, memory_byte
         values={
             "recipe": {"spacing_mm": spacing, "window_hu": window, "patch": size.patch},
             "training": {"batch_size": batch},
-            "network": {"channels": channels, "strides": strides},
+            "network": {"name": network["name"], "channels": channels, "strides": strides},
         },
         reasons={
             "recipe.spacing_mm": why_spacing,
@@ -86,8 +87,10 @@ def propose(fingerprint: Fingerprint, network: Mapping[str, Any], *, memory_byte
             "recipe.patch": f"{CONTEXT:g} times the 95th percentile of lesion diameters, at least"
             f" {SMALLEST_CONTEXT_MM:g} mm, at most the median scan of {median_mm} mm; scaled by {size.scale:g} to fit",
             "training.batch_size": f"the largest of {', '.join(map(str, BATCHES))} that fits: {room}",
+            "network.name": "the network that was measured; channels and strides are meant for it",
             "network.channels": f"{len(channels)} levels, doubling from 32, at most {WIDEST}",
-            "network.strides": f"an axis is halved while at least {BOTTOM} voxels of the patch stay at the bottom",
+            "network.strides": f"an axis is halved while at least {BOTTOM} voxels of the patch stay at the bottom, and"
+            f" not before the others come within {THICKEST:g} times its voxel size",
         },
         peak_bytes=peak,
     )
@@ -124,15 +127,18 @@ def _round_patch(voxels: float) -> int:
     return int(max(8, 8 * round(voxels / 8)))
 
 
-def _strides(patch: list[int]) -> list[list[int]]:
+def _strides(patch: list[int], spacing_mm: list[float]) -> list[list[int]]:
     strides: list[list[int]] = []
-    size = list(patch)
+    size, voxel_mm = list(patch), list(spacing_mm)
     while len(strides) < DEEPEST:
-        step = [2 if length % 2 == 0 and length // 2 >= BOTTOM else 1 for length in size]
-        if step == [1, 1, 1]:
+        open_to = [length % 2 == 0 and length // 2 >= BOTTOM for length in size]
+        if not any(open_to):
             break
+        finest = min(mm for mm, possible in zip(voxel_mm, open_to, strict=True) if possible)
+        step = [2 if yes and mm < THICKEST * finest else 1 for mm, yes in zip(voxel_mm, open_to, strict=True)]
         strides.append(step)
         size = [length // divisor for length, divisor in zip(size, step, strict=True)]
+        voxel_mm = [mm * divisor for mm, divisor in zip(voxel_mm, step, strict=True)]
     return strides or [[1, 1, 1]]
 
 
@@ -147,7 +153,7 @@ def _fit_patch(
     """The largest patch whose step fits with the smallest batch, and the network's depth for it."""
     for scale in SCALES:
         patch = [_round_patch(scale * length / step) for length, step in zip(wanted_mm, spacing_mm, strict=True)]
-        strides = _strides(patch)
+        strides = _strides(patch, spacing_mm)
         channels = [min(WIDEST, 32 * 2**level) for level in range(len(strides) + 1)]
         planned = {**network, "channels": channels, "strides": strides}
         peak = measure(planned, patch, BATCHES[0])

@@ -77,6 +77,13 @@ def test_every_axis_keeps_voxels_at_the_bottom():
     assert len(plan.values["network"]["channels"]) == len(plan.values["network"]["strides"]) + 1
 
 
+def test_thick_slices_are_halved_later_than_fine_pixels():
+    # Pixels of 1 mm become 2 mm before slices of 3 mm are within twice of them.
+    plan = propose(fingerprint(spacing=(1.0, 1.0, 3.0)), NETWORK, memory_bytes=8 * GB, measure=costs(1))
+    assert plan.values["recipe"]["patch"] == [64, 64, 24]
+    assert plan.values["network"]["strides"] == [[2, 2, 1], [2, 2, 2], [2, 2, 2], [2, 2, 1]]
+
+
 def test_the_plan_is_yaml_with_reasons():
     plan = propose(fingerprint(), NETWORK, memory_bytes=8 * GB, measure=costs(1000))
     text = plan.to_yaml("A plan.")
@@ -97,6 +104,11 @@ def test_a_fingerprint_measures_the_tiny_data_set(tiny_dataset):
     # balls of 4 to 7 mm radius at 0 HU with noise of 30 HU
     assert 7 < min(found.diameters_mm) <= max(found.diameters_mm) < 16
     assert abs(found.lesion_hu[1]) < 10
+    told = found.to_dict()
+    assert (told["cases"], told["lesions"]) == (10, 10)
+    assert told["spacing_mm_along_body"]["50 %"] == 1.5
+    assert told["voxels_right_left"] == dict.fromkeys(("0 %", "10 %", "50 %", "90 %", "100 %"), 40.0)
+    assert told["lesion_diameter_mm"]["0 %"] == pytest.approx(min(found.diameters_mm), abs=1e-3)
 
 
 @pytest.mark.slow

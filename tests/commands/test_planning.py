@@ -1,0 +1,59 @@
+"""`ingest --plan`: files that a person can read and that training takes."""
+
+import json
+
+import pytest
+import yaml
+
+from segpipe.__main__ import main
+from segpipe.commands.train import registries
+from segpipe.config.compose import check_command_line, read_command_line, settings_of
+from segpipe.config.plan import expand_plans
+from segpipe.datasets.folders import find_cases
+from segpipe.datasets.manifest import write_manifest
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Dry steps that take 2000 bytes per voxel."""
+
+    def step(network, loss, *, patch, batch):
+        x, y, z = patch
+        return 2000 * batch * x * y * z
+
+    monkeypatch.setattr("segpipe.training.dry_step.measure_step", step)
+
+
+@pytest.fixture
+def dataset(tiny_dataset, tmp_path):
+    write_manifest(find_cases(tiny_dataset), tmp_path / "data")
+    return tmp_path / "data"
+
+
+@pytest.mark.usefixtures("measured")
+def test_a_plan_is_written_with_its_fingerprint_and_training_takes_it(dataset, capsys):
+    assert main(["ingest", "--plan", str(dataset), "--memory", "1GB", "--workers", "0"]) == 0
+    told = capsys.readouterr().out
+    text = (dataset / "plan.yaml").read_text()
+    assert text in told
+    assert f"+experiment=lung_nodule data=manifest data.root={dataset} +plan={dataset / 'plan.yaml'}" in told
+    assert json.loads((dataset / "fingerprint.json").read_text())["lesions"] == 10
+    plan = yaml.safe_load(text)
+    words = expand_plans(
+        ["+experiment=lung_nodule", "data=manifest", f"data.root={dataset}", f"+plan={dataset / 'plan.yaml'}"]
+    )
+    settings = settings_of(check_command_line(read_command_line(words), registries()), registries())
+    assert list(settings.recipe.patch) == plan["recipe"]["patch"]
+    assert list(map(list, settings.network["strides"])) == plan["network"]["strides"]
+    assert settings.training.batch_size == plan["training"]["batch_size"]
+    assert list(settings.recipe.spacing_mm) == plan["recipe"]["spacing_mm"]
+
+
+@pytest.mark.usefixtures("measured")
+@pytest.mark.parametrize(
+    ("memory", "message"), [("plenty", "memory must be an amount like 4GB"), ("1MB", "no patch fits the memory")]
+)
+def test_a_memory_that_cannot_be_is_told(dataset, capsys, memory, message):
+    assert main(["ingest", "--plan", str(dataset), "--memory", memory, "--workers", "0"]) == 2
+    assert message in capsys.readouterr().err
+    assert not (dataset / "plan.yaml").exists()
