@@ -1,14 +1,18 @@
 """Windows that hold a part of the region are wanted, others are not."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from segpipe.case import Case, Volume
-from segpipe.geometry import Grid
+from segpipe.geometry import Grid, to_voxel
 from segpipe.inference.frame import choose_frame
 from segpipe.inference.predictor import PredictOptions, predict_case
 from segpipe.inference.region import windows_in
+from segpipe.preprocessing.lung_roi import find_lungs
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.preprocessing.steps import plan_preparation
+from tests.synthetic_chest import AFFINE, SHAPE, chest
 
 RECIPE = Recipe("test", (1.0, 1.0, 1.0), (-1000.0, 400.0), (8, 8, 8))
 GRID = Grid((40, 40, 40), np.eye(4))
@@ -59,3 +63,32 @@ def test_what_lies_in_the_region_is_predicted_as_without_it():
     voxels = (y, 39 - x, 39 - z)
     np.testing.assert_allclose(within.probability[voxels], everywhere.probability[voxels], atol=1e-6)
     assert within.probability[20:, :20, :20].max() == 0
+
+
+class Everything:
+    def __call__(self, patches):
+        return patches.new_ones(patches.shape)
+
+
+def test_a_recipe_that_crops_to_the_lungs_finds_nothing_outside_their_box():
+    case = Case("chest", chest(), Grid(SHAPE, AFFINE))
+    box = find_lungs(case).box
+    recipe = Recipe("test", (5.0, 5.0, 10.0), (-1000.0, 400.0), (16, 16, 8), lung_crop=True)
+    prediction = predict_case(case, recipe, Everything(), PredictOptions(), divisor=(1, 1, 1))
+    assert prediction.mask[box].any()
+    outside = prediction.mask.copy()
+    outside[box] = 0
+    assert not outside.any()
+    whole = predict_case(case, replace(recipe, lung_crop=False), Everything(), PredictOptions(), divisor=(1, 1, 1))
+    assert whole.mask.sum() > prediction.mask.sum()
+    (finding,) = prediction.findings
+    centre = to_voxel(AFFINE, finding.centre_mm)
+    assert all(axis.start <= index < axis.stop for axis, index in zip(box, centre, strict=True))
+
+
+def test_without_lungs_the_whole_scan_is_used_and_that_is_told(caplog):
+    case = Case("abdomen", chest(lungs=False), Grid(SHAPE, AFFINE))
+    recipe = Recipe("test", (5.0, 5.0, 10.0), (-1000.0, 400.0), (16, 16, 8), lung_crop=True)
+    prediction = predict_case(case, recipe, Everything(), PredictOptions(), divisor=(1, 1, 1))
+    assert prediction.mask.all()
+    assert "abdomen: no lungs found, the whole scan is used" in caplog.text
