@@ -41,13 +41,18 @@ class SupervisedLoss(nn.Module):
         """Computes the loss of logits (B, C, x, y, z), or of a list of them, highest resolution first."""
         levels = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
         weights = [0.5**level for level in range(len(levels))]
-        losses = [self.loss(logits.float(), _at_size(label_b1xyz, logits)) for logits in levels]
+        losses = [self.loss(_plain(logits), _at_size(label_b1xyz, logits)) for logits in levels]
         total = torch.stack([weight * loss for weight, loss in zip(weights, losses, strict=True)]).sum()
         return total / sum(weights)
 
 
+def _plain(logits: torch.Tensor) -> torch.Tensor:
+    """In float32 and with classes apart in memory, where losses are twice as fast."""
+    return logits.to(torch.float32, memory_format=torch.contiguous_format)
+
+
 class CrossEntropy(nn.Module):
-    """Voxel-wise cross entropy over flattened voxels; torch's form for volumes cannot repeat itself on a GPU.
+    """Voxel-wise cross entropy; torch's own form for volumes cannot repeat itself on a GPU and is slow for two classes.
 
     Args:
         lesion_weight: Weight of a lesion voxel; one of the background has 1.
@@ -61,8 +66,11 @@ class CrossEntropy(nn.Module):
 
     def forward(self, logits: torch.Tensor, label_b1xyz: torch.Tensor) -> torch.Tensor:
         """Computes the mean, weighted by the voxels' weights."""
-        voxels = logits.movedim(1, -1).reshape(-1, logits.shape[1])
-        return functional.cross_entropy(voxels, label_b1xyz.reshape(-1).long(), weight=self.weights)
+        label = label_b1xyz.long()
+        chosen = torch.zeros_like(logits).scatter_(1, label, 1.0)
+        surprise = -(functional.log_softmax(logits, dim=1) * chosen).sum(dim=1, keepdim=True)
+        weights = self.weights[label]
+        return (surprise * weights).sum() / weights.sum()
 
 
 class WeightedSum(nn.Module):
