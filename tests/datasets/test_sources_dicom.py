@@ -2,7 +2,12 @@
 
 import csv
 import json
+import os
+import signal
 import stat
+import subprocess
+import sys
+import time
 import zipfile
 
 import numpy as np
@@ -157,6 +162,14 @@ def test_what_was_left_out_is_told_with_its_reason(tmp_path):
     )
 
 
+def test_what_was_left_out_is_told_to_the_user(tmp_path, capsys):
+    _patient(tmp_path / "in", {"GTV-1": BOX})
+    save([other_object("1.2.840.10008.5.1.4.1.1.481.5", "RTPLAN")], tmp_path / "in" / "plan")
+    words = ["--source", "dicom", "--input", str(tmp_path / "in"), "--output", str(tmp_path / "data")]
+    assert run([*words, "--workers", "0"]) == 0
+    assert "left out: RT Plan, no CT image (1)" in capsys.readouterr().out
+
+
 def test_series_without_any_annotation_are_scans_without_mask(tmp_path):
     _patient(tmp_path / "in", None)
 
@@ -193,6 +206,30 @@ def test_a_second_call_does_only_what_is_missing_and_keeps_the_names(tmp_path):
     ]
     assert second.entries[1] == first.entries[0]
     assert second.entries[2].image.stat().st_mtime_ns == written
+    assert _ingest(tmp_path)[1].new == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")
+def test_a_killed_ingest_goes_on_where_it_stopped(tmp_path):
+    for number in range(12):
+        _patient(tmp_path / "in" / f"{number}", {"GTV-1": BOX}, seed=number)
+    words = ["--source", "dicom", "--input", tmp_path / "in", "--output", tmp_path / "data", "--workers", "0"]
+    ingest = subprocess.Popen([sys.executable, "-m", "segpipe", "ingest", *map(str, words)])
+    while not list((tmp_path / "data" / ".done").glob("case_*.json")):
+        assert ingest.poll() is None
+        time.sleep(0.002)
+    ingest.kill()
+    assert ingest.wait() == -signal.SIGKILL
+    done = len(list((tmp_path / "data" / ".done").glob("case_*.json")))
+    assert done < 12
+    assert not (tmp_path / "data" / "manifest.json").exists()
+
+    manifest, made = _ingest(tmp_path)
+
+    assert (len(made.entries), made.new) == (12, 12 - done)
+    assert len({entry.id for entry in manifest.entries}) == 12
+    assert all(read_volume(entry.mask).array.sum() == 36 for entry in manifest.entries)
     assert _ingest(tmp_path)[1].new == 0
 
 
