@@ -133,7 +133,7 @@ def test_more_cases_keep_the_old_ones_and_their_roles(tmp_path, monkeypatch):
     assert many.entries[:4] == few.entries
     assert made.new == 36
     assert [entry.split for entry in few.entries] == ["train", "train", "val", "test"]
-    assert [[entry.split for entry in many.entries].count(role) for role in ("train", "val", "test")] == [30, 5, 5]
+    assert [[entry.split for entry in many.entries].count(role) for role in ("train", "val", "test")] == [32, 4, 4]
     assert assign_roles(many).entries == many.entries
     assert (many.name, many.source, many.labels) == ("phantom", "phantom", {1: "nodule"})
     assert many.entries[39].id == phantom_id(39) == "phantom_0040"

@@ -15,9 +15,9 @@ from segpipe.datasets.phantom.thorax import paint_thorax
 from segpipe.datasets.phantom.vessels import add_vessels
 from segpipe.geometry import Grid
 
-COUNT_SHARES = {1: 0.2, 2: 0.3, 3: 0.3, 4: 0.2}
+COUNT_SHARES = {2: 0.2, 3: 0.25, 4: 0.25, 5: 0.2, 6: 0.1}
 PLACE_SHARES = (0.5, 0.25, 0.25)
-EMPTY_EVERY = 10
+EMPTY_EVERY = 9
 _EMPTY_AT = 5
 
 

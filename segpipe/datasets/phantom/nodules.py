@@ -67,11 +67,11 @@ def draw_nodule(rng: np.random.Generator, *, smallest_mm: float) -> Nodule:
     diameter = MEDIAN_MM * np.exp(SPREAD * rng.standard_normal())
     diameter = float(np.clip(diameter, max(SMALLEST_MM, smallest_mm), LARGEST_MM))
     textures: tuple[Texture, ...] = ("solid", "part-solid", "ground-glass")
-    texture = textures[rng.choice(3, p=[0.7, 0.16, 0.14])] if diameter >= SUBSOLID_FROM_MM else "solid"
+    texture = textures[rng.choice(3, p=[0.8, 0.1, 0.1])] if diameter >= SUBSOLID_FROM_MM else "solid"
     shapes: tuple[Shape, ...] = ("spherical", "lobulated", "spiculated")
     spiky = diameter >= SPICULATED_FROM_MM and texture != "ground-glass"
     shape = shapes[rng.choice(3, p=[0.4, 0.33, 0.27] if spiky else [0.6, 0.4, 0.0])]
-    hu = rng.normal(35, 15) if texture == "solid" else rng.uniform(-560, -380)
+    hu = rng.normal(35, 15) if texture == "solid" else rng.uniform(-520, -340)
     core = float(rng.uniform(0.4, 0.65) * diameter / 2) if texture == "part-solid" else 0.0
     centre = rng.uniform(-1, 1, 3) * 0.1 * diameter
     return Nodule(diameter, texture, shape, float(hu), *_draw_outline(rng, shape), (centre, core))

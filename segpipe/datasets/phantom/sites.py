@@ -55,7 +55,7 @@ class Sites:
         return None
 
     def _in_lung(self, place: Place, radius_mm: float) -> Points:
-        low, high = (0.15 * radius_mm, 0.7 * radius_mm) if place == "juxta-pleural" else (radius_mm + 3, np.inf)
+        low, high = (0.3 * radius_mm, 0.8 * radius_mm) if place == "juxta-pleural" else (radius_mm + 3, np.inf)
         return self.points[(self.depth_mm > low) & (self.depth_mm < high)]
 
     def _on_vessels(self, radius_mm: float, rng: np.random.Generator) -> Points:
