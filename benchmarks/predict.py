@@ -1,6 +1,7 @@
 """Seconds and memory of `segpipe predict` beside a plain MONAI pipeline and nnU-Net's predictor, on the same scan.
 
     python benchmarks/predict.py --spacing 1.25 1.25 2.0 --patch 96 96 48
+    python benchmarks/predict.py --large
 
 All run the same network with the same weights over windows that overlap by half and are weighted by a Gaussian, each in
 a process of its own, one after the other, start-up included; the scan is read once before, so that all find it in the
@@ -8,6 +9,9 @@ system's cache. Memory is the peak of the process. The scan is LUNG1-001 of `$SE
 network is fitted for a moment to tell bone, so that masks are not empty and can be compared. nnU-Net takes part where
 it is installed, with test-time mirroring off: `pip install --no-deps nnunetv2 batchgeneratorsv2 batchgenerators
 acvl_utils fft_conv_pytorch threadpoolctl dynamic_network_architectures`.
+
+`--large` predicts a phantom of 512×512×1000 voxels with a small network within 4 GB, and without that bound, and
+compares the masks voxel by voxel.
 """
 
 import argparse
@@ -28,6 +32,7 @@ SEGPIPE = {
     "segpipe, float32": ["--exact"],
     "segpipe, openvino": ["--backend", "openvino"],
 }
+LARGE, BOUNDS = (512, 512, 1000), ("4GB", "16GB")
 PEERS = {"MONAI": "monai", "nnU-Net": "nnunetv2"}
 CONTENDERS = Path(__file__).with_name("predict_contenders.py")
 
@@ -46,6 +51,9 @@ def main() -> None:
     """Makes model and scan, runs every contender and prints the table."""
     options = _parse()
     folder = options.folder or Path(tempfile.mkdtemp())
+    if options.large:
+        run_large(folder)
+        return
     scan, model = folder / "in" / "scan.nii.gz", folder / "model"
     if not model.exists():
         _prepare(scan, model, options)
@@ -56,6 +64,29 @@ def main() -> None:
         if not options.only or name in options.only
     }
     _print_table(runs, scan)
+
+
+def run_large(folder: Path) -> None:
+    """Predicts a scan of 262 million voxels within two bounds; tells peak memory and whether the masks are one."""
+    from predict_contenders import fit_model, write_phantom
+
+    from segpipe.io.volumes import read_volume
+
+    scan, model = folder / "large" / "scan.mha", folder / "small_model"
+    if not scan.exists():
+        write_phantom(scan, LARGE, slice_mm=0.35)
+    if not model.exists():
+        write_phantom(folder / "fit.nii.gz", (256, 256, 100), slice_mm=3.5)
+        fit_model(model, folder / "fit.nii.gz", spacing_mm=(1.5, 1.5, 1.5), patch=(96, 96, 96), channels=(8, 16))
+    masks = []
+    for bound in BOUNDS:
+        out = Path(tempfile.mkdtemp(prefix=f"{bound}-", dir=folder))
+        words = ["--model", str(model), "--input", str(scan), "--output", str(out), "--memory", bound]
+        run = measure([sys.executable, "-m", "segpipe", "predict", *words], out / "scan.nii.gz")
+        masks.append(read_volume(run.mask).array)
+        print(f"--memory {bound:<5} {run.seconds:7.1f} s, at most {run.peak_bytes / 2**30:.2f} GiB", flush=True)
+    same = "the same" if np.array_equal(*masks) else "DIFFERENT"
+    print(f"{'×'.join(map(str, LARGE))} voxels, {np.count_nonzero(masks[0])} foreground; the masks are {same}")
 
 
 def commands(scan: Path, model: Path, folder: Path) -> dict[str, tuple[list[str], Path]]:
@@ -124,6 +155,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--spacing", type=float, nargs=3, default=[1.25, 1.25, 1.25], help="of the recipe, in mm")
     parser.add_argument("--patch", type=int, nargs=3, default=[96, 96, 96], help="voxels of a window")
     parser.add_argument("--channels", type=int, nargs="+", default=[32, 64, 128, 256], help="of the U-Net")
+    parser.add_argument("--large", action="store_true", help="512×512×1000 voxels within 4 GB, and nothing else")
     parser.add_argument("--only", nargs="*", help="contenders to run")
     parser.add_argument("--folder", type=Path, help="where model, scan and masks are kept for another call")
     return parser.parse_args()

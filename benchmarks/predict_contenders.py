@@ -148,15 +148,15 @@ def write_scan(file: Path) -> None:
         )  # fmt: skip
         sitk.WriteImage(sitk.Cast(sitk.ReadImage(series), sitk.sitkInt16), str(file))
         return
-    _write_phantom(file)
+    write_phantom(file)
 
 
-def _write_phantom(file: Path) -> None:
-    """A body of tissue with two lungs and bones, 512×512×134."""
+def write_phantom(file: Path, shape: tuple[int, int, int] = (512, 512, 134), slice_mm: float = 3.0) -> None:
+    """A body of tissue with two lungs and bones."""
     from segpipe.geometry import Grid
     from segpipe.io.volumes import write_volume
 
-    shape = (512, 512, 134)
+    file.parent.mkdir(parents=True, exist_ok=True)
     x, y, z = (np.linspace(-1, 1, count, dtype=np.float32) for count in shape)
     image = np.full(shape, -1000, np.int16)
     noise = np.random.default_rng(0)
@@ -167,7 +167,7 @@ def _write_phantom(file: Path) -> None:
             plane[((x[:, None] - side) / 0.25) ** 2 + (y[None] / 0.4) ** 2 <= 1 - height**2] = -850
         plane[(x[:, None] / 0.06) ** 2 + ((y[None] - 0.45) / 0.06) ** 2 <= 1] = 600
         image[:, :, number] = plane + noise.normal(0, 25, shape[:2])
-    write_volume(file, image, Grid(shape, np.diag([-0.977, -0.977, 3.0, 1.0])))
+    write_volume(file, image, Grid(shape, np.diag([-500 / shape[0], -500 / shape[1], slice_mm, 1.0])))
 
 
 def fit_model(

@@ -18,6 +18,8 @@ _PREDICT = (
     " for axes in @views) / len(@views)))"
 )
 _NUMBERS = "(numbers := ndimage.label(np.asarray(pred[0]) >= {threshold}, np.ones((3, 3, 3)))[0])"
+# Tools that run the network by themselves, as MONAI Label does, hand over its logits.
+_TO_PROBABILITY = "$lambda pred: pred.softmax(0)[1:2] if len(pred) > 1 else pred"
 _COUNTS = "np.bincount(numbers.ravel())"
 
 
@@ -123,6 +125,7 @@ def _views(release: Release) -> list[list[int]]:
 
 def _way_back(release: Release) -> list[dict[str, Any]]:
     return [
+        {"_target_": "Lambdad", "keys": "pred", "func": _TO_PROBABILITY},
         {
             "_target_": "Invertd",
             "keys": "pred",

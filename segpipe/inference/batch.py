@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from segpipe.inference.memory import MemoryBound
 from segpipe.inference.predictor import PredictOptions, predict_case
 from segpipe.inference.records import Records
 from segpipe.inference.results import Result, Writer, write_files
-from segpipe.inference.scans import Scan
+from segpipe.inference.scans import Scan, number_slices
 from segpipe.inference.stream import stream
 from segpipe.inference.thumbnail import write_thumbnail
 from segpipe.inference.watch import Watch
@@ -114,7 +114,8 @@ def predict_scans(scans: Sequence[Scan], job: Job, *, bound: MemoryBound, watch:
         prediction = predict_case(
             case, model.recipe, job.engine, job.options, divisor=model.divisor, at_mm=job.at_mm, watch=watch
         )
-        return Result(scan, case, prediction, model, settings)
+        numbered = replace(prediction, findings=number_slices(prediction.findings, scan, case.grid))
+        return Result(scan, case, numbered, model, settings)
 
     def write(scan: Scan, result: Result) -> None:
         with watch.stage("writing"):

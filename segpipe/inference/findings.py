@@ -43,6 +43,7 @@ class Finding:
         centre_mm: Centroid in RAS+ mm, the frame of NIfTI and of `--at`.
         centre_lps_mm: Centroid in LPS+ mm, the patient coordinates of DICOM.
         slice_index: Index (from 0) of the slice with the axial diameter, along the scan's own array axis.
+        slice_number: What a reader calls that slice: the Instance Number of the original series, or the index from 1.
         mean_probability: Mean of the network's foreground probability over the lesion's voxels: the confidence by which
             findings are ranked and the operating point filters.
         max_probability: Largest foreground probability of the lesion's voxels.
@@ -64,6 +65,7 @@ class Finding:
     centre_mm: tuple[float, float, float]
     centre_lps_mm: tuple[float, float, float]
     slice_index: int
+    slice_number: int
     mean_probability: float
     max_probability: float
 
@@ -170,6 +172,7 @@ def _measure(
         centre_mm=lesion.centre_mm,
         centre_lps_mm=(float(x), float(y), float(z)),
         slice_index=axial.slice_index,
+        slice_number=axial.slice_index + 1,
         mean_probability=confidence[0],
         max_probability=confidence[1],
     )

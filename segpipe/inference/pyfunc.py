@@ -12,7 +12,7 @@ from segpipe.export.model_folder import ModelFolder, read_model_folder
 from segpipe.inference.backends import build_engine
 from segpipe.inference.operating_point import Wish, choose_point
 from segpipe.inference.predictor import Point, PredictOptions, predict_case
-from segpipe.inference.scans import Scan, find_scans
+from segpipe.inference.scans import Scan, find_scans, number_slices
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +62,8 @@ class ScanModel:
         prediction = predict_case(
             case, self._folder.recipe, self._engine, self._options, divisor=self._folder.divisor, at_mm=_point(asked)
         )
-        return [_row(str(asked["scan"]), finding.to_dict()) for finding in prediction.findings]
+        findings = number_slices(prediction.findings, scan, case.grid)
+        return [_row(str(asked["scan"]), finding.to_dict()) for finding in findings]
 
 
 def output_columns() -> dict[str, str]:

@@ -32,6 +32,7 @@ _MEASURES = (
     "solid_fraction",
     "side",
     "slice_index",
+    "slice_number",
 )
 
 

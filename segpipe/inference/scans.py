@@ -11,7 +11,10 @@ import numpy as np
 
 from segpipe.case import Volume
 from segpipe.errors import ImageError
+from segpipe.geometry import Grid
+from segpipe.inference.findings import Finding
 from segpipe.io.volumes import SUFFIXES, list_volumes, read_shape, read_volume, volume_name
+from segpipe.lesions import superior_axis
 
 if TYPE_CHECKING:
     from segpipe.io.dicom_series import SeriesInfo
@@ -52,6 +55,14 @@ def find_scans(path: Path) -> list[Scan]:
     return number_clashes([_from_file(file) for file in files] or _from_dicom(path))
 
 
+def number_slices(findings: Sequence[Finding], scan: Scan, grid: Grid) -> list[Finding]:
+    """The same findings with the slice numbers of the original series, as a reader of the series sees them."""
+    numbers = scan.series and superior_axis(grid) == 2 and _slice_numbers(scan.series)
+    if not numbers:
+        return list(findings)
+    return [replace(finding, slice_number=numbers[finding.slice_index]) for finding in findings]
+
+
 def number_clashes(scans: Sequence[Scan]) -> list[Scan]:
     """The same scans with different names: those that share one get -1, -2, … in their order.
 
@@ -87,6 +98,16 @@ def _from_dicom(path: Path) -> list[Scan]:
         return Scan(path.resolve().stem, lambda: read_series(series), lambda: voxels, _stamp(files), series)
 
     return [scan(series) for series in find_series(path).series]
+
+
+def _slice_numbers(series: "SeriesInfo") -> list[int] | None:
+    """Instance Number of each slice in the order of the array, or of its frame; None if unknown."""
+    from segpipe.io.dicom_series import stack_series
+
+    planes = stack_series(series).planes
+    frames = len({plane.file for plane in planes}) < len(planes)
+    numbers = [plane.frame + 1 if frames else plane.order[1] for plane in planes]
+    return numbers if len(set(numbers)) == len(numbers) else None
 
 
 def _stamp(files: Sequence[Path]) -> str:

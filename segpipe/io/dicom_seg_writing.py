@@ -61,7 +61,12 @@ def write_dicom_seg(
         segments = _segments(slices, places, numbers if per_finding else None)
         sources, pixels = _sources_and_pixels(segments, places, derivation)
         segmentation = highdicom.seg.Segmentation(
-            sources, pixels, kind, described, omit_empty_frames=per_finding, **_administration(derivation, kind)
+            sources,
+            pixels,
+            kind,
+            described,
+            omit_empty_frames=per_finding,
+            **_administration(derivation, kind if per_finding else f"{kind} of all"),
         )
     return save(segmentation, path)
 
@@ -119,12 +124,12 @@ def _sources_and_pixels(
     return sources, highdicom.Volume(whole, affine, "PATIENT", frame_of_reference_uid=frame_uid)
 
 
-def _administration(derivation: Derivation, kind: str) -> dict[str, Any]:
+def _administration(derivation: Derivation, form: str) -> dict[str, Any]:
     label, maker = derivation.label, derivation.maker
     return {
-        "series_instance_uid": derivation.uid(kind, "series"),
+        "series_instance_uid": derivation.uid(form, "series"),
         "series_number": SERIES_NUMBER["SEG"],
-        "sop_instance_uid": derivation.uid(kind, "instance"),
+        "sop_instance_uid": derivation.uid(form, "instance"),
         "instance_number": 1,
         "manufacturer": MANUFACTURER,
         "manufacturer_model_name": maker.model,

@@ -36,7 +36,7 @@ _COLUMNS = {
     "mean_hu": "mean HU",
     "solid_fraction": "solid part",
     "side": "side",
-    "slice_index": "slice",
+    "slice_number": "slice",
     "mean_probability": "confidence",
 }
 
@@ -74,8 +74,8 @@ def write_page(result: Result, folder: Path) -> list[Path]:
 
 
 def _row(finding: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
-    """What the table tells of a finding; slices count from 1."""
-    values = {**finding, "slice_index": finding["slice_index"] + 1, "side": finding["side"] or "–"}
+    """What the table tells of a finding."""
+    values = {**finding, "side": finding["side"] or "–"}
     return {
         "number": finding["number"],
         "cells": [show(values[name]) for name in columns],

@@ -42,6 +42,7 @@ def test_a_box_in_a_thorax():
     assert finding.mean_hu == pytest.approx((-700 + 60) / 2)
     assert finding.solid_fraction == 0.5
     assert finding.slice_index == 5
+    assert finding.slice_number == 6
     assert finding.centre_mm == pytest.approx((150 - 16.5 * 5, 120 - 21 * 5, -300 + 5.5 * 4))
     assert finding.centre_lps_mm == pytest.approx((-67.5, -15.0, -278.0))
     assert (finding.mean_probability, finding.max_probability) == (0.75, 0.875)

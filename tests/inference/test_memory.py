@@ -1,11 +1,21 @@
 """Amounts of memory, and which scans fit."""
 
+import json
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
 import pytest
 import torch
 
 from segpipe.errors import ConfigError, ImageError
+from segpipe.geometry import Grid
 from segpipe.inference.memory import BYTES_PER_VOXEL, MemoryBound, machine_memory, parse_bytes, peak_memory
 from segpipe.inference.scans import Scan
+from segpipe.io.volumes import read_volume, write_volume
+from tests.synthetic_chest import chest
 
 
 def scan(voxels):
@@ -57,3 +67,37 @@ def test_a_bound_knows_what_a_forward_pass_takes():
     assert shapes == [torch.Size([1, 1, 32, 32, 32])]
     assert 0 < bound.base <= peak_memory()
     assert MemoryBound.of(lambda patches: pytest.fail("no pass is needed"), Model, None).limit < machine_memory()
+
+
+def predict(model, scans, output, bound):
+    """Runs `predict` in a process of its own; returns its exit code, what it told and the most memory it took."""
+    words = ["--model", str(model), "--input", str(scans), "--output", str(output), "--memory", bound]
+    with (output.parent / "told").open("w+") as told:
+        process = subprocess.Popen([sys.executable, "-m", "segpipe", "predict", *words], stdout=told, stderr=told)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        told.seek(0)
+        return process.returncode, told.read(), usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+@pytest.mark.slow
+def test_the_process_stays_within_the_bound_and_the_bound_changes_nothing(chest_model, tmp_path):
+    """Two scans of 15 million voxels, of which a random network calls much foreground."""
+    for seed in (0, 1):
+        image = chest(seed).repeat(5, axis=0).repeat(5, axis=1).repeat(10, axis=2)
+        write_volume(tmp_path / "scans" / f"{seed}.mha", image, Grid(image.shape, np.diag([-1.0, -1.0, 1.0, 1.0])))
+    code, told, _ = predict(chest_model, tmp_path / "scans", tmp_path / "none", "1MB")
+    assert code == 2
+    needs = max(float(found) for found in re.findall(r"needs +([\d.]+) GB", told))
+    bound = f"{needs + 0.06:.2f}GB"  # the figure told is rounded to a tenth
+    code, told, little = predict(chest_model, tmp_path / "scans", tmp_path / "little", bound)
+    assert code == 0, told
+    assert little <= parse_bytes(bound)
+    code, _, _ = predict(chest_model, tmp_path / "scans", tmp_path / "much", "64GB")
+    assert code == 0
+    for name in ("0", "1"):
+        masks = [read_volume(tmp_path / folder / f"{name}.nii.gz").array for folder in ("little", "much")]
+        assert masks[0].any()
+        np.testing.assert_array_equal(*masks)
+        findings = [json.loads((tmp_path / folder / f"{name}.json").read_text()) for folder in ("little", "much")]
+        assert findings[0] == findings[1]

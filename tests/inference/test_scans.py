@@ -1,12 +1,16 @@
 """Which scans an input names, and what they are called."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
 from segpipe.errors import ImageError
 from segpipe.geometry import Grid
-from segpipe.inference.scans import Scan, find_scans, number_clashes
+from segpipe.inference.scans import Scan, find_scans, number_clashes, number_slices
+from segpipe.io.dicom_series import stack_series
 from segpipe.io.volumes import write_volume
+from tests.synthetic_dicom import AXIAL, ct_slices, enhanced_ct, save, thorax
 
 GRID = Grid((4, 5, 6), np.eye(4))
 IMAGE = np.arange(120, dtype=np.int16).reshape(4, 5, 6)
@@ -69,6 +73,27 @@ def test_nothing_there_is_told(tmp_path):
         find_scans(tmp_path / "missing")
     with pytest.raises(ImageError, match="no DICOM file found"):
         find_scans(tmp_path)
+
+
+def test_slices_have_the_numbers_of_the_series_and_without_them_those_of_the_array(tmp_path):
+    slices = ct_slices(thorax())
+    (scan,) = find_scans(save(slices, tmp_path / "series"))
+    grid = scan.read().grid
+    finding = Numbered(slice_index=2, slice_number=3)
+    assert number_slices([finding], scan, grid) == [Numbered(2, 498)]  # Instance Numbers fall from 500
+    for dataset in slices:
+        dataset.InstanceNumber = 1
+    (scan,) = find_scans(save(slices, tmp_path / "without"))
+    assert number_slices([finding], scan, grid) == [finding]
+    (scan,) = find_scans(save([enhanced_ct(thorax(), AXIAL)], tmp_path / "enhanced"))
+    planes = stack_series(scan.series).planes
+    assert number_slices([finding], scan, grid) == [Numbered(2, planes[2].frame + 1)]
+
+
+@dataclass(frozen=True)
+class Numbered:
+    slice_index: int
+    slice_number: int
 
 
 @pytest.mark.realdata

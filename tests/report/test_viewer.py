@@ -34,6 +34,7 @@ class Finding:
             "solid_fraction": 0.9,
             "side": "left" if number == 1 else None,
             "slice_index": slice_index,
+            "slice_number": slice_index + 1,
             "mean_probability": 0.87,
             "centre_mm": centre_mm,
         }
