@@ -101,3 +101,11 @@ def own_tracking_address():
         os.environ.pop("MLFLOW_TRACKING_URI", None)
     else:
         os.environ["MLFLOW_TRACKING_URI"] = before
+
+
+@pytest.fixture(scope="session")
+def chest_model(tmp_path_factory) -> Path:
+    """A model folder of a tiny network with random weights that finds something in a synthetic chest (slow)."""
+    from tests.synthetic_chest import write_chest_model
+
+    return write_chest_model(tmp_path_factory.mktemp("chest") / "model")

@@ -1,10 +1,12 @@
-"""A real PACS for tests: Orthanc with DICOMweb on this machine alone, started, restarted and ended by the test."""
+"""A real PACS for tests: Orthanc with DICOMweb on this machine alone, and the worker beside it, each in a process."""
 
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -25,20 +27,22 @@ def free_port():
 
 
 class Orthanc:
-    """One Orthanc whose database outlives its restarts."""
+    """One Orthanc whose database outlives its restarts; with a certificate it speaks TLS."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *, certificate=None):
         program = shutil.which("Orthanc")
         plugin = next((path for path in PLUGINS if path.exists()), None)
         if not program or not plugin:
             pytest.skip("Orthanc with its DICOMweb plugin is not installed (Debian: orthanc orthanc-dicomweb)")
         folder.mkdir()
         port = free_port()
-        self.base, self.process = f"http://127.0.0.1:{port}", None
+        self.base, self.process = f"http{'s' if certificate else ''}://127.0.0.1:{port}", None
         self._command = [program, str(folder / "orthanc.json")]
         self._log = folder / "orthanc.log"
         self.session = requests.Session()
+        self.session.trust_env = False  # else a variable with a CA bundle wins over `verify`
         self.session.auth = (USER, PASSWORD)
+        self.session.verify = str(certificate) if certificate else True
         settings = {
             "StorageDirectory": str(folder / "db"),
             "IndexDirectory": str(folder / "db"),
@@ -51,6 +55,8 @@ class Orthanc:
             "OverwriteInstances": False,
             "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
         }
+        if certificate:
+            settings |= {"SslEnabled": True, "SslCertificate": str(certificate)}
         (folder / "orthanc.json").write_text(json.dumps(settings))
 
     @property
@@ -64,19 +70,27 @@ class Orthanc:
             # a small message may not wait for the acknowledgement of the last one
             environment = {**os.environ, "TCP_NODELAY": "1"}
             self.process = subprocess.Popen(self._command, stdout=log, stderr=log, env=environment)
-        wait_for(self._answers, 60)
+        wait_for(self._answers, 180)
         return self
 
     def stop(self):
         """Ends it and waits, since a second one on the same database would find it locked."""
         if self.process is not None:
             self.process.terminate()
-            self.process.wait(60)
+            self.process.wait(180)
             self.process = None
 
     def send(self, file):
         """Stores one file."""
         self.session.post(f"{self.base}/instances", data=Path(file).read_bytes(), timeout=30).raise_for_status()
+
+    def send_series(self, slices, folder):
+        """Stores the slices of a series; returns its UIDs as (study, series)."""
+        for number, dataset in enumerate(slices):
+            file = folder / f"sent_{number}.dcm"
+            dataset.save_as(file, enforce_file_format=True)
+            self.send(file)
+        return str(slices[0].StudyInstanceUID), str(slices[0].SeriesInstanceUID)
 
     def count(self, modality):
         """How many instances of a modality there are."""
@@ -97,6 +111,60 @@ class Orthanc:
             return self.session.get(f"{self.base}/system", timeout=5).ok
         except requests.RequestException:
             return False
+
+
+class Service:
+    """`python -m segpipe serve` beside an Orthanc, with one log for all its lives."""
+
+    def __init__(self, model, pacs, state, *flags):
+        self.port = free_port()
+        self.log = state.with_suffix(".log")
+        given = ["--model", model, "--dicomweb", pacs.dicomweb, "--state", state, "--port", self.port]
+        habits = ["--user", USER, "--password-env", "PACS_PASSWORD", "--all-dates", "--stable", 1, "--poll", 1]
+        self._command = [sys.executable, "-m", "segpipe", "serve", *map(str, [*given, *habits, *flags])]
+        self.process = None
+
+    def start(self, password=PASSWORD):
+        """Starts without waiting for anything."""
+        environment = {**os.environ, "PACS_PASSWORD": password, "OMP_NUM_THREADS": "1"}
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self._command, stdout=log, stderr=log, env=environment)
+        return self
+
+    def end(self, number=signal.SIGTERM):
+        """Ends it by a signal; returns its exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(180)
+
+    def told(self):
+        """What it has told so far."""
+        return self.log.read_text()
+
+    def health(self):
+        """What its health page tells, or None while there is none."""
+        try:
+            return requests.get(f"http://127.0.0.1:{self.port}/health", timeout=30).json()
+        except requests.RequestException:
+            return None
+
+    def has(self, **counts):
+        """True when these are its counts of series and none waits."""
+        told = self.health()
+        wanted = {"arriving": 0, "queued": 0, "working": 0, **counts}
+        return told is not None and all(told["series"][state] == count for state, count in wanted.items())
+
+
+def make_certificate(folder):
+    """A file with a key and a certificate for 127.0.0.1 that the key has signed itself."""
+    openssl = shutil.which("openssl")
+    if not openssl:
+        pytest.skip("openssl is not installed")
+    key, certificate, both = folder / "key.pem", folder / "certificate.pem", folder / "both.pem"
+    words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([openssl, *words.split(), *names], check=True, capture_output=True)
+    both.write_text(key.read_text() + certificate.read_text())
+    return both
 
 
 def wait_for(condition, seconds):

@@ -29,7 +29,7 @@ def chest_series(seed=0, *, lungs=True, **attributes):
     return slices
 
 
-def chest_model(folder):
+def write_chest_model(folder):
     """A model folder of a tiny network with random weights; it finds something in a chest."""
     import torch
 

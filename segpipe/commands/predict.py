@@ -4,34 +4,45 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from segpipe.commands.point_flags import wish_of
 from segpipe.commands.predict_flags import check_single, parse_flags
+from segpipe.commands.predict_input import open_scans
 
 if TYPE_CHECKING:
     from segpipe.inference.batch import Job, Outcome
+    from segpipe.inference.memory import MemoryBound
+    from segpipe.inference.scans import Scan
 
 
 def run(argv: list[str]) -> int:
     """Predicts; returns 0, or 2 when scans were left out."""
     given = parse_flags(argv)
-    from segpipe.commands.progress import Bar
-    from segpipe.inference.batch import predict_scans
-    from segpipe.inference.dicom_results import check_sources
     from segpipe.inference.memory import BYTES_PER_VOXEL, MemoryBound, parse_bytes
-    from segpipe.inference.scans import find_scans
 
     limit = parse_bytes(given.memory) if given.memory else None
     job = _job(given)
-    scans = find_scans(given.input)
-    check_sources(scans, given.output_format)
-    check_single(given, len(scans))
     per_voxel = BYTES_PER_VOXEL + given.uncertainty
     bound = MemoryBound.of(job.engine, job.model, limit, per_voxel=per_voxel)
-    with Bar(len(scans)) as bar:
-        outcomes = [bar.tell(outcome) for outcome in predict_scans(scans, job, bound=bound, watch=bar)]
-    _tell(given, job, outcomes, times=bar.describe())
+    with open_scans(given) as scans:
+        outcomes, times = _predict(given, job, scans, bound)
+    _tell(given, job, outcomes, times=times)
     if given.follow_up and outcomes[0].findings is not None:
         _follow_up(given, outcomes[0].scan.name)
     return 2 if any(outcome.findings is None for outcome in outcomes) else 0
+
+
+def _predict(
+    given: argparse.Namespace, job: "Job", scans: "Sequence[Scan]", bound: "MemoryBound"
+) -> "tuple[list[Outcome], str]":
+    from segpipe.commands.progress import Bar
+    from segpipe.inference.batch import predict_scans
+    from segpipe.inference.dicom_results import check_sources
+
+    check_sources(scans, given.output_format)
+    check_single(given, len(scans))
+    with Bar(len(scans)) as bar:
+        outcomes = [bar.tell(outcome) for outcome in predict_scans(scans, job, bound=bound, watch=bar)]
+    return outcomes, bar.describe()
 
 
 def _job(given: argparse.Namespace) -> "Job":
@@ -39,7 +50,7 @@ def _job(given: argparse.Namespace) -> "Job":
     from segpipe.inference.backends import build_engine
     from segpipe.inference.batch import Job
     from segpipe.inference.dicom_results import DICOM_WRITERS
-    from segpipe.inference.operating_point import Wish, choose_point
+    from segpipe.inference.operating_point import choose_point
     from segpipe.inference.predictor import PredictOptions
     from segpipe.inference.region import require_lungs
     from segpipe.inference.results import WRITERS, choose_writers
@@ -47,10 +58,9 @@ def _job(given: argparse.Namespace) -> "Job":
 
     writers = choose_writers(given.output_format, {**WRITERS, "html": write_page, **DICOM_WRITERS})
     model = read_model_folder(given.model)
-    wish = Wish(given.threshold, given.min_volume, given.sensitivity, given.fp_per_scan)
     flips = given.flips if given.flips is not None else tuple(model.operating_point.get("flips", ()))
     region = require_lungs if given.search == "lungs" else None
-    point = choose_point(model.operating_point, wish)
+    point = choose_point(model.operating_point, wish_of(given))
     more = {"overlap": given.overlap, "flips": flips, "region": region, "keep_entropy": given.uncertainty}
     options = PredictOptions.at(point, **more)
     engine = build_engine(model, backend=given.backend, device=given.device, exact=given.exact)
@@ -69,9 +79,18 @@ def _tell(given: argparse.Namespace, job: "Job", outcomes: "Sequence[Outcome]", 
         f"{len(done)} scans, {sum(map(len, done.values()))} findings: {given.output}"
         + (f"\n{resumed} of them were done before" if resumed else "")
         + (f"\nleft out: {', '.join(bad)}" if bad else "")
+        + f"\noperating point: {_describe_point(given, job)}"
         + f"\ncomputed by {getattr(job.engine, 'name', given.backend)}"
         + (f"\ntime: {times}" if times else "")
     )
+
+
+def _describe_point(given: argparse.Namespace, job: "Job") -> str:
+    """What a lesion must have to be a finding, and who chose that."""
+    point, wish = job.options.point, wish_of(given)
+    numbers = f"probability {point.threshold:g}, {point.min_volume_mm3:g} mm³, confidence {point.min_probability:g}"
+    own = job.model.operating_point.get("origin", "of the model folder")
+    return f"{numbers} ({'asked for' if wish != type(wish)() else own})"
 
 
 def _follow_up(given: argparse.Namespace, name: str) -> None:

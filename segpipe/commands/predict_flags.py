@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from segpipe.commands.pacs_flags import add_pacs_flags
+from segpipe.commands.point_flags import add_point_flags
+from segpipe.commands.predict_input import check_input, parse_input
 from segpipe.errors import ConfigError
 
 FORMATS = ("nifti", "csv", "json")
@@ -21,7 +24,9 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
     Raises:
         ConfigError: for unknown, missing or unreadable flags.
     """
-    return _parser().parse_args(_join_point(argv))
+    given = _parser().parse_args(_join_point(argv))
+    check_input(given)
+    return given
 
 
 def check_single(given: argparse.Namespace, scans: int) -> None:
@@ -76,17 +81,20 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--input",
         required=True,
-        type=Path,
+        type=parse_input,
         metavar="SCAN",
-        help="a NIfTI, NRRD or MetaImage file, a folder of them, or a DICOM folder, zip file or DICOMDIR",
+        help="a NIfTI, NRRD or MetaImage file, a folder of them, a DICOM folder, zip file or DICOMDIR, or the DICOMweb"
+        " address of a study or a series: https://…/studies/UID[/series/UID]",
     )
+    add_pacs_flags(parser.add_argument_group("for a DICOMweb address").add_argument)
     add("--output", required=True, type=Path, metavar="DIR", help="where results go; a second call resumes there")
     add(
         "--output-format",
         nargs="+",
         default=list(FORMATS),
         metavar="FORMAT",
-        help="what to write: some of nifti csv json html dicom-seg dicom-sr rtstruct (default: nifti csv json)",
+        help="what to write: some of nifti csv json html dicom-seg dicom-labelmap dicom-mask dicom-sr "
+        "rtstruct (default: nifti csv json)",
     )
     where = parser.add_argument_group("what to look for")
     where.add_argument(
@@ -96,10 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         help="segment the lesion at this point alone: RAS+ mm (x to the patient's right, y to the front, z to the head)"
         ", as NIfTI viewers show it; for a DICOM (LPS) position change the signs of x and y",
     )
-    where.add_argument("--threshold", type=float, metavar="P", help="probability from which a voxel is foreground")
-    where.add_argument("--min-volume", type=float, metavar="MM3", help="smaller lesions leave")
-    where.add_argument("--sensitivity", type=float, metavar="S", help="find this part of the lesions, e.g. 0.9")
-    where.add_argument("--fp-per-scan", type=float, metavar="N", help="at most so many false findings per scan, e.g. 1")
+    add_point_flags(where.add_argument)
     where.add_argument(
         "--search",
         default="lungs",

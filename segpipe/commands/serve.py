@@ -8,35 +8,45 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from segpipe.commands.point_flags import wish_of
 from segpipe.commands.serve_flags import parse_flags
-from segpipe.errors import OutputError
 
 if TYPE_CHECKING:
     from segpipe.serving.answer import Answerer
+    from segpipe.serving.habits import Habits
     from segpipe.serving.queue import Queue
     from segpipe.serving.worker import Worker
 
 
 def run(argv: list[str]) -> int:
-    """Serves until it is told to end; returns 0, or 2 when `--once` gave series up."""
+    """Serves until it is told to end; returns 0, or 2 when `--once` refused or gave series up."""
     given = parse_flags(argv)
-    from segpipe.inference.batch import model_digest
     from segpipe.io.dicomweb import Pacs
     from segpipe.serving.health import Door, HealthPage
     from segpipe.serving.queue import Queue
-    from segpipe.serving.worker import Habits, Worker
+    from segpipe.serving.state import open_state
+    from segpipe.serving.worker import Worker
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("segpipe").setLevel(logging.INFO)
-    _make_state(given)
     pacs = Pacs(given.dicomweb, user=given.user, password=given.password, authority=given.authority)
     answers = _answers(given)
-    queue = Queue(given.state / "queue.sqlite", model=model_digest(answers.model), bound=given.queue_size)
-    habits = Habits(given.stable, given.poll, tuple(given.study), None if given.all_dates else given.days)
-    worker = Worker(pacs, answers, queue, given.state, habits=habits)
-    door = Door(given.host, given.port, given.page_user, given.page_password, given.certificate, given.key)
-    page = HealthPage(lambda: _report(worker, queue), door)
-    page.start()
+    with open_state(given.state) as state:
+        queue = Queue(state / "queue.sqlite", model=answers.digest, bound=given.queue_size)
+        worker = Worker(pacs, answers, queue, state, habits=_habits(given))
+        door = Door(given.host, given.port, given.page_user, given.page_password, given.certificate, given.key)
+        page = HealthPage(lambda: _report(worker, queue), door)
+        page.start()
+        try:
+            _serve(worker, given)
+        finally:
+            page.stop()
+        counts = queue.counts()
+    return 2 if given.once and counts["failed"] + counts["refused"] else 0
+
+
+def _serve(worker: "Worker", given: argparse.Namespace) -> None:
+    """Works until a signal, or with `--once` until nothing waits."""
     receiver = _receiver(given, worker)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -44,29 +54,26 @@ def run(argv: list[str]) -> int:
     try:
         worker.run(stop, once=given.once)
     finally:
-        page.stop()
         if receiver is not None:
             receiver.stop()
-    return 2 if given.once and queue.counts()["failed"] else 0
 
 
-def _make_state(given: argparse.Namespace) -> None:
-    try:
-        given.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError("the state folder cannot be made", facts={"folder": given.state, "found": error}) from error
+def _habits(given: argparse.Namespace) -> "Habits":
+    from segpipe.serving.habits import Habits
+
+    return Habits(given.stable, given.poll, tuple(given.study), None if given.all_dates else given.days)
 
 
 def _answers(given: argparse.Namespace) -> "Answerer":
     from segpipe.export.model_folder import read_model_folder
     from segpipe.inference.backends import build_engine
-    from segpipe.inference.operating_point import Wish, choose_point
+    from segpipe.inference.operating_point import choose_point
     from segpipe.inference.predictor import PredictOptions
     from segpipe.serving.answer import Answerer
 
     model = read_model_folder(given.model)
     flips = tuple(model.operating_point.get("flips", ()))
-    options = PredictOptions.at(choose_point(model.operating_point, Wish()), flips=flips)
+    options = PredictOptions.at(choose_point(model.operating_point, wish_of(given)), flips=flips)
     return Answerer(model, build_engine(model, backend=given.backend, device=given.device), options)
 
 
@@ -82,5 +89,10 @@ def _receiver(given: argparse.Namespace, worker: "Worker") -> Any:
 
 
 def _report(worker: "Worker", queue: "Queue") -> Mapping[str, Any]:
-    status = worker.trouble or "ok"
-    return {"status": status, "up_s": round(time.time() - worker.started), "series": queue.counts()}
+    return {
+        "status": worker.trouble or "ok",
+        "up_s": round(time.time() - worker.started),
+        "series": queue.counts(),
+        "room": queue.room(),
+        "reasons": queue.reasons(),
+    }

@@ -1,11 +1,12 @@
 """The flags of `python -m segpipe serve`, checked as far as they can be without model and PACS."""
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from segpipe.commands.pacs_flags import add_pacs_flags, read_password, read_secret
+from segpipe.commands.point_flags import add_point_flags
 from segpipe.errors import ConfigError
 
 
@@ -29,24 +30,9 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
         raise ConfigError("--certificate and --key belong together")
     if given.queue_size < 1 or given.stable < 0 or given.poll <= 0 or given.days < 0:
         raise ConfigError("--queue-size must be at least 1, --poll above 0, --stable and --days not negative")
-    given.password = read_secret(given.user, given.password_env, flag="--password-env")
+    given.password = read_password(given)
     given.page_password = read_secret(given.page_user, given.page_password_env, flag="--page-password-env")
     return given
-
-
-def read_secret(user: str | None, variable: str | None, *, flag: str) -> str | None:
-    """The password that an environment variable holds; None when there is no user.
-
-    Raises:
-        ConfigError: for a user without a password or the other way round.
-    """
-    if (user is None) != (variable is None):
-        raise ConfigError(f"a user needs {flag}, the name of the variable that holds the password, and {flag} a user")
-    if variable is None:
-        return None
-    if variable not in os.environ:
-        raise ConfigError("the variable with the password is not set", facts={flag: variable})
-    return os.environ[variable]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,9 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", required=True, type=Path, metavar="DIR", help="the model folder of a run")
     add("--dicomweb", required=True, metavar="URL", help="of the PACS, e.g. https://pacs.example/dicom-web")
     add("--state", required=True, type=Path, metavar="DIR", help="queue and what is on its way; keep it")
-    add("--user", metavar="NAME", help="for basic authentication at the PACS")
-    add("--password-env", metavar="VARIABLE", help="environment variable that holds the password")
-    add("--authority", type=Path, metavar="PEM", help="certificates that the PACS's own is checked against")
+    add_pacs_flags(add)
     which = parser.add_argument_group("which series")
     which.add_argument("--study", action="append", default=[], metavar="UID", help="only this study; may be repeated")
     which.add_argument("--days", type=int, default=2, metavar="N", help="studies at most so old (default: 2)")
@@ -85,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     page.add_argument("--page-password-env", metavar="VARIABLE", help="environment variable that holds the password")
     page.add_argument("--certificate", type=Path, metavar="PEM", help="for TLS")
     page.add_argument("--key", type=Path, metavar="PEM", help="for TLS")
+    add_point_flags(parser.add_argument_group("what is a finding").add_argument)
     how = parser.add_argument_group("how to compute")
     how.add_argument("--backend", default="torch", metavar="NAME", help="torch (default), onnx or openvino")
     how.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="default: auto")

@@ -1,7 +1,10 @@
 """Results in radiology's formats: segmentation, report and structure set that refer to their series."""
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from segpipe import __version__
 from segpipe.errors import ConfigError
@@ -11,26 +14,46 @@ from segpipe.inference.results import Result, Writer
 from segpipe.inference.scans import Scan
 from segpipe.io.dicom_objects import Derivation, Maker
 from segpipe.io.dicom_rtstruct_writing import write_rtstruct
-from segpipe.io.dicom_seg_writing import write_dicom_seg
+from segpipe.io.dicom_seg_writing import Kind, write_dicom_seg
 from segpipe.io.dicom_series import SeriesInfo
 from segpipe.io.dicom_sr import write_dicom_sr
 from segpipe.lesions import label_lesions
 
+_DECISIVE = ("overlap", "flips", "threshold", "min_volume_mm3", "min_probability")
 
-def derive(series: SeriesInfo, model: ModelFolder) -> Derivation:
-    """What is written from a series by a model; both alone decide the UIDs of what is written."""
+
+def derive(series: SeriesInfo, model: ModelFolder, options: Mapping[str, Any]) -> Derivation:
+    """What is written from a series by a model; both and the options alone decide the UIDs of what is written.
+
+    Args:
+        series: The series.
+        model: The model.
+        options: The fields of `PredictOptions` with which it predicts.
+    """
     recipe = model.recipe
-    maker = Maker(recipe.name, model_digest(model), recipe.digest, __version__)
+    maker = Maker(recipe.name, model_digest(model), recipe.digest, __version__, point_digest(options))
     return Derivation(series, recipe.labels.labels[0], maker)
+
+
+def point_digest(options: Mapping[str, Any]) -> str:
+    """8 hex digits of what decides which lesions become findings."""
+    chosen = {name: options[name] for name in _DECISIVE if name in options}
+    return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def write_segmentation(result: Result, folder: Path) -> list[Path]:
     """Writes NAME.seg.dcm with a segment per finding; nothing when there is no finding, which no SEG can tell."""
-    if not result.prediction.findings:
-        return []
-    # components that are no findings have left the mask, so that both count the largest as 1
-    numbers, _ = label_lesions(result.prediction.mask)
-    return [write_dicom_seg(folder / f"{result.scan.name}.seg.dcm", numbers, derivation=_derivation(result))]
+    return _write_seg(result, folder / f"{result.scan.name}.seg.dcm")
+
+
+def write_label_map(result: Result, folder: Path) -> list[Path]:
+    """Writes NAME.labelmap.dcm, a label map with a segment per finding; nothing when there is no finding."""
+    return _write_seg(result, folder / f"{result.scan.name}.labelmap.dcm", kind="LABELMAP")
+
+
+def write_mask_object(result: Result, folder: Path) -> list[Path]:
+    """Writes NAME.mask.dcm, one segment on every slice, which ITK opens on the grid of the series; or nothing."""
+    return _write_seg(result, folder / f"{result.scan.name}.mask.dcm", per_finding=False)
 
 
 def write_report(result: Result, folder: Path) -> list[Path]:
@@ -55,6 +78,8 @@ def write_structures(result: Result, folder: Path) -> list[Path]:
 
 DICOM_WRITERS: dict[str, Writer] = {
     "dicom-seg": write_segmentation,
+    "dicom-labelmap": write_label_map,
+    "dicom-mask": write_mask_object,
     "dicom-sr": write_report,
     "rtstruct": write_structures,
 }
@@ -76,7 +101,15 @@ def check_sources(scans: Sequence[Scan], formats: Sequence[str]) -> None:
         )
 
 
+def _write_seg(result: Result, file: Path, *, kind: Kind = "BINARY", per_finding: bool = True) -> list[Path]:
+    if not result.prediction.findings:
+        return []
+    # components that are no findings have left the mask, so that both count the largest as 1
+    numbers, _ = label_lesions(result.prediction.mask)
+    return [write_dicom_seg(file, numbers, derivation=_derivation(result), kind=kind, per_finding=per_finding)]
+
+
 def _derivation(result: Result) -> Derivation:
     if result.scan.series is None:
         raise ConfigError("DICOM results need a DICOM series to refer to")
-    return derive(result.scan.series, result.model)
+    return derive(result.scan.series, result.model, result.settings.get("options", {}))

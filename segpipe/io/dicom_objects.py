@@ -45,12 +45,14 @@ class Maker:
         version: Its version.
         recipe: Digest of its recipe.
         software: Version of segpipe.
+        point: Digest of the operating point and whatever else was chosen when it predicted.
     """
 
     model: str
     version: str
     recipe: str
     software: str
+    point: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,10 @@ class Derivation:
         return stack_series(self.series, repair=self.repair)
 
     def uid(self, *parts: str) -> UID:
-        """A UID that the series, the model and `parts` alone decide, so that an object made twice has one UID."""
+        """A UID that the series, the maker and `parts` alone decide, so that an object made twice has one UID."""
         maker = self.maker
-        known = (self.series.identity.series_uid, maker.model, maker.version, maker.recipe, self.label.name)
+        made = (maker.model, maker.version, maker.recipe, maker.point)
+        known = (self.series.identity.series_uid, *made, self.label.name)
         return generate_uid(entropy_srcs=["segpipe", *known, *parts])
 
     def tracking_uid(self, number: int) -> UID:

@@ -2,8 +2,11 @@
 
 import hashlib
 import io
+import logging
 import os
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,9 @@ from segpipe.errors import ConfigError, OutputError
 from segpipe.io.dicom_files import quiet_pydicom
 from segpipe.io.dicom_planes import CT_IMAGE, ENHANCED_CT
 
-_SUCCESS, _REFUSED, _NO_ROOM, _NOT_UNDERSTOOD = 0x0000, 0x0124, 0xA700, 0xC000
+_LOG = logging.getLogger("segpipe.serve")
+_MOST_STRANGERS = 100
+_SUCCESS, _NO_ROOM, _NOT_UNDERSTOOD = 0x0000, 0xA700, 0xC000
 _REJECTED, _BY_USER, _UNKNOWN_CALLER = 0x01, 0x01, 0x03
 
 
@@ -80,6 +85,7 @@ class Receiver:
         self._peers = frozenset((peer.title, peer.address) for peer in peers)
         self._inbox = inbox
         self._server: Any = None
+        self._strangers: set[tuple[str, str]] = set()
         self._arrivals: dict[int, dict[Arrival, None]] = {}
 
     def start(self) -> None:
@@ -117,8 +123,14 @@ class Receiver:
 
     def _admit(self, event: Any) -> None:
         requestor = event.assoc.requestor
-        if (str(requestor.primitive.calling_ae_title).strip(), requestor.address) not in self._peers:
-            event.assoc.acse.send_reject(_REJECTED, _BY_USER, _UNKNOWN_CALLER)
+        caller = str(requestor.primitive.calling_ae_title).strip(), str(requestor.address)
+        if caller in self._peers:
+            return
+        if caller not in self._strangers and len(self._strangers) < _MOST_STRANGERS:
+            self._strangers.add(caller)
+            _LOG.warning("refused: %r at %s is no --peer", *caller)
+        event.assoc.acse.send_reject(_REJECTED, _BY_USER, _UNKNOWN_CALLER)
+        event.assoc.kill()  # waits until the refusal is sent, else the caller sees a broken connection
 
     def _store(self, event: Any) -> int:
         encoded = event.encoded_dataset(include_meta=True)
@@ -130,8 +142,10 @@ class Receiver:
         except Exception:  # whatever a peer sends must not end the receiver
             return _NOT_UNDERSTOOD
         try:
-            _write(self._inbox.folder_of(arrival) / f"{name}.dcm", encoded)
+            file = self._inbox.folder_of(arrival) / f"{name}.dcm"
+            _write(file, encoded)
             if not self._inbox.arrived(arrival):
+                _remove(file)
                 return _NO_ROOM
         except (OSError, OutputError):
             return _NO_ROOM
@@ -148,9 +162,20 @@ class Receiver:
 def _write(file: Path, content: bytes) -> None:
     """Safe on disk before the peer is told that it was taken."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(".part")
-    with part.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    part.replace(file)
+    part = file.with_suffix(f".{threading.get_ident()}.part")
+    try:
+        with part.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(file)
+    except OSError:
+        _remove(part)
+        raise
+
+
+def _remove(file: Path) -> None:
+    """Removes a file, and its folder if nothing else is in it."""
+    file.unlink(missing_ok=True)
+    with suppress(OSError):
+        file.parent.rmdir()

@@ -1,28 +1,26 @@
 """Talks DICOMweb with a PACS: finds series, fetches them, stores results; no message ever quotes a UID."""
 
+import hashlib
 import logging
+import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pydicom
 import requests
 from pydicom.dataset import Dataset
 
-from segpipe.errors import ConfigError, ServiceError
+from segpipe.errors import ConfigError, OutputError, ServiceError
 from segpipe.io.dicom_files import quiet_pydicom
+from segpipe.io.dicomweb_address import check_url, without_secrets
+from segpipe.io.dicomweb_errors import MissingError, PacsAwayError, PacsFaultError, asking
 
 PAGE = 500
-_WRONG_PASSWORD, _NOT_THERE = (401, 403), 404
-_LATER = (408, 425, 429)
-
-
-class PacsAwayError(ServiceError):
-    """The PACS does not answer now; the same request may succeed later."""
+_FIELDS = ["NumberOfSeriesRelatedInstances", "BodyPartExamined", "StudyInstanceUID", "Modality"]
+_PROCESSING_FAILURE, _OUT_OF_RESOURCES = 0x0110, range(0xA700, 0xA800)
 
 
 @dataclass(frozen=True)
@@ -34,12 +32,19 @@ class SeriesEntry:
         series_uid: Its own.
         instances: How many instances it has, None where the PACS does not tell.
         body_part: Body Part Examined, or empty.
+        modality: e.g. `CT`, or empty where the PACS does not tell.
     """
 
     study_uid: str = field(repr=False)
     series_uid: str = field(repr=False)
     instances: int | None = None
     body_part: str = ""
+    modality: str = "CT"
+
+    @property
+    def is_ct(self) -> bool:
+        """True unless the PACS says otherwise."""
+        return self.modality in ("CT", "")
 
 
 class Pacs:
@@ -53,7 +58,7 @@ class Pacs:
         timeout_s: Seconds without an answer after which the PACS counts as away.
 
     Raises:
-        ConfigError: for an address that is none.
+        ConfigError: for an address that is none, or a file without certificates.
     """
 
     def __init__(
@@ -67,7 +72,7 @@ class Pacs:
     ) -> None:
         from dicomweb_client.api import DICOMwebClient
 
-        _check_url(url, user)
+        check_url(url, user=user)
         # the client's log tells the addresses it asks for, which hold UIDs
         for name in ("dicomweb_client", "dicomweb_client.web", "urllib3"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -76,8 +81,9 @@ class Pacs:
         if user is not None:
             session.auth = (user, password or "")
         if authority is not None:
+            _check_authority(authority)
             session.verify = str(authority)
-        self.place = _without_secrets(url)
+        self.place = without_secrets(url)
         self._client = DICOMwebClient(url.rstrip("/"), session=session, timeout=timeout_s)
         self._client.set_http_retry_params(retry=False)
 
@@ -95,27 +101,37 @@ class Pacs:
         filters: dict[str, Any] = {"Modality": "CT"}
         if days is not None:
             filters["StudyDate"] = f"{date.today() - timedelta(days=days):%Y%m%d}-"
-        search = self._client.search_for_series
-        fields = ["NumberOfSeriesRelatedInstances", "BodyPartExamined", "StudyInstanceUID"]
-        found = self._pages(
-            lambda offset: search(study_uid, search_filters=filters, fields=fields, limit=PAGE, offset=offset)
-        )
-        return [entry for answer in found if (entry := _entry(answer, study_uid))]
+        return self._find(study_uid, filters)
 
-    def fetch(self, study_uid: str, series_uid: str, *, folder: Path) -> int:
-        """Writes the instances of a series into a folder as 00001.dcm, 00002.dcm, …; returns how many there were.
+    def find_in_study(self, study_uid: str, series_uid: str | None = None) -> list[SeriesEntry]:
+        """Lists the series of a study, whatever they are, or the one that is named; none when it is not there.
 
         Raises:
             PacsAwayError: when the PACS does not answer.
-            ServiceError: when it refuses or has no such series.
+            ServiceError: when it refuses.
         """
-        folder.mkdir(parents=True, exist_ok=True)
+        return self._find(study_uid, {} if series_uid is None else {"SeriesInstanceUID": series_uid})
+
+    def fetch(self, study_uid: str, series_uid: str, *, folder: Path) -> int:
+        """Writes the instances of a series into a folder, one file each; returns how many there were.
+
+        Raises:
+            PacsAwayError: when the PACS does not answer.
+            PacsFaultError: when it gives fewer instances than it lists.
+            ServiceError: when it refuses or has no such series.
+            OutputError: when the folder cannot be written.
+        """
+        listed = max((entry.instances or 0 for entry in self.find_in_study(study_uid, series_uid)), default=0)
         count = 0
-        with self._asking("fetch a series"), quiet_pydicom():
-            for count, dataset in enumerate(self._client.iter_series(study_uid, series_uid), start=1):
-                dataset.save_as(folder / f"{count:05d}.dcm", enforce_file_format=True)
+        with asking(self.place, "fetch a series"), quiet_pydicom():
+            for dataset in self._client.iter_series(study_uid, series_uid):
+                _write(dataset, folder)
+                count += 1
+        facts = {"address": self.place, "found": f"{count} of {listed} instances"}
         if not count:
-            raise ServiceError("the PACS gave no instance of a series", facts={"address": self.place})
+            raise ServiceError("the PACS gave no instance of a series", facts=facts)
+        if count < listed:  # the missing end of a series would not be seen in what is there
+            raise PacsFaultError("the PACS gave a series in part", facts=facts)
         return count
 
     def has(self, study_uid: str, instance_uid: str) -> bool:
@@ -127,35 +143,54 @@ class Pacs:
         """
         filters = {"SOPInstanceUID": instance_uid}
         try:
-            with self._asking("search"):
+            with asking(self.place, "search"):
                 return bool(self._client.search_for_instances(study_uid, search_filters=filters))
-        except _MissingError:
+        except MissingError:
             return False
 
     def store(self, study_uid: str, files: Sequence[Path]) -> None:
         """Stores files in a study, one request each, in their order.
 
         Raises:
-            PacsAwayError: when the PACS does not answer.
+            PacsAwayError: when the PACS does not answer or has no room.
+            PacsFaultError: when it fails.
             ServiceError: when it refuses or does not take one.
         """
         for file in files:
-            with self._asking("store a result"), quiet_pydicom():
+            with asking(self.place, "store a result"), quiet_pydicom():
                 answer = self._client.store_instances([pydicom.dcmread(file)], study_uid)
             failed = answer.get("FailedSOPSequence") or []
             if len(failed):
-                reason = f"0x{int(failed[0].get('FailureReason') or 0):04X}"
-                raise ServiceError(
-                    "the PACS did not take a result",
-                    facts={"address": self.place, "reason": reason},
-                    hint="look into the log of the PACS; it may not accept this kind of object",
+                raise self._not_taken(int(failed[0].get("FailureReason") or 0))
+
+    def _not_taken(self, reason: int) -> ServiceError:
+        facts = {"address": self.place, "reason": f"0x{reason:04X}"}
+        if reason in _OUT_OF_RESOURCES:
+            return PacsAwayError("the PACS has no room for a result", facts=facts)
+        hint = "look into the log of the PACS; it may not accept this kind of object"
+        kind = PacsFaultError if reason == _PROCESSING_FAILURE else ServiceError
+        return kind("the PACS did not take a result", facts=facts, hint=hint)
+
+    def _find(self, study_uid: str | None, filters: dict[str, Any]) -> list[SeriesEntry]:
+        search = self._client.search_for_series
+        try:
+            found = list(
+                self._pages(
+                    lambda offset: search(study_uid, search_filters=filters, fields=_FIELDS, limit=PAGE, offset=offset)
                 )
+            )
+        except MissingError:
+            if study_uid is None:
+                raise
+            return []
+        with asking(self.place, "search"):
+            return [entry for answer in found if (entry := _entry(answer, study_uid))]
 
     def _pages(self, ask: Callable[[int], Sequence[Mapping[str, Any]]]) -> Iterator[Mapping[str, Any]]:
         """All answers; a PACS that does not know pages gives the first one again, which ends the search."""
         offset, first = 0, None
         while True:
-            with self._asking("search"):
+            with asking(self.place, "search"):
                 page = ask(offset)
             if not page or page[0] == first:
                 return
@@ -165,67 +200,26 @@ class Pacs:
                 return
             offset += len(page)
 
-    @contextmanager
-    def _asking(self, what: str) -> Iterator[None]:
-        """Turns what can go wrong into one message without UIDs; the request's own text would quote its address."""
-        try:
-            yield
-        except requests.HTTPError as error:
-            raise self._refusal(what, error.response.status_code if error.response is not None else 0) from None
-        except requests.exceptions.SSLError:
-            raise ServiceError(
-                "the certificate of the PACS cannot be trusted",
-                facts={"address": self.place},
-                hint="pass the certificate of its authority with --authority",
-            ) from None
-        except requests.RequestException as error:
-            raise PacsAwayError(
-                f"the PACS does not answer; could not {what}",
-                facts={"address": self.place, "found": type(error).__name__},
-                hint="check address and network; is the PACS running?",
-            ) from None
 
-    def _refusal(self, what: str, status: int) -> ServiceError:
-        facts = {"address": self.place, "found": f"HTTP {status}"}
-        if status in _WRONG_PASSWORD:
-            hint = "check --user and the variable that --password-env names"
-            return WrongPasswordError("the PACS refuses user and password", facts=facts, hint=hint)
-        if status == _NOT_THERE:
-            return _MissingError(f"the PACS does not know what was asked for; could not {what}", facts=facts,
-                                 hint="does the address end where its DICOMweb begins?")  # fmt: skip
-        kind = PacsAwayError if status >= 500 or status in _LATER else ServiceError
-        return kind(f"the PACS refuses; could not {what}", facts=facts)
+def _write(dataset: Dataset, folder: Path) -> None:
+    """Under a name that the instance alone decides and that does not tell it."""
+    name = hashlib.sha256(str(dataset.SOPInstanceUID).encode()).hexdigest()[:32]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        dataset.save_as(folder / f"{name}.dcm", enforce_file_format=True)
+    except OSError as error:
+        facts = {"folder": folder, "found": error.strerror}
+        raise OutputError("a fetched series cannot be written", facts=facts, hint="is the disk full?") from error
 
 
-class WrongPasswordError(ServiceError):
-    """The PACS knows no such user or password."""
-
-
-class _MissingError(ServiceError):
-    pass
-
-
-def _check_url(url: str, user: str | None) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+def _check_authority(file: Path) -> None:
+    try:
+        ssl.create_default_context(cafile=file)
+    except OSError as error:
         raise ConfigError(
-            "--dicomweb must be an http or https address",
-            facts={"found": _without_secrets(url)},
-            hint="e.g. --dicomweb https://pacs.example/dicom-web",
-        )
-    if parts.username or parts.password:
-        raise ConfigError("the address may not hold a password", hint="use --user and --password-env")
-    if user is not None and parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
-        raise ConfigError(
-            "a password may not travel in the clear",
-            facts={"address": _without_secrets(url)},
-            hint="use https; over http only a PACS on this machine gets a password",
-        )
-
-
-def _without_secrets(url: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rsplit("@", 1)[-1], query="", fragment="").geturl()
+            "--authority must be a file with certificates in PEM form",
+            facts={"file": file, "found": error.strerror or "no certificate"},
+        ) from error
 
 
 def _entry(answer: Mapping[str, Any], study_uid: str | None) -> SeriesEntry | None:
@@ -234,5 +228,5 @@ def _entry(answer: Mapping[str, Any], study_uid: str | None) -> SeriesEntry | No
     if not study or not series:
         return None
     instances = dataset.get("NumberOfSeriesRelatedInstances")
-    body = str(dataset.get("BodyPartExamined") or "")
-    return SeriesEntry(study, series, None if instances is None else int(instances), body)
+    body, modality = (str(dataset.get(name) or "") for name in ("BodyPartExamined", "Modality"))
+    return SeriesEntry(study, series, None if instances is None else int(instances), body, modality)

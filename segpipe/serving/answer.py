@@ -1,12 +1,13 @@
 """From the files of a series to the objects that go back into its study."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from segpipe.case import Case
-from segpipe.errors import ImageError
+from segpipe.case import Case, Volume
+from segpipe.errors import ImageError, ModelError
 from segpipe.export.model_folder import ModelFolder
-from segpipe.inference.dicom_results import derive, write_report
+from segpipe.inference.batch import model_digest
+from segpipe.inference.dicom_results import derive, point_digest, write_report
 from segpipe.inference.engine import Engine
 from segpipe.inference.predictor import PredictOptions, predict_case
 from segpipe.inference.results import Result
@@ -23,12 +24,23 @@ class Answerer:
     Args:
         model: The verified model folder.
         engine: Runs its network.
-        options: See `PredictOptions`.
+        options: See `PredictOptions`; every scan must show lungs.
+
+    Raises:
+        ModelError: for a model that needs to be told where the lesion is.
     """
 
     model: ModelFolder
     engine: Engine
     options: PredictOptions
+
+    def __post_init__(self) -> None:
+        if self.model.recipe.scope != "scan":
+            raise ModelError(
+                "only a model that searches whole scans can serve",
+                facts={"model": self.model.path, "scope": self.model.recipe.scope},
+                hint="train one without a VOI, e.g. +experiment=lung_nodule",
+            )
 
     def answer(self, source: Path, folder: Path) -> list[Path]:
         """Writes the answer to a series into a folder: the segmentation, if there are findings, then the report.
@@ -41,13 +53,19 @@ class Answerer:
         series = max(find_series(source).series, key=lambda found: len(found.planes))
         volume = read_series(series)
         case = Case("series", volume.array, volume.grid)
-        check_chest(case)
-        prediction = predict_case(case, self.model.recipe, self.engine, self.options, divisor=self.model.divisor)
+        options = replace(self.options, region=find_lungs)
+        prediction = predict_case(case, self.model.recipe, self.engine, options, divisor=self.model.divisor)
         scan = Scan("answer", lambda: volume, lambda: volume.array.size, "", series)
-        return write_report(Result(scan, case, prediction, self.model, {}), folder)
+        settings = {"options": asdict(self.options)}
+        return write_report(Result(scan, case, prediction, self.model, settings), folder)
+
+    @property
+    def digest(self) -> str:
+        """Of the model and of the options with which it answers."""
+        return f"{model_digest(self.model)}-{point_digest(asdict(self.options))}"
 
     def report_uid(self, study_uid: str, series_uid: str) -> str:
-        """The UID that the report to a series has or will have; series and model alone decide it."""
+        """The UID that the report to a series has or will have; series, model and options alone decide it."""
         return str(self._derivation(study_uid, series_uid).uid("SR", "instance"))
 
     def segmentation_uid(self, study_uid: str, series_uid: str) -> str:
@@ -55,18 +73,20 @@ class Answerer:
         return str(self._derivation(study_uid, series_uid).uid("BINARY", "instance"))
 
     def _derivation(self, study_uid: str, series_uid: str) -> Derivation:
-        return derive(SeriesInfo(1, (), Identity("", study_uid, series_uid, ""), {}), self.model)
+        return derive(SeriesInfo(1, (), Identity("", study_uid, series_uid, ""), {}), self.model, asdict(self.options))
 
 
-def check_chest(case: Case) -> None:
-    """Refuses a scan that shows no lungs.
+def find_lungs(case: Case) -> Volume:
+    """The region of the lungs.
 
     Raises:
-        ImageError: for an abdomen, a head or a crop.
+        ImageError: for a scan that shows none: an abdomen, a head or a crop.
     """
-    if lung_mask(case) is None:
+    region = lung_mask(case)
+    if region is None:
         raise ImageError(
             "no lungs in the scan; a chest CT must show them",
             facts={"scan": case.grid},
             hint="is it an abdomen or a head? Then leave the series out",
         )
+    return region

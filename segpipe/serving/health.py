@@ -139,8 +139,11 @@ def _handler(report: Report, door: Door) -> type[BaseHTTPRequestHandler]:
 
 
 def _page(told: Mapping[str, Any]) -> str:
-    flat = {**{key: value for key, value in told.items() if key != "series"}, **told["series"]}
+    """Counters first, then why series were refused or given up."""
+    nested = [value for value in told.values() if isinstance(value, Mapping)]
+    plain = {key: value for key, value in told.items() if not isinstance(value, Mapping)}
+    pairs = [pair for table in (plain, *nested) for pair in table.items()]
     rows = "".join(
-        f"<tr><td>{html.escape(key)}</td><td>{html.escape(str(value))}</td></tr>" for key, value in flat.items()
+        f"<tr><td>{html.escape(str(key))}</td><td>{html.escape(str(value))}</td></tr>" for key, value in pairs
     )
     return _PAGE.format(rows=rows)

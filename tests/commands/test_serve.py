@@ -2,6 +2,7 @@
 
 import pytest
 
+from segpipe.commands.point_flags import wish_of
 from segpipe.commands.serve_flags import parse_flags
 from segpipe.errors import ConfigError
 
@@ -32,3 +33,9 @@ def test_the_password_comes_from_the_environment(monkeypatch):
     given = parse_flags([*NEEDED, "--user", "me", "--password-env", "PACS_PASSWORD"])
     assert given.password == "sesame"
     assert given.page_password is None
+
+
+def test_the_operating_point_is_chosen_as_in_predict():
+    wish = wish_of(parse_flags([*NEEDED, "--fp-per-scan", "1"]))
+    assert (wish.fp_per_scan, wish.sensitivity) == (1.0, None)
+    assert wish_of(parse_flags([*NEEDED, "--sensitivity", "0.9"])).sensitivity == 0.9

@@ -1,12 +1,16 @@
 """The receiver takes CT images of named peers from a sender that segpipe did not write, and of nobody else."""
 
+import os
+import shutil
+import subprocess
+
 import pydicom
 import pytest
 
 from segpipe.errors import ConfigError
 from segpipe.io.dicom_receive import CT_IMAGE, Inbox, Peer, Receiver
 from tests.orthanc import free_port, wait_for
-from tests.synthetic_dicom import ct_slices, thorax
+from tests.synthetic_dicom import ct_slices, other_object, save, thorax
 
 
 @pytest.fixture
@@ -71,9 +75,41 @@ def test_strangers_are_refused(receive, tmp_path, peer, words):
     assert not (tmp_path / "inbox").exists()
 
 
-def test_a_full_queue_is_told_to_the_sender(receive):
+def test_a_full_queue_is_told_to_the_sender_and_leaves_no_file(receive, tmp_path):
     port, _ = receive("SCANNER@127.0.0.1", room=False)
     assert send(port, ct_slices(thorax())[:1]) == [0xA700]
+    assert not (tmp_path / "inbox").exists()
+
+
+def storescu(port, folder, *, caller="SCANNER", called="SEGPIPE"):
+    """DCMTK's sender; a small message may not wait for the acknowledgement of the last one."""
+    program = shutil.which("storescu", path="/usr/bin:/usr/local/bin")  # pynetdicom brings one of the same name
+    if not program:
+        pytest.skip("storescu is not installed (Debian: dcmtk)")
+    words = ["+sd", "-aet", caller, "-aec", called, "127.0.0.1", str(port), str(folder)]
+    environment = {**os.environ, "TCP_NODELAY": "1"}
+    return subprocess.run([program, *words], capture_output=True, text=True, env=environment, timeout=120)
+
+
+def test_a_sender_that_is_not_ours(receive, tmp_path, caplog):
+    port, told = receive("SCANNER@127.0.0.1")
+    folder = save(ct_slices(thorax()), tmp_path / "sent")
+    for words in ({"caller": "STRANGER"}, {"called": "OTHER"}):
+        refused = storescu(port, folder, **words)
+        assert refused.returncode != 0
+        assert "Association Rejected" in refused.stdout + refused.stderr
+    assert not (tmp_path / "inbox").exists()
+    assert caplog.text.count("refused: 'STRANGER' at 127.0.0.1 is no --peer") == 1
+    assert storescu(port, folder).returncode == 0
+    wait_for(lambda: told["finished"], 20)
+    assert len(list((tmp_path / "inbox").iterdir())) == 9
+
+
+def test_images_that_are_no_ct_are_not_taken(receive, tmp_path):
+    port, told = receive("SCANNER@127.0.0.1")
+    save([other_object("1.2.840.10008.5.1.4.1.1.4", "MR")], tmp_path / "sent")
+    assert storescu(port, tmp_path / "sent").returncode != 0
+    assert told["arrived"] == []
 
 
 @pytest.mark.parametrize("text", ["SCANNER", "@10.0.0.1", "A-TITLE-THAT-IS-TOO-LONG@10.0.0.1"])

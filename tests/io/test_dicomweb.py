@@ -6,7 +6,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from segpipe.errors import ConfigError, ServiceError
-from segpipe.io.dicomweb import Pacs, PacsAwayError, SeriesEntry, WrongPasswordError
+from segpipe.io.dicomweb import Pacs, SeriesEntry
+from segpipe.io.dicomweb_address import Address, is_address
+from segpipe.io.dicomweb_errors import MissingError, PacsAwayError, PacsFaultError, WrongPasswordError
 from tests.orthanc import free_port
 
 
@@ -53,23 +55,61 @@ def test_a_dead_pacs(tmp_path):
     [
         (401, WrongPasswordError, "refuses user and password"),
         (403, WrongPasswordError, "refuses user and password"),
-        (503, PacsAwayError, "the PACS refuses; could not search"),
+        (503, PacsAwayError, "the PACS has no time or room; could not search"),
+        (500, PacsFaultError, "the PACS refuses; could not search"),
         (400, ServiceError, "the PACS refuses; could not search"),
-        (404, ServiceError, "does not know what was asked for"),
+        (404, MissingError, "does not know what was asked for"),
     ],
 )
 def test_refusals(serve, status, kind, message):
     address, _ = serve(status)
     with pytest.raises(kind, match=message) as caught:
         Pacs(address).find_ct()
-    assert type(caught.value) is kind or status == 404
+    assert type(caught.value) is kind
     assert f"HTTP {status}" in str(caught.value)
+
+
+def test_a_study_that_is_not_there_has_no_series(serve):
+    address, _ = serve(404)
+    assert Pacs(address).find_in_study("1.2") == []
+
+
+@pytest.mark.parametrize("content", [b"<html>a portal</html>", b'{"a": 1}'])
+def test_an_address_that_is_no_dicomweb(serve, content):
+    address, _ = serve(200, content)
+    with pytest.raises(PacsFaultError, match="not DICOMweb"):
+        Pacs(address).find_ct()
+
+
+def test_an_authority_that_is_none(tmp_path):
+    (tmp_path / "a.pem").write_text("nothing")
+    for name in ("a.pem", "b.pem"):
+        with pytest.raises(ConfigError, match="--authority must be a file with certificates"):
+            Pacs("https://pacs.example/x", authority=tmp_path / name)
+
+
+def test_addresses_of_studies_and_series():
+    study = Address.parse("https://pacs.example:8443/a/dicom-web/studies/1.2.3/")
+    assert (study.base, study.study_uid, study.series_uid) == ("https://pacs.example:8443/a/dicom-web", "1.2.3", None)
+    series = Address.parse("https://pacs.example/dicom-web/studies/1.2.3/series/4.5?x=1")
+    assert (series.base, series.study_uid, series.series_uid) == ("https://pacs.example/dicom-web", "1.2.3", "4.5")
+    assert "1.2.3" not in repr(series)
+    assert "4.5" not in repr(series)
+    assert not is_address("https:/not.an.address")
+
+
+@pytest.mark.parametrize("path", ["", "/series/1.2", "/studies/", "/studies/1.2/series/3.4/instances/5", "/studies/x"])
+def test_addresses_that_name_no_study(path):
+    with pytest.raises(ConfigError, match="must name a study") as caught:
+        Address.parse(f"https://me:secret@pacs.example/dicom-web{path}")
+    assert "secret" not in str(caught.value)
 
 
 def test_series_are_read_from_the_answer(serve):
     content = (
         b'[{"0020000D": {"vr": "UI", "Value": ["1.2"]}, "0020000E": {"vr": "UI", "Value": ["3.4"]},'
-        b' "00201209": {"vr": "IS", "Value": [7]}, "00180015": {"vr": "CS", "Value": ["CHEST"]}},'
+        b' "00201209": {"vr": "IS", "Value": [7]}, "00180015": {"vr": "CS", "Value": ["CHEST"]},'
+        b' "00080060": {"vr": "CS", "Value": ["CT"]}},'
         b' {"0020000E": {"vr": "UI", "Value": ["5.6"]}}]'
     )
     address, asked = serve(200, content)

@@ -1,21 +1,18 @@
 """A worker beside a real PACS: killed, restarted and left alone by the PACS, it answers each series exactly once."""
 
-import os
 import signal
-import subprocess
-import sys
 from collections import Counter
 
 import pytest
 import requests
 
-from tests.orthanc import PASSWORD, USER, Orthanc, free_port, wait_for
-from tests.synthetic_chest import chest_model, chest_series
+from tests.orthanc import PASSWORD, Orthanc, Service, make_certificate, wait_for
+from tests.synthetic_chest import chest_series
 from tests.synthetic_dicom import PATIENT
 
 pytestmark = pytest.mark.slow
 SERIES = 20
-PATIENCE_S = 600
+PATIENCE_S = 900
 
 
 @pytest.fixture
@@ -26,106 +23,123 @@ def pacs(tmp_path):
     orthanc.stop()
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return chest_model(tmp_path_factory.mktemp("chest") / "model")
+@pytest.fixture
+def serve(chest_model, tmp_path):
+    """Makes services beside an Orthanc; what still runs when the test is over is ended."""
+    services = []
 
+    def make(pacs, name, *flags):
+        services.append(Service(chest_model, pacs, tmp_path / name, *flags))
+        return services[-1]
 
-class Service:
-    """`python -m segpipe serve` in a process of its own, with one log for all its lives."""
-
-    def __init__(self, model, pacs, state, *flags):
-        self.port = free_port()
-        self.log = state.with_suffix(".log")
-        given = ["--model", model, "--dicomweb", pacs.dicomweb, "--state", state, "--port", self.port]
-        habits = ["--user", USER, "--password-env", "PACS_PASSWORD", "--all-dates", "--stable", 1, "--poll", 1]
-        self._command = [sys.executable, "-m", "segpipe", "serve", *map(str, [*given, *habits, *flags])]
-        self.process = None
-
-    def start(self, password=PASSWORD):
-        environment = {**os.environ, "PACS_PASSWORD": password, "OMP_NUM_THREADS": "1"}
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(self._command, stdout=log, stderr=log, env=environment)
-        return self
-
-    def end(self, number=signal.SIGTERM):
-        self.process.send_signal(number)
-        return self.process.wait(60)
-
-    def health(self):
-        return requests.get(f"http://127.0.0.1:{self.port}/health", timeout=10).json()
-
-    def is_idle(self):
-        counts = self.health()["series"]
-        return counts["done"] == SERIES and not counts["queued"] + counts["working"] + counts["arriving"]
-
-
-def send(pacs, seeds, tmp_path, **attributes):
-    """Sends a study with one series per seed; returns their UIDs as (study, series)."""
-    sent = []
-    for seed in seeds:
-        slices = chest_series(seed, **attributes)
-        for number, dataset in enumerate(slices):
-            file = tmp_path / f"sent_{number}.dcm"
-            dataset.save_as(file, enforce_file_format=True)
-            pacs.send(file)
-        sent.append((str(slices[0].StudyInstanceUID), str(slices[0].SeriesInstanceUID)))
-    return sent
-
-
-def test_each_series_is_answered_exactly_once(pacs, model, tmp_path):
-    service = Service(model, pacs, tmp_path / "state")
-    sent = send(pacs, range(SERIES), tmp_path)
-    try:
-        for answered in (3, 8):
-            service.start()
-            wait_for(lambda wanted=answered: pacs.count("SR") >= wanted, PATIENCE_S)
+    yield make
+    for service in services:
+        if service.process is not None and service.process.poll() is None:
             service.end(signal.SIGKILL)
+
+
+def test_each_series_is_answered_exactly_once(pacs, serve, tmp_path):
+    service = serve(pacs, "state")
+    sent = [pacs.send_series(chest_series(seed), tmp_path) for seed in range(SERIES)]
+    for answered in (3, 8):
         service.start()
-        wait_for(lambda: pacs.count("SR") >= 11, PATIENCE_S)
-        pacs.stop()
-        pacs.start()
-        wait_for(service.is_idle, PATIENCE_S)
-        assert requests.get(f"http://127.0.0.1:{service.port}/", timeout=10).ok
-    finally:
-        service.end()
+        wait_for(lambda wanted=answered: pacs.count("SR") >= wanted, PATIENCE_S)
+        service.end(signal.SIGKILL)
+    service.start()
+    wait_for(lambda: pacs.count("SR") >= 11, PATIENCE_S)
+    pacs.stop()
+    wait_for(lambda: service.health()["status"].startswith("the PACS does not answer"), PATIENCE_S)
+    pacs.start()
+    wait_for(lambda: service.has(done=SERIES), PATIENCE_S)
+    assert service.health()["status"] == "ok"
+    assert requests.get(f"http://127.0.0.1:{service.port}/", timeout=30).ok
+    assert service.end() == 0
     once = Counter(study for study, _ in sent)
     assert Counter(study for study, _ in pacs.instances("SR")) == once
     assert Counter(study for study, _ in pacs.instances("SEG")) == once
     _keeps_secrets(service, sent)
-    _is_idempotent_without_its_state(pacs, model, tmp_path)
+    _leaves_no_image(tmp_path / "state")
+    _is_idempotent_without_its_state(pacs, serve(pacs, "other", "--once"))
 
 
 def _keeps_secrets(service, sent):
-    log = service.log.read_text()
-    assert "is answered" in log
+    told = service.told()
+    assert "is answered" in told
+    assert told.count("the PACS answers again") == 1
     for secret in (PASSWORD, PATIENT, *(uid for pair in sent for uid in pair)):
-        assert secret not in log
+        assert secret not in told
 
 
-def _is_idempotent_without_its_state(pacs, model, tmp_path):
+def _leaves_no_image(state):
+    assert [file.name for file in state.rglob("*.dcm")] == []
+
+
+def _is_idempotent_without_its_state(pacs, other):
     before = pacs.instances("SR") + pacs.instances("SEG")
-    other = Service(model, pacs, tmp_path / "other", "--once").start()
-    assert other.process.wait(PATIENCE_S) == 0
+    assert other.start().process.wait(PATIENCE_S) == 0
     assert Counter(pacs.instances("SR") + pacs.instances("SEG")) == Counter(before)
-    assert other.log.read_text().count("has been answered before") == SERIES
+    assert other.told().count("has been answered before") == SERIES
 
 
-def test_what_cannot_be_answered_is_told_once(pacs, model, tmp_path):
-    send(pacs, [1], tmp_path, lungs=False)
-    send(pacs, [2], tmp_path, Modality="MR")
-    send(pacs, [3], tmp_path, BodyPartExamined="ABDOMEN")
-    service = Service(model, pacs, tmp_path / "state", "--once").start()
+def test_what_cannot_be_answered_is_refused_once_each_with_a_reason(pacs, serve, tmp_path):
+    pacs.send_series(chest_series(1, lungs=False), tmp_path)
+    pacs.send_series(chest_series(2, BodyPartExamined="ABDOMEN"), tmp_path)
+    pacs.send_series(chest_series(3, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])[:1], tmp_path)
+    gap = chest_series(4)
+    pacs.send_series(gap[:7] + gap[9:], tmp_path)
+    pacs.send_series(chest_series(5, Modality="MR"), tmp_path)
+    pacs.send_series(chest_series(6), tmp_path)
+    service = serve(pacs, "state").start()
+    wait_for(lambda: service.has(done=1, refused=4), PATIENCE_S)
+    up_s = service.health()["up_s"]
+    wait_for(lambda: service.health()["up_s"] > up_s + 3, PATIENCE_S)  # some more looks into the PACS
+    reasons = {
+        "no lungs in the scan; a chest CT must show them": 1,
+        "by its header it shows another part of the body": 1,
+        "no CT series found": 1,
+        "slices are missing": 1,
+    }
+    assert service.health()["reasons"] == reasons
+    assert service.end() == 0
+    for reason in reasons:
+        assert service.told().count(f"is refused: {reason}") == 1
+    assert "Traceback" not in service.told()
+    assert (pacs.count("SR"), pacs.count("SEG")) == (1, 1)
+    _leaves_no_image(tmp_path / "state")
+
+
+def test_a_study_of_mr_and_pet_is_refused_by_name(pacs, serve, tmp_path):
+    slices = chest_series(1, Modality="MR")
+    study, _ = pacs.send_series(slices, tmp_path)
+    pacs.send_series(chest_series(2, Modality="PT", StudyInstanceUID=study), tmp_path)
+    service = serve(pacs, "state", "--study", study).start()
+    wait_for(lambda: service.has(refused=2), PATIENCE_S)
+    assert service.health()["reasons"] == {"modality MR, not CT": 1, "modality PT, not CT": 1}
+    service.end()
+    assert service.told().count("a named study has no CT series") == 1
+
+
+def test_a_wrong_password_ends_the_worker(pacs, serve):
+    service = serve(pacs, "state").start(password="wrong")
     assert service.process.wait(PATIENCE_S) == 2
-    log = service.log.read_text()
-    assert log.count("no lungs in the scan") == 1
-    assert log.count("given up") == 1
-    assert pacs.count("SR") == 0
+    assert service.told().count("the PACS refuses user and password") == 1
+    assert "Traceback" not in service.told()
 
 
-def test_a_wrong_password_ends_the_worker(pacs, model, tmp_path):
-    service = Service(model, pacs, tmp_path / "state").start(password="wrong")
-    assert service.process.wait(PATIENCE_S) == 2
-    log = service.log.read_text()
-    assert "the PACS refuses user and password" in log
-    assert "Traceback" not in log
+def test_tls_with_the_certificate_of_the_pacs_and_with_no_other(serve, tmp_path):
+    (tmp_path / "other").mkdir()
+    certificate, other = make_certificate(tmp_path), make_certificate(tmp_path / "other")
+    orthanc = Orthanc(tmp_path / "orthanc", certificate=certificate)
+    try:
+        orthanc.start()
+        orthanc.send_series(chest_series(1), tmp_path)
+        for name, flags in (("none", ()), ("wrong", ("--authority", other))):
+            service = serve(orthanc, name, "--once", *flags).start()
+            assert service.process.wait(PATIENCE_S) == 2
+            assert service.told().count("the certificate of the PACS cannot be trusted") == 1
+            assert "Traceback" not in service.told()
+        service = serve(orthanc, "right", "--once", "--authority", certificate).start()
+        assert service.process.wait(PATIENCE_S) == 0, service.told()
+        assert (orthanc.count("SR"), orthanc.count("SEG")) == (1, 1)
+    finally:
+        orthanc.stop()

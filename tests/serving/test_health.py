@@ -9,7 +9,7 @@ import requests
 from segpipe.errors import ConfigError
 from segpipe.serving.health import Door, HealthPage
 
-WELL = {"status": "ok", "up_s": 3, "series": {"queued": 2, "done": 5}}
+WELL = {"status": "ok", "up_s": 3, "series": {"queued": 2, "done": 5}, "reasons": {"no lungs": 4}}
 
 
 @pytest.fixture
@@ -31,6 +31,7 @@ def test_counters_as_json_and_for_people(open_page):
     assert requests.get(f"{address}/health", timeout=5).json() == WELL
     page = requests.get(address, timeout=5).text
     assert "<td>queued</td><td>2</td>" in page
+    assert "<td>no lungs</td><td>4</td>" in page
 
 
 def test_trouble_is_an_error_for_monitors_and_escaped_for_people(open_page):

@@ -78,6 +78,45 @@ def test_a_killed_worker_loses_nothing(tmp_path, queue):
     again.close()
 
 
+def test_a_series_in_whose_work_the_worker_dies_five_times_is_given_up(queue):
+    queue.notice("study", "a")
+    queue.promote(stable_s=0)
+    for left in (1, 1, 1, 1, 0):
+        queue.take()
+        assert queue.resume() == left
+    assert queue.counts()["failed"] == 1
+    assert queue.reasons() == {"the worker died of it": 1}
+
+
+def test_a_refused_series_is_looked_at_again_when_it_has_grown(queue):
+    queue.notice("study", "a", instances=10)
+    queue.promote(stable_s=0)
+    queue.refuse(queue.take(), "slices are missing")
+    queue.notice("study", "a", instances=10)
+    assert queue.counts()["refused"] == 1
+    queue.notice("study", "a", instances=12)
+    assert queue.counts()["arriving"] == 1
+    assert queue.open_series() == {"a"}
+
+
+def test_what_is_refused_unseen_is_counted_once_and_takes_no_room(queue):
+    assert queue.refuse_unseen("study", "a", "modality MR, not CT")
+    assert not queue.refuse_unseen("study", "a", "modality MR, not CT")
+    assert queue.refuse_unseen("study", "b", "modality MR, not CT")
+    assert queue.reasons() == {"modality MR, not CT": 2}
+    assert queue.room() == 2
+    assert queue.open_series() == set()
+
+
+def test_faults_are_counted_apart_from_waiting(queue):
+    queue.notice("study", "a")
+    queue.promote(stable_s=0)
+    queue.postpone(queue.take(), "away", delay_s=0)
+    queue.postpone(queue.take(), "fault", delay_s=0, fault=True)
+    job = queue.take()
+    assert (job.tries, job.faults) == (3, 1)
+
+
 def test_a_received_series_is_queued_when_its_association_ends(queue):
     queue.notice("study", "a", source=RECEIVED)
     assert queue.take() is None

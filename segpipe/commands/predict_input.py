@@ -1,0 +1,78 @@
+"""Opens what `--input` of predict names; what comes from a PACS leaves the disk when it is done with."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from segpipe.commands.pacs_flags import read_password
+from segpipe.errors import ConfigError
+from segpipe.io.dicomweb_address import Address, is_address
+
+if TYPE_CHECKING:
+    from segpipe.inference.scans import Scan
+
+
+def parse_input(text: str) -> Path | Address:
+    """Reads `--input`: a path, or a study or series at a DICOMweb address.
+
+    Raises:
+        ConfigError: for an address that names no study.
+    """
+    return Address.parse(text) if is_address(text) else Path(text)
+
+
+def check_input(given: argparse.Namespace) -> None:
+    """Checks the flags that belong to an address, and reads the password.
+
+    Raises:
+        ConfigError: when there is a path instead, or a user without a password.
+    """
+    flags = {"--user": given.user, "--password-env": given.password_env, "--authority": given.authority}
+    if isinstance(given.input, Path) and any(flags.values()):
+        raise ConfigError(
+            "only a DICOMweb address takes these flags",
+            facts={"found": ", ".join(flag for flag, value in flags.items() if value)},
+            hint="give --input https://…/studies/… or leave them out",
+        )
+    given.password = read_password(given)
+
+
+@contextmanager
+def open_scans(given: argparse.Namespace) -> Iterator[list["Scan"]]:
+    """Lists the scans of the input; they can be read until the block ends.
+
+    Raises:
+        ImageError: when there is nothing to predict.
+        ServiceError: when the PACS is away or refuses.
+    """
+    from segpipe.inference.scans import find_scans
+
+    if isinstance(given.input, Path):
+        yield find_scans(given.input)
+        return
+    from segpipe.inference.pacs_scans import fetch_scans
+    from segpipe.io.dicomweb import Pacs
+
+    pacs = Pacs(given.input.base, user=given.user, password=given.password, authority=given.authority)
+    with _ended_in_order(), TemporaryDirectory(prefix="segpipe-", ignore_cleanup_errors=True) as folder:
+        yield fetch_scans(pacs, given.input, Path(folder))
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """SIGTERM leaves the block as an exception does, so that no patient's images stay behind."""
+
+    def leave(number: int, _: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,104 @@
+"""What can go wrong beside a PACS, by what a worker can do about it: wait, try again a few times, or end."""
+
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import requests
+from pydicom.errors import InvalidDicomError
+
+from segpipe.errors import ServiceError
+
+_REFUSED, _NOT_THERE = (401, 403), 404
+_LATER = (408, 425, 429, 502, 503, 504, 507)
+
+
+class PacsAwayError(ServiceError):
+    """The PACS does not answer now, or has no room; the same request may succeed later."""
+
+
+class PacsFaultError(ServiceError):
+    """The PACS answers and fails at this very request; another try may help, a hundred will not."""
+
+
+class PacsAccessError(ServiceError):
+    """The PACS lets nobody in with what was given, or is not the one that it should be; no request will succeed."""
+
+
+class WrongPasswordError(PacsAccessError):
+    """The PACS knows no such user or password."""
+
+
+class MissingError(ServiceError):
+    """The PACS does not have what was asked for."""
+
+
+@contextmanager
+def asking(place: str, what: str) -> Iterator[None]:
+    """Turns what a request can meet into one message without UIDs; its own text would quote the address it asked.
+
+    Args:
+        place: The PACS, as messages may tell it.
+        what: What the request is for, e.g. `fetch a series`.
+
+    Raises:
+        PacsAwayError: when the PACS does not answer.
+        PacsFaultError: when it fails at this request.
+        PacsAccessError: for a wrong password or a certificate that cannot be trusted.
+        ServiceError: when it refuses.
+    """
+    try:
+        yield
+    except requests.HTTPError as error:
+        raise _refusal(place, what, error.response.status_code if error.response is not None else 0) from None
+    except requests.exceptions.SSLError as error:
+        raise _untrusted(place, error) from None
+    except requests.exceptions.InvalidJSONError:
+        raise _foreign(place, what) from None
+    except requests.RequestException as error:
+        raise PacsAwayError(
+            f"the PACS does not answer; could not {what}",
+            facts={"address": place, "found": type(error).__name__},
+            hint="check address and network; is the PACS running?",
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError, EOFError, InvalidDicomError):
+        raise _foreign(place, what) from None
+
+
+def _refusal(place: str, what: str, status: int) -> ServiceError:
+    facts = {"address": place, "found": f"HTTP {status}"}
+    if status in _REFUSED:
+        hint = "check --user and the variable that --password-env names"
+        return WrongPasswordError("the PACS refuses user and password", facts=facts, hint=hint)
+    if status == _NOT_THERE:
+        hint = "does the address end where its DICOMweb begins?"
+        return MissingError(f"the PACS does not know what was asked for; could not {what}", facts=facts, hint=hint)
+    if status in _LATER:
+        return PacsAwayError(f"the PACS has no time or room; could not {what}", facts=facts)
+    kind = PacsFaultError if status >= 500 else ServiceError
+    return kind(f"the PACS refuses; could not {what}", facts=facts, hint="look into the log of the PACS")
+
+
+def _untrusted(place: str, error: requests.exceptions.SSLError) -> PacsAccessError:
+    facts = {"address": place, "found": _reason(error)}
+    hint = "pass the certificate of its authority with --authority; the address must name the PACS as that does"
+    return PacsAccessError("the certificate of the PACS cannot be trusted", facts=facts, hint=hint)
+
+
+def _reason(error: BaseException) -> str:
+    """The reason in OpenSSL's words, e.g. `self-signed certificate`; the error's own text quotes the request."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, ssl.SSLCertVerificationError):
+            return seen.verify_message
+        inner = seen.args[0] if seen.args and isinstance(seen.args[0], BaseException) else None
+        seen = getattr(seen, "reason", None) if isinstance(getattr(seen, "reason", None), BaseException) else inner
+    return "no TLS connection"
+
+
+def _foreign(place: str, what: str) -> PacsFaultError:
+    return PacsFaultError(
+        f"the answer of the PACS is not DICOMweb; could not {what}",
+        facts={"address": place},
+        hint="does the address end where its DICOMweb begins, e.g. …/dicom-web?",
+    )

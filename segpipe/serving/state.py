@@ -1,0 +1,32 @@
+"""The worker's folder on disk, for its eyes only and for one worker at a time."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from segpipe.errors import OutputError
+
+
+@contextmanager
+def open_state(folder: Path) -> Iterator[Path]:
+    """Makes the folder and holds it until the block ends; the lock of a killed worker is free at once.
+
+    Raises:
+        OutputError: when the folder cannot be made, or another worker holds it.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = FileLock(folder / "lock")
+        lock.acquire(timeout=0)
+    except OSError as error:
+        if isinstance(error, Timeout):
+            hint = "give each worker a --state of its own"
+            raise OutputError("another worker uses this folder", facts={"--state": folder}, hint=hint) from None
+        facts = {"--state": folder, "found": error.strerror}
+        raise OutputError("the state folder cannot be made", facts=facts) from error
+    try:
+        yield folder
+    finally:
+        lock.release()
