@@ -9,7 +9,7 @@ from pathlib import Path
 from segpipe.errors import OutputError, ServiceError
 
 _CHUNK = 1 << 20
-_TIMEOUT_S = 60
+_TIMEOUT_S = 20
 _COMPLETE = 416  # "range not satisfiable": nothing is left to send
 
 
