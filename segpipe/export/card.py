@@ -62,6 +62,8 @@ def _input_rows(release: Release) -> Iterator[tuple[str, object]]:
     )
     yield "orientation", recipe.orientation
     yield "spacing, mm", " × ".join(f"{size:g}" for size in recipe.spacing_mm)
+    if recipe.lung_crop:
+        yield "cropped to", "the lungs' box; a scan without lungs stays whole"
     yield "HU that become 0 and 1", " and ".join(f"{value:g}" for value in recipe.window_hu)
     yield "window, voxels", " × ".join(map(str, release.window))
     yield "sizes are multiples of", " × ".join(map(str, release.divisor))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from segpipe.export.card import licence_note, model_card
 from segpipe.export.parity import Parity
 from segpipe.export.release import Release
@@ -74,3 +76,10 @@ def test_the_licence_is_left_to_the_data() -> None:
     note = licence_note(Release(network_of(UNET), UNET, SCAN, {}, FACTS))
     assert "The weights belong to whoever trained them." in note
     assert "(phantom)" in note
+
+
+def test_a_crop_to_the_lungs_is_told() -> None:
+    assert "| cropped to | the lungs' box; a scan without lungs stays whole |" in card(
+        recipe=replace(SCAN, lung_crop=True)
+    )
+    assert "cropped to" not in card()
