@@ -17,6 +17,7 @@ def run(argv: list[str]) -> int:
     from segpipe.metrics.evaluation import summarise, write_evaluation
     from segpipe.metrics.telling import describe
     from segpipe.runs.evaluation_report import write_evaluation_report
+    from segpipe.runs.pictures import draw_judged
 
     judged, facts = _judge_model(given) if given.model else _judge_masks(given)
     for error in judged.errors:
@@ -25,7 +26,8 @@ def run(argv: list[str]) -> int:
         raise DatasetError("no case could be judged", facts={"bad cases": len(judged.errors)})
     summary = {**facts, "failed_cases": len(judged.errors), **summarise(judged.results, seed=given.seed)}
     write_evaluation(given.output, judged.results, summary)
-    report = write_evaluation_report(given.output, judged.results, summary)
+    cases = draw_judged(judged.results, given.data, given.output / "masks") if given.model else None
+    report = write_evaluation_report(given.output, judged.results, summary, cases=cases)
     print(describe(summary))
     print(f"tables  {given.output / 'cases.csv'}, {given.output / 'lesions.csv'}\nreport  {report}")
     return 2 if judged.errors else 0

@@ -46,8 +46,7 @@ def overlay(case: Case, prediction: Array, title: str, *, data: str | None = Non
     image, spacing_mm = upright(case.image, case.grid)
     reference = upright(case.mask if case.mask is not None else np.zeros(case.image.shape), case.grid)[0] > 0
     predicted = upright(prediction, case.grid)[0] > 0
-    at = _fullest(reference if reference.any() else predicted)
-    near = _near(reference | predicted, at, spacing_mm)
+    at, near = lesion_region(reference, predicted, spacing_mm)
     views = _views(image.shape, near)
     with house_style():
         figure = new_figure(3.1 * len(views), 3.8)
@@ -62,6 +61,37 @@ def overlay(case: Case, prediction: Array, title: str, *, data: str | None = Non
                 _draw_frame(axes, view.frame)
         _add_legend(figure, case.mask is not None)
     return figure
+
+
+def lesion_region(
+    reference: Array, predicted: Array, spacing_mm: tuple[float, float, float], *, margin_mm: float = MARGIN_MM
+) -> tuple[tuple[int, int, int], Box]:
+    """Where a picture of a case looks: at the lesion in the axial slice with most reference (else prediction).
+
+    Args:
+        reference: True inside the reference mask.
+        predicted: True inside the predicted mask.
+        spacing_mm: Of both.
+        margin_mm: Around the lesion; the whole scan is the box when both masks are empty.
+
+    Returns:
+        The slices of that lesion with most foreground, and a box around it and what touches it.
+    """
+    from scipy.ndimage import find_objects, label
+
+    leading = reference if reference.any() else predicted
+    at = _fullest(leading)
+    if not leading.any():
+        return at, _whole(leading.shape)
+    numbers, _ = label(reference | predicted, structure=np.ones((3, 3, 3)))
+    inside = numbers[:, :, at[2]][leading[:, :, at[2]]]
+    number = int(np.bincount(inside).argmax())
+    box = find_objects(numbers)[number - 1]
+    x, y, z = (
+        place + axis.start for place, axis in zip(_fullest((leading & (numbers == number))[box]), box, strict=True)
+    )
+    edges = [int(np.ceil(margin_mm / step)) for step in spacing_mm]
+    return (x, y, z), _widened(box, edges, leading.shape)
 
 
 def upright(array: Array, grid: Grid) -> tuple[Array, tuple[float, float, float]]:
@@ -84,20 +114,10 @@ def _fullest(mask: Array) -> tuple[int, int, int]:
     return x, y, z
 
 
-def _near(mask: Array, at: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> Box:
-    """A box around the component at `at`, with a margin."""
-    from scipy.ndimage import find_objects, label
-
-    if not mask.any():
-        return _whole(mask.shape)
-    numbers, _ = label(mask, structure=np.ones((3, 3, 3)))
-    inside = numbers[:, :, at[2]]
-    number = int(np.bincount(inside[inside > 0]).argmax()) if inside.any() else int(numbers.max())
-    found = find_objects(numbers)[number - 1]
-    edges = [int(np.ceil(MARGIN_MM / step)) for step in spacing_mm]
+def _widened(box: Box, edges: list[int], shape: tuple[int, ...]) -> Box:
     x, y, z = (
         slice(max(0, axis.start - edge), min(n, axis.stop + edge))
-        for axis, edge, n in zip(found, edges, mask.shape, strict=True)
+        for axis, edge, n in zip(box, edges, shape, strict=True)
     )
     return x, y, z
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from segpipe import __version__
 from segpipe.errors import OutputError
+from segpipe.report.case_views import CaseView, page_views
 from segpipe.report.style import to_svg
-from segpipe.report.summary import notes, parts, tiles
+from segpipe.report.summary import data_facts, notes, parts, tiles
 from segpipe.report.tables import show, table
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def write_report(
     figures: "Mapping[str, Figure]",
     config: Mapping[str, Any],
     environment: Mapping[str, Any],
+    views: "Mapping[str, CaseView] | None" = None,
 ) -> Path:
     """Writes `report.html` into a run's folder; complete or not at all.
 
@@ -71,6 +73,7 @@ def write_report(
         figures: Name → figure; names that start with `overlay` are pictures of cases, in the order to show them.
         config: The resolved configuration.
         environment: Versions and machine.
+        views: Name of an overlay → what a click on it opens; without it the picture is enlarged only.
 
     Raises:
         OutputError: when the file cannot be written.
@@ -95,6 +98,8 @@ def write_report(
         longest=LONGEST_TABLE,
         config=_config_text(config),
         environment=[(name, show(value)) for name, value in environment.items()],
+        data=data_facts(summary),
+        views=page_views(views or {}),
     )
 
 

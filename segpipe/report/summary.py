@@ -15,6 +15,7 @@ _HEADLINES = (
     ("Lesion precision", ("lesions", "precision"), ("lesions", "ci95", "precision")),
     ("CPM", ("detection", "overlap", "cpm"), ("detection", "overlap", "cpm_ci95")),
 )
+_DATA = ("data", "data_hash", "recipe_digest", "cases", "patients", "failed_cases")
 _RULES = {"overlap": "by overlap", "centre": "by centre"}
 
 
@@ -74,6 +75,20 @@ def notes(summary: Summary) -> list[tuple[str, str]]:
     counted = [(f"empty: {column_title(name)}", show(count)) for name, count in empty.items()]
     rules = [(column_title(name), str(text)) for name, text in (summary.get("policy") or {}).items()]
     return [*counted, *rules]
+
+
+def data_facts(summary: Summary) -> list[tuple[str, str]]:
+    """Which data were used and how they were split.
+
+    >>> data_facts({"data": "a", "split": {"train": 7, "test": 2, "fold": None}})
+    [('data', 'a'), ('split: train', '7'), ('split: test', '2')]
+    """
+    named = [(name.replace("_", " "), summary.get(name)) for name in _DATA]
+    split = summary.get("split") or {}
+    if not isinstance(split, Mapping):
+        split = {"chosen": split}
+    parts_of_split = [(f"split: {key.replace('_', ' ')}", value) for key, value in split.items()]
+    return [(name, show(value)) for name, value in (*named, *parts_of_split) if value is not None]
 
 
 def look_up(summary: Summary, path: Sequence[str]) -> Any:

@@ -12,6 +12,7 @@ from segpipe.export.model_folder import ModelFolder, load_network, write_model_f
 from segpipe.metrics.evaluation import CaseResult, summarise, write_evaluation
 from segpipe.networks.ensemble import Ensemble
 from segpipe.runs.evaluation_report import write_evaluation_report
+from segpipe.runs.pictures import configured_dataset, draw_cases, mask_files
 from segpipe.runs.single import run_single, write_config
 from segpipe.runs.story import remember_run, tracked_run
 from segpipe.tracking.families import Child, tell_family
@@ -56,7 +57,7 @@ def cross_validate(settings: Settings, config: Mapping[str, Any], folder: Path) 
             for fold in range(settings.data.folds)
         ]
         found = [outcome for outcome in outcomes if outcome]
-        pooled = _pool(found, folder, seed=settings.seed)
+        pooled = _pool(found, folder, config)
         model = _release(found, folder, pooled)
         log.info("%s", describe(pooled, folder, model.path))
         if parent:
@@ -78,7 +79,7 @@ def open_parent(settings: Settings, config: Mapping[str, Any], folder: Path) -> 
         yield tracker
 
 
-def _pool(outcomes: list[Outcome], folder: Path, *, seed: int) -> dict[str, Any]:
+def _pool(outcomes: list[Outcome], folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """Summarises all cases, each judged by the fold that did not train on its patient."""
     results: list[CaseResult] = [result for outcome in outcomes for result in outcome.results]
     first = outcomes[0].summary
@@ -88,11 +89,13 @@ def _pool(outcomes: list[Outcome], folder: Path, *, seed: int) -> dict[str, Any]
         "selection": first["selection"],
         "failed_cases": sum(outcome.summary["failed_cases"] for outcome in outcomes),
         "folds": [{name: outcome.summary[name] for name in ("cases", "metrics", "lesions")} for outcome in outcomes],
-        **summarise(results, seed=seed),
+        **summarise(results, seed=config["seed"]),
     }
     (folder / "evaluation").mkdir(exist_ok=True)
     write_evaluation(folder / "evaluation", results, summary)
-    write_evaluation_report(folder, results, summary)
+    masks = mask_files(*(outcome.folder / "evaluation" / "masks" for outcome in outcomes))
+    cases = draw_cases(results, configured_dataset(config), masks, count=config["evaluation"]["overlays"])
+    write_evaluation_report(folder, results, summary, cases=cases, config=config)
     return summary
 
 

@@ -8,11 +8,11 @@ import yaml
 
 from segpipe.datasets.loading import load_case
 from segpipe.datasets.manifest import Manifest, read_manifest
-from segpipe.datasets.opening import cache_folder, open_dataset
 from segpipe.errors import SegpipeError, explain
 from segpipe.io.volumes import read_volume
 from segpipe.report.overlays import overlay
 from segpipe.runs.contenders import Contender
+from segpipe.runs.pictures import configured_dataset
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,11 +56,7 @@ def _open(data: Path | None, *contenders: Contender) -> Manifest:
     for contender in contenders:
         file = contender.run_folder / "config.yaml" if contender.run_folder else None
         if file and file.is_file():
-            config = yaml.safe_load(file.read_text())
-            section = config["data"]
-            return open_dataset(
-                section["name"], section, label=config["recipe"]["label"], cache=cache_folder(section.get("cache"))
-            )
+            return configured_dataset(yaml.safe_load(file.read_text()))
     raise SegpipeError("no run names its data set", hint="--data DATASET")
 
 

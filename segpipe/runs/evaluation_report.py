@@ -12,6 +12,7 @@ from segpipe.metrics.spheres import outlined
 from segpipe.metrics.tables import case_rows, froc_rows, lesion_rows
 from segpipe.report.figures import bland_altman, dice_by_diameter, froc_curve
 from segpipe.report.page import write_report
+from segpipe.runs.pictures import Pictures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,22 +20,34 @@ if TYPE_CHECKING:
 _PACKAGES = ("numpy", "scipy", "connected-components-3d", "nibabel", "SimpleITK")
 
 
-def write_evaluation_report(folder: Path, results: Sequence[CaseResult], summary: Mapping[str, Any]) -> Path:
+def write_evaluation_report(
+    folder: Path,
+    results: Sequence[CaseResult],
+    summary: Mapping[str, Any],
+    *,
+    cases: Pictures | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> Path:
     """Writes `report.html` into the folder of an evaluation.
 
     Args:
         folder: The folder with `summary.json`.
         results: The figures of each case.
         summary: The content of `summary.json`.
+        cases: Pictures of some cases, where their scans are known.
+        config: What the evaluated masks were made with; by default what the summary tells.
     """
+    told = {name: summary[name] for name in ("split", "operating_point") if name in summary}
+    drawn = cases or Pictures()
     return write_report(
         folder,
         title=f"{summary.get('predictions', 'Model')} on {summary['data']}: {summary['cases']} cases",
         summary=summary,
         cases=case_rows(results),
         lesions=lesion_rows(results),
-        figures=_draw(results, summary),
-        config={name: summary[name] for name in ("split", "operating_point") if name in summary},
+        figures={**_draw(results, summary), **drawn.figures},
+        views=drawn.views,
+        config=config or told,
         environment={
             "segpipe": __version__,
             "Python": platform.python_version(),

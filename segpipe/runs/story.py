@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from segpipe.config.schema import Settings
 from segpipe.metrics.tables import case_rows, lesion_rows
 from segpipe.runs.facts import collect_facts, environment
-from segpipe.runs.pictures import draw
+from segpipe.runs.pictures import draw_run
 from segpipe.tracking.trackers import RunFacts, build_tracker
 from segpipe.training.hardware import this_rank
 from segpipe.training.material import Material
@@ -93,14 +93,15 @@ class Story:
         from segpipe.report.page import write_report
 
         cases, lesions = case_rows(outcome.results), lesion_rows(outcome.results)
-        pictures = draw(self.settings, self.material, outcome)
+        pictures = draw_run(self.settings, self.material, outcome)
         report = write_report(
             self.folder,
             title=f"{self.settings.name}: {outcome.summary['cases']} held-out cases of {self.material.manifest.name}",
             summary=outcome.summary,
             cases=cases,
             lesions=lesions,
-            figures=pictures,
+            figures=pictures.figures,
+            views=pictures.views,
             config=self.config,
             environment={**environment(), "segpipe": f"{self.facts['segpipe_version']} {self.facts['git_commit']}"},
         )
@@ -109,7 +110,7 @@ class Story:
         self.tracker.log_summary(outcome.summary)
         self.tracker.log_table(cases, "evaluation/cases")
         self.tracker.log_table(lesions, "evaluation/lesions")
-        for name, figure in pictures.items():
+        for name, figure in pictures.figures.items():
             self.tracker.log_figure(figure, f"figures/{name}")
         self.tracker.log_folder(outcome.model.path, "model")
         self.tracker.log_folder(self.folder / "checkpoints", "checkpoints")

@@ -3,7 +3,7 @@ import pytest
 
 from segpipe.case import Case
 from segpipe.geometry import Grid
-from segpipe.report.overlays import overlay, upright
+from segpipe.report.overlays import lesion_region, overlay, upright
 from segpipe.report.style import PREDICTION, REFERENCE
 
 RAS = np.diag([1.0, 1.0, 2.0, 1.0])
@@ -87,3 +87,19 @@ def test_both_contours_have_their_own_colour_and_an_empty_mask_has_none():
     missed = overlay(scan(shape, mask), np.zeros(shape), "t").axes[0].collections
     assert [to_hex(contour.get_edgecolor()[0]) for contour in missed] == [REFERENCE]
     assert len(overlay(scan(shape, None), np.zeros(shape), "t").axes[0].collections) == 0
+
+
+def test_of_several_lesions_all_panels_show_the_one_with_most_reference_in_a_slice():
+    shape = (200, 150, 40)
+    flat, tall = block(shape, (20, 20, 10), (8, 8, 1)), block(shape, (150, 100, 20), (6, 6, 15))
+    false_alarm = block(shape, (80, 60, 8), (20, 20, 5))
+    at, box = lesion_region(flat + tall > 0, false_alarm > 0, (1.0, 1.0, 2.0))
+    assert at == (24, 24, 10)
+    assert box == (slice(5, 43), slice(5, 43), slice(2, 19))
+
+
+def test_without_reference_the_prediction_leads_and_without_both_the_whole_scan_is_shown():
+    shape = (50, 40, 20)
+    nothing = np.zeros(shape, dtype=bool)
+    assert lesion_region(nothing, block(shape, (10, 10, 5), (3, 3, 3)) > 0, (1.0, 1.0, 1.0))[0] == (11, 11, 6)
+    assert lesion_region(nothing, nothing, (1.0, 1.0, 1.0))[1] == (slice(0, 50), slice(0, 40), slice(0, 20))

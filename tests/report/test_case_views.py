@@ -1,0 +1,134 @@
+"""What a click on a case of a report opens, packed and in a real browser."""
+
+import base64
+import gzip
+import json
+import shutil
+
+import nibabel
+import numpy as np
+import pytest
+
+from segpipe.case import Case
+from segpipe.geometry import Grid, to_world
+from segpipe.report.case_views import page_views, view_case
+from segpipe.report.overlays import overlay
+from segpipe.report.page import write_report
+
+AFFINE = np.array([[-1.0, 0, 0, 60], [0, -1.0, 0, 40], [0, 0, 2.0, -50], [0, 0, 0, 1]])
+
+
+def block(corner, size):
+    mask = np.zeros((120, 100, 60), dtype=np.uint8)
+    mask[tuple(slice(start, start + n) for start, n in zip(corner, size, strict=True))] = 1
+    return mask
+
+
+@pytest.fixture(scope="module")
+def case():
+    mask = block((50, 40, 20), (8, 8, 4))
+    image = np.where(mask > 0, 30, -850).astype(np.int16)
+    return Case("one", image, Grid(mask.shape, AFFINE), mask)
+
+
+@pytest.fixture(scope="module")
+def prediction():
+    return block((52, 40, 20), (8, 8, 4))
+
+
+def unpacked(text):
+    return nibabel.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(text)))
+
+
+def test_a_view_is_the_part_around_the_lesion_at_its_place_in_the_patient(case, prediction):
+    view = view_case(case, prediction)
+    ct, reference, predicted = (unpacked(text) for text in (view.ct, view.reference, view.prediction))
+    # both masks together are 10×8×4 voxels; 25 mm around are 25, 25 and 13 voxels
+    assert ct.shape == reference.shape == predicted.shape == (60, 58, 30)
+    np.testing.assert_allclose(ct.affine[:3, 3], to_world(AFFINE, (25, 15, 7)))
+    np.testing.assert_array_equal(np.asarray(reference.dataobj), case.mask[25:85, 15:73, 7:37])
+    np.testing.assert_array_equal(np.asarray(predicted.dataobj), prediction[25:85, 15:73, 7:37])
+    np.testing.assert_allclose(ct.get_fdata(), case.image[25:85, 15:73, 7:37], atol=5)  # HU in steps of 10
+    np.testing.assert_allclose(view.centre_mm, to_world(AFFINE, (54, 44, 22)))
+
+
+def test_without_views_a_page_carries_no_viewer(tmp_path, case, prediction):
+    assert page_views({}) is None
+    page = report(tmp_path, case, prediction, views={}).read_text(encoding="utf-8")
+    assert "niivue" not in page
+
+
+def report(folder, case, prediction, *, views):
+    summary = {"data": "blocks", "split": {"train": 7, "test": 2}, "metrics": {}, "lesions": {}}
+    return write_report(
+        folder, title="t", summary=summary, cases=[], lesions=[], config={}, environment={}, views=views,
+        figures={name: overlay(case, prediction, name) for name in ("overlay_worst", "overlay_median")},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def browser(tmp_path):
+    """Headless Chromium that no network reaches."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    if not chromium or not driver:
+        pytest.skip("Chromium and its driver are not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    words = ["--headless", "--no-sandbox", "--no-first-run", "--host-resolver-rules=MAP * ~NOTFOUND"]
+    words += ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--window-size=1300,1000"]
+    for word in (*words, f"--user-data-dir={tmp_path / 'profile'}"):
+        options.add_argument(word)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    started = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield started
+    started.quit()
+
+
+@pytest.mark.slow
+def test_a_click_on_a_case_opens_the_viewer_offline(tmp_path, browser, case, prediction):
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    views = {"overlay_worst": view_case(case, prediction)}
+    browser.get(report(tmp_path, case, prediction, views=views).as_uri())
+    click(browser, "#overlay_worst button.enlarge")
+    state = WebDriverWait(browser, 120).until(
+        lambda driver: (
+            (view := driver.execute_script("return document.documentElement.dataset.view")) != "loading" and view
+        )
+    )
+    assert state == "overlay_worst", browser.get_log("browser")
+    place = browser.find_element("id", "viewer-place").text
+    told = [float(word) for word in place.removeprefix("RAS ").removesuffix(" mm").split(", ")]
+    np.testing.assert_allclose(told, views["overlay_worst"].centre_mm, atol=1.1)
+    assert has_colour(browser, blue=True)
+    click(browser, "#show-reference")
+    WebDriverWait(browser, 60).until(
+        lambda driver: not has_colour(driver, blue=True) and has_colour(driver, blue=False)
+    )
+    assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
+    click(browser, "#large form button")
+    click(browser, "#overlay_median button.enlarge")  # has no view: the picture alone
+    assert not browser.find_element("id", "viewer").is_displayed()
+    assert browser.find_element("css selector", "#large .picture svg").is_displayed()
+
+
+def click(browser, selector):
+    browser.execute_script("document.querySelector(arguments[0]).click()", selector)
+
+
+def has_colour(browser, *, blue):
+    """Whether the reference's blue, else the prediction's orange, is anywhere in the viewer."""
+    import io
+
+    from PIL import Image
+
+    shot = browser.find_element("css selector", "#viewer canvas").screenshot_as_png
+    picture = np.asarray(Image.open(io.BytesIO(shot)).convert("RGB"), dtype=int)
+    difference = picture[..., 2] - picture[..., 0] if blue else picture[..., 0] - picture[..., 2]
+    return bool((difference > 30).sum() > 50)
+
+
+def test_packed_views_are_plain_text_that_ends_no_script(case, prediction):
+    content = page_views({"overlay_worst": view_case(case, prediction)})
+    assert "<" not in json.dumps(content)
