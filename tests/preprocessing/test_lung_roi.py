@@ -1,6 +1,7 @@
 """The lungs are found by air inside the body; lesions stay inside their box."""
 
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -88,13 +89,34 @@ def test_real_tumours_lie_inside_the_box(realdata, patient, voxels):
     assert int(tumour[region.box].sum()) == int(tumour.sum())
 
 
+def _drawn_boxes(folder):
+    """Slice's UID → first and last column and row of the box around the tumour."""
+    boxes = {}
+    for file in folder.glob("*.xml"):
+        box = ElementTree.parse(file).find("object/bndbox")
+        boxes[file.stem] = [int(box.findtext(name)) for name in ("xmin", "ymin", "xmax", "ymax")]
+    return boxes
+
+
 @pytest.mark.realdata
 @pytest.mark.slow
-def test_both_kernels_of_a_scan_have_one_region(realdata):
-    from segpipe.io.dicom_series import find_series, read_series
+def test_both_kernels_of_a_scan_have_one_region_that_holds_the_tumour(realdata):
+    from segpipe.io.dicom_series import find_series, read_series, stack_series
 
-    fractions = []
+    boxes = _drawn_boxes(realdata / "lung_pet_ct_dx" / "annotation-A0001")
+    fractions, found = [], 0
     for series in find_series(realdata / "lung_pet_ct_dx").series:
         volume = read_series(series)
-        fractions.append(find_lungs(Case("A0001", volume.array, volume.grid)).kept_fraction)
+        region = find_lungs(Case("A0001", volume.array, volume.grid))
+        fractions.append(region.kept_fraction)
+        for number, plane in enumerate(stack_series(series).planes):
+            if plane.uid not in boxes:
+                continue
+            found += 1
+            left, front, right, back = boxes[plane.uid]
+            columns, rows, slices = region.box
+            assert columns.start <= left <= right < columns.stop
+            assert rows.start <= front <= back < rows.stop
+            assert slices.start <= number < slices.stop
+    assert found == len(boxes) > 0
     assert fractions[0] == pytest.approx(fractions[1], rel=0.05)
