@@ -39,12 +39,13 @@ CONTENDERS = Path(__file__).with_name("predict_contenders.py")
 
 @dataclass(frozen=True)
 class Run:
-    """What one contender took, and the mask that it made."""
+    """What one contender took, the mask that it made and what it told of its stages."""
 
     seconds: float
     busy: float
     peak_bytes: int
     mask: Path
+    stages: str = ""
 
 
 def main() -> None:
@@ -108,16 +109,18 @@ def commands(scan: Path, model: Path, folder: Path) -> dict[str, tuple[list[str]
 def measure(command: list[str], mask: Path) -> Run:
     """Runs a command; tells its wall time, its CPU time and its peak memory."""
     begin = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    assert process.stderr is not None
-    said = process.stderr.read().decode(errors="replace")
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - begin
+    with tempfile.TemporaryFile() as told:
+        process = subprocess.Popen(command, stdout=told, stderr=told)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - begin
+        told.seek(0)
+        said = told.read().decode(errors="replace")
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{' '.join(command)}\nended with {process.returncode}:\n{said[-2000:]}")
     unit = 1 if sys.platform == "darwin" else 1024
-    return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit, mask)
+    stages = next((line for line in said.splitlines() if line.startswith("time: ")), "")
+    return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit, mask, stages)
 
 
 def _print_table(runs: dict[str, Run], scan: Path) -> None:
@@ -129,6 +132,8 @@ def _print_table(runs: dict[str, Run], scan: Path) -> None:
     for name, run in runs.items():
         figures = f"{run.seconds:8.1f} s  {run.busy:8.1f} s of CPU  {run.peak_bytes / 2**20:7.0f} MiB"
         print(f"{name:<20} {figures}{_agreement(read_volume(run.mask).array > 0, wanted)}")
+        if run.stages:
+            print(f"{'':<20} {run.stages}")
     for peer in PEERS:
         if peer in runs and "segpipe" in runs:
             own, other = runs["segpipe"], runs[peer]

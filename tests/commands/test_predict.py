@@ -47,6 +47,7 @@ def test_a_folder_of_scans(untrained_model, scans, tmp_path, capsys):
     assert set(np.unique(mask.get_fdata())) <= {0, 1}
     told = capsys.readouterr()
     assert "computed by torch on cpu, float32" in told.out
+    assert "operating point: probability 0.4, 0 mm³, confidence 0 (asked for)" in told.out
     assert "time: reading" in told.out
     assert "predicting: 100%" in told.err
     with (out / "findings.csv").open() as stream:

@@ -1,8 +1,13 @@
 """Results in DICOM are read back with libraries that did not write them."""
 
+import json
+
+import highdicom
+import nibabel
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK
 
 from segpipe.__main__ import main
 from tests.synthetic_dicom import ct_slices, save
@@ -22,6 +27,7 @@ def series(tmp_path):
 def test_all_formats_at_once(untrained_model, series, tmp_path):
     folder, series_uid = series
     words = "predict --threshold 0.5 --min-volume 20 --output-format nifti csv json html dicom-seg dicom-sr rtstruct"
+    words += " dicom-labelmap dicom-mask"
     given = ["--model", str(untrained_model), "--input", str(folder), "--output", str(tmp_path / "out")]
     assert main([*words.split(), *given]) == 0
     names = {file.name for file in (tmp_path / "out").iterdir() if not file.name.startswith(".")}
@@ -33,6 +39,32 @@ def test_all_formats_at_once(untrained_model, series, tmp_path):
         segmentation = pydicom.dcmread(tmp_path / "out" / "series.seg.dcm")
         structures = pydicom.dcmread(tmp_path / "out" / "series.rtstruct.dcm")
         assert len(segmentation.SegmentSequence) == len(structures.StructureSetROISequence)
+        _check_readers_agree(tmp_path / "out")
+    content = json.loads((tmp_path / "out" / "series.json").read_text())
+    for finding in content["findings"]:
+        assert finding["slice_number"] == 500 - finding["slice_index"]  # the Instance Numbers of the series
+
+
+def _check_readers_agree(folder):
+    """Binary SEG and label map by highdicom, the mask by ITK, all against the NIfTI mask by nibabel: one place each."""
+    nifti = nibabel.load(folder / "series.nii.gz")
+    wanted = np.sort(apply(nifti.affine, np.argwhere(np.asarray(nifti.dataobj))) * (-1, -1, 1), axis=0)
+    for name in ("seg", "labelmap"):
+        volume = highdicom.seg.segread(folder / f"series.{name}.dcm").get_volume(combine_segments=True)
+        np.testing.assert_allclose(np.sort(apply(volume.affine, np.argwhere(volume.array)), axis=0), wanted, atol=0.1)
+    image = SimpleITK.ReadImage(folder / "series.mask.dcm")
+    affine = np.eye(4)
+    affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    voxels = np.argwhere(SimpleITK.GetArrayFromImage(image).transpose(2, 1, 0))
+    assert image.GetSize() == nifti.shape
+    np.testing.assert_allclose(np.sort(apply(affine, voxels), axis=0), wanted, atol=0.1)
+    uids = {str(pydicom.dcmread(folder / f"series.{name}.dcm").SOPInstanceUID) for name in ("seg", "labelmap", "mask")}
+    assert len(uids) == 3
+
+
+def apply(affine, indices):
+    return indices @ affine[:3, :3].T + affine[:3, 3]
 
 
 def test_dicom_results_need_a_dicom_series(untrained_model, tiny_dataset, tmp_path, capsys):
