@@ -22,6 +22,7 @@ SMALLEST_LUNGS_MM3 = 4e5
 DENSEST_GAS_HU = -960
 """Bowel gas is air; lungs hold blood and tissue even in emphysema."""
 _COMPANION = 0.1
+_ON_EDGE = 1e-6
 Box = tuple[slice, slice, slice]
 
 
@@ -111,16 +112,17 @@ def _inside_body(air: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _hull_of_slices(lungs: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    from scipy.spatial import Delaunay, QhullError
+    """The pixels of each axial slice that lie on the inner side of every edge of the slice's convex hull."""
+    from scipy.spatial import ConvexHull, QhullError
 
     hulls = lungs.copy()
-    pixels = np.argwhere(np.ones(lungs.shape[:2], dtype=bool))
+    rows, columns = np.ogrid[: lungs.shape[0], : lungs.shape[1]]
     for z in range(lungs.shape[2]):
         try:
-            triangles = Delaunay(_outline(lungs[:, :, z]))
+            edges = ConvexHull(_outline(lungs[:, :, z])).equations
         except (QhullError, ValueError):
             continue  # fewer than three points, or all in a line
-        hulls[:, :, z] = (triangles.find_simplex(pixels) >= 0).reshape(lungs.shape[:2])
+        hulls[:, :, z] = np.all([a * rows + b * columns + c <= _ON_EDGE for a, b, c in edges], axis=0)
     return hulls
 
 
