@@ -1,0 +1,120 @@
+"""Runs that belong together, as a user starts them: a cross-validation with its ensemble, and a sweep."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from statistics import fmean
+
+import pandas
+import pytest
+from mlflow import MlflowClient
+
+pytestmark = pytest.mark.slow
+FOLDS = 3
+
+
+def segpipe(*words, cwd: Path) -> str:
+    environment = {**os.environ, "SEGPIPE_CACHE": str(cwd / "cache")}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    command = [sys.executable, "-m", "segpipe", *map(str, words)]
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("families")
+
+
+@pytest.fixture(scope="module")
+def words(tiny_words) -> list[str]:
+    return [word for word in tiny_words if not word.startswith("trainer.max_steps")]
+
+
+@pytest.fixture(scope="module")
+def cross_validation(home, words) -> Path:
+    folder = home / "cv"
+    segpipe(*words, "trainer.max_steps=10", "optimizer.lr=5e-3", "data.fold=all", f"data.folds={FOLDS}",
+            f"hydra.run.dir={folder}", cwd=home)  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sweep(home, words) -> Path:
+    folder = home / "sweep"
+    segpipe(*words, "trainer.max_steps=2,6", f"hydra.sweep.dir={folder}", "--multirun", cwd=home)
+    return folder
+
+
+def tracked(home, folder):
+    """The client, the run of a folder, and its children in the order of their names."""
+    client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
+    parent = client.get_run(json.loads((folder / "tracking.json").read_text())["run_id"])
+    found = client.search_runs([parent.info.experiment_id], f"tags.mlflow.parentRunId = '{parent.info.run_id}'")
+    return client, parent, sorted(found, key=lambda run: run.info.run_name)
+
+
+def test_every_case_is_judged_once_by_the_fold_that_did_not_see_its_patient(cross_validation, tiny_dataset):
+    pooled = json.loads((cross_validation / "evaluation" / "summary.json").read_text())
+    cases = pandas.read_csv(cross_validation / "evaluation" / "cases.csv")
+    assert pooled["cases"] == len(cases) == 10
+    assert sorted(cases["case"]) == sorted(file.name.partition(".")[0] for file in tiny_dataset.glob("images/*"))
+    assert pooled["metrics"]["dice"]["mean"] == pytest.approx(cases["dice"].mean())
+    for fold in range(FOLDS):
+        run = cross_validation / f"fold_{fold}"
+        held_out = set(pandas.read_csv(run / "evaluation" / "cases.csv")["case"])
+        split = pandas.read_csv(run / "split.csv")
+        assert held_out == set(split.loc[split["role"] == "test", "case"])
+        assert held_out.isdisjoint(split.loc[split["role"] == "train", "case"])
+
+
+def test_the_pooled_report_shows_cases_of_all_folds(cross_validation):
+    page = (cross_validation / "report.html").read_text(encoding="utf-8")
+    assert page.count('class="enlarge"') == 10  # every case there is
+    assert 'id="views"' in page
+
+
+def test_mlflow_holds_the_folds_under_one_parent_that_tells_their_spread(home, cross_validation):
+    client, parent, children = tracked(home, cross_validation)
+    pooled = json.loads((cross_validation / "evaluation" / "summary.json").read_text())
+    assert [run.info.run_name for run in children] == [f"fold_{fold}" for fold in range(FOLDS)]
+    assert {run.info.status for run in (parent, *children)} == {"FINISHED"}
+    assert [run.data.params["data.fold"] for run in (parent, *children)] == ["all", "0", "1", "2"]
+    told = [run.data.metrics["evaluation/dice"] for run in children]
+    assert parent.data.metrics["evaluation/dice"] == pytest.approx(pooled["metrics"]["dice"]["mean"])
+    assert parent.data.metrics["spread/dice_mean"] == pytest.approx(fmean(told))
+    assert parent.data.metrics["spread/dice_min"] == pytest.approx(min(told))
+    assert parent.data.metrics["spread/dice_max"] == pytest.approx(max(told))
+    assert parent.data.tags["children"] == str(FOLDS)
+    assert "**pooled**" in parent.data.tags["mlflow.note.content"]
+    artifacts = {item.path for item in client.list_artifacts(parent.info.run_id)}
+    assert {"children.json", "model", "report.html", "summary.json"} <= artifacts
+
+
+def test_the_ensemble_of_the_folds_predicts_as_one_model_folder(home, cross_validation, tiny_dataset, tmp_path):
+    told = json.loads((cross_validation / "model" / "segpipe.json").read_text())
+    assert told["network"]["members"] == FOLDS
+    scan = tiny_dataset / "images" / "case_1.nii.gz"
+    segpipe("predict", "--model", cross_validation / "model", "--input", scan, "--output", tmp_path, cwd=home)
+    assert (tmp_path / "case_1.nii.gz").stat().st_size > 0
+    assert "mean_probability" in pandas.read_csv(tmp_path / "findings.csv").columns
+
+
+def test_a_sweep_is_one_parent_that_names_its_best_child(home, sweep):
+    _, parent, children = tracked(home, sweep)
+    assert [run.data.params["trainer.max_steps"] for run in children] == ["2", "6"]
+    best = max(children, key=lambda run: run.data.metrics["evaluation/dice"])
+    assert parent.data.tags["kind"] == "sweep"
+    assert parent.data.tags["children"] == "2"
+    assert parent.data.metrics["spread/dice_max"] == pytest.approx(best.data.metrics["evaluation/dice"])
+    told = {run.info.run_id: run.data.metrics["evaluation/dice"] for run in children}
+    assert told[parent.data.tags["best_child"]] == max(told.values())
+
+
+def test_two_jobs_of_the_sweep_are_compared_with_pictures(home, sweep, tmp_path):
+    told = segpipe("compare", sweep / "0", sweep / "1", "--output", tmp_path / "comparison", cwd=home)
+    assert "shared cases of" in told
+    assert "MLflow  " in told
