@@ -5,14 +5,18 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import requests
 
+ROOT = "/dicom-web"
 USER, PASSWORD = "worker", "not-a-secret"
 PLUGINS = [
     Path(folder) / "libOrthancDicomWeb.so" for folder in ("/usr/share/orthanc/plugins", "/usr/lib/orthanc/plugins")
@@ -27,22 +31,20 @@ def free_port():
 
 
 class Orthanc:
-    """One Orthanc whose database outlives its restarts; with a certificate it speaks TLS."""
+    """One Orthanc whose database outlives its restarts."""
 
-    def __init__(self, folder, *, certificate=None):
+    def __init__(self, folder):
         program = shutil.which("Orthanc")
         plugin = next((path for path in PLUGINS if path.exists()), None)
         if not program or not plugin:
             pytest.skip("Orthanc with its DICOMweb plugin is not installed (Debian: orthanc orthanc-dicomweb)")
         folder.mkdir()
         port = free_port()
-        self.base, self.process = f"http{'s' if certificate else ''}://127.0.0.1:{port}", None
+        self.base, self.process = f"http://127.0.0.1:{port}", None
         self._command = [program, str(folder / "orthanc.json")]
         self._log = folder / "orthanc.log"
         self.session = requests.Session()
-        self.session.trust_env = False  # else a variable with a CA bundle wins over `verify`
         self.session.auth = (USER, PASSWORD)
-        self.session.verify = str(certificate) if certificate else True
         settings = {
             "StorageDirectory": str(folder / "db"),
             "IndexDirectory": str(folder / "db"),
@@ -55,14 +57,12 @@ class Orthanc:
             "OverwriteInstances": False,
             "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
         }
-        if certificate:
-            settings |= {"SslEnabled": True, "SslCertificate": str(certificate)}
         (folder / "orthanc.json").write_text(json.dumps(settings))
 
     @property
     def dicomweb(self):
         """The address of its DICOMweb."""
-        return f"{self.base}/dicom-web"
+        return f"{self.base}{ROOT}"
 
     def start(self):
         """Starts and waits until it answers."""
@@ -116,10 +116,10 @@ class Orthanc:
 class Service:
     """`python -m segpipe serve` beside an Orthanc, with one log for all its lives."""
 
-    def __init__(self, model, pacs, state, *flags):
+    def __init__(self, model, dicomweb, state, *flags):
         self.port = free_port()
         self.log = state.with_suffix(".log")
-        given = ["--model", model, "--dicomweb", pacs.dicomweb, "--state", state, "--port", self.port]
+        given = ["--model", model, "--dicomweb", dicomweb, "--state", state, "--port", self.port]
         habits = ["--user", USER, "--password-env", "PACS_PASSWORD", "--all-dates", "--stable", 1, "--poll", 1]
         self._command = [sys.executable, "-m", "segpipe", "serve", *map(str, [*given, *habits, *flags])]
         self.process = None
@@ -154,11 +154,56 @@ class Service:
         return told is not None and all(told["series"][state] == count for state, count in wanted.items())
 
 
+class TlsFront:
+    """Speaks TLS and passes every request on, as a reverse proxy in front of a PACS does (Orthanc's own TLS fails)."""
+
+    def __init__(self, base, certificate):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        self._server = _QuietServer(("127.0.0.1", 0), _passing_on(base))
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.dicomweb = f"https://127.0.0.1:{self._server.server_address[1]}{ROOT}"
+
+    def stop(self):
+        """Stops serving."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _QuietServer(ThreadingHTTPServer):
+    def handle_error(self, request, client_address):
+        """A client that does not trust the certificate is no news."""
+
+
+def _passing_on(base):
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            kept = {name: self.headers[name] for name in ("Accept", "Authorization", "Content-Type")
+                    if name in self.headers}  # fmt: skip
+            answer = requests.request(self.command, f"{base}{self.path}", data=body, headers=kept, timeout=60)
+            self.send_response(answer.status_code)
+            for name, value in {**answer.headers, "Content-Length": str(len(answer.content))}.items():
+                if name in ("Content-Type", "Content-Length"):
+                    self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(answer.content)
+
+        do_POST = do_GET  # noqa: N815
+
+        def log_message(self, format, *args):
+            """Says nothing."""
+
+    return Handler
+
+
 def make_certificate(folder):
     """A file with a key and a certificate for 127.0.0.1 that the key has signed itself."""
     openssl = shutil.which("openssl")
     if not openssl:
         pytest.skip("openssl is not installed")
+    folder.mkdir(exist_ok=True)
     key, certificate, both = folder / "key.pem", folder / "certificate.pem", folder / "both.pem"
     words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
     names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]

@@ -124,14 +124,6 @@ class Queue:
                 (self._clock() - stable_s, self._model),
             ).rowcount
 
-    def complete(self, series_uid: str) -> None:
-        """Queues a series that is known to be whole."""
-        with self._change() as database:
-            database.execute(
-                "UPDATE series SET state='queued' WHERE state='arriving' AND series=? AND model=?",
-                (series_uid, self._model),
-            )
-
     def take(self) -> Job | None:
         """The next series that is due, now in work; None when there is none."""
         with self._change() as database:

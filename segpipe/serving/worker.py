@@ -105,12 +105,14 @@ class Worker:
         return False
 
     def finished(self, arrivals: Sequence[Arrival]) -> None:
-        """Queues the series of an association that has ended in order; drops what was answered before."""
+        """Tells the series of an association that has ended; drops what was answered before.
+
+        They still wait until they have not grown for a while: a sender may take several associations for one series.
+        """
         for arrival in arrivals:
             name = self._aliases.of(arrival.series_uid)
             if arrival.series_uid in self._queue.open_series():
                 _LOG.info("series %s was received", name)
-                self._queue.complete(arrival.series_uid)
             else:
                 _LOG.info("series %s was received again and is dropped", name)
                 shutil.rmtree(self.folder_of(arrival), ignore_errors=True)

@@ -1,14 +1,11 @@
 """The receiver takes CT images of named peers from a sender that segpipe did not write, and of nobody else."""
 
-import os
-import shutil
-import subprocess
-
 import pydicom
 import pytest
 
 from segpipe.errors import ConfigError
 from segpipe.io.dicom_receive import CT_IMAGE, Inbox, Peer, Receiver
+from tests.dcmtk import storescu
 from tests.orthanc import free_port, wait_for
 from tests.synthetic_dicom import ct_slices, other_object, save, thorax
 
@@ -79,16 +76,6 @@ def test_a_full_queue_is_told_to_the_sender_and_leaves_no_file(receive, tmp_path
     port, _ = receive("SCANNER@127.0.0.1", room=False)
     assert send(port, ct_slices(thorax())[:1]) == [0xA700]
     assert not (tmp_path / "inbox").exists()
-
-
-def storescu(port, folder, *, caller="SCANNER", called="SEGPIPE"):
-    """DCMTK's sender; a small message may not wait for the acknowledgement of the last one."""
-    program = shutil.which("storescu", path="/usr/bin:/usr/local/bin")  # pynetdicom brings one of the same name
-    if not program:
-        pytest.skip("storescu is not installed (Debian: dcmtk)")
-    words = ["+sd", "-aet", caller, "-aec", called, "127.0.0.1", str(port), str(folder)]
-    environment = {**os.environ, "TCP_NODELAY": "1"}
-    return subprocess.run([program, *words], capture_output=True, text=True, env=environment, timeout=120)
 
 
 def test_a_sender_that_is_not_ours(receive, tmp_path, caplog):

@@ -6,9 +6,10 @@ from collections import Counter
 import pytest
 import requests
 
-from tests.orthanc import PASSWORD, Orthanc, Service, make_certificate, wait_for
+from tests.dcmtk import storescu
+from tests.orthanc import PASSWORD, Orthanc, Service, TlsFront, free_port, make_certificate, wait_for
 from tests.synthetic_chest import chest_series
-from tests.synthetic_dicom import PATIENT
+from tests.synthetic_dicom import PATIENT, save
 
 pytestmark = pytest.mark.slow
 SERIES = 20
@@ -29,7 +30,7 @@ def serve(chest_model, tmp_path):
     services = []
 
     def make(pacs, name, *flags):
-        services.append(Service(chest_model, pacs, tmp_path / name, *flags))
+        services.append(Service(chest_model, pacs.dicomweb, tmp_path / name, *flags))
         return services[-1]
 
     yield make
@@ -119,6 +120,22 @@ def test_a_study_of_mr_and_pet_is_refused_by_name(pacs, serve, tmp_path):
     assert service.told().count("a named study has no CT series") == 1
 
 
+def test_what_a_named_peer_sends_to_the_worker_is_answered_in_the_pacs(pacs, serve, tmp_path):
+    port = free_port()
+    service = serve(pacs, "state", "--dicom-port", port, "--peer", "SCANNER@127.0.0.1").start()
+    wait_for(lambda: service.has(done=0), PATIENCE_S)
+    slices = chest_series(1)
+    folder = save(slices, tmp_path / "sent")
+    assert storescu(port, folder, caller="STRANGER").returncode != 0
+    assert storescu(port, folder).returncode == 0
+    wait_for(lambda: service.has(done=1), PATIENCE_S)
+    assert service.end() == 0
+    for kind in ("SR", "SEG"):
+        assert [study for study, _ in pacs.instances(kind)] == [str(slices[0].StudyInstanceUID)]
+    assert service.told().count("refused: 'STRANGER' at 127.0.0.1 is no --peer") == 1
+    _leaves_no_image(tmp_path / "state")
+
+
 def test_a_wrong_password_ends_the_worker(pacs, serve):
     service = serve(pacs, "state").start(password="wrong")
     assert service.process.wait(PATIENCE_S) == 2
@@ -126,20 +143,18 @@ def test_a_wrong_password_ends_the_worker(pacs, serve):
     assert "Traceback" not in service.told()
 
 
-def test_tls_with_the_certificate_of_the_pacs_and_with_no_other(serve, tmp_path):
-    (tmp_path / "other").mkdir()
-    certificate, other = make_certificate(tmp_path), make_certificate(tmp_path / "other")
-    orthanc = Orthanc(tmp_path / "orthanc", certificate=certificate)
+def test_tls_with_the_certificate_of_the_pacs_and_with_no_other(pacs, serve, tmp_path):
+    certificate, other = make_certificate(tmp_path / "own"), make_certificate(tmp_path / "other")
+    pacs.send_series(chest_series(1), tmp_path)
+    front = TlsFront(pacs.base, certificate)
     try:
-        orthanc.start()
-        orthanc.send_series(chest_series(1), tmp_path)
         for name, flags in (("none", ()), ("wrong", ("--authority", other))):
-            service = serve(orthanc, name, "--once", *flags).start()
+            service = serve(front, name, "--once", *flags).start()
             assert service.process.wait(PATIENCE_S) == 2
             assert service.told().count("the certificate of the PACS cannot be trusted") == 1
             assert "Traceback" not in service.told()
-        service = serve(orthanc, "right", "--once", "--authority", certificate).start()
+        service = serve(front, "right", "--once", "--authority", certificate).start()
         assert service.process.wait(PATIENCE_S) == 0, service.told()
-        assert (orthanc.count("SR"), orthanc.count("SEG")) == (1, 1)
     finally:
-        orthanc.stop()
+        front.stop()
+    assert (pacs.count("SR"), pacs.count("SEG")) == (1, 1)

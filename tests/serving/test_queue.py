@@ -117,10 +117,14 @@ def test_faults_are_counted_apart_from_waiting(queue):
     assert (job.tries, job.faults) == (3, 1)
 
 
-def test_a_received_series_is_queued_when_its_association_ends(queue):
+def test_each_instance_that_is_received_begins_the_time_again(queue, clock):
     queue.notice("study", "a", source=RECEIVED)
-    assert queue.take() is None
-    queue.complete("a")
+    clock.now += 20
+    queue.notice("study", "a", source=RECEIVED)
+    clock.now += 20
+    assert queue.promote(stable_s=30) == 0
+    clock.now += 10
+    assert queue.promote(stable_s=30) == 1
     assert queue.take().source == RECEIVED
 
 

@@ -236,7 +236,7 @@ def test_what_a_killed_worker_left_is_swept(tmp_path):
 def test_a_received_series_is_answered_and_dropped_when_it_comes_again(tmp_path):
     queue = Queue(tmp_path / "queue.sqlite", model="m", bound=100)
     archive, arrival = Archive(), Arrival("s1", "a")
-    worker = Worker(archive, Answers(), queue, tmp_path, habits=Habits(1000.0, 0.01))
+    worker = Worker(archive, Answers(), queue, tmp_path, habits=Habits(0.0, 0.01))
     for _ in range(2):
         folder = worker.folder_of(arrival)
         folder.mkdir(parents=True)
