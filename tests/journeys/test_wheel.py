@@ -1,0 +1,65 @@
+"""The installed wheel works in an empty folder: configurations travel with it, and users add their own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+MINE = """# @package _global_
+# A user's own experiment.
+defaults:
+  - /experiment/lung_nodule
+  - _self_
+name: mine
+"""
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder / "dist")]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = (folder / "dist").glob("*.whl")
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target"]
+    subprocess.run([*install, str(folder / "site"), str(wheel)], check=True, capture_output=True)
+    return folder / "site"
+
+
+@pytest.fixture
+def run(installed, tmp_path):
+    def run(*words: str) -> str:
+        environment = {**os.environ, "PYTHONPATH": str(installed)}
+        command = [sys.executable, "-m", "segpipe", *words]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    return run
+
+
+def test_it_is_the_wheel_that_runs(installed, run, tmp_path):
+    where = [sys.executable, "-c", "import segpipe; print(segpipe.__file__)"]
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    found = subprocess.run(where, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
+    assert Path(found.strip()).is_relative_to(installed)
+    assert "lung_nodule_voi" in run("--help")
+
+
+def test_configurations_travel_with_it(run):
+    assert "name: ct_tumour" in run("+experiment=lung_tumour", "data=nifti", "data.root=x", "--cfg", "job")
+
+
+def test_users_add_experiments(run, tmp_path):
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(MINE)
+    assert "name: mine" in run("--config-dir", "conf", "+experiment=mine", "--cfg", "job")
+
+
+def test_predict_needs_a_model_folder_and_a_scan_only(run, tmp_path, untrained_model, tiny_dataset):
+    scan = tiny_dataset / "images" / "case_0.nii.gz"
+    run("predict", "--model", str(untrained_model), "--input", str(scan), "--output", "out", "--device", "cpu")
+    assert {"case_0.nii.gz", "findings.csv"} <= {file.name for file in (tmp_path / "out").iterdir()}
