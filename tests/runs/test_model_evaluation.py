@@ -54,14 +54,18 @@ def test_a_split_without_cases_is_refused(manifest):
 
 @pytest.mark.slow
 def test_a_model_folder_is_judged_on_a_data_set_and_bad_cases_are_named(manifest, untrained_model, tmp_path, capsys):
-    entries = [*manifest.entries[:3], replace(manifest.entries[3], mask=None)]
+    sphere = replace(manifest.entries[2], extra={"sphere": True})
+    entries = [*manifest.entries[:2], sphere, replace(manifest.entries[3], mask=None)]
     write_manifest(manifest.with_entries(entries), tmp_path / "data")
     words = ["evaluate", "--model", untrained_model, "--data", tmp_path / "data", "--output", tmp_path / "out"]
     assert main([*map(str, words), "--device", "cpu"]) == 2
     told = capsys.readouterr()
     assert "case_3" in told.err
+    assert "takes scans without masks" in told.err
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert (summary["cases"], summary["failed_cases"], summary["split"]) == (3, 1, "all")
+    assert summary["metrics"]["dice"]["n"] == 2
+    assert summary["lesions"]["tp"] + summary["lesions"]["fn"] == 3
     assert len(summary["data_hash"]) == 16
     assert sorted(file.name for file in (tmp_path / "out" / "masks").iterdir()) == [
         f"case_{n}.nii.gz" for n in range(3)
