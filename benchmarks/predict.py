@@ -78,7 +78,7 @@ def run_large(folder: Path) -> None:
         write_phantom(scan, LARGE, slice_mm=0.35)
     if not model.exists():
         write_phantom(folder / "fit.nii.gz", (256, 256, 100), slice_mm=3.5)
-        fit_model(model, folder / "fit.nii.gz", spacing_mm=(1.5, 1.5, 1.5), patch=(96, 96, 96), channels=(8, 16))
+        fit_model(model, folder / "fit.nii.gz", spacing_mm=(2.0, 2.0, 2.0), patch=(96, 96, 96), channels=(8, 16))
     masks = []
     for bound in BOUNDS:
         out = Path(tempfile.mkdtemp(prefix=f"{bound}-", dir=folder))

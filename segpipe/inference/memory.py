@@ -5,6 +5,7 @@ import re
 import resource
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -18,6 +19,9 @@ from segpipe.inference.scans import Scan
 BYTES_PER_VOXEL = 12
 """Worst case while a scan is worked on: int16 image 2, mask 1, and for numbering components 1 + 4 + 4."""
 _STATUS = Path("/proc/self/status")
+RESERVE = 160 * 2**20
+"""For libraries that only some formats need, and for what the allocator keeps between scans."""
+_NEEDED_LATER = ("SimpleITK", "nibabel", "scipy.ndimage", "scipy.spatial", "cc3d")
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -39,7 +43,7 @@ class MemoryBound:
     def of(
         cls, engine: Engine, model: ModelFolder, limit: int | None, *, per_voxel: int = BYTES_PER_VOXEL
     ) -> "MemoryBound":
-        """A bound for a model: one forward pass shows what the network takes.
+        """A bound for a model: one forward pass shows what the network takes, and libraries are loaded beforehand.
 
         Args:
             engine: Runs the network.
@@ -50,8 +54,10 @@ class MemoryBound:
         if limit is not None:
             window = getattr(engine, "window", None) or round_up(model.recipe.patch, model.divisor)
             engine(torch.zeros(getattr(engine, "batch", 1), 1, *window))
+            for library in _NEEDED_LATER:
+                import_module(library)
         allowed = limit if limit is not None else machine_memory() * 4 // 5
-        return cls(allowed, base=peak_memory(), per_voxel=per_voxel)
+        return cls(allowed, base=peak_memory() + RESERVE, per_voxel=per_voxel)
 
     def together(self, scans: Sequence[Scan]) -> bool:
         """True when these scans fit side by side."""
