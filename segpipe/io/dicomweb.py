@@ -87,11 +87,10 @@ class Pacs:
         self._client = DICOMwebClient(url.rstrip("/"), session=session, timeout=timeout_s)
         self._client.set_http_retry_params(retry=False)
 
-    def find_ct(self, *, study_uid: str | None = None, days: int | None = None) -> list[SeriesEntry]:
+    def find_ct(self, *, days: int | None = None) -> list[SeriesEntry]:
         """Lists CT series.
 
         Args:
-            study_uid: Only those of this study.
             days: Only those of studies that are at most so many days old.
 
         Raises:
@@ -101,7 +100,7 @@ class Pacs:
         filters: dict[str, Any] = {"Modality": "CT"}
         if days is not None:
             filters["StudyDate"] = f"{date.today() - timedelta(days=days):%Y%m%d}-"
-        return self._find(study_uid, filters)
+        return self._find(None, filters)
 
     def find_in_study(self, study_uid: str, series_uid: str | None = None) -> list[SeriesEntry]:
         """Lists the series of a study, whatever they are, or the one that is named; none when it is not there.

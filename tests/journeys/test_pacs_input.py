@@ -64,12 +64,13 @@ def test_a_study_is_fetched_predicted_and_removed(pacs, chest_model, room, tmp_p
 
 
 def test_a_series_over_tls(pacs, chest_model, room, tmp_path):
-    certificate = make_certificate(tmp_path / "own")
+    certificate, other = make_certificate(tmp_path / "own"), make_certificate(tmp_path / "other")
     front = TlsFront(pacs.base, certificate)
     address = f"{front.dicomweb}/studies/{pacs.study}/series/{pacs.ct}"
     try:
-        with pytest.raises(PacsAccessError, match="the certificate of the PACS cannot be trusted"):
-            run(words(chest_model, address, tmp_path / "out"))
+        for flags in ([], ["--authority", str(other)]):
+            with pytest.raises(PacsAccessError, match="the certificate of the PACS cannot be trusted"):
+                run(words(chest_model, address, tmp_path / "out", *flags))
         assert run(words(chest_model, address, tmp_path / "out", "--authority", str(certificate))) == 0
     finally:
         front.stop()
