@@ -4,14 +4,9 @@ import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from segpipe.commands.flags import VerbParser
 from segpipe.errors import ConfigError
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(message, hint="python -m segpipe compare --help")
 
 
 def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
@@ -29,10 +24,9 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m segpipe compare",
+    parser = VerbParser(
+        "compare",
         description="Tells which of several runs is better, by how much, where, and whether it is luck.",
-        allow_abbrev=False,
     )
     parser.add_argument(
         "runs", nargs="+", metavar="RUN", help="an MLflow run id, a run's folder, or a folder that `evaluate` made"

@@ -3,17 +3,12 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from segpipe.commands.flags import VerbParser
 from segpipe.errors import ConfigError
 
 _GIVEN_WITH_MODEL = ("split", "backend", "device")
 _GIVEN_WITH_MASKS = ("references", "table", "mask_name", "prediction_label", "reference_label", "processes")
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(message, hint="python -m segpipe evaluate --help")
 
 
 def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
@@ -38,10 +33,9 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m segpipe evaluate",
+    parser = VerbParser(
+        "evaluate",
         description="Compares masks with references, in each scan's own space.",
-        allow_abbrev=False,
     )
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="summary, tables and report go here")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap (default: 0)")

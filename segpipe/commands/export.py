@@ -2,14 +2,8 @@
 
 import argparse
 from pathlib import Path
-from typing import NoReturn
 
-from segpipe.errors import ConfigError
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(message, hint="python -m segpipe export --help")
+from segpipe.commands.flags import VerbParser
 
 
 def run(argv: list[str]) -> int:
@@ -25,10 +19,9 @@ def run(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m segpipe export",
+    parser = VerbParser(
+        "export",
         description="Writes the model folder of a finished run again, e.g. with a newer version or other weights.",
-        allow_abbrev=False,
     )
     parser.add_argument("--checkpoint", required=True, type=Path, metavar="RUN_DIR", help="the run folder")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="the model folder to write")

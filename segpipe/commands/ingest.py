@@ -3,8 +3,9 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from segpipe.commands.flags import VerbParser
 from segpipe.datasets.sources import SOURCES, Flag, IngestRequest, Source
 from segpipe.errors import ConfigError, explain
 from segpipe.labels import KNOWN_LABELS
@@ -94,18 +95,12 @@ def _all_flags() -> dict[str, Flag]:
     return {flag.name: flag for source in SOURCES.values() for flag in source.flags}
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(message, hint="python -m segpipe ingest --help")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m segpipe ingest",
+    parser = VerbParser(
+        "ingest",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="sources:\n" + "\n".join(f"  {name:<16} {source.text}" for name, source in SOURCES.items()),
-        allow_abbrev=False,
     )
     parser.add_argument("--source", metavar="KIND", help="what kind of data it is, see below")
     parser.add_argument("--output", type=Path, metavar="DATASET", help="the data set folder to make")

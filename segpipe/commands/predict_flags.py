@@ -3,19 +3,14 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from segpipe.commands.flags import VerbParser
 from segpipe.commands.pacs_flags import add_pacs_flags
 from segpipe.commands.point_flags import add_point_flags
 from segpipe.commands.predict_input import check_input, parse_input
 from segpipe.errors import ConfigError
 
 FORMATS = ("nifti", "csv", "json")
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(message, hint="python -m segpipe predict --help")
 
 
 def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
@@ -73,8 +68,9 @@ def parse_flips(text: str) -> tuple[int, ...]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m segpipe predict", description="Segments scans with a model folder.", allow_abbrev=False
+    parser = VerbParser(
+        "predict",
+        description="Segments scans with a model folder.",
     )
     add = parser.add_argument
     add("--model", required=True, type=Path, metavar="DIR", help="the model folder of a run; nothing else is needed")

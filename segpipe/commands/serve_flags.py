@@ -3,16 +3,11 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from segpipe.commands.flags import VerbParser
 from segpipe.commands.pacs_flags import add_pacs_flags, read_password, read_secret
 from segpipe.commands.point_flags import add_point_flags
 from segpipe.errors import ConfigError
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(message, hint="python -m segpipe serve --help")
 
 
 def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
@@ -36,10 +31,9 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m segpipe serve",
+    parser = VerbParser(
+        "serve",
         description="Answers the chest CT series of a PACS with segmentation and report.",
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("--model", required=True, type=Path, metavar="DIR", help="the model folder of a run")
