@@ -10,11 +10,12 @@ from segpipe.config.schema import Settings
 from segpipe.errors import ConfigError
 from segpipe.export.model_folder import ModelFolder, load_network, write_model_folder
 from segpipe.metrics.evaluation import CaseResult, summarise, write_evaluation
+from segpipe.metrics.tables import case_rows, lesion_rows
 from segpipe.networks.ensemble import Ensemble
 from segpipe.runs.evaluation_report import write_evaluation_report
 from segpipe.runs.pictures import configured_dataset, draw_cases, mask_files
 from segpipe.runs.single import run_single, write_config
-from segpipe.runs.story import remember_run, tracked_run
+from segpipe.runs.story import TAGS, remember_run, tracked_run
 from segpipe.tracking.families import Child, tell_family
 from segpipe.tracking.trackers import RunFacts, build_tracker
 from segpipe.training.release import Outcome, describe
@@ -61,7 +62,7 @@ def cross_validate(settings: Settings, config: Mapping[str, Any], folder: Path) 
         model = _release(found, folder, pooled)
         log.info("%s", describe(pooled, folder, model.path))
         if parent:
-            _tell(parent, found, pooled, folder)
+            _tell(parent, found, pooled, folder, source=settings.data.name)
     return 2 if pooled["failed_cases"] else 0
 
 
@@ -116,11 +117,19 @@ def _release(outcomes: list[Outcome], folder: Path, pooled: Mapping[str, Any]) -
     )
 
 
-def _tell(parent: "Tracker", outcomes: list[Outcome], pooled: Mapping[str, Any], folder: Path) -> None:
+def _tell(parent: "Tracker", outcomes: list[Outcome], pooled: Mapping[str, Any], folder: Path, *, source: str) -> None:
     children = [
         Child(f"fold {fold}", tracked_run(outcome.folder), outcome.summary) for fold, outcome in enumerate(outcomes)
     ]
     tell_family(parent, children, pooled=pooled)
+    results = [result for outcome in outcomes for result in outcome.results]
+    parent.log_table(case_rows(results), "evaluation/cases")
+    parent.log_table(lesion_rows(results), "evaluation/lesions")
+    parent.set_tags({name: pooled[name] for name in TAGS})
+    counts = {"cases": pooled["cases"], "patients": pooled["patients"]}
+    parent.log_dataset(
+        f"{pooled['data']} (all folds)", pooled["data_hash"], source=source, counts=counts, context="cross-validation"
+    )
     parent.log_folder(folder / "model", "model")
     for name in ("evaluation/summary.json", "evaluation/cases.csv", "report.html"):
         if (folder / name).exists():

@@ -10,6 +10,7 @@ from segpipe.config.schema import Settings
 from segpipe.metrics.tables import case_rows, lesion_rows
 from segpipe.runs.facts import collect_facts, environment
 from segpipe.runs.pictures import draw_run
+from segpipe.tracking.families import describe_run
 from segpipe.tracking.trackers import RunFacts, build_tracker
 from segpipe.training.hardware import this_rank
 from segpipe.training.material import Material
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from segpipe.tracking.mlflow import Tracker
 
 _TRACKED = "tracking.json"
-_TAGS = ("git_commit", "recipe_digest", "data", "data_hash", "segpipe_version")
+TAGS = ("git_commit", "recipe_digest", "data", "data_hash", "segpipe_version")
 
 
 class Story:
@@ -60,7 +61,7 @@ class Story:
         story = cls(settings, material, folder, config=config)
         if this_rank():
             return story
-        tags = {name: story.facts[name] for name in _TAGS}
+        tags = {name: story.facts[name] for name in TAGS}
         run_id = tracked_run(folder) if settings.resume else None
         story.tracker = build_tracker(settings.tracking, RunFacts(folder, config, tags, run_id, parent))
         if story.tracker:
@@ -108,6 +109,7 @@ class Story:
         if not self.tracker:
             return
         self.tracker.log_summary(outcome.summary)
+        self.tracker.describe(describe_run(outcome.summary))
         self.tracker.log_table(cases, "evaluation/cases")
         self.tracker.log_table(lesions, "evaluation/lesions")
         for name, figure in pictures.figures.items():

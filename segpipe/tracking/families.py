@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from segpipe.tracking.mlflow import Tracker
 
 SPREAD = "spread"
+_CASE = (("Dice", "dice"), ("NSD", "nsd"), ("HD95, mm", "hd95_mm"))
+_LESION = (("lesion F1", "f1"), ("lesion recall", "recall"), ("lesion precision", "precision"))
 _COUNTS = (f"{HEADLINES}/cases",)
 
 
@@ -51,6 +53,25 @@ def tell_family(
     parent.describe(_description(children, pooled, best))
 
 
+def describe_run(summary: Mapping[str, Any]) -> str:
+    """The headline figures with their intervals, in Markdown, for the top of a run's page.
+
+    >>> print(describe_run({"cases": 4, "data": "a", "metrics": {"dice": {"mean": 0.8, "ci95": [0.7, 0.9]}}}))
+    4 held-out cases of a, in each scan's own space
+    <BLANKLINE>
+    | figure | value | 95 % interval |
+    |---|---|---|
+    | Dice | 0.800 | 0.700 to 0.900 |
+    """
+    metrics, lesions = summary.get("metrics") or {}, summary.get("lesions") or {}
+    intervals = lesions.get("ci95") or {}
+    rows = [(name, (metrics.get(key) or {}).get("mean"), (metrics.get(key) or {}).get("ci95")) for name, key in _CASE]
+    rows += [(name, lesions.get(key), intervals.get(key)) for name, key in _LESION]
+    lines = [f"| {name} | {value:.3f} | {_bounds(ends)} |" for name, value, ends in rows if value is not None]
+    told = f"{summary.get('cases')} held-out cases of {summary.get('data')}, in each scan's own space"
+    return "\n".join([told, "", "| figure | value | 95 % interval |", "|---|---|---|", *lines])
+
+
 def spread(summaries: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Mean, standard deviation (n − 1), least and most of each headline figure over runs, as metrics.
 
@@ -81,6 +102,10 @@ def _headlines(summary: Mapping[str, Any]) -> dict[str, float]:
 def _row(child: Child) -> dict[str, Any]:
     cases = child.summary.get("cases")
     return {"child": child.name, "run_id": child.run_id, "cases": cases, **_headlines(child.summary)}
+
+
+def _bounds(ends: Sequence[float] | None) -> str:
+    return f"{ends[0]:.3f} to {ends[1]:.3f}" if ends else "–"
 
 
 def _description(children: Sequence[Child], pooled: Mapping[str, Any] | None, best: Child | None) -> str:

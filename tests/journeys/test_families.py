@@ -91,7 +91,11 @@ def test_mlflow_holds_the_folds_under_one_parent_that_tells_their_spread(home, c
     assert parent.data.tags["children"] == str(FOLDS)
     assert "**pooled**" in parent.data.tags["mlflow.note.content"]
     artifacts = {item.path for item in client.list_artifacts(parent.info.run_id)}
-    assert {"children.json", "model", "report.html", "summary.json"} <= artifacts
+    assert {"children.json", "model", "report.html", "summary.json", "evaluation"} <= artifacts
+    assert "system/cpu_utilization_percentage" in children[0].data.metrics
+    (data,) = parent.inputs.dataset_inputs
+    assert data.dataset.digest == parent.data.tags["data_hash"] == children[0].data.tags["data_hash"]
+    assert "| Dice |" in children[0].data.tags["mlflow.note.content"]
 
 
 def test_the_ensemble_of_the_folds_predicts_as_one_model_folder(home, cross_validation, tiny_dataset, tmp_path):

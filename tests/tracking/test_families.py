@@ -1,6 +1,6 @@
 import pytest
 
-from segpipe.tracking.families import Child, spread, tell_family
+from segpipe.tracking.families import Child, describe_run, spread, tell_family
 
 
 class Notes:
@@ -67,3 +67,9 @@ def test_a_sweep_has_no_pooled_figures_but_a_best_child():
 
 def test_counts_of_cases_are_not_averaged():
     assert not [name for name in spread([summary(0.5, 0.5), summary(0.5, 0.5, cases=9)]) if "cases" in name]
+
+
+def test_a_run_is_described_by_its_headlines_and_leaves_out_what_is_undefined():
+    told = describe_run(summary(0.6, None) | {"data": "blocks"}).splitlines()
+    assert told[0] == "4 held-out cases of blocks, in each scan's own space"
+    assert told[4:] == ["| Dice | 0.600 | 0.000 to 1.000 |"]
