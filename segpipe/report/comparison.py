@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segpipe.metrics.comparison import SMALLER_IS_BETTER
-from segpipe.metrics.comparison_text import NAMES, figure_rows, p_value, verdict
+from segpipe.metrics.comparison_text import NAMES, figure_rows, p_value, signed, verdict
 from segpipe.report.page import pictures, render
 from segpipe.report.style import BLUE, FAINT, VERMILION, house_style, new_figure, quiet, titled
 from segpipe.report.tables import Table, show, table
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 PAGE = "comparison.html"
+_FIGURES = ("difference", "ci95", "p", "p (Holm)", "better / equal / worse")
 _NOT_BETWEEN_0_AND_1 = ("HD95, mm", "size of volume error, %")
 
 
@@ -46,9 +47,9 @@ def write_comparison(
                 "title": f"{pair['second']} against {pair['first']}",
                 "verdict": verdict(pair, metric),
                 "shared": f"{pair['cases_shared']} shared cases of {pair['patients_shared']} patients",
-                "figures": table([_figure(name, row, pair) for name, row in figure_rows(pair)]),
+                "figures": table([_figure(name, row, pair) for name, row in figure_rows(pair)], right=_FIGURES),
                 "strata": _strata(pair),
-                "cases": table([{"case": row["case"], **_sides(row, pair)} for row in pair["cases"]]),
+                "cases": table([{"case": row["case"], **_sides(row, pair)} for row in pair["cases"]], right=_FIGURES),
             }
             for pair in report["pairs"]
         ],
@@ -95,7 +96,7 @@ def _draw_cases(pair: Row, metric: str, first: Sequence[Row], second: Sequence[R
     ]
     worse = [(a, b) for a, b in points if (b < a) != (metric in SMALLER_IS_BETTER) and a != b]
     with house_style():
-        figure = new_figure(4.4, 4.2)
+        figure = new_figure(5.2, 3.6)
         axes = figure.add_subplot()
         for members, colour in ((points, BLUE), (worse, VERMILION)):
             axes.scatter([a for a, _ in members], [b for _, b in members], s=20, color=colour, alpha=0.75, lw=0)
@@ -111,7 +112,7 @@ def _run(run: Row) -> dict[str, Any]:
 
 
 def _sides(row: Row, pair: Row) -> dict[str, Any]:
-    return {pair["first"]: row["first"], pair["second"]: row["second"], "difference": row["difference"]}
+    return {pair["first"]: row["first"], pair["second"]: row["second"], "difference": signed(row["difference"])}
 
 
 def _figure(name: str, row: Row, pair: Row) -> dict[str, Any]:
@@ -140,5 +141,6 @@ def _strata(pair: Row) -> Table:
             }
             for kind, strata in pair["strata"].items()
             for stratum, row in strata.items()
-        ]
+        ],
+        right=_FIGURES,
     )

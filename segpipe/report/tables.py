@@ -51,15 +51,17 @@ class Table:
     rows: list[list[Cell]]
 
 
-def table(rows: Sequence[Row], *, columns: Sequence[str] | None = None) -> Table:
+def table(rows: Sequence[Row], *, columns: Sequence[str] | None = None, right: Sequence[str] = ()) -> Table:
     """Sets rows as a table.
 
     Args:
         rows: The rows; a missing value is a dash.
         columns: The keys to show, in this order; all by default.
+        right: Keys whose texts are set flush right, as figures are.
     """
     keys = list(columns) if columns is not None else list(dict.fromkeys(key for row in rows for key in row))
-    heads = [Column(column_title(key), any(isinstance(row.get(key), str) for row in rows)) for key in keys]
+    texts = [key not in right and any(isinstance(row.get(key), str) for row in rows) for key in keys]
+    heads = [Column(column_title(key), text) for key, text in zip(keys, texts, strict=True)]
     cells = [[cell(row.get(key), text=head.text) for key, head in zip(keys, heads, strict=True)] for row in rows]
     return Table(heads, cells)
 

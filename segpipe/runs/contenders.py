@@ -91,11 +91,16 @@ def _from_folder(folder: Path) -> Contender:
     masks = own / "masks"
     is_run = (run / "config.yaml").is_file()
     return Contender(
-        read_evaluation(own, name=run.name),
+        read_evaluation(own, name=_name(run)),
         masks=masks if masks.is_dir() else None,
         run_folder=run if is_run else None,
         run_id=_tracked(run) if is_run else None,
     )
+
+
+def _name(run: Path) -> str:
+    """The folder's name; jobs of a sweep, which are numbers, are named with their sweep."""
+    return f"{run.parent.name}/{run.name}" if run.name.isdigit() else run.name
 
 
 def _tracked(run: Path) -> str | None:

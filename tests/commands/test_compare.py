@@ -1,5 +1,7 @@
 import json
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -157,7 +159,7 @@ def tracked(here, untrained_model):
 
 
 @pytest.mark.slow
-def test_mlflow_runs_are_compared_told_and_the_best_is_registered(here, tracked, capsys):
+def test_mlflow_runs_are_compared_told_and_the_best_is_registered(here, tracked, tiny_dataset, capsys):
     assert compare(*tracked, "--register", "nodule", "--alias", "best") == 0
     told = capsys.readouterr().out
     assert "new is better than old" in told
@@ -172,6 +174,23 @@ def test_mlflow_runs_are_compared_told_and_the_best_is_registered(here, tracked,
     assert logged.data.tags["compared_runs"] == ",".join(tracked)
     names = {file.path for file in client.list_artifacts(logged.info.run_id, "comparison")}
     assert {"comparison/comparison.html", "comparison/comparison.json", "comparison/pairs.json"} <= names
+    assert_registered_model_finds(here, "models:/nodule@best", tiny_dataset / "images" / "case_0.nii.gz")
+
+
+def assert_registered_model_finds(here, model, scan):
+    """Loads the registered model in a process of its own, as a user of MLflow alone would, and gives it a scan."""
+    script = (
+        "import sys, mlflow, pandas\n"
+        f"mlflow.set_tracking_uri('sqlite:///{here / 'mlflow.db'}')\n"
+        "findings = mlflow.pyfunc.load_model(sys.argv[1]).predict(pandas.DataFrame({'scan': [sys.argv[2]]}))\n"
+        "print(findings[['scan', 'number', 'volume_mm3']].to_csv(index=False))"
+    )
+    command = [sys.executable, "-c", script, model, str(scan)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    header, first, *_ = done.stdout.strip().splitlines()
+    assert header == "scan,number,volume_mm3"
+    assert first.startswith(f"{scan},1,")
 
 
 @pytest.mark.slow

@@ -120,5 +120,6 @@ def test_a_sweep_is_one_parent_that_names_its_best_child(home, sweep):
 
 def test_two_jobs_of_the_sweep_are_compared_with_pictures(home, sweep, tmp_path):
     told = segpipe("compare", sweep / "0", sweep / "1", "--output", tmp_path / "comparison", cwd=home)
+    assert "A = sweep/0   B = sweep/1" in told
     assert "shared cases of" in told
     assert "MLflow  " in told

@@ -50,3 +50,11 @@ def test_parts_that_an_evaluation_lacks_are_left_out():
     (part,) = parts({"detection": detection})
     assert [column.name for column in part.table.columns] == ["matched", "0.125 fp/scan", "CPM", "average precision"]
     assert [cell.text for cell in part.table.rows[0]] == ["by centre", "0.500", "0.500", "0.250"]
+
+
+def test_figures_given_as_text_are_set_flush_right():
+    rows = [{"name": "Dice", "p": "< 0.001"}]
+    assert [column.text for column in table(rows).columns] == [True, True]
+    found = table(rows, right=("p",))
+    assert [column.text for column in found.columns] == [True, False]
+    assert [cell.kind for cell in found.rows[0]] == ["text", ""]
