@@ -17,6 +17,7 @@ import pytest
 import requests
 
 ROOT = "/dicom-web"
+PATIENCE_S = 900  # on a busy machine a process may take minutes to start
 USER, PASSWORD = "worker", "not-a-secret"
 PLUGINS = [
     Path(folder) / "libOrthancDicomWeb.so" for folder in ("/usr/share/orthanc/plugins", "/usr/lib/orthanc/plugins")
@@ -70,19 +71,19 @@ class Orthanc:
             # a small message may not wait for the acknowledgement of the last one
             environment = {**os.environ, "TCP_NODELAY": "1"}
             self.process = subprocess.Popen(self._command, stdout=log, stderr=log, env=environment)
-        wait_for(self._answers, 180)
+        wait_for(self._answers, PATIENCE_S)
         return self
 
     def stop(self):
         """Ends it and waits, since a second one on the same database would find it locked."""
         if self.process is not None:
             self.process.terminate()
-            self.process.wait(180)
+            self.process.wait(PATIENCE_S)
             self.process = None
 
     def send(self, file):
         """Stores one file."""
-        self.session.post(f"{self.base}/instances", data=Path(file).read_bytes(), timeout=30).raise_for_status()
+        self.session.post(f"{self.base}/instances", data=Path(file).read_bytes(), timeout=PATIENCE_S).raise_for_status()
 
     def send_series(self, slices, folder):
         """Stores the slices of a series; returns its UIDs as (study, series)."""
@@ -99,11 +100,11 @@ class Orthanc:
     def instances(self, modality):
         """Study UID and SOP instance UID of each instance of a modality."""
         query = {"Level": "Instance", "Query": {"Modality": modality}, "Expand": False}
-        found = self.session.post(f"{self.base}/tools/find", json=query, timeout=30).json()
+        found = self.session.post(f"{self.base}/tools/find", json=query, timeout=PATIENCE_S).json()
         return [self._uids(identifier) for identifier in found]
 
     def _uids(self, identifier):
-        tags = self.session.get(f"{self.base}/instances/{identifier}/simplified-tags", timeout=30).json()
+        tags = self.session.get(f"{self.base}/instances/{identifier}/simplified-tags", timeout=PATIENCE_S).json()
         return tags["StudyInstanceUID"], tags["SOPInstanceUID"]
 
     def _answers(self):
@@ -134,7 +135,7 @@ class Service:
     def end(self, number=signal.SIGTERM):
         """Ends it by a signal; returns its exit code."""
         self.process.send_signal(number)
-        return self.process.wait(180)
+        return self.process.wait(PATIENCE_S)
 
     def told(self):
         """What it has told so far."""
@@ -143,9 +144,13 @@ class Service:
     def health(self):
         """What its health page tells, or None while there is none."""
         try:
-            return requests.get(f"http://127.0.0.1:{self.port}/health", timeout=30).json()
+            return requests.get(f"http://127.0.0.1:{self.port}/health", timeout=PATIENCE_S).json()
         except requests.RequestException:
             return None
+
+    def status(self):
+        """What its health page tells of its state; empty while there is no page."""
+        return (self.health() or {"status": ""})["status"]
 
     def has(self, **counts):
         """True when these are its counts of series and none waits."""
@@ -182,7 +187,7 @@ def _passing_on(base):
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             kept = {name: self.headers[name] for name in ("Accept", "Authorization", "Content-Type")
                     if name in self.headers}  # fmt: skip
-            answer = requests.request(self.command, f"{base}{self.path}", data=body, headers=kept, timeout=60)
+            answer = requests.request(self.command, f"{base}{self.path}", data=body, headers=kept, timeout=PATIENCE_S)
             self.send_response(answer.status_code)
             for name, value in {**answer.headers, "Content-Length": str(len(answer.content))}.items():
                 if name in ("Content-Type", "Content-Length"):
