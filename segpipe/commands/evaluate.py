@@ -16,8 +16,8 @@ def run(argv: list[str]) -> int:
     given = parse_flags(argv)
     from segpipe.metrics.evaluation import summarise, write_evaluation
     from segpipe.metrics.telling import describe
+    from segpipe.runs.case_pictures import draw_judged
     from segpipe.runs.evaluation_report import write_evaluation_report
-    from segpipe.runs.pictures import draw_judged
 
     judged, facts = _judge_model(given) if given.model else _judge_masks(given)
     for error in judged.errors:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from segpipe import __version__
 from segpipe.errors import OutputError
-from segpipe.report.case_views import CaseView, page_views
 from segpipe.report.style import to_svg
 from segpipe.report.summary import data_facts, notes, parts, tiles
 from segpipe.report.tables import show, table
@@ -17,6 +16,8 @@ from segpipe.report.tables import show, table
 if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.figure import Figure
+
+    from segpipe.report.case_views import CaseView
 
 Row = Mapping[str, Any]
 REPORT = "report.html"
@@ -99,7 +100,7 @@ def write_report(
         config=_config_text(config),
         environment=[(name, show(value)) for name, value in environment.items()],
         data=data_facts(summary),
-        views=page_views(views or {}),
+        views=_packed(views),
     )
 
 
@@ -142,6 +143,14 @@ def render(file: Path, template: str, **content: Any) -> Path:
     except OSError as error:
         raise OutputError("the report cannot be written", facts={"file": file, "found": error}) from error
     return file
+
+
+def _packed(views: "Mapping[str, CaseView] | None") -> dict[str, Any] | None:
+    if not views:
+        return None
+    from segpipe.report.case_views import page_views  # knows PyTorch, which masks alone do without
+
+    return page_views(views)
 
 
 def _known(columns: Sequence[str], rows: Sequence[Row]) -> list[str]:

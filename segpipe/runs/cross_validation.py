@@ -12,8 +12,8 @@ from segpipe.export.model_folder import ModelFolder, load_network, write_model_f
 from segpipe.metrics.evaluation import CaseResult, summarise, write_evaluation
 from segpipe.metrics.tables import case_rows, lesion_rows
 from segpipe.networks.ensemble import Ensemble
+from segpipe.runs.case_pictures import configured_dataset, draw_cases, mask_files
 from segpipe.runs.evaluation_report import write_evaluation_report
-from segpipe.runs.pictures import configured_dataset, draw_cases, mask_files
 from segpipe.runs.single import run_single, write_config
 from segpipe.runs.story import TAGS, remember_run, tracked_run
 from segpipe.tracking.families import Child, tell_family

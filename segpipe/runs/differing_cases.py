@@ -11,8 +11,8 @@ from segpipe.datasets.manifest import Manifest, read_manifest
 from segpipe.errors import SegpipeError, explain
 from segpipe.io.volumes import read_volume
 from segpipe.report.overlays import overlay
+from segpipe.runs.case_pictures import configured_dataset
 from segpipe.runs.contenders import Contender
-from segpipe.runs.pictures import configured_dataset
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,7 +12,7 @@ from segpipe.metrics.spheres import outlined
 from segpipe.metrics.tables import case_rows, froc_rows, lesion_rows
 from segpipe.report.figures import bland_altman, dice_by_diameter, froc_curve
 from segpipe.report.page import write_report
-from segpipe.runs.pictures import Pictures
+from segpipe.runs.case_pictures import Pictures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,7 +41,7 @@ def write_evaluation_report(
     drawn = cases or Pictures()
     return write_report(
         folder,
-        title=f"{summary.get('predictions', 'Model')} on {summary['data']}: {summary['cases']} cases",
+        title=_title(summary),
         summary=summary,
         cases=case_rows(results),
         lesions=lesion_rows(results),
@@ -54,6 +54,13 @@ def write_evaluation_report(
             **{name: version(name) for name in _PACKAGES},
         },
     )
+
+
+def _title(summary: Mapping[str, Any]) -> str:
+    if "folds" in summary:
+        what = f"{summary['cases']} held-out cases of {summary['data']}, {len(summary['folds'])} folds"
+        return f"{summary['experiment']}: {what}"
+    return f"{summary.get('predictions', 'Model')} on {summary['data']}: {summary['cases']} cases"
 
 
 def _draw(results: Sequence[CaseResult], summary: Mapping[str, Any]) -> "dict[str, Figure]":

@@ -1,42 +1,13 @@
-"""The pictures of a run: its curves, and its best, median and worst cases."""
-
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+"""The pictures of a run: its curves, the agreement of volumes, and its cases."""
 
 from segpipe.config.schema import Settings
-from segpipe.datasets.loading import load_case
-from segpipe.datasets.manifest import Manifest, read_manifest
-from segpipe.datasets.opening import cache_folder, open_dataset
-from segpipe.io.volumes import read_volume
-from segpipe.metrics.evaluation import CaseResult
 from segpipe.metrics.spheres import outlined
 from segpipe.metrics.tables import case_rows, froc_rows, lesion_rows
-from segpipe.report.case_views import CaseView, view_case
 from segpipe.report.figures import bland_altman, dice_by_diameter, froc_curve, learning_curves
-from segpipe.report.overlays import overlay
+from segpipe.runs.case_pictures import Pictures, draw_cases, mask_files
 from segpipe.training.callbacks import read_history
 from segpipe.training.material import Material
 from segpipe.training.release import Outcome
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-MOST_CASES = 12
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """What a report shows.
-
-    Args:
-        figures: Name → figure.
-        views: Name of an overlay → what a click on it opens.
-    """
-
-    figures: "Mapping[str, Figure]" = field(default_factory=dict)
-    views: Mapping[str, CaseView] = field(default_factory=dict)
 
 
 def draw_run(settings: Settings, material: Material, outcome: Outcome) -> Pictures:
@@ -57,65 +28,3 @@ def draw_run(settings: Settings, material: Material, outcome: Outcome) -> Pictur
         "bland_altman": bland_altman(case_rows(outlined(outcome.results)), data=data),
     }
     return Pictures({**figures, **cases.figures}, cases.views)
-
-
-def draw_cases(
-    results: Sequence[CaseResult], manifest: Manifest, mask_file: Callable[[str], Path], *, count: int = MOST_CASES
-) -> Pictures:
-    """Draws the best, the median and the worst cases.
-
-    Args:
-        results: The figures of the cases.
-        manifest: For the scans.
-        mask_file: Case → file of its predicted mask.
-        count: How many cases at most.
-    """
-    entries = {entry.id: entry for entry in manifest.entries}
-    figures, views = {}, {}
-    for name, result in choose_cases(results, count).items():
-        case = load_case(entries[result.case], manifest.labels)
-        mask = read_volume(mask_file(result.case)).array
-        title = f"{name.replace('_', ' ')} case {result.case}, Dice {result.figures['dice']:.2f}"
-        figures[f"overlay_{name}"] = overlay(case, mask, title, data=manifest.name)
-        views[f"overlay_{name}"] = view_case(case, mask)
-    return Pictures(figures, views)
-
-
-def draw_judged(results: Sequence[CaseResult], data: Path, masks: Path) -> Pictures:
-    """The same for cases of a data set folder, with the folder of their predicted masks."""
-    return draw_cases(results, read_manifest(data), mask_files(masks))
-
-
-def mask_files(*folders: Path) -> Callable[[str], Path]:
-    """Finds the mask of a case in the first folder that has it."""
-
-    def find(case: str) -> Path:
-        files = [folder / f"{case}.nii.gz" for folder in folders]
-        return next((file for file in files if file.is_file()), files[0])
-
-    return find
-
-
-def choose_cases(results: Sequence[CaseResult], count: int) -> dict[str, CaseResult]:
-    """The best, median and worst case by Dice; with more than three wanted further ones of the worst.
-
-    Cases whose Dice is undefined are left out, and no case is shown twice.
-    """
-    ranked = sorted((r for r in results if r.figures["dice"] is not None), key=lambda r: r.figures["dice"] or 0.0)
-    places = {"best": len(ranked) - 1, "median": len(ranked) // 2, "worst": 0}
-    further = [place for place in range(1, len(ranked)) if place not in places.values()]
-    places |= {f"worst_{number}": place for number, place in enumerate(further, start=2)}
-    chosen = list(places.items())[:count] if ranked else []
-    first_names = {place: name for name, place in reversed(chosen)}
-    return {name: ranked[place] for name, place in chosen if first_names[place] == name}
-
-
-def configured_dataset(config: Mapping[str, Any]) -> Manifest:
-    """Opens the data set that a run's configuration names.
-
-    Raises:
-        DatasetError: when it is not there any more.
-    """
-    section = config["data"]
-    cache = cache_folder(section.get("cache"))
-    return open_dataset(section["name"], section, label=config["recipe"]["label"], cache=cache)

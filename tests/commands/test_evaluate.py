@@ -1,5 +1,7 @@
 import csv
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -112,3 +114,11 @@ def test_when_no_case_can_be_judged_nothing_is_written(folders, capsys):
 def test_wrong_flags_are_told(flags, message, capsys):
     assert main(["evaluate", *flags]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_masks_are_judged_without_importing_pytorch():
+    script = (
+        "import sys, segpipe.commands.evaluate, segpipe.metrics.folders, segpipe.runs.evaluation_report\n"
+        "print([name for name in ('torch', 'monai', 'pytorch_lightning', 'mlflow') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"

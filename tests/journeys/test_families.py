@@ -75,6 +75,8 @@ def test_the_pooled_report_shows_cases_of_all_folds(cross_validation):
     page = (cross_validation / "report.html").read_text(encoding="utf-8")
     assert page.count('class="enlarge"') == 10  # every case there is
     assert 'id="views"' in page
+    assert "10 held-out cases of" in page
+    assert "3 folds" in page
 
 
 def test_mlflow_holds_the_folds_under_one_parent_that_tells_their_spread(home, cross_validation):

@@ -1,7 +1,7 @@
 import pytest
 
 from segpipe.metrics.results import CaseResult
-from segpipe.runs.pictures import choose_cases, mask_files
+from segpipe.runs.case_pictures import choose_cases, mask_files
 
 
 def results(*dice):
