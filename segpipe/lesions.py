@@ -208,7 +208,7 @@ def measure_axial(voxels: Voxels, grid: Grid) -> AxialSize:
     longest = int(np.argmax(lengths))
     number = int(slices[longest][0, across])
     edge = (grid.spacing_mm[rows] + grid.spacing_mm[columns]) / 2
-    plane = np.argwhere(np.take(voxels.inside, number - voxels.start[across], axis=across))
+    plane = np.argwhere(np.moveaxis(voxels.inside, across, 0)[number - voxels.start[across]])
     first, second = diameters[longest]
     chord = _longest_chord(_plane_coordinates(plane, spanned), along=second - first, width=edge)
     return AxialSize(lengths[longest] + edge, chord + edge, number)

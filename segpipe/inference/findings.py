@@ -138,7 +138,8 @@ class Sides:
 
     def _middle_mm(self, slice_index: int) -> float | None:
         across = superior_axis(self._case.grid)
-        tissue = np.argwhere(np.take(self._case.image, slice_index, axis=across) > BODY_HU)
+        # np.take would copy the whole scan first when its array is in Fortran order
+        tissue = np.argwhere(np.moveaxis(self._case.image, across, 0)[slice_index] > BODY_HU)
         if not len(tissue):
             return None
         right_mm = to_world(self._case.grid.affine, np.insert(tissue, across, slice_index, axis=1))[:, 0]

@@ -1,5 +1,6 @@
 """Prediction on real thorax CT: no lesion is left out, backends agree, results are where the tumour is."""
 
+import math
 import subprocess
 import xml.etree.ElementTree
 
@@ -14,9 +15,11 @@ from segpipe.export.model_folder import write_model_folder
 from segpipe.geometry import Grid, to_world
 from segpipe.inference.backends import build_engine
 from segpipe.inference.findings import measure_findings
+from segpipe.inference.frame import choose_frame
 from segpipe.inference.predictor import PredictOptions, predict_case
 from segpipe.inference.region import require_lungs
 from segpipe.inference.scans import find_scans, number_slices
+from segpipe.inference.sliding import Sliding, starts
 from segpipe.io.dicom_objects import Derivation, Maker
 from segpipe.io.dicom_rtstruct import read_rtstruct
 from segpipe.io.dicom_rtstruct_writing import write_rtstruct
@@ -61,11 +64,13 @@ def read_with_tumour(found):
 
 def searched(case):
     """Where at least one window is run, and the part of all windows that is."""
-    counted, everywhere = Everything(), Everything()
-    options = {"keep_probability": False, "overlap": 0.25}
-    mask = predict_case(case, SMALL, counted, PredictOptions(region=require_lungs, **options), divisor=(8, 8, 8)).mask
-    predict_case(case, SMALL, everywhere, PredictOptions(region=None, **options), divisor=(8, 8, 8))
-    return mask, counted.calls / everywhere.calls
+    counted = Everything()
+    options = PredictOptions(keep_probability=False, overlap=0.25, region=require_lungs)
+    mask = predict_case(case, SMALL, counted, options, divisor=(8, 8, 8)).mask
+    frame = choose_frame(plan_preparation(case.grid, SMALL), SMALL, (8, 8, 8))
+    sliding = Sliding(frame.window, options.overlap, 1)
+    windows = math.prod(len(starts(frame.size, sliding, axis=axis)) for axis in range(3))
+    return mask, counted.calls / windows
 
 
 @pytest.mark.parametrize("patient", ["LUNG1-001", "LUNG1-002"])
@@ -97,7 +102,11 @@ def test_the_boxes_around_another_real_tumour_are_searched(realdata):
 
 
 def test_backends_agree_on_a_real_scan(tumour, tmp_path):
-    """Each backend's mask of bone, which a network learnt within seconds, against float32 in PyTorch."""
+    """Each backend's mask of bone, which a network learnt within seconds, against float32 in PyTorch.
+
+    In float32 they agree to 0.999. bfloat16, which some hardware is given by default, moves voxels on edges; thin bone
+    has more of them than nodules, and a network of seconds is less sure of them than a trained one.
+    """
     _, whole, _ = tumour
     box = (slice(140, 372), slice(160, 400), slice(40, 90))
     affine = whole.grid.affine.copy()
@@ -105,7 +114,7 @@ def test_backends_agree_on_a_real_scan(tumour, tmp_path):
     image = np.ascontiguousarray(whole.image[box])
     case = Case("crop", image, Grid(image.shape, affine))
     folder = fit_bone(case, tmp_path / "model")
-    masks = {}
+    masks, half = {}, set()
     for name, backend, exact in (
         ("torch", "torch", True),
         ("torch, hardware's choice", "torch", False),
@@ -114,12 +123,14 @@ def test_backends_agree_on_a_real_scan(tumour, tmp_path):
     ):
         engine = build_engine(folder, backend=backend, device="cpu", exact=exact)
         options = PredictOptions(keep_probability=False, region=None, min_volume_mm3=20.0)
+        half |= {name} if "bfloat16" in engine.name else set()
         masks[name] = predict_case(case, folder.recipe, engine, options, divisor=folder.divisor).mask > 0
     reference = masks.pop("torch")
     assert reference.sum() > 20_000
     for name, mask in masks.items():
         dice = 2 * np.count_nonzero(mask & reference) / (mask.sum() + reference.sum())
-        assert dice >= 0.999, name
+        assert dice >= (0.99 if name in half else 0.999), name
+    assert "onnx" not in half
 
 
 def has_openvino():
@@ -138,9 +149,9 @@ def fit_bone(case, folder):
     image, bone = apply_window(hu, recipe), (hu > 250).long()
     torch.manual_seed(0)
     network = build_network(spec)
-    optimizer = torch.optim.Adam(network.parameters(), 5e-3)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
     places = torch.nonzero(bone)
-    for place in places[torch.randint(len(places), (80,))]:
+    for place in places[torch.randint(len(places), (200,))]:
         part = tuple(slice(int(min(max(p - 16, 0), n - 32)), None) for p, n in zip(place, hu.shape, strict=True))
         part = tuple(slice(axis.start, axis.start + 32) for axis in part)
         loss = torch.nn.functional.cross_entropy(network(image[part][None, None]), bone[part][None])
