@@ -19,7 +19,7 @@ from segpipe.inference.scans import Scan
 BYTES_PER_VOXEL = 12
 """Worst case while a scan is worked on: int16 image 2, mask 1, and for numbering components 1 + 4 + 4."""
 _STATUS = Path("/proc/self/status")
-RESERVE = 160 * 2**20
+RESERVE = 96 * 2**20
 """For libraries that only some formats need, and for what the allocator keeps between scans."""
 _NEEDED_LATER = ("SimpleITK", "nibabel", "scipy.ndimage", "scipy.spatial", "cc3d")
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
