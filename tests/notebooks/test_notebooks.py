@@ -45,6 +45,7 @@ def test_a_notebook_is_kept_without_outputs_and_defines_nothing(name):
 def test_a_notebook_runs(name, workplace, monkeypatch):
     from nbclient import NotebookClient
 
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the networks are tiny
     monkeypatch.setenv("SEGPIPE_CACHE", str(workplace / "cache"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workplace}/mlflow.db")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(FOLDER.parent), os.environ.get("PYTHONPATH", "")]))
