@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from segpipe.config.schema import Settings
 from segpipe.metrics.tables import case_rows, lesion_rows
 from segpipe.runs.facts import collect_facts, environment
-from segpipe.runs.pictures import draw_run
+from segpipe.runs.pictures import Pictures, draw_run
 from segpipe.tracking.families import describe_run
 from segpipe.tracking.trackers import RunFacts, build_tracker
 from segpipe.training.hardware import this_rank
@@ -106,17 +106,24 @@ class Story:
             config=self.config,
             environment={**environment(), "segpipe": f"{self.facts['segpipe_version']} {self.facts['git_commit']}"},
         )
+        figures = self._keep_figures(pictures)
         if not self.tracker:
             return
         self.tracker.log_summary(outcome.summary)
         self.tracker.describe(describe_run(outcome.summary))
         self.tracker.log_table(cases, "evaluation/cases")
         self.tracker.log_table(lesions, "evaluation/lesions")
-        for name, figure in pictures.figures.items():
-            self.tracker.log_figure(figure, f"figures/{name}")
+        self.tracker.log_folder(figures, "figures")
         self.tracker.log_folder(outcome.model.path, "model")
         self.tracker.log_folder(self.folder / "checkpoints", "checkpoints")
         self.keep(self.folder / "evaluation" / "summary.json", report)
+
+    def _keep_figures(self, pictures: Pictures) -> Path:
+        folder = self.folder / "figures"
+        folder.mkdir(exist_ok=True)
+        for name, figure in pictures.figures.items():
+            figure.savefig(folder / f"{name}.png", dpi=120, bbox_inches="tight")
+        return folder
 
     def _tell_data(self) -> None:
         assert self.tracker

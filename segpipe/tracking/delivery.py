@@ -100,10 +100,7 @@ class Delivery:
             self._client.set_tag(self._run_id, "mlflow.loggedArtifacts", json.dumps([*known, entry]))
 
     def _send_file(self, message: Message) -> None:
-        path = self._folder / message["path"]
-        self._client.log_artifact(self._run_id, str(path), message["folder"] or None)
-        if message.get("staged"):
-            path.unlink(missing_ok=True)
+        self._client.log_artifact(self._run_id, str(self._folder / message["path"]), message["folder"] or None)
 
     def _send_folder(self, message: Message) -> None:
         self._client.log_artifacts(self._run_id, str(self._folder / message["path"]), message["name"])

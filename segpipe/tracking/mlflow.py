@@ -18,7 +18,6 @@ from segpipe.tracking.server import absolute_uri, connect, experiment_id, is_ser
 from segpipe.tracking.tables import table_text
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from mlflow.tracking import MlflowClient
 
     from segpipe.tracking.system import SystemWatch
@@ -107,12 +106,6 @@ class Tracker:
         """Tells the numbers of an evaluation as metrics named alike for every run, e.g. `evaluation/dice`."""
         self.log_metrics(summary_metrics(summary), step=0)
 
-    def log_figure(self, figure: "Figure", name: str) -> None:
-        """Keeps a figure as PNG, or in the format that `name` ends with."""
-        path = self._stage(name if Path(name).suffix in (".png", ".svg", ".pdf") else f"{name}.png")
-        figure.savefig(path, dpi=120, bbox_inches="tight")
-        self._put_file(path, str(Path(name).parent), staged=True)
-
     def log_table(self, table: Any, name: str) -> None:
         """Keeps a table that MLflow's pages show: a data frame, a list of rows or columns by name."""
         name = name if name.endswith(".json") else f"{name}.json"
@@ -124,7 +117,7 @@ class Tracker:
 
     def log_file(self, path: Path, folder: str = "") -> None:
         """Keeps a file in an artifact folder."""
-        self._put_file(path, folder)
+        self._outbox.put({"kind": "file", "name": path.name, "path": self._relative(path), "folder": folder})
 
     def log_folder(self, path: Path, name: str) -> None:
         """Keeps all files of a folder in the artifact folder `name`."""
@@ -199,14 +192,6 @@ class Tracker:
         self.log_text(config_text(config), "config.yaml")
         self.set_tags({**tags, **{f"resumed.{key}": value for key, value in changed.items()}})
 
-    def _stage(self, name: str) -> Path:
-        path = self.folder / SPOOL / "figures" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
-
-    def _put_file(self, path: Path, folder: str, *, staged: bool = False) -> None:
-        message: Message = {"kind": "file", "name": path.name, "path": self._relative(path), "staged": staged}
-        self._outbox.put({**message, "folder": "" if folder == "." else folder})
 
     def _relative(self, path: Path) -> str:
         """Paths inside the run's folder stay valid when that folder is moved."""

@@ -56,6 +56,8 @@ def test_a_run_leaves_everything_in_its_folder(run):
         "split.csv",
         "metrics.jsonl",
         "report.html",
+        "figures/learning_curves.png",
+        "figures/overlay_best.png",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
         "model/segpipe.json",

@@ -3,7 +3,6 @@ import logging
 from pathlib import Path
 
 import pytest
-from matplotlib.figure import Figure
 
 from segpipe.errors import ServiceError
 from segpipe.tracking.mlflow import Tracker, known_run_id
@@ -48,7 +47,6 @@ def test_a_run_tells_its_whole_story(start, client, tmp_path, caplog):
         tracker.log_summary({"cases": 4, "metrics": {"dice": {"mean": 0.5, "ci95": [0.25, 0.75]}}})
         tracker.log_table([{"case": "a", "dice": 0.5}], "evaluation/cases")
         tracker.log_dataset("phantom", "0123456789abcdef", source="phantom", counts={"cases": 4})
-        tracker.log_figure(Figure(), "figures/learning_curves")
         (tmp_path / "model").mkdir()
         (tmp_path / "model" / "segpipe.json").write_text("{}")
         tracker.log_folder(tmp_path / "model", "model")
@@ -70,8 +68,7 @@ def test_a_run_tells_its_whole_story(start, client, tmp_path, caplog):
     assert "nothing" not in run.data.tags
     assert run.data.tags["mlflow.note.content"] == "**four phantoms**"
     assert json.loads(run.data.tags["mlflow.loggedArtifacts"]) == [{"path": "evaluation/cases.json", "type": "table"}]
-    assert artifacts(client, tracker.run_id) == ["checkpoints", "config.yaml", "evaluation", "figures", "model"]
-    assert artifacts(client, tracker.run_id, "figures") == ["figures/learning_curves.png"]
+    assert artifacts(client, tracker.run_id) == ["checkpoints", "config.yaml", "evaluation", "model"]
     data = run.inputs.dataset_inputs[0]
     assert (data.dataset.name, data.dataset.digest, data.tags[0].value) == ("phantom", "0123456789abcdef", "training")
 
