@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from segpipe.config.schema import Settings
 from segpipe.metrics.tables import case_rows, lesion_rows
+from segpipe.runs.case_pictures import Pictures
 from segpipe.runs.facts import collect_facts, environment
-from segpipe.runs.pictures import Pictures, draw_run
+from segpipe.runs.pictures import draw_run
 from segpipe.tracking.families import describe_run
 from segpipe.tracking.trackers import RunFacts, build_tracker
 from segpipe.training.hardware import this_rank

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from segpipe.errors import ServiceError
 from segpipe.tracking.delivery import Delivery
 from segpipe.tracking.headlines import summary_metrics
-from segpipe.tracking.outbox import Message, Outbox
+from segpipe.tracking.outbox import Outbox
 from segpipe.tracking.parameters import config_text, cut_values, flatten, mask_credentials
 from segpipe.tracking.server import absolute_uri, connect, experiment_id, is_server, unreachable
 from segpipe.tracking.tables import table_text
@@ -191,7 +191,6 @@ class Tracker:
         self._outbox.put({"kind": "params", "params": fresh})
         self.log_text(config_text(config), "config.yaml")
         self.set_tags({**tags, **{f"resumed.{key}": value for key, value in changed.items()}})
-
 
     def _relative(self, path: Path) -> str:
         """Paths inside the run's folder stay valid when that folder is moved."""
