@@ -1,7 +1,6 @@
 """Amounts of memory, and which scans fit."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -69,15 +68,25 @@ def test_a_bound_knows_what_a_forward_pass_takes():
     assert MemoryBound.of(lambda patches: pytest.fail("no pass is needed"), Model, None).limit < machine_memory()
 
 
+WATCHER = """
+import os, subprocess, sys
+process = subprocess.Popen(sys.argv[2:])
+_, status, usage = os.wait4(process.pid, 0)
+open(sys.argv[1], "w").write(str(usage.ru_maxrss))
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
 def predict(model, scans, output, bound):
-    """Runs `predict` in a process of its own; returns its exit code, what it told and the most memory it took."""
+    """Runs `predict` in a process of its own; returns its exit code, what it told and the most memory it took.
+
+    A small process watches it, because Linux counts what the parent held at the start among a process's own.
+    """
     words = ["--model", str(model), "--input", str(scans), "--output", str(output), "--memory", bound]
-    with (output.parent / "told").open("w+") as told:
-        process = subprocess.Popen([sys.executable, "-m", "segpipe", "predict", *words], stdout=told, stderr=told)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        told.seek(0)
-        return process.returncode, told.read(), usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    peak = output.parent / "peak"
+    watched = [sys.executable, "-c", WATCHER, str(peak), sys.executable, "-m", "segpipe", "predict", *words]
+    done = subprocess.run(watched, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return done.returncode, done.stdout, int(peak.read_text()) * (1 if sys.platform == "darwin" else 1024)
 
 
 @pytest.mark.slow
