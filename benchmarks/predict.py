@@ -6,9 +6,9 @@
 All run the same network with the same weights over windows that overlap by half and are weighted by a Gaussian, each in
 a process of its own, one after the other, start-up included; the scan is read once before, so that all find it in the
 system's cache. Memory is the peak of the process. The scan is LUNG1-001 of `$SEGPIPE_REALDATA` or else a phantom; the
-network is fitted for a moment to tell bone, so that masks are not empty and can be compared. nnU-Net takes part where
-it is installed, with test-time mirroring off: `pip install --no-deps nnunetv2 batchgeneratorsv2 batchgenerators
-acvl_utils fft_conv_pytorch threadpoolctl dynamic_network_architectures`.
+network is fitted for a moment to its tumour, so that masks are not empty and can be compared (Dice with MONAI's mask).
+nnU-Net takes part where it is installed, with test-time mirroring off: `pip install --no-deps nnunetv2
+batchgeneratorsv2 batchgenerators acvl_utils fft_conv_pytorch threadpoolctl dynamic_network_architectures`.
 
 `--large` predicts a phantom of 512×512×1000 voxels with a small network within 4 GB, and without that bound, and
 compares the masks voxel by voxel.
@@ -21,8 +21,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -57,7 +61,7 @@ def main() -> None:
         return
     scan, model = folder / "in" / "scan.nii.gz", folder / "model"
     if not model.exists():
-        _prepare(scan, model, options)
+        _apart(_prepare, scan, model, spacing_mm=options.spacing, patch=options.patch, channels=options.channels)
     scan.read_bytes()
     runs = {
         name: measure(command, mask)
@@ -69,23 +73,19 @@ def main() -> None:
 
 def run_large(folder: Path) -> None:
     """Predicts a scan of 262 million voxels within two bounds; tells peak memory and whether the masks are one."""
-    from predict_contenders import fit_model, write_phantom
-
     from segpipe.io.volumes import read_volume
 
     scan, model = folder / "large" / "scan.mha", folder / "small_model"
-    if not scan.exists():
-        write_phantom(scan, LARGE, slice_mm=0.35)
     if not model.exists():
-        write_phantom(folder / "fit.nii.gz", (256, 256, 100), slice_mm=3.5)
-        fit_model(model, folder / "fit.nii.gz", spacing_mm=(2.0, 2.0, 2.0), patch=(96, 96, 96), channels=(8, 16))
-    masks = []
+        _apart(_prepare_large, scan, model, shape=LARGE)
+    files = []
     for bound in BOUNDS:
         out = Path(tempfile.mkdtemp(prefix=f"{bound}-", dir=folder))
         words = ["--model", str(model), "--input", str(scan), "--output", str(out), "--memory", bound]
         run = measure([sys.executable, "-m", "segpipe", "predict", *words], out / "scan.nii.gz")
-        masks.append(read_volume(run.mask).array)
+        files.append(run.mask)
         print(f"--memory {bound:<5} {run.seconds:7.1f} s, at most {run.peak_bytes / 2**30:.2f} GiB", flush=True)
+    masks = [read_volume(file).array for file in files]
     same = "the same" if np.array_equal(*masks) else "DIFFERENT"
     print(f"{'×'.join(map(str, LARGE))} voxels, {np.count_nonzero(masks[0])} foreground; the masks are {same}")
 
@@ -126,7 +126,7 @@ def measure(command: list[str], mask: Path) -> Run:
 def _print_table(runs: dict[str, Run], scan: Path) -> None:
     from segpipe.io.volumes import read_shape, read_volume
 
-    reference = next((runs[name] for name in ("segpipe, float32", "MONAI") if name in runs), None)
+    reference = next((runs[name] for name in ("MONAI", "segpipe, float32") if name in runs), None)
     wanted = read_volume(reference.mask).array > 0 if reference else None
     print(f"{'×'.join(map(str, read_shape(scan)))} voxels, {os.cpu_count()} cores")
     for name, run in runs.items():
@@ -148,11 +148,22 @@ def _agreement(mask: np.ndarray, wanted: np.ndarray | None) -> str:
     return f"  Dice {dice:.4f}"
 
 
-def _prepare(scan: Path, model: Path, options: argparse.Namespace) -> None:
-    from predict_contenders import fit_model, write_scan
+def _apart(work: Callable[..., None], *given: Any, **named: Any) -> None:
+    """Calls a function in a process of its own: what it takes of memory would else count in the peak of each child."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        pool.submit(work, *given, **named).result()
 
-    write_scan(scan)
-    fit_model(model, scan, spacing_mm=options.spacing, patch=options.patch, channels=options.channels)
+
+def _prepare(*given: Any, **named: Any) -> None:
+    from predict_contenders import prepare
+
+    prepare(*given, **named)
+
+
+def _prepare_large(*given: Any, **named: Any) -> None:
+    from predict_contenders import prepare_large
+
+    prepare_large(*given, **named)
 
 
 def _parse() -> argparse.Namespace:

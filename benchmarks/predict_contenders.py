@@ -4,8 +4,10 @@ python benchmarks/predict_contenders.py monai|nnunetv2 MODEL SCAN OUTPUT
 """
 
 import os
+import shutil
+import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,9 @@ from torch import nn
 from segpipe.export.model_folder import ModelFolder, load_network, read_model_folder, write_model_folder
 from segpipe.preprocessing.recipe import Recipe
 
-BONE_HU = 250
-FIT_STEPS = 60
+FIT_STEPS, FIT_RATE = 200, 2e-3
+TUMOURS_MM = ((-90.0, 0.0, 40.0, 12.0), (80.0, 30.0, -30.0, 18.0), (95.0, -20.0, 20.0, 8.0))
+"""Of the phantom: centre beside the scan's middle, and radius."""
 
 
 def run_monai(model: ModelFolder, scan: Path, output: Path) -> None:
@@ -73,7 +76,7 @@ def run_nnunet(model: ModelFolder, scan: Path, output: Path) -> None:
 
     network = _InItkOrder(load_network(model))
     plans = PlansManager(_plans(model.recipe))
-    dataset = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "bone": 1}, "file_ending": ".nii.gz"}
+    dataset = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "tumour": 1}, "file_ending": ".nii.gz"}
     predictor = nnUNetPredictor(
         tile_step_size=0.5, use_gaussian=True, use_mirroring=False, device=torch.device("cpu"), allow_tqdm=False
     )
@@ -134,31 +137,47 @@ def _plans(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def write_scan(file: Path) -> None:
-    """Writes LUNG1-001 of `$SEGPIPE_REALDATA` as NIfTI, read by SimpleITK; a phantom where there is none."""
-    import SimpleITK as sitk  # noqa: N813
+def prepare(
+    scan: Path, model: Path, *, spacing_mm: Sequence[float], patch: Sequence[int], channels: Sequence[int]
+) -> None:
+    """Writes a scan, and a model that was fitted for a moment to its tumour.
 
-    file.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(os.environ.get("SEGPIPE_REALDATA", "")) / "nsclc_radiomics" / "LUNG1-001"
-    if folder.is_dir():
-        series = max(
-            (sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)
-             for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))),
-            key=len,
-        )  # fmt: skip
-        sitk.WriteImage(sitk.Cast(sitk.ReadImage(series), sitk.sitkInt16), str(file))
-        return
-    write_phantom(file)
+    The scan is LUNG1-001 of `$SEGPIPE_REALDATA` with its GTV-1, or a phantom.
+    """
+    source = Path(os.environ.get("SEGPIPE_REALDATA", "")) / "nsclc_radiomics" / "LUNG1-001"
+    tumour = model.with_name("tumour.nii.gz")
+    scan.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        made = model.with_name("ingested")
+        words = ["--source", "nsclc-radiomics", "--input", str(source), "--output", str(made)]
+        subprocess.run([sys.executable, "-m", "segpipe", "ingest", *words], check=True)
+        for kind, file in (("images", scan), ("masks", tumour)):
+            shutil.copyfile(next((made / kind).iterdir()), file)
+    else:
+        write_phantom(scan, tumour)
+    fit_model(model, scan, tumour, spacing_mm=spacing_mm, patch=patch, channels=channels)
 
 
-def write_phantom(file: Path, shape: tuple[int, int, int] = (512, 512, 134), slice_mm: float = 3.0) -> None:
-    """A body of tissue with two lungs and bones."""
+def prepare_large(scan: Path, model: Path, *, shape: tuple[int, int, int]) -> None:
+    """Writes a phantom of a shape, and a small model that was fitted for a moment to the tumours of a smaller one."""
+    small, tumour = model.with_name("small.nii.gz"), model.with_name("small_tumour.nii.gz")
+    write_phantom(scan, model.with_name("large_tumour.mha"), shape, slice_mm=0.35)
+    write_phantom(small, tumour, (256, 256, 100), slice_mm=3.5)
+    fit_model(model, small, tumour, spacing_mm=(2.0, 2.0, 2.0), patch=(96, 96, 96), channels=(8, 16))
+
+
+def write_phantom(
+    file: Path, tumour: Path, shape: tuple[int, int, int] = (512, 512, 134), *, slice_mm: float = 3.0
+) -> None:
+    """A body of tissue with two lungs, a spine and three tumours."""
     from segpipe.geometry import Grid
     from segpipe.io.volumes import write_volume
 
     file.parent.mkdir(parents=True, exist_ok=True)
+    spacing_mm = (500 / shape[0], 500 / shape[1], slice_mm)
     x, y, z = (np.linspace(-1, 1, count, dtype=np.float32) for count in shape)
-    image = np.full(shape, -1000, np.int16)
+    millimetres = [axis * count * mm / 2 for axis, count, mm in zip((x, y, z), shape, spacing_mm, strict=True)]
+    image, mask = np.full(shape, -1000, np.int16), np.zeros(shape, np.uint8)
     noise = np.random.default_rng(0)
     for number, height in enumerate(z):
         plane = np.full(shape[:2], -1000.0, np.float32)
@@ -166,14 +185,29 @@ def write_phantom(file: Path, shape: tuple[int, int, int] = (512, 512, 134), sli
         for side in (-0.35, 0.35):
             plane[((x[:, None] - side) / 0.25) ** 2 + (y[None] / 0.4) ** 2 <= 1 - height**2] = -850
         plane[(x[:, None] / 0.06) ** 2 + ((y[None] - 0.45) / 0.06) ** 2 <= 1] = 600
+        for left, back, up, radius in TUMOURS_MM:
+            apart = (millimetres[0][:, None] - left) ** 2 + (millimetres[1][None] - back) ** 2
+            mask[:, :, number] |= apart + (millimetres[2][number] - up) ** 2 <= radius**2
+        plane[mask[:, :, number] > 0] = 40
         image[:, :, number] = plane + noise.normal(0, 25, shape[:2])
-    write_volume(file, image, Grid(shape, np.diag([-500 / shape[0], -500 / shape[1], slice_mm, 1.0])))
+    grid = Grid(shape, np.diag([-spacing_mm[0], -spacing_mm[1], spacing_mm[2], 1.0]))
+    write_volume(file, image, grid)
+    write_volume(tumour, mask, grid)
 
 
 def fit_model(
-    folder: Path, scan: Path, *, spacing_mm: Sequence[float], patch: Sequence[int], channels: Sequence[int]
+    folder: Path,
+    scan: Path,
+    tumour: Path,
+    *,
+    spacing_mm: Sequence[float],
+    patch: Sequence[int],
+    channels: Sequence[int],
 ) -> None:
-    """Fits a U-Net for a moment to tell bone in the scan, and writes its model folder."""
+    """Fits a U-Net for a moment to tell the tumour in the scan, and writes its model folder."""
+    from monai.losses import DiceCELoss
+
+    from segpipe.inference.engine import computes_bf16
     from segpipe.io.volumes import read_volume
     from segpipe.networks import build_network
     from segpipe.preprocessing.steps import apply_window, plan_preparation, resample_to_recipe
@@ -181,16 +215,22 @@ def fit_model(
     recipe = Recipe("benchmark", tuple(spacing_mm), (-1000.0, 400.0), tuple(patch))  # type: ignore[arg-type]
     unet = {"name": "unet", "channels": list(channels), "strides": [2] * (len(channels) - 1), "num_res_units": 2}
     spec = {**unet, "norm": "instance", "act": "leakyrelu", "dropout": 0.0}
-    volume = read_volume(scan)
-    hu = resample_to_recipe(volume.array, plan_preparation(volume.grid, recipe))
+    volumes = [read_volume(file) for file in (scan, tumour)]
+    hu, inside = (resample_to_recipe(it.array, plan_preparation(it.grid, recipe)) for it in volumes)
+    image, label = apply_window(hu, recipe), inside > 0.5
     torch.manual_seed(0)
     network = build_network(spec)
-    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
-    for image, label in _bone_patches(hu, recipe):
-        loss = nn.functional.cross_entropy(network(image), label)
+    optimizer = torch.optim.AdamW(network.parameters(), FIT_RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, FIT_RATE, FIT_STEPS)
+    wanted = DiceCELoss(softmax=True, to_onehot_y=True)
+    for patches, labels in _patches(image, label, recipe.patch):
+        with torch.autocast("cpu", torch.bfloat16, enabled=computes_bf16(torch.device("cpu"))):
+            logits = network(patches)
+        loss = wanted(logits.float(), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        schedule.step()
     write_model_folder(
         folder,
         network=network.eval(),
@@ -198,21 +238,25 @@ def fit_model(
         recipe=recipe,
         operating_point={"threshold": 0.5, "min_volume_mm3": 0.0, "min_probability": 0.0, "flips": []},
         facts={"data": "one scan, for a benchmark"},
-        example_bcxyz=apply_window(hu, recipe)[None, None, 64:160, 64:160, 32:80],
+        example_bcxyz=image[None, None, 64:160, 64:160, 32:80],
     )
 
 
-def _bone_patches(hu: torch.Tensor, recipe: Recipe) -> Any:
-    from segpipe.preprocessing.steps import apply_window
-
-    bone = torch.nonzero(hu > BONE_HU)
+def _patches(
+    image: torch.Tensor, label: torch.Tensor, size: Sequence[int]
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Pairs of patches of a window's size: one around a voxel of the tumour, one anywhere."""
+    places = torch.nonzero(label)
     generator = torch.Generator().manual_seed(0)
-    side = 32
     for _ in range(FIT_STEPS):
-        corner = bone[int(torch.randint(len(bone), (1,), generator=generator))] - side // 2
-        starts = [int(min(max(c, 0), n - side)) for c, n in zip(corner.tolist(), hu.shape, strict=True)]
-        x, y, z = (slice(start, start + side) for start in starts)
-        yield apply_window(hu[x, y, z], recipe)[None, None], (hu[x, y, z] > BONE_HU).long()[None]
+        tumour = places[int(torch.randint(len(places), (1,), generator=generator))]
+        anywhere = torch.tensor([int(torch.randint(n, (1,), generator=generator)) for n in label.shape])
+        boxes = []
+        for middle in (tumour, anywhere):
+            ends = zip(middle, size, label.shape, strict=True)
+            starts = [min(max(int(c) - side // 2, 0), n - side) for c, side, n in ends]
+            boxes.append(tuple(slice(start, start + side) for start, side in zip(starts, size, strict=True)))
+        yield torch.stack([image[box] for box in boxes])[:, None], torch.stack([label[box] for box in boxes])[:, None]
 
 
 if __name__ == "__main__":

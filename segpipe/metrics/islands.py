@@ -80,10 +80,15 @@ def _widest_gap(used: Sequence[NDArray[np.int64]]) -> tuple[int, int, int]:
 
 def _profiles(masks: Masks, box: Box) -> tuple[NDArray[np.bool_], ...]:
     """Which planes along each axis of a box have any foreground."""
-    across, along = (
-        np.logical_or(np.any(masks[0][box], axis=axes), np.any(masks[1][box], axis=axes)) for axes in (2, (0, 1))
-    )
+    across, along = (np.logical_or(_any(masks[0][box], axes), _any(masks[1][box], axes)) for axes in ((2,), (0, 1)))
     return np.any(across, axis=1), np.any(across, axis=0), along
+
+
+def _any(part: Mask, axes: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Where a part has foreground along axes; whole numbers are or-ed bit by bit, many at once."""
+    if part.dtype.kind in "iu":
+        return np.not_equal(np.bitwise_or.reduce(part, axis=axes), 0)
+    return np.asarray(np.any(part, axis=axes))
 
 
 def _size(box: Box) -> int:
