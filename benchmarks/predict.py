@@ -7,6 +7,8 @@ All run the same network with the same weights over windows that overlap by half
 a process of its own, one after the other, start-up included; the scan is read once before, so that all find it in the
 system's cache. Memory is the peak of the process. The scan is LUNG1-001 of `$SEGPIPE_REALDATA` or else a phantom; the
 network is fitted for a moment to its tumour, so that masks are not empty and can be compared (Dice with MONAI's mask).
+So fitted, it answers to where a window lies, and MONAI counts windows from the corner while segpipe and nnU-Net spread
+them evenly: with MONAI's windows in segpipe the masks of LUNG1-001 agreed at Dice 0.996, else at about 0.7.
 nnU-Net takes part where it is installed, with test-time mirroring off: `pip install --no-deps nnunetv2
 batchgeneratorsv2 batchgenerators acvl_utils fft_conv_pytorch threadpoolctl dynamic_network_architectures`.
 

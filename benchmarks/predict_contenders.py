@@ -24,11 +24,13 @@ TUMOURS_MM = ((-90.0, 0.0, 40.0, 12.0), (80.0, 30.0, -30.0, 18.0), (95.0, -20.0,
 
 
 def run_monai(model: ModelFolder, scan: Path, output: Path) -> None:
-    """The pipeline of MONAI's bundles: prepare, slide, invert the probabilities, take the larger, save."""
+    """The pipeline of MONAI's bundles: prepare, slide, invert the probabilities, take the larger, save.
+
+    Windows blend their probabilities, as segpipe's do; blended logits would be another mask, not another speed.
+    """
     from monai.data import DataLoader, Dataset, decollate_batch
     from monai.inferers import sliding_window_inference
     from monai.transforms import (
-        Activationsd,
         AsDiscreted,
         Compose,
         EnsureChannelFirstd,
@@ -53,7 +55,6 @@ def run_monai(model: ModelFolder, scan: Path, output: Path) -> None:
     )
     finish = Compose(
         [
-            Activationsd("pred", softmax=True),
             Invertd("pred", transform=prepare, orig_keys="image", nearest_interp=False, to_tensor=True),
             AsDiscreted("pred", argmax=True),
             SaveImaged("pred", output_dir=output, output_postfix="", separate_folder=False, output_dtype=np.uint8),
@@ -62,7 +63,7 @@ def run_monai(model: ModelFolder, scan: Path, output: Path) -> None:
     for batch in DataLoader(Dataset([{"image": str(scan)}], prepare), batch_size=1):
         with torch.inference_mode():
             batch["pred"] = sliding_window_inference(
-                batch["image"], recipe.patch, 1, network, overlap=0.5, mode="gaussian"
+                batch["image"], recipe.patch, 1, nn.Sequential(network, nn.Softmax(dim=1)), overlap=0.5, mode="gaussian"
             )
         for item in decollate_batch(batch):
             finish(item)
