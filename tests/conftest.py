@@ -1,6 +1,7 @@
-"""What several rooms' tests share: small data sets and the way to the real scans."""
+"""What several rooms' tests share: small data sets, the way to the real scans, and a browser."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -109,3 +110,23 @@ def chest_model(tmp_path_factory) -> Path:
     from tests.synthetic_chest import write_chest_model
 
     return write_chest_model(tmp_path_factory.mktemp("chest") / "model")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """Headless Chromium that reaches this machine alone; one for the tests of a file."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    if not chromium or not driver:
+        pytest.skip("Chromium and its driver are not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    words = ["--headless", "--no-sandbox", "--no-first-run", "--no-proxy-server", "--disable-background-networking"]
+    words += ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--hide-scrollbars"]
+    words += ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--window-size=1300,1300"]
+    for word in (*words, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(word)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    started = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield started
+    started.quit()

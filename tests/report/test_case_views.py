@@ -3,7 +3,6 @@
 import base64
 import gzip
 import json
-import shutil
 
 import nibabel
 import numpy as np
@@ -64,25 +63,6 @@ def report(folder, case, prediction, *, views):
         folder, title="t", summary=summary, cases=[], lesions=[], config={}, environment={}, views=views,
         figures={name: overlay(case, prediction, name) for name in ("overlay_worst", "overlay_median")},
     )  # fmt: skip
-
-
-@pytest.fixture
-def browser(tmp_path):
-    """Headless Chromium that no network reaches."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    if not chromium or not driver:
-        pytest.skip("Chromium and its driver are not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    words = ["--headless", "--no-sandbox", "--no-first-run", "--host-resolver-rules=MAP * ~NOTFOUND"]
-    words += ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--window-size=1300,1000"]
-    for word in (*words, f"--user-data-dir={tmp_path / 'profile'}"):
-        options.add_argument(word)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    started = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield started
-    started.quit()
 
 
 @pytest.mark.slow

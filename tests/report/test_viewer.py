@@ -3,7 +3,6 @@
 import base64
 import gzip
 import json
-import shutil
 from types import SimpleNamespace
 
 import nibabel
@@ -61,35 +60,6 @@ def result():
         model=SimpleNamespace(recipe=SimpleNamespace(label="nodule", name="ct_nodule")),
         settings={"model": "abc", "recipe": "def", "segpipe": "0", "options": {"threshold": 0.5}},
     )
-
-
-@pytest.fixture
-def browser(tmp_path):
-    """Headless Chromium that no network reaches."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    if not chromium or not driver:
-        pytest.skip("Chromium and its driver are not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for word in (
-        "--headless",
-        "--no-sandbox",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--host-resolver-rules=MAP * ~NOTFOUND",
-        "--hide-scrollbars",
-        "--window-size=1300,1300",
-        "--use-gl=angle",
-        "--use-angle=swiftshader",
-        "--enable-unsafe-swiftshader",
-        f"--user-data-dir={tmp_path / 'profile'}",
-    ):
-        options.add_argument(word)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    started = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield started
-    started.quit()
 
 
 @pytest.mark.slow
