@@ -54,6 +54,8 @@ def read_command_line(argv: Sequence[str]) -> CommandLine:
 def check_command_line(line: CommandLine, registries: Mapping[str, Registry]) -> DictConfig:
     """Composes what the command line asks for and checks every key and value of it.
 
+    With `--cfg`, which only shows, values that must be given may be missing.
+
     Returns:
         The composed configuration; of a sweep its first one.
 
@@ -70,7 +72,9 @@ def check_command_line(line: CommandLine, registries: Mapping[str, Registry]) ->
         known = list(_paths(_compose([*where, *_lines(good)], mistakes)))
         fitting = _without_mistakes(keys, lambda override: _key_mistakes(override, known, groups), mistakes)
         config = _compose([*where, *_lines(good), *_lines(fitting)], mistakes)
-    raise_mistakes([*mistakes, *find_mistakes(config, registries)])
+        show = _showing(line, choices, groups)
+    bare = {"--cfg", "-c"} & set(line.flags) and OmegaConf.missing_keys(config)
+    raise_mistakes([*mistakes, *([] if bare else find_mistakes(config, registries))], show=show)
     return config
 
 
@@ -144,6 +148,17 @@ def _first_choice(override: Override) -> str:
         first = next(iter(override.sweep_string_iterator()), "")
         return f"{str(override.input_line).partition('=')[0]}={first}"
     return str(override.input_line)
+
+
+def _showing(line: CommandLine, choices: Sequence[Override], groups: Mapping[str, list[str]]) -> str:
+    """The command that shows every key of what the user chose; a misspelt experiment becomes the nearest one."""
+    words = [f"--config-dir {folder}" for folder in line.config_dirs]
+    for choice in choices:
+        group, value = choice.key_or_group, _first_choice(choice).partition("=")[2]
+        near = value if value in groups[group] else nearest(value, groups[group])
+        plus = "+" if group == "experiment" or choice.is_add() else ""
+        words += [f"{plus}{group}={near}"] if near else []
+    return " ".join(["python -m segpipe", *words, "--cfg job"])
 
 
 def _find_groups(config_dirs: Sequence[Path]) -> dict[str, list[str]]:

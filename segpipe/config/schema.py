@@ -201,8 +201,12 @@ def builder_model(builder: Callable[..., Any]) -> type[BaseModel]:
     return create_model("Part", __config__=ConfigDict(extra="forbid"), **fields)
 
 
-def raise_mistakes(mistakes: list[str]) -> None:
+def raise_mistakes(mistakes: list[str], *, show: str = "python -m segpipe --cfg job") -> None:
     """Raises one ConfigError that lists all mistakes; returns quietly when there are none.
+
+    Args:
+        mistakes: One line each.
+        show: The command that shows the configuration that was meant.
 
     Raises:
         ConfigError: with one line for each mistake.
@@ -213,7 +217,7 @@ def raise_mistakes(mistakes: list[str]) -> None:
         raise ConfigError(
             f"the configuration has {count}",
             facts={str(number): line for number, line in enumerate(unique, start=1)},
-            hint="python -m segpipe +experiment=lung_nodule --cfg job   shows every key and its value",
+            hint=f"{show}   shows every key and its value",
         )
 
 

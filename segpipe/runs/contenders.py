@@ -71,7 +71,7 @@ def _find(word: str, uri: str) -> Contender:
     raise DatasetError(
         "a run to compare must be a folder or an MLflow run id",
         facts={"found": word},
-        hint="e.g. runs/lung_nodule/2026-01-31_10-00-00, or the 32 letters in the address of the run's page",
+        hint="a folder runs/EXPERIMENT/DATE_TIME, or the 32 letters in the address of the run's page",
     )
 
 

@@ -80,6 +80,27 @@ def test_a_mistake_is_explained(words, expected):
     assert expected in refused(*words)
 
 
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["seeed=1"], ""),
+        (["+experiment=lung_tumour", "seeed=1"], "+experiment=lung_tumour "),
+        (["experiment=lung_tumor", "network=unett"], "+experiment=lung_tumour network=unet "),
+        (["+experiment=lung_nodule", "loss=dice,focal", "a=1"], "+experiment=lung_nodule loss=dice "),
+        (["+experiment=zzzz"], ""),
+    ],
+)
+def test_the_command_that_shows_all_keys_is_of_what_the_user_chose(words, shown):
+    hint = refused(*words).splitlines()[-1]
+    assert hint.split(maxsplit=1) == ["try", f"python -m segpipe {shown}--cfg job   shows every key and its value"]
+
+
+def test_that_command_works_also_where_something_must_be_given():
+    assert "data.root: must be given" in refused("+experiment=lung_tumour")
+    assert compose("+experiment=lung_tumour", "--cfg", "job").name == "lung_tumour"
+    assert "loss=dise: must be one of" in refused("+experiment=lung_tumour", "--cfg", "job", "loss=dise")
+
+
 def test_a_sweep_is_checked_by_its_first_choice_and_all_its_group_options():
     compose("optimizer=adamw,sgd", "optimizer.lr=1e-3,1e-4", "-m")
     assert "optimizer=sgdd" in refused("optimizer=adamw,sgdd", "-m")
