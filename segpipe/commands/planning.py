@@ -1,11 +1,15 @@
 """`python -m segpipe ingest --plan DATASET --memory 8GB`: proposes a plan and writes it beside the manifest."""
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from segpipe.errors import OutputError
+
+SHARE_OF_MACHINE = 80
+"""Percent of a machine without GPU that a training may take."""
 
 
 def plan(dataset: Path, memory: str, *, workers: int | None = None) -> Path:
@@ -19,27 +23,50 @@ def plan(dataset: Path, memory: str, *, workers: int | None = None) -> Path:
     from segpipe.config.compose import check_command_line, plain, read_command_line
     from segpipe.datasets.fingerprint import take_fingerprint
     from segpipe.datasets.manifest import read_manifest
-    from segpipe.inference.memory import parse_bytes
+    from segpipe.inference.memory import machine_memory, parse_bytes
     from segpipe.training.dry_step import measure_step
     from segpipe.training.planning import propose
+    from segpipe.training.sizing import gigabytes
 
-    limit = parse_bytes(memory)
+    limit = _there(parse_bytes(memory), machine_memory())
     manifest = read_manifest(dataset)
     fingerprint = take_fingerprint(manifest, workers=workers)
     defaults = plain(check_command_line(read_command_line([]), {}))
 
     def measure(network: Mapping[str, Any], patch: list[int], batch: int) -> int | None:
-        return measure_step(network, defaults["loss"], patch=patch, batch=batch)
+        peak = measure_step(network, defaults["loss"], patch=patch, batch=batch)
+        took = "ran out of memory" if peak is None else gigabytes(peak)
+        print(f"dry step: patch {'×'.join(map(str, patch))}, batch {batch}: {took}", file=sys.stderr, flush=True)
+        return peak
 
     proposal = propose(fingerprint, defaults["network"], memory_bytes=limit, measure=measure)
     folder = dataset if dataset.is_dir() else dataset.parent
     _write(folder / "fingerprint.json", json.dumps(fingerprint.to_dict(), indent=1) + "\n")
-    headline = f"A plan for {fingerprint.cases} cases within {memory}, see fingerprint.json; change what you like."
+    headline = (
+        f"A plan for {fingerprint.cases} cases within {gigabytes(limit)}, see fingerprint.json; change what you like."
+    )
     file = _write(folder / "plan.yaml", proposal.to_yaml(headline))
     print(file.read_text(), end="")
     experiment = "lung_nodule" if "nodule" in manifest.labels.values() else "lung_tumour"
     print(f"python -m segpipe +experiment={experiment} data=manifest data.root={folder} +plan={file}")
     return file
+
+
+def _there(wanted: int, machine: int) -> int:
+    """What may be measured: without a GPU a step that takes more than the machine has would bring it down."""
+    import torch
+
+    from segpipe.training.sizing import gigabytes
+
+    most = machine * SHARE_OF_MACHINE // 100
+    if torch.cuda.is_available() or wanted <= most:
+        return wanted
+    print(
+        f"{gigabytes(wanted)} cannot be measured here: there is no GPU, and the machine has {gigabytes(machine)}; "
+        f"planning for {gigabytes(most)}. For a GPU, plan on the machine that has it.",
+        file=sys.stderr,
+    )
+    return most
 
 
 def _write(file: Path, text: str) -> Path:

@@ -1,15 +1,14 @@
 """The fingerprint of a data set: what its scans and lesions measure, as a plan for training needs it."""
 
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segpipe.datasets.casework import map_cases
 from segpipe.datasets.loading import load_case
 from segpipe.datasets.manifest import Entry, Manifest
 from segpipe.errors import DatasetError, SegpipeError
@@ -138,14 +137,9 @@ def measure_case(entry: Entry, labels: dict[int, str]) -> CaseFacts | None:
 
 
 def _measure_all(manifest: Manifest, workers: int | None, progress: bool) -> list[CaseFacts]:
-    from tqdm import tqdm
-
-    measure = partial(measure_case, labels=dict(manifest.labels))
-    bar = partial(tqdm, total=len(manifest.entries), desc="measuring", unit="case", disable=not progress)
-    if workers == 0:
-        return [facts for facts in bar(map(measure, manifest.entries)) if facts]
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        return [facts for facts in bar(pool.map(measure, manifest.entries, chunksize=4)) if facts]
+    measure: Callable[[Entry], CaseFacts | None] = partial(measure_case, labels=dict(manifest.labels))
+    found = dict(map_cases(measure, manifest.entries, title="measure", workers=workers, progress=progress))
+    return [facts for _, facts in sorted(found.items()) if facts]
 
 
 def _spread(values: NDArray[Any]) -> dict[str, float]:

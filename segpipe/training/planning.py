@@ -1,27 +1,21 @@
 """Proposes spacing, window, patch, batch and depth for a data set within the memory named, and says why."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segpipe.datasets.fingerprint import Fingerprint
-from segpipe.errors import ConfigError
+from segpipe.training.sizing import BOTTOM, THICKEST, WIDEST, Fit, MeasureStep, fit_batch, fit_patch, gigabytes
 
-MeasureStep = Callable[[Mapping[str, Any], list[int], int], int | None]
 ANISOTROPIC = 3.0
 """Ratio of slice distance to pixel size from which finer slices are kept (doi 10.1038/s41592-020-01008-z)."""
 VOXELS_ACROSS = 4
-CONTEXT = 2.5
-SMALLEST_CONTEXT_MM = 64.0
 PARENCHYMA_HU = -1000.0
-BATCHES = (2, 4, 8, 16)
-SCALES = (1.0, 0.85, 0.7, 0.55, 0.4)
-BOTTOM = 4
-THICKEST = 2.0
-DEEPEST = 5
-WIDEST = 320
+SHARE_IN_A_STEP = 0.05
+"""Of all voxels of the data set; larger batches would see the same scan again and again (same source)."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +42,8 @@ class Plan:
         return "\n".join(lines) + "\n"
 
 
-@dataclass(frozen=True)
-class _Size:
-    scale: float
-    patch: list[int]
-    network: Mapping[str, Any]
-    peak_bytes: int
-
-
 def propose(fingerprint: Fingerprint, network: Mapping[str, Any], *, memory_bytes: int, measure: MeasureStep) -> Plan:
-    """Proposes a plan.
+    """Proposes a plan: the patch grows up to the median scan, then the batch, and the network deepens with the patch.
 
     Args:
         fingerprint: What the data set measures.
@@ -70,29 +56,28 @@ def propose(fingerprint: Fingerprint, network: Mapping[str, Any], *, memory_byte
     """
     spacing, why_spacing = _spacing(fingerprint)
     window, why_window = _window(fingerprint)
-    size = _fit_patch(_context_mm(fingerprint), spacing, network, memory_bytes=memory_bytes, measure=measure)
-    batch, peak = _fit_batch(size, memory_bytes=memory_bytes, measure=measure)
-    room = f"a dry step with batch {batch} took {_gigabytes(peak)} of {_gigabytes(memory_bytes)}"
-    median_mm = "×".join(f"{length:.0f}" for length in np.median(fingerprint.extent_mm, axis=0))
-    channels, strides = size.network["channels"], size.network["strides"]
+    limit = [float(voxels) for voxels in np.median(fingerprint.extent_mm / spacing, axis=0)]
+    patch = fit_patch(limit, spacing, network, memory_bytes=memory_bytes, measure=measure)
+    most = int(SHARE_IN_A_STEP * fingerprint.cases * np.prod(limit) / np.prod(patch.size.patch))
+    batch = fit_batch(patch, most, memory_bytes=memory_bytes, measure=measure)
+    channels, strides = batch.size.network["channels"], batch.size.network["strides"]
     return Plan(
         values={
-            "recipe": {"spacing_mm": spacing, "window_hu": window, "patch": size.patch},
-            "training": {"batch_size": batch},
+            "recipe": {"spacing_mm": spacing, "window_hu": window, "patch": batch.size.patch},
+            "training": {"batch_size": batch.size.batch},
             "network": {"name": network["name"], "channels": channels, "strides": strides},
         },
         reasons={
             "recipe.spacing_mm": why_spacing,
             "recipe.window_hu": why_window,
-            "recipe.patch": f"{CONTEXT:g} times the 95th percentile of lesion diameters, at least"
-            f" {SMALLEST_CONTEXT_MM:g} mm, at most the median scan of {median_mm} mm; scaled by {size.scale:g} to fit",
-            "training.batch_size": f"the largest of {', '.join(map(str, BATCHES))} that fits: {room}",
+            "recipe.patch": _why_patch(patch, spacing, fingerprint),
+            "training.batch_size": _why_batch(batch, most, memory_bytes),
             "network.name": "the network that was measured; channels and strides are meant for it",
             "network.channels": f"{len(channels)} levels, doubling from 32, at most {WIDEST}",
             "network.strides": f"an axis is halved while at least {BOTTOM} voxels of the patch stay at the bottom, and"
             f" not before the others come within {THICKEST:g} times its voxel size",
         },
-        peak_bytes=peak,
+        peak_bytes=batch.peak_bytes,
     )
 
 
@@ -118,64 +103,31 @@ def _window(fingerprint: Fingerprint) -> tuple[list[float], str]:
     return [PARENCHYMA_HU, top], why
 
 
-def _context_mm(fingerprint: Fingerprint) -> list[float]:
-    wanted = max(SMALLEST_CONTEXT_MM, CONTEXT * float(np.percentile(fingerprint.diameters_mm, 95)))
-    return [min(wanted, float(length)) for length in np.median(fingerprint.extent_mm, axis=0)]
+def _why_patch(fit: Fit, spacing_mm: Sequence[float], fingerprint: Fingerprint) -> str:
+    scan_mm = np.median(fingerprint.extent_mm, axis=0)
+    patch_mm = np.multiply(fit.size.patch, spacing_mm)
+    why = f"{_times(patch_mm)} mm of a median scan of {_times(scan_mm)} mm"
+    why += f"; 95 % of the lesions are at most {np.percentile(fingerprint.diameters_mm, 95):.0f} mm long"
+    if fit.larger is None:
+        return f"{why}; the largest that the median scan holds"
+    return f"{why}; the largest that fits with batch {fit.size.batch}: {_times(fit.larger.patch)} {_too_much(fit)}"
 
 
-def _round_patch(voxels: float) -> int:
-    return int(max(8, 8 * round(voxels / 8)))
+def _why_batch(fit: Fit, most: int, memory_bytes: int) -> str:
+    why = f"a dry step took {gigabytes(fit.peak_bytes)} of {gigabytes(memory_bytes)}"
+    if fit.larger is not None:
+        return f"{why}; batch {fit.larger.batch} {_too_much(fit)}"
+    if fit.size.batch > most:
+        return f"{why}; the smallest batch, since a step should not show more than {SHARE_IN_A_STEP:.0%} of all voxels"
+    return f"{why}; the largest batch that does not show more than {SHARE_IN_A_STEP:.0%} of all voxels in a step"
 
 
-def _strides(patch: list[int], spacing_mm: list[float]) -> list[list[int]]:
-    strides: list[list[int]] = []
-    size, voxel_mm = list(patch), list(spacing_mm)
-    while len(strides) < DEEPEST:
-        open_to = [length % 2 == 0 and length // 2 >= BOTTOM for length in size]
-        if not any(open_to):
-            break
-        finest = min(mm for mm, possible in zip(voxel_mm, open_to, strict=True) if possible)
-        step = [2 if yes and mm < THICKEST * finest else 1 for mm, yes in zip(voxel_mm, open_to, strict=True)]
-        strides.append(step)
-        size = [length // divisor for length, divisor in zip(size, step, strict=True)]
-        voxel_mm = [mm * divisor for mm, divisor in zip(voxel_mm, step, strict=True)]
-    return strides or [[1, 1, 1]]
+def _too_much(fit: Fit) -> str:
+    if fit.larger is None or fit.larger_bytes is None:
+        return "ran out of memory"
+    takes = "takes" if fit.larger.voxels in fit.measured else "would take about"
+    return f"{takes} {gigabytes(fit.larger_bytes)}"
 
 
-def _fit_patch(
-    wanted_mm: list[float],
-    spacing_mm: list[float],
-    network: Mapping[str, Any],
-    *,
-    memory_bytes: int,
-    measure: MeasureStep,
-) -> _Size:
-    """The largest patch whose step fits with the smallest batch, and the network's depth for it."""
-    for scale in SCALES:
-        patch = [_round_patch(scale * length / step) for length, step in zip(wanted_mm, spacing_mm, strict=True)]
-        strides = _strides(patch, spacing_mm)
-        channels = [min(WIDEST, 32 * 2**level) for level in range(len(strides) + 1)]
-        planned = {**network, "channels": channels, "strides": strides}
-        peak = measure(planned, patch, BATCHES[0])
-        if peak is not None and peak <= memory_bytes:
-            return _Size(scale, patch, planned, peak)
-    raise ConfigError(
-        "no patch fits the memory",
-        facts={"memory": _gigabytes(memory_bytes), "smallest patch": patch, "its step": _gigabytes(peak or 0)},
-        hint="name more memory, or take a narrower network: network.channels=[16,32,64,128]",
-    )
-
-
-def _fit_batch(size: _Size, *, memory_bytes: int, measure: MeasureStep) -> tuple[int, int]:
-    """The largest batch that fits, and what its step took."""
-    batch, peak = BATCHES[0], size.peak_bytes
-    for larger in BATCHES[1:]:
-        needed = measure(size.network, size.patch, larger)
-        if needed is None or needed > memory_bytes:
-            break
-        batch, peak = larger, needed
-    return batch, peak
-
-
-def _gigabytes(count: int) -> str:
-    return f"{count / 2**30:.1f} GB"
+def _times(lengths: Sequence[float] | NDArray[np.float64]) -> str:
+    return "×".join(f"{length:.0f}" for length in lengths)

@@ -57,3 +57,17 @@ def test_a_memory_that_cannot_be_is_told(dataset, capsys, memory, message):
     assert main(["ingest", "--plan", str(dataset), "--memory", memory, "--workers", "0"]) == 2
     assert message in capsys.readouterr().err
     assert not (dataset / "plan.yaml").exists()
+
+
+@pytest.mark.usefixtures("measured")
+def test_without_a_gpu_no_step_is_measured_that_the_machine_could_not_hold(dataset, capsys, monkeypatch):
+    monkeypatch.setattr("segpipe.inference.memory.machine_memory", lambda: 2**28)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main(["ingest", "--plan", str(dataset), "--memory", "24GB", "--workers", "0"]) == 0
+    told = capsys.readouterr()
+    assert "24.00 GB cannot be measured here: there is no GPU, and the machine has 0.25 GB; planning for 0.20 GB" in (
+        told.err
+    )
+    assert told.out.startswith("# A plan for 10 cases within 0.20 GB")
+    # every step was told as it was measured
+    assert "dry step: patch 32×32×24, batch 2: 0.09 GB" in told.err

@@ -1,5 +1,7 @@
 """A plan follows from the fingerprint and from what a dry step takes, and says why."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import yaml
@@ -9,6 +11,7 @@ from segpipe.datasets.folders import find_cases
 from segpipe.errors import ConfigError
 from segpipe.training.dry_step import measure_step
 from segpipe.training.planning import propose
+from segpipe.training.sizing import choose_strides
 
 NETWORK = {"name": "unet"}
 GB = 2**30
@@ -31,20 +34,61 @@ def costs(bytes_per_voxel: float):
 
 
 def test_the_numbers_follow_from_the_data():
-    plan = propose(fingerprint(), NETWORK, memory_bytes=8 * GB, measure=costs(1000))
+    plan = propose(replace(fingerprint(), cases=100), NETWORK, memory_bytes=8 * GB, measure=costs(1000))
     assert plan.values["recipe"]["spacing_mm"] == [0.7, 0.7, 1.25]
     assert plan.values["recipe"]["window_hu"] == [-1000.0, 250.0]
-    # at least 64 mm of context: 64 / 0.7 = 91.4 and 64 / 1.25 = 51.2, rounded to multiples of 8
-    assert plan.values["recipe"]["patch"] == [88, 88, 48]
-    # 88·88·48 voxels of 1000 bytes are 0.346 GB: sixteen take 5.5 GB
-    assert plan.values["training"]["batch_size"] == 16
+    # 500×500×240 voxels could be filled; 8 GB hold 4.29 million voxels of each of two patches: 192·192·112 are 4.13
+    # million, and the axis that is shortest in mm (192·0.7 < 112·1.25) would grow to 224 next, 4.82 million
+    assert plan.values["recipe"]["patch"] == [192, 192, 112]
+    assert plan.values["training"]["batch_size"] == 2
+    assert plan.reasons["recipe.patch"] == (
+        "134×134×140 mm of a median scan of 350×350×300 mm; 95 % of the lesions are at most 19 mm long; "
+        "the largest that fits with batch 2: 224×192×112 would take about 8.97 GB"
+    )
+    assert plan.reasons["training.batch_size"].startswith("a dry step took 7.69 GB of 8.00 GB; batch 3 would take")
 
 
-def test_less_memory_takes_a_smaller_batch_and_then_a_smaller_patch():
-    smaller = propose(fingerprint(), NETWORK, memory_bytes=2 * GB, measure=costs(1000))
-    assert (smaller.values["training"]["batch_size"], smaller.values["recipe"]["patch"]) == (4, [88, 88, 48])
-    smallest = propose(fingerprint(), NETWORK, memory_bytes=GB // 2, measure=costs(1000))
-    assert np.prod(smallest.values["recipe"]["patch"]) * 2 * 1000 <= GB // 2
+def test_the_patch_grows_with_the_memory_up_to_the_median_scan_and_then_the_batch():
+    many = replace(fingerprint(), cases=200)
+    plans = [propose(many, NETWORK, memory_bytes=memory * GB, measure=costs(1000)) for memory in (1, 4, 24, 400)]
+    voxels = [np.prod(plan.values["recipe"]["patch"]) for plan in plans]
+    assert voxels == sorted(set(voxels))
+    assert plans[-1].values["recipe"]["patch"] == [448, 448, 224]  # of 500×500×240; next would be 512 and 256
+    assert plans[-1].reasons["recipe.patch"].endswith("the largest that the median scan holds")
+    # 448·448·224 voxels take 41.87 GB each: nine take 376.8 of 400
+    assert [plan.values["training"]["batch_size"] for plan in plans] == [2, 2, 2, 9]
+
+
+def test_the_batch_does_not_show_a_twentieth_of_the_data_in_a_step():
+    small = replace(fingerprint(extent=(44.8, 44.8, 20.0)), cases=100)
+    plan = propose(small, NETWORK, memory_bytes=80 * GB, measure=costs(1000))
+    assert plan.values["recipe"]["patch"] == [64, 64, 16]
+    assert plan.values["training"]["batch_size"] == 5  # 5 % of 100 scans as large as the patch
+    assert plan.reasons["training.batch_size"].endswith("that does not show more than 5% of all voxels in a step")
+
+
+@pytest.mark.parametrize("base", [0, GB // 4])
+def test_few_steps_are_measured_and_the_one_taken_is_among_them(base):
+    measured = {}
+
+    def measure(network, patch, batch):
+        measured[(*patch, batch)] = int(base + 1500 * np.prod(patch) * batch)
+        return measured[(*patch, batch)]
+
+    plan = propose(fingerprint(), NETWORK, memory_bytes=8 * GB, measure=measure)
+    assert plan.peak_bytes == measured[(*plan.values["recipe"]["patch"], plan.values["training"]["batch_size"])]
+    assert 8 * GB / 1.25 < plan.peak_bytes <= 8 * GB  # an axis grows by a quarter at most
+    assert len(measured) <= 6
+
+
+def test_steps_that_run_out_of_memory_are_closed_in_from_both_sides():
+    def measure(network, patch, batch):  # what is foretold from these fits always
+        return 1000 if np.prod(patch) * batch <= 3_000_000 else None
+
+    plan = propose(fingerprint(), NETWORK, memory_bytes=GB, measure=measure)
+    # the axes grow in turn: 128·128·80 voxels are 1.31 million, 160·128·80 are 1.64 million
+    assert plan.values["recipe"]["patch"] == [128, 128, 80]
+    assert plan.reasons["recipe.patch"].endswith("160×128×80 ran out of memory")
 
 
 def test_what_does_not_fit_is_refused():
@@ -79,9 +123,7 @@ def test_every_axis_keeps_voxels_at_the_bottom():
 
 def test_thick_slices_are_halved_later_than_fine_pixels():
     # Pixels of 1 mm become 2 mm before slices of 3 mm are within twice of them.
-    plan = propose(fingerprint(spacing=(1.0, 1.0, 3.0)), NETWORK, memory_bytes=8 * GB, measure=costs(1))
-    assert plan.values["recipe"]["patch"] == [64, 64, 24]
-    assert plan.values["network"]["strides"] == [[2, 2, 1], [2, 2, 2], [2, 2, 2], [2, 2, 1]]
+    assert choose_strides([64, 64, 24], [1.0, 1.0, 3.0]) == [[2, 2, 1], [2, 2, 2], [2, 2, 2], [2, 2, 1]]
 
 
 def test_the_plan_is_yaml_with_reasons():
