@@ -164,7 +164,7 @@ def prepare_large(scan: Path, model: Path, *, shape: tuple[int, int, int]) -> No
     small, tumour = model.with_name("small.nii.gz"), model.with_name("small_tumour.nii.gz")
     write_phantom(scan, model.with_name("large_tumour.mha"), shape, slice_mm=0.35)
     write_phantom(small, tumour, (256, 256, 100), slice_mm=3.5)
-    fit_model(model, small, tumour, spacing_mm=(2.0, 2.0, 2.0), patch=(96, 96, 96), channels=(8, 16))
+    fit_model(model, small, tumour, spacing_mm=(2.0, 2.0, 2.0), patch=(96, 96, 96), channels=(8, 16, 32))
 
 
 def write_phantom(
