@@ -48,8 +48,8 @@ def _write(given: argparse.Namespace, report: dict[str, Any], contenders: "list[
     temporary.write_text(json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     temporary.replace(file)
     first, second = contenders[:2]
-    overlays, missing = draw_differing_cases(report["pairs"][0], first, second, data=given.data)
+    cases, missing = draw_differing_cases(report["pairs"][0], first, second, data=given.data)
     if missing:
         print(missing)
     charts = draw_comparison(report, first.evaluation.cases, second.evaluation.cases)
-    return write_comparison(given.output, report, overlays=overlays, pictures_of=charts)
+    return write_comparison(given.output, report, charts=charts, overlays=cases.figures, views=cases.views)

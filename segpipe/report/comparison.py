@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from segpipe.metrics.comparison import SMALLER_IS_BETTER
 from segpipe.metrics.comparison_text import NAMES, figure_rows, p_value, signed, verdict
-from segpipe.report.page import pictures, render
+from segpipe.report.page import packed, pictures, render
 from segpipe.report.style import BLUE, FAINT, VERMILION, house_style, new_figure, quiet, titled
 from segpipe.report.tables import Table, show, table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from segpipe.report.case_views import CaseView
 
 Row = Mapping[str, Any]
 PAGE = "comparison.html"
@@ -20,15 +22,21 @@ _NOT_BETWEEN_0_AND_1 = ("HD95, mm", "size of volume error, %")
 
 
 def write_comparison(
-    folder: Path, report: Row, *, overlays: "Mapping[str, Figure] | None" = None, pictures_of: "Row | None" = None
+    folder: Path,
+    report: Row,
+    *,
+    charts: "Mapping[str, Figure] | None" = None,
+    overlays: "Mapping[str, Figure] | None" = None,
+    views: "Mapping[str, CaseView] | None" = None,
 ) -> Path:
     """Writes `comparison.html` into a folder; complete or not at all.
 
     Args:
         folder: Where the page goes.
         report: What `segpipe.metrics.comparison.compare` returns.
-        overlays: Title → picture of the cases that differ most.
-        pictures_of: Name → figure of the comparison, e.g. from `draw_comparison`.
+        charts: Name → figure of the comparison, e.g. from `draw_comparison`.
+        overlays: Name → picture of the cases in which the first pair differs most.
+        views: Name of an overlay → what a click on it opens; without it the picture is enlarged only.
 
     Raises:
         OutputError: when the page cannot be written.
@@ -54,8 +62,9 @@ def write_comparison(
             for pair in report["pairs"]
         ],
         metric=NAMES[metric],
-        charts=pictures(pictures_of or {}),
+        charts=pictures(charts or {}),
         overlays=pictures(overlays or {}),
+        views=packed(views),
     )
 
 

@@ -31,7 +31,14 @@ class View:
     frame: Box | None = None
 
 
-def overlay(case: Case, prediction: Array, title: str, *, data: str | None = None) -> "Figure":
+def overlay(
+    case: Case,
+    prediction: Array,
+    title: str,
+    *,
+    data: str | None = None,
+    drawn: tuple[str, str] = ("prediction", PREDICTION),
+) -> "Figure":
     """Draws the axial slice with most reference and the coronal one through it, in the lung window.
 
     A whole scan is shown with a box, and enlarged beside it; a crop with and without contours. Right of the patient is
@@ -42,6 +49,7 @@ def overlay(case: Case, prediction: Array, title: str, *, data: str | None = Non
         prediction: Mask on the scan's grid.
         title: What the case stands for, e.g. `median case LUNG_042, Dice 0.82`.
         data: The data set's name.
+        drawn: What the prediction is called, and the colour of its contour.
     """
     image, spacing_mm = upright(case.image, case.grid)
     reference = upright(case.mask if case.mask is not None else np.zeros(case.image.shape), case.grid)[0] > 0
@@ -54,12 +62,13 @@ def overlay(case: Case, prediction: Array, title: str, *, data: str | None = Non
         for number, view in enumerate(views, start=1):
             axes = figure.add_subplot(1, len(views), number)
             masks = (reference, predicted) if view.contours else ()
-            _draw(axes, [_cut(array, view.axis, at, view.box) for array in (image, *masks)], spacing_mm, view.axis)
+            planes = [_cut(array, view.axis, at, view.box) for array in (image, *masks)]
+            _draw(axes, planes, spacing_mm, view.axis, colour=drawn[1])
             place = f"slice {_file_slice(case.grid, view.axis, at[view.axis])} of {image.shape[view.axis]}"
             axes.set_title(f"{view.name}, {place}", loc="left", fontweight="normal")
             if view.frame:
                 _draw_frame(axes, view.frame)
-        _add_legend(figure, case.mask is not None)
+        _add_legend(figure, case.mask is not None, drawn)
     return figure
 
 
@@ -136,18 +145,18 @@ def _cut(array: Array, axis: int, at: tuple[int, int, int], box: Box) -> Array:
     return plane.T
 
 
-def _draw(axes: "Axes", planes: list[Array], spacing_mm: tuple[float, float, float], axis: int) -> None:
+def _draw(axes: "Axes", planes: list[Array], spacing_mm: tuple[float, float, float], axis: int, *, colour: str) -> None:
     from matplotlib.patheffects import withStroke
 
     image, *masks = planes
     across, down = [spacing_mm[other] for other in range(3) if other != axis]
     low, high = LUNG_WINDOW_HU
     axes.imshow(image, cmap="gray", vmin=low, vmax=high, aspect=down / across, interpolation="bilinear")
-    for mask, colour in zip(masks, (REFERENCE, PREDICTION), strict=False):
+    for mask, line in zip(masks, (REFERENCE, colour), strict=False):
         if mask.any():
             padded = np.pad(mask.astype(float), 1)
             rows, columns = (np.arange(n) - 1 for n in padded.shape)
-            axes.contour(columns, rows, padded, levels=[0.5], colors=[colour], linewidths=1.5)
+            axes.contour(columns, rows, padded, levels=[0.5], colors=[line], linewidths=1.5)
     axes.set(xticks=[], yticks=[], xlim=(-0.5, image.shape[1] - 0.5), ylim=(image.shape[0] - 0.5, -0.5))
     axes.spines[:].set_visible(False)
     letters = ("R", "L", "A", "P") if axis == 2 else ("R", "L", "S", "I")
@@ -170,11 +179,11 @@ def _file_slice(grid: Grid, world: int, index: int) -> int:
     return grid.shape[axis] - index if sign > 0 else index + 1
 
 
-def _add_legend(figure: "Figure", with_reference: bool) -> None:
+def _add_legend(figure: "Figure", with_reference: bool, drawn: tuple[str, str]) -> None:
     from matplotlib.lines import Line2D
 
     known = [("reference", REFERENCE)] if with_reference else []
-    lines = [Line2D([], [], color=colour, lw=2, label=name) for name, colour in [*known, ("prediction", PREDICTION)]]
+    lines = [Line2D([], [], color=colour, lw=2, label=name) for name, colour in [*known, drawn]]
     figure.legend(handles=lines, loc="outside lower left", ncols=2)
 
 

@@ -100,7 +100,7 @@ def write_report(
         config=_config_text(config),
         environment=[(name, show(value)) for name, value in environment.items()],
         data=data_facts(summary),
-        views=_packed(views),
+        views=packed(views),
     )
 
 
@@ -116,6 +116,15 @@ def pictures(figures: "Mapping[str, Figure]") -> list[Picture]:
         svg = Markup(to_svg(figure, prefix=identity))
         found.append(Picture(identity, _title(figure) or name, svg, wide=width / height > 2))
     return found
+
+
+def packed(views: "Mapping[str, CaseView] | None") -> dict[str, Any] | None:
+    """What the template `case_viewer.html` shows; None without views."""
+    if not views:
+        return None
+    from segpipe.report.case_views import page_views  # knows PyTorch, which masks alone do without
+
+    return page_views(views)
 
 
 def render(file: Path, template: str, **content: Any) -> Path:
@@ -143,14 +152,6 @@ def render(file: Path, template: str, **content: Any) -> Path:
     except OSError as error:
         raise OutputError("the report cannot be written", facts={"file": file, "found": error}) from error
     return file
-
-
-def _packed(views: "Mapping[str, CaseView] | None") -> dict[str, Any] | None:
-    if not views:
-        return None
-    from segpipe.report.case_views import page_views  # knows PyTorch, which masks alone do without
-
-    return page_views(views)
 
 
 def _known(columns: Sequence[str], rows: Sequence[Row]) -> list[str]:

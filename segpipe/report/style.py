@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9"
 CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 INK, FAINT = "#1f2933", "#9aa5b1"
-REFERENCE, PREDICTION = SKY, ORANGE
+REFERENCE, PREDICTION, SECOND_PREDICTION = SKY, ORANGE, PURPLE
 _SETTINGS: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Arial", "sans-serif"],

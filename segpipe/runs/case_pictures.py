@@ -29,8 +29,8 @@ class Pictures:
         views: Name of an overlay → what a click on it opens.
     """
 
-    figures: "Mapping[str, Figure]" = field(default_factory=dict)
-    views: "Mapping[str, CaseView]" = field(default_factory=dict)
+    figures: "dict[str, Figure]" = field(default_factory=dict)
+    views: "dict[str, CaseView]" = field(default_factory=dict)
 
 
 def draw_cases(
@@ -53,7 +53,7 @@ def draw_cases(
         mask = read_volume(mask_file(result.case)).array
         title = f"{name.replace('_', ' ')} case {result.case}, Dice {result.figures['dice']:.2f}"
         figures[f"overlay_{name}"] = overlay(case, mask, title, data=manifest.name)
-        views[f"overlay_{name}"] = view_case(case, mask)
+        views[f"overlay_{name}"] = view_case(case, {"prediction": mask})
     return Pictures(figures, views)
 
 

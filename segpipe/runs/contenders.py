@@ -19,13 +19,13 @@ class Contender:
 
     Args:
         evaluation: Its figures.
-        masks: Folder of its predicted masks, or None.
+        masks: Folders of its predicted masks: none where they were not kept, one for each fold of a cross-validation.
         run_folder: The folder of its run, or None.
         run_id: Its MLflow run, or None.
     """
 
     evaluation: Evaluation
-    masks: Path | None = None
+    masks: tuple[Path, ...] = ()
     run_folder: Path | None = None
     run_id: str | None = None
 
@@ -88,11 +88,12 @@ def _from_folder(folder: Path) -> Contender:
             facts={"folder": folder, "looked for": "evaluation/summary.json and summary.json"},
             hint="python -m segpipe evaluate makes one of masks or of a model",
         )
-    masks = own / "masks"
     is_run = (run / "config.yaml").is_file()
     return Contender(
         read_evaluation(own, name=_name(run)),
-        masks=masks if masks.is_dir() else None,
+        masks=tuple(
+            folder for folder in (own / "masks", *sorted(run.glob("fold_*/evaluation/masks"))) if folder.is_dir()
+        ),
         run_folder=run if is_run else None,
         run_id=_tracked(run) if is_run else None,
     )

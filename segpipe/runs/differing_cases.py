@@ -1,27 +1,33 @@
 """Pictures of the cases in which two runs differ most: scan, reference and either prediction."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from segpipe.datasets.loading import load_case
-from segpipe.datasets.manifest import Manifest, read_manifest
+from segpipe.datasets.manifest import Entry, Manifest, read_manifest
 from segpipe.errors import SegpipeError, explain
 from segpipe.io.volumes import read_volume
 from segpipe.report.overlays import overlay
-from segpipe.runs.case_pictures import configured_dataset
+from segpipe.report.style import PREDICTION, SECOND_PREDICTION
+from segpipe.runs.case_pictures import Pictures, configured_dataset, mask_files
 from segpipe.runs.contenders import Contender
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from segpipe.report.case_views import CaseView
+
+SIDES = ("first", "second")
+
 
 def draw_differing_cases(
     pair: Mapping[str, Any], first: Contender, second: Contender, *, data: Path | None = None
-) -> "tuple[dict[str, Figure], str | None]":
-    """Draws what either run made of the cases that differ most.
+) -> tuple[Pictures, str | None]:
+    """Draws what either run made of the cases that differ most; a click on a picture opens the scan with both masks.
 
     Args:
         pair: A pair of a comparison; names the cases.
@@ -30,24 +36,44 @@ def draw_differing_cases(
         data: The data set folder; by default the one that a run's configuration names.
 
     Returns:
-        Name → picture, and why there are none or fewer, if so.
+        The pictures, and why there are none or fewer, if so.
     """
-    if not (first.masks and second.masks):
-        return {}, "no pictures: masks are kept in run folders alone"
+    bare = " and ".join(contender.name for contender in (first, second) if not contender.masks)
+    if bare:
+        return Pictures(), f"no pictures: the masks of {bare} are not here; folders of runs keep them"
     try:
         manifest = _open(data, first, second)
-        entries = {entry.id: entry for entry in manifest.entries}
-        drawn: dict[str, Figure] = {}
-        for row in pair["cases"]:
-            if row["case"] in entries and row["difference"]:
-                case = load_case(entries[row["case"]], manifest.labels)
-                for side, contender in (("first", first), ("second", second)):
-                    mask = read_volume(_mask(contender, row["case"])).array
-                    title = f"{row['case']}, {contender.name}: {row[side]:.3f}"
-                    drawn[f"{row['case']}-{side}"] = overlay(case, mask, title, data=manifest.name)
     except SegpipeError as error:
-        return {}, f"no pictures: {explain(error)}"
-    return drawn, None if drawn else "no pictures: the data set holds none of these cases"
+        return Pictures(), f"no pictures: {explain(error)}"
+    entries = {entry.id: entry for entry in manifest.entries}
+    rows = [row for row in pair["cases"] if row["case"] in entries and row["difference"]]
+    drawn, problems = Pictures({}, {}), [] if rows else ["no pictures: the data set holds none of these cases"]
+    for number, row in enumerate(rows, start=1):
+        try:
+            pictures = _draw_case(row, entries[row["case"]], manifest, (first, second))
+        except SegpipeError as error:
+            problems.append(f"no picture: {explain(error.with_facts(case=row['case']))}")
+            continue
+        for side, (figure, view) in zip(SIDES, pictures, strict=True):
+            drawn.figures[f"differs_{number}_{side}"], drawn.views[f"differs_{number}_{side}"] = figure, view
+    return drawn, "\n".join(problems) or None
+
+
+def _draw_case(
+    row: Mapping[str, Any], entry: Entry, manifest: Manifest, contenders: tuple[Contender, Contender]
+) -> "list[tuple[Figure, CaseView]]":
+    """One picture of either run; both open one view, in which the other run's mask waits to be switched on."""
+    from segpipe.report.case_views import view_case  # knows PyTorch
+
+    case = load_case(entry, manifest.labels)
+    told = [f"{one.name}: {row[side]:.3f}" for one, side in zip(contenders, SIDES, strict=True)]
+    masks = [read_volume(mask_files(*one.masks)(entry.id)).array for one in contenders]
+    view = view_case(case, dict(zip(told, masks, strict=True)))
+    pictures = []
+    for one, text, mask, colour in zip(contenders, told, masks, (PREDICTION, SECOND_PREDICTION), strict=True):
+        figure = overlay(case, mask, f"{entry.id}, {text}", data=manifest.name, drawn=(one.name, colour))
+        pictures.append((figure, replace(view, hidden=tuple(other for other in told if other != text))))
+    return pictures
 
 
 def _open(data: Path | None, *contenders: Contender) -> Manifest:
@@ -58,8 +84,3 @@ def _open(data: Path | None, *contenders: Contender) -> Manifest:
         if file and file.is_file():
             return configured_dataset(yaml.safe_load(file.read_text()))
     raise SegpipeError("no run names its data set", hint="--data DATASET")
-
-
-def _mask(contender: Contender, case: str) -> Path:
-    assert contender.masks
-    return contender.masks / f"{case}.nii.gz"

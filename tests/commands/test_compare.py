@@ -1,3 +1,4 @@
+import io
 import json
 import re
 import subprocess
@@ -6,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from segpipe.__main__ import main
 from segpipe.geometry import Grid
@@ -127,6 +129,79 @@ def test_run_folders_show_the_cases_that_differ_most(here, tiny_dataset, capsys)
     page = (here / "comparison" / "comparison.html").read_text()
     assert page.count("enlarge case_") == 6  # three cases, either run
     assert "case_0, old" in page
+    assert "Click a picture to enlarge it, to scroll" in page
+
+
+@pytest.mark.slow
+def test_a_click_on_a_differing_case_opens_the_scan_with_both_masks(here, tiny_dataset, browser):
+    """Offline, and the other run's mask waits to be switched on."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    runs = [write_run(here / name, shift, tiny_dataset) for name, shift in (("<b>old", 3), ("new", 1))]
+    assert compare(*runs, "--no-tracking") == 0
+    browser.get((here / "comparison" / "comparison.html").as_uri())
+    for side, shown in (("first", [True, True, False]), ("second", [True, False, True])):
+        browser.execute_script("document.querySelector(arguments[0]).click()", f"#differs_1_{side} button.enlarge")
+        WebDriverWait(browser, 120).until(lambda driver: opened(driver) not in (None, "loading"))
+        assert opened(browser) == f"differs_1_{side}", browser.get_log("browser")
+        ticks = browser.find_elements("css selector", "#masks input")
+        assert [tick.is_selected() for tick in ticks] == shown
+        names = [
+            label.text.strip().partition(":")[0] for label in browser.find_elements("css selector", "#masks label")
+        ]
+        assert names == ["reference", "<b>old", "new"]
+        assert colours(browser) == set(np.array(["blue", "orange", "purple"])[shown])
+        next(tick for tick in ticks if not tick.is_selected()).click()
+        WebDriverWait(browser, 60).until(lambda driver: colours(driver) == {"blue", "orange", "purple"})
+        browser.execute_script("document.querySelector('#large form button').click()")
+        browser.execute_script("delete document.documentElement.dataset.view")
+    assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
+
+
+def opened(browser):
+    return browser.execute_script("return document.documentElement.dataset.view")
+
+
+def colours(browser):
+    """Which masks' colours are anywhere in the viewer."""
+    shot = browser.find_element("css selector", "#viewer canvas").screenshot_as_png
+    red, green, blue = np.asarray(Image.open(io.BytesIO(shot)).convert("RGB"), dtype=int).transpose(2, 0, 1)
+    found = {
+        "blue": (blue > red + 30) & (green > red + 15),
+        "orange": (red > blue + 30) & (green > blue + 15),
+        "purple": (red > green + 15) & (blue > green + 8),
+    }
+    return {name for name, pixels in found.items() if pixels.sum() > 30}
+
+
+def test_a_case_whose_mask_is_gone_is_named_and_the_others_are_drawn(here, tiny_dataset, capsys):
+    runs = [write_run(here / name, shift, tiny_dataset) for name, shift in (("old", 3), ("new", 1))]
+    (runs[0] / "evaluation" / "masks" / "case_1.nii.gz").unlink()
+    assert compare(*runs, "--no-tracking") == 0
+    told = capsys.readouterr().out
+    assert "no picture: " in told
+    assert "case_1" in told.partition("no picture: ")[2]
+    assert (here / "comparison" / "comparison.html").read_text().count("enlarge case_") == 4
+
+
+def test_folds_keep_the_masks_of_a_cross_validation(here, tiny_dataset, capsys):
+    runs = [write_run(here / name, shift, tiny_dataset) for name, shift in (("old", 3), ("new", 1))]
+    for number in range(3):
+        fold = runs[0] / f"fold_{number}" / "evaluation" / "masks"
+        fold.mkdir(parents=True)
+        (runs[0] / "evaluation" / "masks" / f"case_{number}.nii.gz").rename(fold / f"case_{number}.nii.gz")
+    (runs[0] / "evaluation" / "masks").rmdir()
+    assert compare(*runs, "--no-tracking") == 0
+    assert "no picture" not in capsys.readouterr().out
+    assert (here / "comparison" / "comparison.html").read_text().count("enlarge case_") == 6
+
+
+def test_without_masks_the_comparison_says_why_it_has_no_pictures(here, tiny_dataset, capsys):
+    runs = [write_run(here / name, shift, tiny_dataset) for name, shift in (("old", 3), ("new", 1))]
+    (runs[1] / "evaluation" / "masks").rename(here / "elsewhere")
+    assert compare(*runs, "--no-tracking") == 0
+    assert "no pictures: the masks of new are not here" in capsys.readouterr().out
+    assert "niivue" not in (here / "comparison" / "comparison.html").read_text()
 
 
 def test_scans_that_are_gone_leave_the_comparison_without_pictures(here, tiny_dataset, capsys):

@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+from dataclasses import replace
 
 import nibabel
 import numpy as np
@@ -40,8 +41,8 @@ def unpacked(text):
 
 
 def test_a_view_is_the_part_around_the_lesion_at_its_place_in_the_patient(case, prediction):
-    view = view_case(case, prediction)
-    ct, reference, predicted = (unpacked(text) for text in (view.ct, view.reference, view.prediction))
+    view = view_case(case, {"prediction": prediction})
+    ct, reference, predicted = (unpacked(text) for text in (view.ct, *view.masks.values()))
     # both masks together are 10×8×4 voxels; 25 mm around are 25, 25 and 13 voxels
     assert ct.shape == reference.shape == predicted.shape == (60, 58, 30)
     np.testing.assert_allclose(ct.affine[:3, 3], to_world(AFFINE, (25, 15, 7)))
@@ -69,7 +70,7 @@ def report(folder, case, prediction, *, views):
 def test_a_click_on_a_case_opens_the_viewer_offline(tmp_path, browser, case, prediction):
     from selenium.webdriver.support.ui import WebDriverWait
 
-    views = {"overlay_worst": view_case(case, prediction)}
+    views = {"overlay_worst": view_case(case, {"prediction": prediction})}
     browser.get(report(tmp_path, case, prediction, views=views).as_uri())
     click(browser, "#overlay_worst button.enlarge")
     state = WebDriverWait(browser, 120).until(
@@ -82,7 +83,7 @@ def test_a_click_on_a_case_opens_the_viewer_offline(tmp_path, browser, case, pre
     told = [float(word) for word in place.removeprefix("RAS ").removesuffix(" mm").split(", ")]
     np.testing.assert_allclose(told, views["overlay_worst"].centre_mm, atol=1.1)
     assert has_colour(browser, blue=True)
-    click(browser, "#show-reference")
+    click(browser, "#masks label:first-child input")
     WebDriverWait(browser, 60).until(
         lambda driver: not has_colour(driver, blue=True) and has_colour(driver, blue=False)
     )
@@ -109,6 +110,16 @@ def has_colour(browser, *, blue):
     return bool((difference > 30).sum() > 50)
 
 
+def test_what_two_views_share_is_packed_once(case, prediction):
+    view = view_case(case, {"old": prediction, "new": case.mask})
+    content = page_views({"a": view, "b": replace(view, hidden=("old",))})["content"]
+    # the scan, the old mask, and the reference, which the new mask equals
+    assert len(content["volumes"]) == 3
+    assert [mask["name"] for mask in content["cases"]["b"]["masks"]] == ["reference", "old", "new"]
+    assert [mask["shown"] for mask in content["cases"]["b"]["masks"]] == [True, False, True]
+    assert len({mask["colour"] for mask in content["cases"]["b"]["masks"]}) == 3
+
+
 def test_packed_views_are_plain_text_that_ends_no_script(case, prediction):
-    content = page_views({"overlay_worst": view_case(case, prediction)})
+    content = page_views({"overlay_worst": view_case(case, {"prediction": prediction})})
     assert "<" not in json.dumps(content)
