@@ -22,6 +22,7 @@ from segpipe.errors import ImageError
 Read = TypeVar("Read")
 NOT_DICOM = "not DICOM"
 DAMAGED = "a damaged DICOM file"
+UNOPENED = "a file that cannot be opened (gone, forbidden, or in a zip with a password)"
 _BARE_STARTS = tuple(bytes([group, 0, element, 0]) for group, element in ((2, 0), (8, 0), (8, 5), (8, 8), (8, 22)))
 
 
@@ -50,12 +51,17 @@ def list_files(path: Path) -> list[DicomFile]:
     if path.is_file():
         return _expand(path) if path.name.upper() != "DICOMDIR" else _listed_by_dicomdir(path)
     files = (Path(folder, name) for folder, _, names in os.walk(path, followlinks=False) for name in names)
-    return [file for found in sorted(files) for file in _expand(found)]
+    # pipes and devices, which could be waited for without end, are no files; a broken link is one that is missing
+    return [file for found in sorted(files) if found.is_file() or found.is_symlink() for file in _expand(found)]
 
 
 def read_headers(files: Sequence[DicomFile], *, tags: Sequence[str], workers: int = 4) -> list[Dataset | str]:
-    """The named attributes of each file, pixels skipped; NOT_DICOM or DAMAGED where there are none."""
-    return list(_each(files, lambda _, stream: _header(stream, tags), workers=workers))
+    """The named attributes of each file, pixels skipped; NOT_DICOM, DAMAGED or UNOPENED where there are none."""
+
+    def read(_: DicomFile, stream: BinaryIO) -> Dataset | str:
+        return _header(stream, tags)
+
+    return list(_each(files, read, unopened=cast(Dataset | str, UNOPENED), workers=workers))
 
 
 def map_files(
@@ -70,7 +76,7 @@ def map_files(
         workers: Threads.
 
     Raises:
-        ImageError: when a file cannot be parsed.
+        ImageError: when a file cannot be opened or parsed.
     """
     return _each(files, lambda file, stream: read(file, _parse(stream, pixels)), workers=workers)
 
@@ -121,25 +127,40 @@ def _parts(file_id: str | Iterable[str]) -> tuple[str, ...]:
     return PurePosixPath("/".join(parts)).parts
 
 
-def _each(files: Sequence[DicomFile], read: _ReadStream[Read], *, workers: int) -> Iterator[Read]:
-    """Applies `read` to each opened file, a bounded number ahead, so that memory stays flat."""
+def _each(
+    files: Sequence[DicomFile], read: _ReadStream[Read], *, workers: int, unopened: Read | None = None
+) -> Iterator[Read]:
+    """Applies `read` to each opened file, a bounded number ahead, so that memory stays flat.
+
+    Args:
+        files: Where to read.
+        read: Gets the file and its stream.
+        workers: Threads.
+        unopened: Stands for a file that cannot be opened; None raises ImageError.
+    """
     ahead = 2 * workers
     jobs: deque[Future[Read]] = deque()
     with quiet_pydicom(), _Archives(files) as archives, ThreadPoolExecutor(workers) as pool:
         for file in files:
-            jobs.append(pool.submit(_opened, file, read, archives))
+            jobs.append(pool.submit(_opened, file, read, archives=archives, unopened=unopened))
             if len(jobs) > ahead:
                 yield jobs.popleft().result()
         while jobs:
             yield jobs.popleft().result()
 
 
-def _opened(file: DicomFile, read: _ReadStream[Read], archives: "_Archives") -> Read:
-    if not file.member:
-        with file.path.open("rb") as stream:
-            return read(file, stream)
-    with archives.lend(file.path) as archive, archive.open(file.member) as member:
-        return read(file, cast(BinaryIO, member))
+def _opened(file: DicomFile, read: _ReadStream[Read], *, archives: "_Archives", unopened: Read | None) -> Read:
+    try:
+        if not file.member:
+            with file.path.open("rb") as stream:
+                return read(file, stream)
+        with archives.lend(file.path) as archive, archive.open(file.member) as member:
+            return read(file, cast(BinaryIO, member))
+    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:  # a zip may want a password
+        if unopened is not None:
+            return unopened
+        facts = {"found": type(error).__name__}  # its text tells the file's name
+        raise ImageError("a file cannot be opened", facts=facts, hint="check that it is there and readable") from None
 
 
 class _Archives:

@@ -8,78 +8,26 @@ import stat
 import subprocess
 import sys
 import time
-import zipfile
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from pydicom.dataset import Dataset
 
 from segpipe.commands.ingest import run
-from segpipe.datasets.manifest import read_manifest
 from segpipe.datasets.sources import SOURCES, IngestRequest
 from segpipe.datasets.sources_dicom import parse_regions, parse_repair
 from segpipe.errors import ConfigError, GeometryError, LabelError
 from segpipe.io.volumes import read_volume
-from tests.synthetic_dicom import AXIAL, PATIENT, ct_slices, other_object, save, thorax
+from tests.hospital_folders import BOX, FAR, SMALL, ingest_folder, patient_folder
+from tests.synthetic_dicom import PATIENT, other_object, save, thorax
 
 SHAPE = (40, 36, 9)
 
 
-def _contour(corners, place):
-    (x0, y0), (x1, y1) = corners
-    pixels = np.array([[x0, y0, place, 1], [x1, y0, place, 1], [x1, y1, place, 1], [x0, y1, place, 1]], float)
-    contour = Dataset()
-    contour.ContourGeometricType = "CLOSED_PLANAR"
-    contour.ContourData = [f"{value:.4f}" for value in (pixels @ AXIAL.T)[:, :3].ravel()]
-    return contour
-
-
-def _structures(slices, rois):
-    """An RTSTRUCT with name → (pixel corners, slice) for one box each."""
-    dataset = other_object("1.2.840.10008.5.1.4.1.1.481.3", "RTSTRUCT", PatientID=slices[0].PatientID)
-    frame, study, series = Dataset(), Dataset(), Dataset()
-    series.SeriesInstanceUID = slices[0].SeriesInstanceUID
-    study.RTReferencedSeriesSequence = [series]
-    frame.FrameOfReferenceUID, frame.RTReferencedStudySequence = slices[0].FrameOfReferenceUID, [study]
-    dataset.ReferencedFrameOfReferenceSequence = [frame]
-    dataset.StructureSetROISequence, dataset.ROIContourSequence = [], []
-    for number, (name, (corners, place)) in enumerate(rois.items(), start=1):
-        region, drawn = Dataset(), Dataset()
-        region.ROINumber, region.ROIName = number, name
-        drawn.ReferencedROINumber, drawn.ContourSequence = number, [_contour(corners, place)]
-        dataset.StructureSetROISequence.append(region)
-        dataset.ROIContourSequence.append(drawn)
-    return dataset
-
-
-BOX = (((2.5, 3.5), (8.5, 9.5)), 3)  # 36 voxels
-SMALL = (((6.5, 3.5), (10.5, 5.5)), 3)  # 8 voxels, 4 of them in BOX
-FAR = (((20.5, 20.5), (22.5, 22.5)), 6)  # 4 voxels
-
-
-def _patient(folder, rois, *, patient="SECRET-ID", seed=3, spoil=None):
-    slices = ct_slices(thorax(seed=seed))
-    for dataset in slices:
-        dataset.PatientID = patient
-    if rois is not None:
-        save([_structures(slices, rois)], folder / "rt")
-    if spoil:
-        spoil(slices)
-    save(slices, folder / "ct")
-    return slices
-
-
-def _ingest(tmp_path, kind="dicom", **options):
-    given = {flag.name: flag.default for flag in SOURCES[kind].flags} | options
-    request = IngestRequest(tmp_path / "data", tmp_path / "in", workers=0, options=given)
-    return SOURCES[kind].read(request)
-
-
 def test_scan_and_mask_are_written_on_one_grid(tmp_path):
-    _patient(tmp_path / "in" / PATIENT, {"GTV-1": BOX, "Lung L": FAR})
+    patient_folder(tmp_path / "in" / PATIENT, {"GTV-1": BOX, "Lung L": FAR})
 
-    manifest, made = _ingest(tmp_path, roi="GTV.*")
+    manifest, made = ingest_folder(tmp_path, roi="GTV.*")
 
     (entry,) = manifest.entries
     image, mask = read_volume(entry.image), read_volume(entry.mask)
@@ -101,21 +49,21 @@ def test_scan_and_mask_are_written_on_one_grid(tmp_path):
 
 
 def test_several_regions_are_merged_or_kept_as_labels(tmp_path):
-    _patient(tmp_path / "in", {"GTV-1": BOX, "gtv-2": SMALL, "Lung L": FAR})
+    patient_folder(tmp_path / "in", {"GTV-1": BOX, "gtv-2": SMALL, "Lung L": FAR})
 
-    merged, _ = _ingest(tmp_path, roi="GTV.*")
+    merged, _ = ingest_folder(tmp_path, roi="GTV.*")
     assert np.bincount(read_volume(merged.entries[0].mask).array.ravel())[1:].tolist() == [36 + 8 - 4]
-    kept, made = _ingest(tmp_path, roi="first=GTV-1;second=gtv-2;lung=Lung.*")
+    kept, made = ingest_folder(tmp_path, roi="first=GTV-1;second=gtv-2;lung=Lung.*")
     assert np.bincount(read_volume(kept.entries[0].mask).array.ravel())[1:].tolist() == [36, 4, 4]
     assert kept.labels == {1: "first", 2: "second", 3: "lung"}
     assert made.new == 1
 
 
 def test_the_only_region_needs_no_choice_but_several_do(tmp_path):
-    _patient(tmp_path / "in" / "a", {"Tumour": BOX}, patient="A")
-    _patient(tmp_path / "in" / "b", {"GTV-1": BOX, "Lung L": FAR}, patient="B")
+    patient_folder(tmp_path / "in" / "a", {"Tumour": BOX}, patient="A")
+    patient_folder(tmp_path / "in" / "b", {"GTV-1": BOX, "Lung L": FAR}, patient="B")
 
-    manifest, made = _ingest(tmp_path)
+    manifest, made = ingest_folder(tmp_path)
 
     assert [entry.id for entry in manifest.entries] == ["case_0001"]
     (error,) = made.errors
@@ -127,11 +75,11 @@ def test_the_only_region_needs_no_choice_but_several_do(tmp_path):
 
 
 def test_one_bad_case_does_not_stop_the_others(tmp_path):
-    _patient(tmp_path / "in" / "a", {"GTV-1": BOX}, patient="A")
-    _patient(tmp_path / "in" / "b", {"GTV-1": BOX}, patient="B", spoil=lambda slices: slices.pop(4))
-    _patient(tmp_path / "in" / "c", {"Heart": BOX}, patient="C")
+    patient_folder(tmp_path / "in" / "a", {"GTV-1": BOX}, patient="A")
+    patient_folder(tmp_path / "in" / "b", {"GTV-1": BOX}, patient="B", spoil=lambda slices: slices.pop(4))
+    patient_folder(tmp_path / "in" / "c", {"Heart": BOX}, patient="C")
 
-    manifest, made = _ingest(tmp_path, roi="GTV.*")
+    manifest, made = ingest_folder(tmp_path, roi="GTV.*")
 
     assert [entry.id for entry in manifest.entries] == ["case_0001"]
     assert [type(error) for error in made.errors] == [GeometryError, LabelError]
@@ -140,9 +88,9 @@ def test_one_bad_case_does_not_stop_the_others(tmp_path):
 
 
 def test_a_mended_series_is_marked(tmp_path):
-    _patient(tmp_path / "in", {"GTV-1": BOX}, spoil=lambda slices: slices.pop(4))
+    patient_folder(tmp_path / "in", {"GTV-1": BOX}, spoil=lambda slices: slices.pop(4))
 
-    manifest, made = _ingest(tmp_path, roi="GTV.*", repair="missing")
+    manifest, made = ingest_folder(tmp_path, roi="GTV.*", repair="missing")
 
     assert made.errors == ()
     assert manifest.entries[0].extra["repaired"] == ["missing: 1 of 9 slices: 1 after slice 4"]
@@ -150,11 +98,11 @@ def test_a_mended_series_is_marked(tmp_path):
 
 
 def test_what_was_left_out_is_told_with_its_reason(tmp_path):
-    _patient(tmp_path / "in" / "a", {"GTV-1": BOX})
-    _patient(tmp_path / "in" / "b", None, seed=4)
+    patient_folder(tmp_path / "in" / "a", {"GTV-1": BOX})
+    patient_folder(tmp_path / "in" / "b", None, seed=4)
     save([other_object("1.2.840.10008.5.1.4.1.1.481.5", "RTPLAN")], tmp_path / "in" / "c")
 
-    _, made = _ingest(tmp_path, roi="GTV.*")
+    _, made = ingest_folder(tmp_path, roi="GTV.*")
 
     assert made.notes == (
         "left out: RT Plan, no CT image (1)",
@@ -163,7 +111,7 @@ def test_what_was_left_out_is_told_with_its_reason(tmp_path):
 
 
 def test_what_was_left_out_is_told_to_the_user(tmp_path, capsys):
-    _patient(tmp_path / "in", {"GTV-1": BOX})
+    patient_folder(tmp_path / "in", {"GTV-1": BOX})
     save([other_object("1.2.840.10008.5.1.4.1.1.481.5", "RTPLAN")], tmp_path / "in" / "plan")
     words = ["--source", "dicom", "--input", str(tmp_path / "in"), "--output", str(tmp_path / "data")]
     assert run([*words, "--workers", "0"]) == 0
@@ -171,32 +119,32 @@ def test_what_was_left_out_is_told_to_the_user(tmp_path, capsys):
 
 
 def test_series_without_any_annotation_are_scans_without_mask(tmp_path):
-    _patient(tmp_path / "in", None)
+    patient_folder(tmp_path / "in", None)
 
-    manifest, _ = _ingest(tmp_path)
+    manifest, _ = ingest_folder(tmp_path)
 
     assert manifest.entries[0].mask is None
 
 
 def test_series_of_one_patient_share_the_patient(tmp_path):
-    _patient(tmp_path / "in" / "a", None, patient="A")
-    _patient(tmp_path / "in" / "b", None, patient="A", seed=5)
-    _patient(tmp_path / "in" / "c", None, patient="C", seed=6)
+    patient_folder(tmp_path / "in" / "a", None, patient="A")
+    patient_folder(tmp_path / "in" / "b", None, patient="A", seed=5)
+    patient_folder(tmp_path / "in" / "c", None, patient="C", seed=6)
 
-    manifest, _ = _ingest(tmp_path)
+    manifest, _ = ingest_folder(tmp_path)
 
     assert [entry.patient for entry in manifest.entries] == ["patient_0001", "patient_0001", "patient_0002"]
 
 
 def test_a_second_call_does_only_what_is_missing_and_keeps_the_names(tmp_path):
-    _patient(tmp_path / "in" / "m", {"GTV-1": BOX}, patient="M")
-    _patient(tmp_path / "in" / "n", {"GTV-1": BOX}, patient="N", seed=4)
-    first, _ = _ingest(tmp_path)
+    patient_folder(tmp_path / "in" / "m", {"GTV-1": BOX}, patient="M")
+    patient_folder(tmp_path / "in" / "n", {"GTV-1": BOX}, patient="N", seed=4)
+    first, _ = ingest_folder(tmp_path)
     first.entries[0].mask.unlink()
     written = first.entries[1].image.stat().st_mtime_ns
-    _patient(tmp_path / "in" / "a", {"GTV-1": BOX}, patient="N", seed=5)
+    patient_folder(tmp_path / "in" / "a", {"GTV-1": BOX}, patient="N", seed=5)
 
-    second, made = _ingest(tmp_path)
+    second, made = ingest_folder(tmp_path)
 
     assert made.new == 2
     assert [(entry.id, entry.patient) for entry in second.entries] == [
@@ -206,14 +154,14 @@ def test_a_second_call_does_only_what_is_missing_and_keeps_the_names(tmp_path):
     ]
     assert second.entries[1] == first.entries[0]
     assert second.entries[2].image.stat().st_mtime_ns == written
-    assert _ingest(tmp_path)[1].new == 0
+    assert ingest_folder(tmp_path)[1].new == 0
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")
 def test_a_killed_ingest_goes_on_where_it_stopped(tmp_path):
     for number in range(12):
-        _patient(tmp_path / "in" / f"{number}", {"GTV-1": BOX}, seed=number)
+        patient_folder(tmp_path / "in" / f"{number}", {"GTV-1": BOX}, seed=number)
     words = ["--source", "dicom", "--input", tmp_path / "in", "--output", tmp_path / "data", "--workers", "0"]
     ingest = subprocess.Popen([sys.executable, "-m", "segpipe", "ingest", *map(str, words)])
     while not list((tmp_path / "data" / ".done").glob("case_*.json")):
@@ -225,19 +173,19 @@ def test_a_killed_ingest_goes_on_where_it_stopped(tmp_path):
     assert done < 12
     assert not (tmp_path / "data" / "manifest.json").exists()
 
-    manifest, made = _ingest(tmp_path)
+    manifest, made = ingest_folder(tmp_path)
 
     assert (len(made.entries), made.new) == (12, 12 - done)
     assert len({entry.id for entry in manifest.entries}) == 12
     assert all(read_volume(entry.mask).array.sum() == 36 for entry in manifest.entries)
-    assert _ingest(tmp_path)[1].new == 0
+    assert ingest_folder(tmp_path)[1].new == 0
 
 
 def test_another_choice_of_regions_makes_the_cases_again(tmp_path):
-    _patient(tmp_path / "in", {"GTV-1": BOX, "GTV-2": FAR})
-    _ingest(tmp_path, roi="GTV-1")
+    patient_folder(tmp_path / "in", {"GTV-1": BOX, "GTV-2": FAR})
+    ingest_folder(tmp_path, roi="GTV-1")
 
-    manifest, made = _ingest(tmp_path, roi="GTV-2")
+    manifest, made = ingest_folder(tmp_path, roi="GTV-2")
 
     assert made.new == 1
     assert read_volume(manifest.entries[0].mask).array.sum() == 4
@@ -256,8 +204,8 @@ def _all_text(folder):
 
 
 def test_nothing_of_the_patient_enters_the_data_set_or_the_output(tmp_path, capsys):
-    slices = _patient(tmp_path / "in" / PATIENT, {"GTV-1": BOX})
-    _patient(tmp_path / "in" / "other", {"Heart": BOX}, seed=4, spoil=lambda slices: slices.pop(4))
+    slices = patient_folder(tmp_path / "in" / PATIENT, {"GTV-1": BOX})
+    patient_folder(tmp_path / "in" / "other", {"Heart": BOX}, seed=4, spoil=lambda slices: slices.pop(4))
 
     words = ["--source", "dicom", "--input", str(tmp_path / "in"), "--output", str(tmp_path / "data")]
     assert run([*words, "--roi", "GTV.*", "--workers", "0"]) == 2
@@ -273,9 +221,9 @@ def test_nothing_of_the_patient_enters_the_data_set_or_the_output(tmp_path, caps
 
 
 def test_who_is_who_is_kept_beside_the_data_set_for_its_owner_alone_when_asked(tmp_path):
-    slices = _patient(tmp_path / "in", {"GTV-1": BOX})
+    slices = patient_folder(tmp_path / "in", {"GTV-1": BOX})
 
-    _ingest(tmp_path, keep_ids=True)
+    ingest_folder(tmp_path, keep_ids=True)
 
     file = tmp_path / "data.ids.csv"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -286,25 +234,10 @@ def test_who_is_who_is_kept_beside_the_data_set_for_its_owner_alone_when_asked(t
     assert row["series_uid"] == slices[0].SeriesInstanceUID
 
 
-def test_a_zip_is_ingested_and_the_manifest_reads_back(tmp_path):
-    _patient(tmp_path / "files", {"GTV-1": BOX})
-    (tmp_path / "in").mkdir()
-    with zipfile.ZipFile(tmp_path / "in" / "scan.zip", "w") as archive:
-        for file in sorted((tmp_path / "files").rglob("*")):
-            archive.write(file, file.relative_to(tmp_path / "files"))
-
-    words = ["--source", "dicom", "--input", str(tmp_path / "in" / "scan.zip"), "--output", str(tmp_path / "data")]
-    assert run([*words, "--label", "tumour", "--workers", "0"]) == 0
-
-    manifest = read_manifest(tmp_path / "data")
-    assert manifest.labels == {1: "tumour"}
-    assert read_volume(manifest.entries[0].mask).array.sum() == 36
-
-
 def test_nsclc_takes_all_tumours_and_keeps_the_lungs(tmp_path):
-    _patient(tmp_path / "in", {"GTV-1": BOX, "GTV-2": FAR, "Lung L": SMALL, "Lung R": FAR, "Heart": BOX})
+    patient_folder(tmp_path / "in", {"GTV-1": BOX, "GTV-2": FAR, "Lung L": SMALL, "Lung R": FAR, "Heart": BOX})
 
-    manifest, _ = _ingest(tmp_path, "nsclc-radiomics")
+    manifest, _ = ingest_folder(tmp_path, "nsclc-radiomics")
 
     (entry,) = manifest.entries
     assert manifest.labels == {1: "tumour"}
@@ -317,7 +250,7 @@ def test_segments_serve_where_there_is_no_structure_set(tmp_path):
     from pydicom.sr.codedict import codes
     from pydicom.uid import generate_uid
 
-    slices = _patient(tmp_path / "in", None)
+    slices = patient_folder(tmp_path / "in", None)
     mask = np.zeros(SHAPE, np.uint8)
     mask[5:8, 6:9, 2] = 1
     description = highdicom.seg.SegmentDescription(
@@ -328,7 +261,7 @@ def test_segments_serve_where_there_is_no_structure_set(tmp_path):
     segments = highdicom.seg.Segmentation(slices, pixels, "BINARY", [description], *uids, "m", "n", "1", "s")
     segments.save_as(tmp_path / "in" / "seg.dcm")
 
-    manifest, _ = _ingest(tmp_path)
+    manifest, _ = ingest_folder(tmp_path)
 
     assert_array_equal(read_volume(manifest.entries[0].mask).array, mask)
 
@@ -345,12 +278,12 @@ def test_flags_are_read():
 
 
 def test_a_damaged_list_of_names_is_told(tmp_path):
-    _patient(tmp_path / "in", None)
+    patient_folder(tmp_path / "in", None)
     (tmp_path / "data" / ".done").mkdir(parents=True)
     (tmp_path / "data" / ".done" / "names.json").write_text("[")
 
     with pytest.raises(Exception, match="list of known cases is damaged"):
-        _ingest(tmp_path)
+        ingest_folder(tmp_path)
 
 
 @pytest.mark.realdata
