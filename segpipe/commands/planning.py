@@ -1,6 +1,7 @@
 """`python -m segpipe ingest --plan DATASET --memory 8GB`: proposes a plan and writes it beside the manifest."""
 
 import json
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,8 @@ def plan(dataset: Path, memory: str, *, workers: int | None = None) -> Path:
         DatasetError: for a data set without readable lesions.
         OutputError: when the files cannot be written.
     """
+    import yaml
+
     from segpipe.config.compose import check_command_line, plain, read_command_line
     from segpipe.datasets.fingerprint import take_fingerprint
     from segpipe.datasets.manifest import read_manifest
@@ -45,10 +48,11 @@ def plan(dataset: Path, memory: str, *, workers: int | None = None) -> Path:
     headline = (
         f"A plan for {fingerprint.cases} cases within {gigabytes(limit)}, see fingerprint.json; change what you like."
     )
-    file = _write(folder / "plan.yaml", proposal.to_yaml(headline))
+    source = yaml.safe_dump({"data": "manifest", "data.root": str(dataset.resolve())}, allow_unicode=True, width=10**6)
+    file = _write(folder / "plan.yaml", proposal.to_yaml(headline, source))
     print(file.read_text(), end="")
     experiment = "lung_nodule" if "nodule" in manifest.labels.values() else "lung_tumour"
-    print(f"python -m segpipe +experiment={experiment} data=manifest data.root={folder} +plan={file}")
+    print(f"python -m segpipe +experiment={experiment} {shlex.quote(f'+plan={file}')}")
     return file
 
 

@@ -1,5 +1,6 @@
 """Plans: plain YAML files of overrides, read with `+plan=FILE`."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import yaml
 from segpipe.errors import ConfigError
 
 _WORD = "+plan="
+_PLAIN = re.compile(r"[\w./-]*")  # everything else may mean something to Hydra
 
 
 def expand_plans(argv: Sequence[str]) -> list[str]:
@@ -44,4 +46,6 @@ def _flatten(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 def _text(value: Any) -> str:
     if isinstance(value, list):
         return f"[{','.join(_text(item) for item in value)}]"
-    return {None: "null", True: "true", False: "false"}.get(value, str(value)) if not isinstance(value, str) else value
+    if isinstance(value, str):
+        return value if _PLAIN.fullmatch(value) else "'" + value.replace("'", r"\'") + "'"
+    return {None: "null", True: "true", False: "false"}.get(value, str(value))

@@ -32,9 +32,14 @@ class Plan:
     reasons: Mapping[str, str]
     peak_bytes: int
 
-    def to_yaml(self, headline: str) -> str:
-        """The plan as a YAML file that a person can read and change, the reasons as comments."""
-        lines = [f"# {headline}"]
+    def to_yaml(self, headline: str, source: str = "") -> str:
+        """The plan as a YAML file that a person can read and change, the reasons as comments.
+
+        Args:
+            headline: A comment on top.
+            source: Lines of YAML that name the data set.
+        """
+        lines = [f"# {headline}", *source.splitlines()]
         for section, keys in self.values.items():
             lines.append(f"{section}:")
             for key, value in keys.items():
