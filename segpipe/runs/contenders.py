@@ -83,11 +83,7 @@ def _from_folder(folder: Path) -> Contender:
         own = folder
         run = folder.parent if folder.name == "evaluation" else folder
     else:
-        raise DatasetError(
-            "the folder has no evaluation",
-            facts={"folder": folder, "looked for": "evaluation/summary.json and summary.json"},
-            hint="python -m segpipe evaluate makes one of masks or of a model",
-        )
+        raise _no_evaluation(folder)
     is_run = (run / "config.yaml").is_file()
     return Contender(
         read_evaluation(own, name=_name(run)),
@@ -96,6 +92,22 @@ def _from_folder(folder: Path) -> Contender:
         ),
         run_folder=run if is_run else None,
         run_id=_tracked(run) if is_run else None,
+    )
+
+
+def _no_evaluation(folder: Path) -> DatasetError:
+    inner = sorted(str(file.parents[1].relative_to(folder)) for file in folder.glob("*/evaluation/summary.json"))
+    if inner:
+        shown = ", ".join(inner[:4]) + (", …" if len(inner) > 4 else "")
+        return DatasetError(
+            "the folder holds runs and has no evaluation of its own",
+            facts={"folder": folder, "runs": shown},
+            hint=f"compare its runs, e.g. {folder / inner[0]}",
+        )
+    return DatasetError(
+        "the folder has no evaluation",
+        facts={"folder": folder, "looked for": "evaluation/summary.json and summary.json"},
+        hint="python -m segpipe evaluate makes one of masks or of a model",
     )
 
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segpipe.errors import ServiceError
+from segpipe.errors import DatasetError, ServiceError
 from segpipe.tracking.parameters import mask_credentials
 from segpipe.tracking.server import connect, unreachable
 
 if TYPE_CHECKING:
+    from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
 SUMMARIES = ("summary.json", "evaluation/summary.json")
@@ -37,13 +38,16 @@ class TrackedEvaluation:
 
 
 def fetch_evaluation(run_id: str, *, uri: str) -> TrackedEvaluation:
-    """Reads summary and tables of a run.
+    """Reads summary and tables of a run; those of a cross-validation are of all its folds' held-out cases.
 
     Raises:
+        DatasetError: for a sweep, which has no evaluation of its own.
         ServiceError: when the server does not answer, does not know the run, or the run has no evaluation.
     """
     client = connect(uri)
-    name = _run_name(client, run_id, uri)
+    run = _find(client, run_id, uri)
+    _refuse_sweep(run)
+    name = str(run.info.run_name or run_id[:8])
     with tempfile.TemporaryDirectory() as folder:
         summary = _first_json(client, run_id, SUMMARIES, Path(folder))
         cases, lesions = (_rows(_first_json(client, run_id, (table,), Path(folder))) for table in TABLES)
@@ -66,11 +70,11 @@ def fetch_artifact(run_id: str, artifact: str, folder: Path, *, uri: str) -> Pat
         ) from error
 
 
-def _run_name(client: "MlflowClient", run_id: str, uri: str) -> str:
+def _find(client: "MlflowClient", run_id: str, uri: str) -> "Run":
     from mlflow.exceptions import MlflowException
 
     try:
-        return str(client.get_run(run_id).info.run_name or run_id[:8])
+        return client.get_run(run_id)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise unreachable(uri, error) from error
@@ -79,6 +83,19 @@ def _run_name(client: "MlflowClient", run_id: str, uri: str) -> str:
             facts={"run": run_id, "server": mask_credentials(uri)},
             hint="name the server with --tracking-uri, e.g. sqlite:///mlflow.db",
         ) from error
+
+
+def _refuse_sweep(run: "Run") -> None:
+    tags = run.data.tags
+    if tags.get("kind") == "sweep":
+        best = tags.get("best_child")
+        raise DatasetError(
+            "a sweep has no evaluation of its own, its runs have",
+            facts={"run": run.info.run_id, "name": run.info.run_name, "finished runs": tags.get("children", 0)},
+            hint=f"compare its runs; the best by mean Dice is {best}"
+            if best
+            else "compare its runs once they are done",
+        )
 
 
 def _first_json(client: "MlflowClient", run_id: str, artifacts: tuple[str, ...], folder: Path) -> Any:

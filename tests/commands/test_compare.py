@@ -281,6 +281,50 @@ def test_what_the_server_does_not_have_is_told(here, tracked, capsys):
     assert "the run has no evaluation" in capsys.readouterr().err
 
 
+def tell_parent(here, kind, *, pooled=None):
+    """An MLflow run that holds a cross-validation or a sweep of two runs, as they tell it themselves."""
+    from segpipe.tracking.families import Child, tell_family
+    from segpipe.tracking.mlflow import Tracker
+
+    children = [Child(f"child {n}", f"{n}" * 32, {"cases": 8, **summarise(results(n))}) for n in (1, 2)]
+    facts = {"experiment": "e", "run_name": kind, "config": {}, "tags": {"kind": kind}, "folder": here / "parent"}
+    with Tracker.start(uri=f"sqlite:///{here / 'mlflow.db'}", **facts) as parent:
+        if pooled is None:
+            tell_family(parent, children, best=children[0])
+        else:
+            write_evaluation(here / "parent", pooled, {"data": "blocks", "data_hash": "d1", **summarise(pooled)})
+            tell_family(parent, children, pooled=summarise(pooled))
+            parent.log_table(case_rows(pooled), "evaluation/cases")
+            parent.log_table(lesion_rows(pooled), "evaluation/lesions")
+            parent.log_file(here / "parent" / "summary.json")
+    return parent.run_id
+
+
+@pytest.mark.slow
+def test_a_cross_validation_is_compared_by_its_pooled_cases_and_a_sweep_is_refused(here, capsys):
+    write_folder(here / "old", 2)
+    assert compare(here / "old", tell_parent(here, "cross-validation", pooled=results(1))) == 0
+    told = capsys.readouterr().out
+    assert "cross-validation is better than old: Dice +0.250" in told
+    assert json.loads((here / "comparison" / "comparison.json").read_text())["pairs"][0]["cases_shared"] == 8
+    assert compare(here / "old", tell_parent(here, "sweep")) == 2
+    told = capsys.readouterr().err
+    assert "a sweep has no evaluation of its own, its runs have" in told
+    assert f"the best by mean Dice is {'1' * 32}" in told
+    assert "Traceback" not in told
+
+
+def test_a_folder_of_runs_is_refused_with_their_names(here, capsys):
+    write_folder(here / "old", 2)
+    for job in range(2):
+        write_folder(here / "sweep" / str(job) / "evaluation", 1)
+    assert compare(here / "old", here / "sweep") == 2
+    told = capsys.readouterr().err
+    assert "the folder holds runs and has no evaluation of its own" in told
+    assert "0, 1" in told
+    assert f"e.g. {here / 'sweep' / '0'}" in told
+
+
 def test_evaluations_without_a_model_cannot_be_registered(here, capsys):
     assert compare(write_folder(here / "a", 1), write_folder(here / "b", 2), "--register", "nodule") == 2
     assert "no model that could be registered" in capsys.readouterr().err

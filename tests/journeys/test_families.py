@@ -109,6 +109,15 @@ def test_the_ensemble_of_the_folds_predicts_as_one_model_folder(home, cross_vali
     assert "mean_probability" in pandas.read_csv(tmp_path / "findings.csv").columns
 
 
+def test_the_folder_and_the_mlflow_run_of_a_cross_validation_are_the_same_ten_cases(home, cross_validation, tmp_path):
+    _, parent, _ = tracked(home, cross_validation)
+    words = ["--tracking-uri", f"sqlite:///{home / 'mlflow.db'}", "--output", tmp_path / "comparison"]
+    told = segpipe("compare", cross_validation, parent.info.run_id, *words, cwd=home)
+    assert "10 shared cases of 10 patients" in told
+    report = json.loads((tmp_path / "comparison" / "comparison.json").read_text())
+    assert report["pairs"][0]["metrics"]["dice"]["ties"] == 10
+
+
 def test_a_sweep_is_one_parent_that_names_its_best_child(home, sweep):
     _, parent, children = tracked(home, sweep)
     assert [run.data.params["trainer.max_steps"] for run in children] == ["2", "6"]

@@ -71,3 +71,12 @@ def test_a_model_folder_is_judged_on_a_data_set_and_bad_cases_are_named(manifest
         f"case_{n}.nii.gz" for n in range(3)
     ]
     assert summary["detection"]["overlap"]["cpm"] is not None
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert page.count('class="enlarge"') == 2  # the sphere has no Dice by which it could be best or worst
+    assert 'id="overlay_best"' in page
+    assert 'id="overlay_worst"' in page
+    cases = json.loads(page.partition('<script id="views" type="application/json">')[2].partition("</script>")[0])[
+        "cases"
+    ]
+    assert set(cases) == {"overlay_best", "overlay_worst"}
+    assert [mask["name"] for mask in cases["overlay_best"]["masks"]] == ["reference", "prediction"]
