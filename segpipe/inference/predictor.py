@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from segpipe.case import Case
-from segpipe.errors import ConfigError
+from segpipe.errors import ConfigError, ModelError
 from segpipe.geometry import to_world
 from segpipe.inference.engine import Engine
 from segpipe.inference.findings import Finding, measure_confidence, measure_findings
@@ -25,6 +25,8 @@ from segpipe.preprocessing.recipe import Recipe, Shape
 from segpipe.preprocessing.steps import Preparation, plan_preparation
 
 Point = tuple[float, float, float]
+MOST_FINDINGS = 1000
+"""A network that marks more in one scan has not learned its task; no page or report could show them."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class PredictOptions:
         keep_entropy: Whether it holds the entropy of the probability.
         region: Finds where lesions can be; windows outside are left out. None, or one that finds
             nothing, searches everywhere.
+        most_findings: A scan with more findings is refused before they are measured; None measures any number.
 
     Raises:
         ConfigError: for values out of range.
@@ -56,6 +59,7 @@ class PredictOptions:
     keep_probability: bool = True
     keep_entropy: bool = False
     region: FindRegion | None = lung_mask
+    most_findings: int | None = None
 
     def __post_init__(self) -> None:
         _check("overlap", self.overlap, "0 ≤ overlap < 1", holds=0 <= self.overlap < 1)
@@ -67,8 +71,8 @@ class PredictOptions:
 
     @classmethod
     def at(cls, point: OperatingPoint, **others: Any) -> "PredictOptions":
-        """Options for an operating point; without the probability volume, which only evaluations need."""
-        return cls(**asdict(point), **{"keep_probability": False, **others})
+        """Options for an operating point, as readers want them; evaluations take any number and the probability."""
+        return cls(**asdict(point), **{"keep_probability": False, "most_findings": MOST_FINDINGS, **others})
 
     @property
     def point(self) -> OperatingPoint:
@@ -121,6 +125,7 @@ def predict_case(
     Raises:
         GeometryError: when the point is outside the scan.
         ImageError: when a whole scan comes to a VOI model without a point.
+        ModelError: when there are more findings than the options allow.
     """
     watch = watch or Watch()
     preparation = plan_preparation(case.grid, recipe)
@@ -130,18 +135,19 @@ def predict_case(
     painter = _paint(case, recipe, engine, options, frame=frame, watch=watch)
     point = at_mm if at_mm is not None or recipe.scope == "scan" else _middle(case)
     with watch.stage("findings"):
-        findings = _findings(case, painter, preparation, options.point, at_mm=point)
+        findings = _findings(case, painter, preparation, options, at_mm=point)
     return Prediction(painter.mask, findings, painter.probability, painter.entropy)
 
 
 def _findings(
-    case: Case, painter: Painter, preparation: Preparation, point: OperatingPoint, *, at_mm: Point | None
+    case: Case, painter: Painter, preparation: Preparation, options: PredictOptions, *, at_mm: Point | None
 ) -> list[Finding]:
     """Numbers and measures the lesions of the painted mask; what is no finding is erased from it."""
     components = find_components(painter.mask)
     confidence = measure_confidence(components, painter.foreground, preparation)
     means = [mean for mean, _ in confidence]
-    kept = choose_components(components, means, case.grid, point=point, at_mm=at_mm)
+    kept = choose_components(components, means, case.grid, point=options.point, at_mm=at_mm)
+    _check_count(len(kept), options.most_findings)
     erase_others(painter.mask, components, kept)
     return measure_findings(case, components, kept, confidence)
 
@@ -177,6 +183,16 @@ def _paint(
             painter.add(number, probability_xy)
         watch.advance(number + 1, frame.size[2])
     return painter
+
+
+def _check_count(count: int, most: int | None) -> None:
+    if most is not None and count > most:
+        raise ModelError(
+            f"a scan must have at most {most:,} findings",
+            facts={"found": f"{count:,}"},
+            hint="the model has not learned its task, or the scan is not what it knows; --threshold and --min-volume "
+            "leave fewer",
+        )
 
 
 def _middle(case: Case) -> Point:

@@ -87,7 +87,7 @@ def _profiles(masks: Masks, box: Box) -> tuple[NDArray[np.bool_], ...]:
 def _any(part: Mask, axes: tuple[int, ...]) -> NDArray[np.bool_]:
     """Where a part has foreground along axes; whole numbers are or-ed bit by bit, many at once."""
     if part.dtype.kind in "iu":
-        return np.not_equal(np.bitwise_or.reduce(part, axis=axes), 0)
+        return np.asarray(np.bitwise_or.reduce(part, axis=axes) != 0)
     return np.asarray(np.any(part, axis=axes))
 
 

@@ -42,7 +42,7 @@ def judge_model(
     entries, chosen = choose_entries(manifest, split, folder.facts if folder.facts.get("data_hash") == digest else {})
     point = choose_point(folder.operating_point, Wish())
     flips = tuple(folder.operating_point.get("flips", ()))
-    options = PredictOptions.at(point, flips=flips, keep_probability=True)
+    options = PredictOptions.at(point, flips=flips, keep_probability=True, most_findings=None)
     judged = _judge(entries, manifest, folder, options, engine, masks)
     facts = {
         "data": manifest.name,

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from segpipe.case import Case
-from segpipe.errors import ConfigError, GeometryError, ImageError
+from segpipe.errors import ConfigError, GeometryError, ImageError, ModelError
 from segpipe.geometry import Grid, to_voxel
-from segpipe.inference.predictor import PredictOptions, predict_case
+from segpipe.inference.operating_point import OperatingPoint
+from segpipe.inference.predictor import MOST_FINDINGS, PredictOptions, predict_case
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.preprocessing.steps import apply_window, plan_preparation, resample_to_recipe, resample_to_scan
 
@@ -183,3 +184,17 @@ def test_a_voi_model_on_a_whole_scan_needs_a_point():
 def test_options_out_of_range_are_refused(wrong):
     with pytest.raises(ConfigError, match=f"^{next(iter(wrong))} must be"):
         PredictOptions(**wrong)
+
+
+def test_a_scan_full_of_findings_is_refused_before_they_are_measured():
+    case = two_boxes(AFFINES["RAS"])
+    with pytest.raises(ModelError, match="at most 1 findings") as refused:
+        predict_case(case, RECIPE, Bright(), PredictOptions(most_findings=1), divisor=DIVISOR)
+    assert refused.value.facts["found"] == "2"
+    assert "--min-volume" in refused.value.hint
+    assert len(predict_case(case, RECIPE, Bright(), PredictOptions(most_findings=2), divisor=DIVISOR).findings) == 2
+
+
+def test_only_what_readers_get_is_limited():
+    assert PredictOptions().most_findings is None
+    assert PredictOptions.at(OperatingPoint(0.5, 0.0, 0.0)).most_findings == MOST_FINDINGS
