@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from segpipe.export.model_folder import ModelFolder
 from segpipe.inference.predictor import Prediction
 from segpipe.inference.scans import Scan
 from segpipe.io.volumes import write_volume
+from segpipe.io.whole_files import whole_file
 
 TABLE = "findings.csv"
 FRAME = "centre_mm is RAS+ (as in NIfTI and --at), centre_lps_mm is LPS+ (patient coordinates of DICOM)"
@@ -144,13 +144,10 @@ def write_text(file: Path, text: str) -> Path:
     Raises:
         OutputError: when it cannot be written.
     """
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text)
-        temporary.replace(file)
+        with whole_file(file) as part:
+            part.write_text(text)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise OutputError(
             "a result cannot be written",
             facts={"file": file, "found": error.strerror},

@@ -1,7 +1,6 @@
 """Scans and masks as single files (NIfTI, NRRD, MetaImage), read and written the same way whatever the format."""
 
 import errno
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from segpipe.case import Volume
 from segpipe.errors import GeometryError, ImageError, OutputError
 from segpipe.geometry import Grid
 from segpipe.io import itk, nifti
+from segpipe.io.whole_files import whole_file
 
 _FORMATS = {".nii": nifti, ".nii.gz": nifti, ".nrrd": itk, ".mha": itk, ".mhd": itk}
 SUFFIXES = tuple(_FORMATS)
@@ -71,11 +71,8 @@ def write_volume(path: Path, array: NDArray[np.generic], grid: Grid) -> Path:
         raise GeometryError("array and grid must have one shape", facts={"array": array.shape, "grid": grid})
     writer = _FORMATS[_suffix(path)]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".part-", dir=path.parent) as folder:
-            temporary = Path(folder) / path.name
-            writer.write(temporary, _storable(array), grid.affine)
-            _move_into_place(temporary, path)
+        with whole_file(path) as part:
+            writer.write(part, _storable(array), grid.affine)
     except OSError as error:
         raise _write_error(path, error) from error
     return path
@@ -138,12 +135,6 @@ def _storable(array: NDArray[np.generic]) -> NDArray[np.generic]:
         return array.astype(np.uint8, copy=False)
     fits = array.size == 0 or (np.min(array) >= -(2**15) and np.max(array) < 2**15)
     return array.astype(np.int16 if fits else np.int32, copy=False)
-
-
-def _move_into_place(temporary: Path, path: Path) -> None:
-    parts = [file for file in temporary.parent.iterdir() if file != temporary]
-    for file in [*parts, temporary]:
-        file.replace(path.parent / file.name)
 
 
 def _write_error(path: Path, error: OSError) -> OutputError:
