@@ -118,7 +118,7 @@ class Service:
     """`python -m segpipe serve` beside an Orthanc, with one log for all its lives."""
 
     def __init__(self, model, dicomweb, state, *flags):
-        self.port = free_port()
+        self.port, self.flags = free_port(), flags
         self.log = state.with_suffix(".log")
         given = ["--model", model, "--dicomweb", dicomweb, "--state", state, "--port", self.port]
         habits = ["--user", USER, "--password-env", "PACS_PASSWORD", "--all-dates", "--stable", 1, "--poll", 1]

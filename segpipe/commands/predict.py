@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from segpipe.commands.compute_flags import memory_limit
 from segpipe.commands.point_flags import wish_of
 from segpipe.commands.predict_flags import check_single, parse_flags
 from segpipe.commands.predict_input import open_scans
@@ -17,10 +18,13 @@ if TYPE_CHECKING:
 def run(argv: list[str]) -> int:
     """Predicts; returns 0, or 2 when scans were left out."""
     given = parse_flags(argv)
-    from segpipe.inference.memory import BYTES_PER_VOXEL, MemoryBound, parse_bytes
+    from segpipe.inference.dicom_results import load_writers
+    from segpipe.inference.memory import BYTES_PER_VOXEL, MemoryBound
 
-    limit = parse_bytes(given.memory) if given.memory else None
+    limit = memory_limit(given)
     job = _job(given)
+    if limit is not None:
+        load_writers(given.output_format)
     per_voxel = BYTES_PER_VOXEL + given.uncertainty
     bound = MemoryBound.of(job.engine, job.model, limit, per_voxel=per_voxel)
     with open_scans(given) as scans:

@@ -3,7 +3,9 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from segpipe.commands.compute_flags import add_compute_flags, add_memory_flag
 from segpipe.commands.flags import VerbParser
 from segpipe.commands.pacs_flags import add_pacs_flags
 from segpipe.commands.point_flags import add_point_flags
@@ -68,10 +70,15 @@ def parse_flips(text: str) -> tuple[int, ...]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = VerbParser(
-        "predict",
-        description="Segments scans with a model folder.",
-    )
+    parser = VerbParser("predict", description="Segments scans with a model folder.")
+    _add_input(parser)
+    _add_output(parser.add_argument)
+    _add_target(parser.add_argument_group("what to look for").add_argument)
+    _add_computation(parser.add_argument_group("how to compute").add_argument)
+    return parser
+
+
+def _add_input(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--model", required=True, type=Path, metavar="DIR", help="the model folder of a run; nothing else is needed")
     add(
@@ -83,6 +90,9 @@ def _parser() -> argparse.ArgumentParser:
         " address of a study or a series: https://…/studies/UID[/series/UID]",
     )
     add_pacs_flags(parser.add_argument_group("for a DICOMweb address").add_argument)
+
+
+def _add_output(add: Any) -> None:
     add("--output", required=True, type=Path, metavar="DIR", help="where results go; a second call resumes there")
     add(
         "--output-format",
@@ -92,43 +102,39 @@ def _parser() -> argparse.ArgumentParser:
         help="what to write: some of nifti csv json html dicom-seg dicom-labelmap dicom-mask dicom-sr "
         "rtstruct (default: nifti csv json)",
     )
-    where = parser.add_argument_group("what to look for")
-    where.add_argument(
+
+
+def _add_target(add: Any) -> None:
+    add(
         "--at",
         type=parse_point,
         metavar="x,y,z",
         help="segment the lesion at this point alone: RAS+ mm (x to the patient's right, y to the front, z to the head)"
         ", as NIfTI viewers show it; for a DICOM (LPS) position change the signs of x and y",
     )
-    add_point_flags(where.add_argument)
-    where.add_argument(
+    add_point_flags(add)
+    add(
         "--search",
         default="lungs",
         choices=("lungs", "everywhere"),
         help="where a whole scan is searched (default: lungs; a scan without lungs is refused)",
     )
-    where.add_argument(
+    add(
         "--follow-up",
         type=Path,
         metavar="EARLIER.json",
         help="findings of an earlier scan of the same patient, where predict wrote them: tells growth",
     )
-    where.add_argument("--days", type=float, metavar="N", help="since the earlier scan: tells doubling times")
-    how = parser.add_argument_group("how to compute")
-    how.add_argument("--backend", default="torch", metavar="NAME", help="torch (default), onnx or openvino")
-    how.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="default: auto")
-    how.add_argument("--exact", action="store_true", help="float32 even where the hardware has faster bfloat16")
-    how.add_argument(
-        "--overlap", type=float, default=0.5, metavar="PART", help="of neighbouring windows (default: 0.5)"
-    )
-    how.add_argument(
-        "--flips", type=parse_flips, metavar="AXES", help="average over mirrored axes, e.g. xyz; none switches it off"
-    )
-    how.add_argument("--memory", metavar="SIZE", help="bound of the memory taken, e.g. 4GB; the result is the same")
-    how.add_argument(
-        "--uncertainty", action="store_true", help="show in the page (format html) where the network is not sure"
-    )
-    return parser
+    add("--days", type=float, metavar="N", help="since the earlier scan: tells doubling times")
+
+
+def _add_computation(add: Any) -> None:
+    add_compute_flags(add)
+    add("--exact", action="store_true", help="float32 even where the hardware has faster bfloat16")
+    add("--overlap", type=float, default=0.5, metavar="PART", help="of neighbouring windows (default: 0.5)")
+    add("--flips", type=parse_flips, metavar="AXES", help="average over mirrored axes, e.g. xyz; none switches it off")
+    add_memory_flag(add)
+    add("--uncertainty", action="store_true", help="show in the page (format html) where the network is not sure")
 
 
 def _join_point(argv: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from segpipe.commands.compute_flags import memory_limit
 from segpipe.commands.point_flags import wish_of
 from segpipe.commands.serve_flags import parse_flags
 
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 def run(argv: list[str]) -> int:
     """Serves until it is told to end; returns 0, or 2 when `--once` refused or gave series up."""
     given = parse_flags(argv)
+    from segpipe.inference.memory import TOO_LARGE
     from segpipe.io.dicomweb import Pacs
     from segpipe.serving.health import Door, HealthPage
     from segpipe.serving.queue import Queue
-    from segpipe.serving.state import open_state
+    from segpipe.serving.state import may_take_more, open_state
     from segpipe.serving.worker import Worker
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
@@ -33,6 +35,8 @@ def run(argv: list[str]) -> int:
     answers = _answers(given)
     with open_state(given.state) as state:
         queue = Queue(state / "queue.sqlite", model=answers.digest, bound=given.queue_size)
+        if may_take_more(state, answers.bound.limit):
+            queue.reconsider(TOO_LARGE)
         worker = Worker(pacs, answers, queue, state, habits=_habits(given))
         door = Door(given.host, given.port, given.page_user, given.page_password, given.certificate, given.key)
         page = HealthPage(lambda: _report(worker, queue), door)
@@ -67,14 +71,19 @@ def _habits(given: argparse.Namespace) -> "Habits":
 def _answers(given: argparse.Namespace) -> "Answerer":
     from segpipe.export.model_folder import read_model_folder
     from segpipe.inference.backends import build_engine
+    from segpipe.inference.dicom_results import load_writers
+    from segpipe.inference.memory import MemoryBound
     from segpipe.inference.operating_point import choose_point
     from segpipe.inference.predictor import PredictOptions
     from segpipe.serving.answer import Answerer
 
+    limit = memory_limit(given)
     model = read_model_folder(given.model)
     flips = tuple(model.operating_point.get("flips", ()))
     options = PredictOptions.at(choose_point(model.operating_point, wish_of(given)), flips=flips)
-    return Answerer(model, build_engine(model, backend=given.backend, device=given.device), options)
+    engine = build_engine(model, backend=given.backend, device=given.device)
+    load_writers(["dicom-sr"])
+    return Answerer(model, engine, options, MemoryBound.of(engine, model, limit))
 
 
 def _receiver(given: argparse.Namespace, worker: "Worker") -> Any:

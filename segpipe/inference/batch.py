@@ -12,7 +12,7 @@ from segpipe.errors import SegpipeError
 from segpipe.export.model_folder import ModelFolder
 from segpipe.export.release import INDEX
 from segpipe.inference.engine import Engine
-from segpipe.inference.frame import Point, choose_frame
+from segpipe.inference.frame import Point
 from segpipe.inference.memory import MemoryBound
 from segpipe.inference.predictor import PredictOptions, predict_case
 from segpipe.inference.records import Records
@@ -21,7 +21,6 @@ from segpipe.inference.scans import Scan, number_slices
 from segpipe.inference.stream import stream
 from segpipe.inference.thumbnail import write_thumbnail
 from segpipe.inference.watch import Watch
-from segpipe.preprocessing.steps import plan_preparation
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +48,7 @@ class Job:
         """Everything that a result depends on besides the scan, as plain data."""
         chosen = asdict(self.options)
         region = chosen.pop("region")
-        chosen.pop("keep_probability")
+        del chosen["keep_probability"], chosen["most_findings"]
         return {
             "segpipe": __version__,
             "model": model_digest(self.model),
@@ -90,42 +89,14 @@ def predict_scans(scans: Sequence[Scan], job: Job, *, bound: MemoryBound, watch:
     Raises:
         OutputError: when results cannot be written, which would meet all scans.
     """
-    settings = job.settings
-    records = Records(job.output, settings)
+    records = Records(job.output, job.settings)
     done = {scan.name: record for scan in scans if (record := records.find(scan))}
     for scan in scans:
         if scan.name in done:
             yield Outcome(scan, done[scan.name]["findings"], resumed=True)
-
-    def read(scan: Scan) -> Case:
-        bound.check(scan)
-        records.forget(scan)
-        with watch.stage("reading"):
-            volume = scan.read()
-            case = Case(scan.name, volume.array, volume.grid)
-        frame = choose_frame(
-            plan_preparation(case.grid, job.model.recipe), job.model.recipe, job.model.divisor, at_mm=job.at_mm
-        )
-        bound.check(scan, further=frame.layer_bytes)
-        return case
-
-    def work(scan: Scan, case: Case) -> Result:
-        model = job.model
-        prediction = predict_case(
-            case, model.recipe, job.engine, job.options, divisor=model.divisor, at_mm=job.at_mm, watch=watch
-        )
-        numbered = replace(prediction, findings=number_slices(prediction.findings, scan, case.grid))
-        return Result(scan, case, numbered, model, settings)
-
-    def write(scan: Scan, result: Result) -> None:
-        with watch.stage("writing"):
-            files = write_files(result, job.writers, job.output)
-            if "json" in job.writers:
-                files.append(write_thumbnail(result.case, job.output))
-            records.keep(scan, files, result.prediction.findings)
-
     todo = [scan for scan in scans if scan.name not in done]
-    for scan, error in stream(todo, read, work, write, together=bound.together):
+    steps = _Steps(job, bound, watch, records)
+    for scan, error in stream(todo, steps.read, steps.predict, steps.write, together=bound.together):
         record = None if error else records.find(scan)
         yield Outcome(scan, record["findings"] if record else None, error)
 
@@ -133,3 +104,40 @@ def predict_scans(scans: Sequence[Scan], job: Job, *, bound: MemoryBound, watch:
 def model_digest(model: ModelFolder) -> str:
     """First 16 hex digits of the SHA-256 of the model folder's index, which holds that of every file."""
     return hashlib.sha256((model.path / INDEX).read_bytes()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, eq=False)
+class _Steps:
+    """What is done with one scan after the other."""
+
+    job: Job
+    bound: MemoryBound
+    watch: Watch
+    records: Records
+
+    def read(self, scan: Scan) -> Case:
+        """The scan, when it fits into the memory allowed."""
+        self.bound.check(scan)
+        self.records.forget(scan)
+        with self.watch.stage("reading"):
+            case = scan.read_case()
+        self.bound.check_case(scan, case, self.job.model, at_mm=self.job.at_mm)
+        return case
+
+    def predict(self, scan: Scan, case: Case) -> Result:
+        """Mask and findings, the latter with the slice numbers of the original series."""
+        job = self.job
+        prediction = predict_case(
+            case, job.model.recipe, job.engine, job.options,
+            divisor=job.model.divisor, at_mm=job.at_mm, watch=self.watch,
+        )  # fmt: skip
+        numbered = replace(prediction, findings=number_slices(prediction.findings, scan, case.grid))
+        return Result(scan, case, numbered, job.model, self.records.settings)
+
+    def write(self, scan: Scan, result: Result) -> None:
+        """The files of the result, and then the record that it is done."""
+        with self.watch.stage("writing"):
+            files = write_files(result, self.job.writers, self.job.output)
+            if "json" in self.job.writers:
+                files.append(write_thumbnail(result.case, self.job.output))
+            self.records.keep(scan, files, result.prediction.findings)

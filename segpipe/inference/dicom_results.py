@@ -12,7 +12,7 @@ from segpipe.export.model_folder import ModelFolder
 from segpipe.inference.batch import model_digest
 from segpipe.inference.results import Result, Writer
 from segpipe.inference.scans import Scan
-from segpipe.io.dicom_objects import Derivation, Maker
+from segpipe.io.dicom_objects import Derivation, Maker, load_standard
 from segpipe.io.dicom_rtstruct_writing import write_rtstruct
 from segpipe.io.dicom_seg_writing import Kind, write_dicom_seg
 from segpipe.io.dicom_series import SeriesInfo
@@ -83,6 +83,12 @@ DICOM_WRITERS: dict[str, Writer] = {
     "dicom-sr": write_report,
     "rtstruct": write_structures,
 }
+
+
+def load_writers(formats: Sequence[str]) -> None:
+    """Loads what writing these formats needs, so that its memory is reckoned before there is a scan."""
+    if any(name.startswith("dicom-") for name in formats):
+        load_standard()
 
 
 def check_sources(scans: Sequence[Scan], formats: Sequence[str]) -> None:

@@ -10,14 +10,20 @@ from pathlib import Path
 
 import torch
 
+from segpipe.case import Case
 from segpipe.errors import ConfigError, ImageError
 from segpipe.export.model_folder import ModelFolder
 from segpipe.inference.engine import Engine
-from segpipe.inference.frame import round_up
+from segpipe.inference.frame import Point, choose_frame, round_up
 from segpipe.inference.scans import Scan
+from segpipe.preprocessing.steps import plan_preparation
 
+TOO_LARGE = "the scan needs more memory than allowed"
 BYTES_PER_VOXEL = 12
-"""Worst case while a scan is worked on: int16 image 2, mask 1, and for numbering components 1 + 4 + 4."""
+"""While a scan is worked on: int16 image 2, mask 1, and for numbering components 1 + 4 + 4.
+
+A voxel of foreground takes 4 more for its probability; of a chest that is little, and `RESERVE` holds it.
+"""
 _STATUS = Path("/proc/self/status")
 RESERVE = 96 * 2**20
 """For libraries that only some formats need, and for what the allocator keeps between scans."""
@@ -76,7 +82,7 @@ class MemoryBound:
         total = self.base + self.needed(scan) + further
         if total > self.limit:
             raise ImageError(
-                "the scan needs more memory than allowed",
+                TOO_LARGE,
                 facts={
                     "voxels": scan.count_voxels(),
                     "needs": describe_bytes(total),
@@ -84,6 +90,17 @@ class MemoryBound:
                 },
                 hint="raise --memory, or crop the scan to the chest",
             )
+
+    def check_case(self, scan: Scan, case: Case, model: ModelFolder, *, at_mm: Point | None = None) -> None:
+        """Refuses a scan that was read and does not fit with the layer of its windows that a prediction slides over it.
+
+        Raises:
+            ImageError: with what it needs, or when the model needs a point and there is none.
+            GeometryError: when the point lies outside the scan.
+        """
+        preparation = plan_preparation(case.grid, model.recipe)
+        frame = choose_frame(preparation, model.recipe, model.divisor, at_mm=at_mm)
+        self.check(scan, further=frame.layer_bytes)
 
 
 def parse_bytes(text: str) -> int:
@@ -105,9 +122,9 @@ def describe_bytes(count: int) -> str:
     """An amount of memory for people.
 
     >>> describe_bytes(4294967296)
-    '4.0 GB'
+    '4.00 GB'
     """
-    return f"{count / 2**30:.1f} GB"
+    return f"{count / 2**30:.2f} GB"
 
 
 def peak_memory() -> int:

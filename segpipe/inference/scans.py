@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from segpipe.case import Volume
+from segpipe.case import Case, Volume
 from segpipe.errors import ImageError
 from segpipe.geometry import Grid
 from segpipe.inference.findings import Finding
@@ -38,6 +38,11 @@ class Scan:
     stamp: str
     series: "SeriesInfo | None" = None
 
+    def read_case(self) -> Case:
+        """Reads it as a case without a mask."""
+        volume = self.read()
+        return Case(self.name, volume.array, volume.grid)
+
 
 def find_scans(path: Path) -> list[Scan]:
     """Lists the scans of an image file, a folder of image files, or else a DICOM folder, zip file or DICOMDIR.
@@ -53,6 +58,16 @@ def find_scans(path: Path) -> list[Scan]:
         return [_from_file(path)]
     files = list_volumes(path) if path.is_dir() else []
     return number_clashes([_from_file(file) for file in files] or _from_dicom(path))
+
+
+def scan_of(series: "SeriesInfo", name: str) -> Scan:
+    """A DICOM series as a scan that is called `name`."""
+    from segpipe.io.dicom_series import read_series
+
+    rows, columns = series.planes[0].shape
+    voxels = len(series.planes) * rows * columns
+    files = sorted({file.path for file in series.files})
+    return Scan(name, lambda: read_series(series), lambda: voxels, _stamp(files), series)
 
 
 def number_slices(findings: Sequence[Finding], scan: Scan, grid: Grid) -> list[Finding]:
@@ -89,15 +104,9 @@ def _from_file(file: Path) -> Scan:
 
 
 def _from_dicom(path: Path) -> list[Scan]:
-    from segpipe.io.dicom_series import SeriesInfo, find_series, read_series
+    from segpipe.io.dicom_series import find_series
 
-    def scan(series: SeriesInfo) -> Scan:
-        rows, columns = series.planes[0].shape
-        voxels = len(series.planes) * rows * columns
-        files = sorted({file.path for file in series.files})
-        return Scan(path.resolve().stem, lambda: read_series(series), lambda: voxels, _stamp(files), series)
-
-    return [scan(series) for series in find_series(path).series]
+    return [scan_of(series, path.resolve().stem) for series in find_series(path).series]
 
 
 def _slice_numbers(series: "SeriesInfo") -> list[int] | None:

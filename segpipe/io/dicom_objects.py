@@ -1,8 +1,7 @@
 """What DICOM objects of segpipe's own have in common: their maker, UIDs, patient and the way they are saved."""
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code as DicomCode
-from pydicom.uid import UID, generate_uid
+from pydicom.uid import UID, ExplicitVRLittleEndian, SegmentationStorage, generate_uid
 
 from segpipe.errors import GeometryError, ImageError, OutputError
 from segpipe.io.dicom_files import quiet_pydicom
 from segpipe.io.dicom_series import SeriesInfo, read_source_datasets, stack_series
 from segpipe.io.dicom_stack import Stack
+from segpipe.io.whole_files import whole_file
 from segpipe.labels import Code, Label
 
 MANUFACTURER = "segpipe"
@@ -184,19 +184,26 @@ def writing() -> Iterator[None]:
         ) from error
 
 
+def load_standard() -> None:
+    """Loads highdicom's tables of the standard, 100 MB that would otherwise come with the first object written."""
+    import highdicom
+
+    # nothing public loads them but an object itself
+    study, series, instance = (generate_uid() for _ in range(3))
+    highdicom.SOPClass(
+        study, series, 1, instance, SegmentationStorage, 1, "SEG", transfer_syntax_uid=ExplicitVRLittleEndian
+    )
+
+
 def save(dataset: Dataset, path: Path) -> Path:
     """Writes under a temporary name and renames.
 
     Raises:
         OutputError: when the file cannot be written.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        dataset.save_as(part, enforce_file_format=True)
-        part.replace(path)
+        with whole_file(path) as part:
+            dataset.save_as(part, enforce_file_format=True)
     except OSError as error:
-        with suppress(OSError):
-            part.unlink()
         raise OutputError("the file cannot be written", facts={"file": path, "found": error.strerror}) from error
     return path

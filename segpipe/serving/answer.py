@@ -9,11 +9,12 @@ from segpipe.export.model_folder import ModelFolder
 from segpipe.inference.batch import model_digest
 from segpipe.inference.dicom_results import derive, point_digest, write_report
 from segpipe.inference.engine import Engine
+from segpipe.inference.memory import MemoryBound
 from segpipe.inference.predictor import PredictOptions, predict_case
 from segpipe.inference.results import Result
-from segpipe.inference.scans import Scan
+from segpipe.inference.scans import scan_of
 from segpipe.io.dicom_objects import Derivation
-from segpipe.io.dicom_series import Identity, SeriesInfo, find_series, read_series
+from segpipe.io.dicom_series import Identity, SeriesInfo, find_series
 from segpipe.preprocessing.lung_roi import lung_mask
 
 
@@ -25,6 +26,7 @@ class Answerer:
         model: The verified model folder.
         engine: Runs its network.
         options: See `PredictOptions`; every scan must show lungs.
+        bound: How much memory may be taken; it never changes an answer.
 
     Raises:
         ModelError: for a model that needs to be told where the lesion is.
@@ -33,29 +35,31 @@ class Answerer:
     model: ModelFolder
     engine: Engine
     options: PredictOptions
+    bound: MemoryBound
 
     def __post_init__(self) -> None:
         if self.model.recipe.scope != "scan":
             raise ModelError(
                 "only a model that searches whole scans can serve",
                 facts={"model": self.model.path, "scope": self.model.recipe.scope},
-                hint="train one without a VOI, e.g. +experiment=lung_nodule",
+                hint="serve a model of whole scans (recipe.scope=scan); this one is told the place: predict --at x,y,z",
             )
 
     def answer(self, source: Path, folder: Path) -> list[Path]:
         """Writes the answer to a series into a folder: the segmentation, if there are findings, then the report.
 
         Raises:
-            ImageError: when the files hold no CT series or show no lungs.
+            ImageError: when the files hold no CT series, show no lungs or need more memory than allowed.
             GeometryError: when its slices form no regular grid.
             OutputError: when the answer cannot be written.
         """
         series = max(find_series(source).series, key=lambda found: len(found.planes))
-        volume = read_series(series)
-        case = Case("series", volume.array, volume.grid)
+        scan = scan_of(series, "series")
+        self.bound.check(scan)
+        case = scan.read_case()
+        self.bound.check_case(scan, case, self.model)
         options = replace(self.options, region=find_lungs)
         prediction = predict_case(case, self.model.recipe, self.engine, options, divisor=self.model.divisor)
-        scan = Scan("answer", lambda: volume, lambda: volume.array.size, "", series)
         settings = {"options": asdict(self.options)}
         return write_report(Result(scan, case, prediction, self.model, settings), folder)
 

@@ -116,6 +116,14 @@ class Queue:
                 " VALUES (?, ?, ?, ?, 'refused', ?, ?) ON CONFLICT (series, model) DO NOTHING",
                 (series_uid, self._model, study_uid, FETCHED, self._clock(), message)).rowcount)  # fmt: skip
 
+    def reconsider(self, message: str) -> None:
+        """Series that were refused for this reason count as grown when they are listed again."""
+        with self._change() as database:
+            database.execute(
+                "UPDATE series SET instances=-1 WHERE state='refused' AND message=? AND model=?",
+                (message, self._model),
+            )
+
     def promote(self, *, stable_s: float) -> int:
         """Queues the series that have not grown for `stable_s` seconds; returns how many."""
         with self._change() as database:

@@ -30,3 +30,20 @@ def open_state(folder: Path) -> Iterator[Path]:
         yield folder
     finally:
         lock.release()
+
+
+def may_take_more(state: Path, limit: int) -> bool:
+    """True when a worker may take more bytes of memory than the last one in this folder; remembers how many.
+
+    Raises:
+        OutputError: when that cannot be written.
+    """
+    file = state / "memory"
+    try:
+        before = int(file.read_text()) if file.exists() else limit
+        part = file.with_suffix(".part")
+        part.write_text(str(limit))
+        part.replace(file)
+    except OSError as error:
+        raise OutputError("the state folder cannot be used", facts={"file": file, "found": error.strerror}) from error
+    return limit > before

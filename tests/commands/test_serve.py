@@ -2,6 +2,8 @@
 
 import pytest
 
+from segpipe.commands import predict_flags, serve_flags
+from segpipe.commands.compute_flags import memory_limit
 from segpipe.commands.point_flags import wish_of
 from segpipe.commands.serve_flags import parse_flags
 from segpipe.errors import ConfigError
@@ -26,6 +28,15 @@ NEEDED = ["--model", "m", "--dicomweb", "https://pacs/x", "--state", "s"]
 def test_mistakes(words, message):
     with pytest.raises(ConfigError, match=message):
         parse_flags([*NEEDED, *words])
+
+
+def test_memory_is_said_as_in_predict():
+    needed = {serve_flags: NEEDED, predict_flags: ["--model", "m", "--input", "i", "--output", "o"]}
+    for parse, words in ((verb.parse_flags, words) for verb, words in needed.items()):
+        assert memory_limit(parse(words)) is None
+        assert memory_limit(parse([*words, "--memory", "4GB"])) == 4 * 2**30
+        with pytest.raises(ConfigError, match="memory must be an amount like 4GB"):
+            memory_limit(parse([*words, "--memory", "much"]))
 
 
 def test_the_password_comes_from_the_environment(monkeypatch):

@@ -1,11 +1,14 @@
 """A worker beside a real PACS: killed, restarted and left alone by the PACS, it answers each series exactly once."""
 
+import re
 import signal
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import requests
 
+from segpipe.inference.memory import parse_bytes
 from tests.dcmtk import storescu
 from tests.orthanc import PASSWORD, PATIENCE_S, Orthanc, Service, TlsFront, free_port, make_certificate, wait_for
 from tests.synthetic_chest import chest_series
@@ -106,6 +109,42 @@ def test_what_cannot_be_answered_is_refused_once_each_with_a_reason(pacs, serve,
     assert "Traceback" not in service.told()
     assert (pacs.count("SR"), pacs.count("SEG")) == (1, 1)
     _leaves_no_image(tmp_path / "state")
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the most memory a process took is asked of Linux")
+def test_a_series_too_large_is_refused_once_until_more_memory_is_allowed(pacs, serve, tmp_path):
+    """The small series has 60 thousand voxels, the large one 6 million."""
+    pacs.send_series(chest_series(1), tmp_path)
+    pacs.send_series(_enlarged(chest_series(2), 10), tmp_path)
+    told = _serves_within(serve(pacs, "state", "--memory", "1MB"), refused=2)
+    small, large = (float(needs) for needs in sorted(re.findall(r"needs +([\d.]+) GB", told)))
+    for _ in range(2):
+        told = _serves_within(serve(pacs, "state", "--memory", f"{small + 0.01:.2f}GB"), done=1, refused=1)
+    # both with 1 MB, the large one with little, and nothing when that is served again
+    assert told.count("is refused: the scan needs more memory than allowed") == 3
+    told = _serves_within(serve(pacs, "state", "--memory", f"{large + 0.01:.2f}GB"), done=2)
+    assert told.count("is answered") == 2
+
+
+def _enlarged(slices, factor):
+    for dataset in slices:
+        pixels = dataset.pixel_array.repeat(factor, axis=0).repeat(factor, axis=1)
+        dataset.Rows, dataset.Columns = pixels.shape
+        dataset.PixelData = pixels.tobytes()
+        dataset.PixelSpacing = [float(spacing) / factor for spacing in dataset.PixelSpacing]
+    return slices
+
+
+def _serves_within(service, **counts):
+    """Serves until these are the counts; returns the log after checking that no more memory was taken than allowed."""
+    bound = parse_bytes(service.flags[service.flags.index("--memory") + 1])
+    service.start()
+    wait_for(lambda: service.has(**counts), PATIENCE_S)
+    status = Path(f"/proc/{service.process.pid}/status").read_text()
+    peak = 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])
+    assert service.end() == 0
+    assert peak <= bound or "done" not in counts
+    return service.told()
 
 
 def test_a_study_of_mr_and_pet_is_refused_by_name(pacs, serve, tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 
 from segpipe.errors import OutputError
-from segpipe.serving.queue import RECEIVED, Queue
+from segpipe.serving.queue import FETCHED, RECEIVED, Queue
 
 
 class Clock:
@@ -24,6 +24,20 @@ def queue(tmp_path, clock):
     opened = Queue(tmp_path / "queue.sqlite", model="m1", bound=2, clock=clock)
     yield opened
     opened.close()
+
+
+@pytest.mark.parametrize("source", [FETCHED, RECEIVED])
+def test_a_reason_that_may_have_gone_is_looked_at_again(queue, source):
+    queue.notice("study", "a", source=source, instances=10 if source == FETCHED else None)
+    queue.promote(stable_s=0)
+    queue.refuse(queue.take(), "too large")
+    queue.reconsider("another reason")
+    queue.notice("study", "a", instances=10 if source == FETCHED else None)
+    assert queue.counts()["refused"] == 1
+    queue.reconsider("too large")
+    queue.notice("study", "a", instances=10)
+    queue.promote(stable_s=0)
+    assert queue.take().source == FETCHED
 
 
 def test_a_series_is_queued_when_it_has_not_grown(queue, clock):
