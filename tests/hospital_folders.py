@@ -1,5 +1,7 @@
 """Folders of DICOM as a hospital hands them over: a thorax and the structure set drawn on it, and their ingestion."""
 
+import gzip
+
 import numpy as np
 from pydicom.dataset import Dataset
 
@@ -55,3 +57,11 @@ def ingest_folder(tmp_path, kind="dicom", **options):
     given = {flag.name: flag.default for flag in SOURCES[kind].flags} | options
     request = IngestRequest(tmp_path / "data", tmp_path / "in", workers=0, options=given)
     return SOURCES[kind].read(request)
+
+
+def all_text(folder):
+    """Every name and every byte below a folder, compressed files opened."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    contents = (path.read_bytes() for path in files)
+    opened = [gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content for content in contents]
+    return b"\n".join([*(str(path.relative_to(folder)).encode() for path in files), *opened])

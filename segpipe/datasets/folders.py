@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from segpipe.datasets.manifest import Entry, Manifest
-from segpipe.datasets.tables import Row, harmless_numbers, name_patients, read_rows, read_table
+from segpipe.datasets.tables import COLUMN_WORDS, Row, harmless_numbers, name_patients, read_rows, read_table
 from segpipe.errors import DatasetError
 from segpipe.io.volumes import list_volumes, volume_name
 from segpipe.labels import LabelMap
@@ -55,6 +55,8 @@ def find_cases(
 def find_listed_cases(table: Path, *, label: str = "nodule") -> Manifest:
     """Reads a CSV with the columns `image` and `mask` (paths, relative to the CSV) and, if there, `case` and `patient`.
 
+    A scan without mask has an empty one.
+
     Raises:
         DatasetError: for a missing table or column, an empty table or a case told twice.
     """
@@ -72,7 +74,7 @@ def find_listed_cases(table: Path, *, label: str = "nodule") -> Manifest:
             case,
             names[patient],
             table.parent / row["image"].strip(),
-            table.parent / row["mask"].strip(),
+            table.parent / row["mask"].strip() if row["mask"].strip() else None,
             extra=harmless_numbers({key: value for key, value in row.items() if key not in _LISTED}) or None,
         )
         for case, patient, row in zip(cases, patients, rows, strict=True)
@@ -87,7 +89,7 @@ def _layout(root: Path) -> tuple[Path, Path]:
     raise DatasetError(
         "a data folder must hold scans and masks",
         facts={"folder": root, "wanted": " or ".join(f"{images}/ and {masks}/" for images, masks in LAYOUTS)},
-        hint="set data.root to such a folder",
+        hint="name such a folder with --input (data.root in training), or a CSV with the columns image and mask",
     )
 
 
@@ -127,7 +129,7 @@ def _require_all(cases: set[str], rows: Mapping[str, Row], table: str | None) ->
         raise DatasetError(
             "the table must tell the patient of every case",
             facts={"table": table, "missing": _some(missing)},
-            hint="add rows, or name the right columns with data.case_column and data.patient_column",
+            hint=f"add rows, or name the right columns with {COLUMN_WORDS}",
         )
 
 

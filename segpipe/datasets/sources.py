@@ -82,12 +82,29 @@ def _nifti(request: IngestRequest) -> tuple[Manifest, Made]:
         columns = {key: request.options[key] for key in ("table", "case_column", "patient_column")}
         found = find_cases(request.input, **columns, label=request.label)
     copy = bool(request.options["copy"])
+    found, notes = _named(found, request)
     jobs = [
         CaseJob(entry.id, _identity(entry, copy=copy), partial(take_in, entry, found.labels, copy=copy))
         for entry in found.entries
     ]
     made = make_cases(jobs, request.output, title="nifti", workers=request.workers)
-    return replace(found, entries=made.entries), made
+    return replace(found, entries=made.entries), replace(made, notes=notes)
+
+
+def _named(found: Manifest, request: IngestRequest) -> tuple[Manifest, tuple[str, ...]]:
+    """Cases are called as their files, unless the user wants other names or those may tell of a person."""
+    from segpipe.datasets.sources_names import rename_cases, tells_of_a_person
+
+    telling = sum(tells_of_a_person(entry.id) for entry in found.entries)
+    if not telling and not request.options["rename"]:
+        return found, ()
+    entries = rename_cases(found.entries, request.output, keep_ids=request.options["keep_ids"])
+    why = f"{telling} of {len(entries)} names hold a UID, a date or a person's name, so " if telling else ""
+    note = f"{why}cases are called {entries[0].id} …; --keep-ids writes who is who"
+    beside = (
+        () if request.options["copy"] else ("manifest.json still tells where the files are; --copy leaves that out",)
+    )
+    return replace(found, name=request.output.resolve().name, entries=entries), (note, *beside)
 
 
 def _dicom(request: IngestRequest) -> tuple[Manifest, Made]:
@@ -185,6 +202,8 @@ SOURCES: dict[str, Source] = {
         _nifti,
         flags=(
             _COPY,
+            Flag("rename", "call cases case_0001 … instead of by their files' names", default=False),
+            _KEEP_IDS,
             Flag("table", "CSV in the input folder that tells each case's patient"),
             Flag("case_column", "its column with the file names", default="case"),
             Flag("patient_column", "its column with the patient", default="patient"),

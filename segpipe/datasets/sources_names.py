@@ -5,15 +5,18 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from segpipe.datasets.manifest import Entry
 from segpipe.errors import DatasetError, OutputError
 from segpipe.io.dicom_series import SeriesInfo
 
 _REGISTRY = Path(".done", "names.json")
-_COLUMNS = ("patient_id", "study_uid", "series_uid", "folder")
+_COLUMNS = ("patient_id", "study_uid", "series_uid", "folder", "name")
+_TELLING = re.compile(r"\d+(\.\d+){4,}|(?<!\d)(19|20)\d\d[-_.]?(0[1-9]|1[0-2])[-_.]?(0[1-9]|[12]\d|3[01])(?!\d)|\^")
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Origin:
     Args:
         digest: Tells cases apart, and proves to who knows the case's UID which one it was, without naming it.
         person: Whose scan it is.
-        identity: Values of the columns patient_id, study_uid, series_uid and folder, as far as known.
+        identity: Values of the columns patient_id, study_uid, series_uid, folder and name, as far as known.
     """
 
     digest: str
@@ -52,6 +55,30 @@ def origin_of(series: SeriesInfo) -> Origin:
             "folder": str(series.files[0].path.parent),
         },
     )
+
+
+def rename_cases(entries: Sequence[Entry], dataset: Path, *, keep_ids: bool = False) -> tuple[Entry, ...]:
+    """The same cases under names made by the tool, for those whose own names may tell of a person.
+
+    Raises:
+        DatasetError: when the hidden file of `name_cases` is damaged.
+        OutputError: when a file cannot be written.
+    """
+    origins = [
+        Origin(digest_of(entry.id), entry.patient, {"folder": str(entry.image.parent), "name": entry.id})
+        for entry in entries
+    ]
+    names = name_cases(origins, dataset, keep_ids=keep_ids)
+    return tuple(replace(entry, id=name.case, patient=name.patient) for entry, name in zip(entries, names, strict=True))
+
+
+def tells_of_a_person(name: str) -> bool:
+    """Whether a name holds a DICOM UID, a date or a name as DICOM writes it.
+
+    >>> [tells_of_a_person(name) for name in ("1.2.840.113619.2.55", "ct_19500101", "DOE^JOHN", "LIDC-IDRI-0001")]
+    [True, True, True, False]
+    """
+    return _TELLING.search(name) is not None
 
 
 def digest_of(*parts: str) -> str:

@@ -14,6 +14,7 @@ _PRIVATE_WORDS = frozenset(
     {"id", "ids", "uid", "name", "patient", "series", "study", "accession", "mrn", "path", "file", "x", "y", "z"}
     | {"date", "time", "birth", "birthday", "dob", "age", "sex"}
 )
+COLUMN_WORDS = "--case-column and --patient-column (data.case_column and data.patient_column in training)"
 
 
 class Row(NamedTuple):
@@ -32,7 +33,7 @@ def read_table(file: Path, *, case_column: str, patient_column: str) -> dict[str
     Raises:
         DatasetError: when the file or a column is missing, or a case is told twice.
     """
-    rows = read_rows(file, required=(case_column, patient_column))
+    rows = read_rows(file, required=(case_column, patient_column), hint=f"name the columns with {COLUMN_WORDS}")
     cases = [row[case_column].strip() for row in rows]
     twice = sorted({case for case in cases if cases.count(case) > 1}) if len(set(cases)) < len(cases) else []
     if twice:
@@ -67,8 +68,13 @@ def harmless_numbers(values: Mapping[str, str]) -> dict[str, float | int]:
     return numbers
 
 
-def read_rows(file: Path, *, required: tuple[str, ...]) -> list[dict[str, str]]:
+def read_rows(file: Path, *, required: tuple[str, ...], hint: str | None = None) -> list[dict[str, str]]:
     """Reads a CSV with a header row as text.
+
+    Args:
+        file: The CSV.
+        required: Columns that must be there.
+        hint: What to try when they are not.
 
     Raises:
         DatasetError: when it cannot be read or lacks a required column.
@@ -85,7 +91,7 @@ def read_rows(file: Path, *, required: tuple[str, ...]) -> list[dict[str, str]]:
         raise DatasetError(
             "the table lacks a column",
             facts={"table": file, "missing": ", ".join(missing), "columns": ", ".join(columns)},
-            hint="name the columns with data.case_column and data.patient_column",
+            hint=hint,
         )
     return rows
 

@@ -1,6 +1,8 @@
 """`ingest` from the command line: data sets that read back, bad cases named, and mistakes told without a traceback."""
 
+import csv
 import json
+import stat
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from segpipe.datasets.loading import load_case
 from segpipe.datasets.manifest import read_manifest
 from segpipe.geometry import Grid
 from segpipe.io.volumes import read_volume, write_volume
+from tests.hospital_folders import all_text
 
 SHAPE = (6, 7, 8)
 GRID = Grid(SHAPE, np.diag([-0.8, -0.8, 2.0, 1.0]))
@@ -75,6 +78,41 @@ def test_a_table_of_paths_is_read(tmp_path, folder):
     assert first.extra["diameter_mm"] == 7.5
     assert "1970" not in (tmp_path / "set" / "manifest.json").read_text()
     assert "Doe" not in (tmp_path / "set" / "manifest.json").read_text()
+
+
+def test_a_scan_of_a_table_may_have_no_mask(tmp_path, folder):
+    (tmp_path / "list.csv").write_text("image,mask\nmine/images/a.nii.gz,mine/masks/a.nii.gz\nmine/images/b.nii.gz,\n")
+    assert _ingest("--source", "nifti", "--input", tmp_path / "list.csv", "--output", tmp_path / "set") == 0
+    assert [entry.mask is None for entry in read_manifest(tmp_path / "set").entries] == [False, True]
+
+
+@pytest.mark.parametrize("name", ["1.2.840.113619.2.55.3", "DOE^JANE", "scan_1950-01-01"])
+def test_names_that_tell_of_a_person_do_not_enter_a_copied_data_set(tmp_path, capsys, name):
+    _write(tmp_path / name, name)
+    _write(tmp_path / name, "b")
+    words = ["--source", "nifti", "--input", tmp_path / name, "--output", tmp_path / "set", "--copy", "--keep-ids"]
+
+    assert _ingest(*words) == 0
+
+    told = capsys.readouterr()
+    assert "1 of 2 names hold a UID, a date or a person's name, so cases are called case_0001 …" in told.out
+    assert name.encode() not in all_text(tmp_path / "set") + told.out.encode() + told.err.encode()
+    assert [(entry.id, entry.image.name) for entry in read_manifest(tmp_path / "set").entries] == [
+        ("case_0001", "case_0001.nii.gz"),
+        ("case_0002", "case_0002.nii.gz"),
+    ]
+    who = tmp_path / "set.ids.csv"
+    assert stat.S_IMODE(who.stat().st_mode) == 0o600
+    assert {row["name"] for row in csv.DictReader(who.read_text().splitlines())} == {name, "b"}
+    assert _ingest(*words) == 0
+    assert "2 cases (0 new, 0 left out)" in capsys.readouterr().out
+
+
+def test_cases_are_renamed_when_asked_and_files_in_place_are_still_named(tmp_path, folder, capsys):
+    assert _ingest("--source", "nifti", "--input", folder, "--output", tmp_path / "set", "--rename") == 0
+    assert "manifest.json still tells where the files are; --copy leaves that out" in capsys.readouterr().out
+    assert [entry.id for entry in read_manifest(tmp_path / "set").entries] == ["case_0001", "case_0002"]
+    assert not (tmp_path / "set.ids.csv").exists()
 
 
 def test_bad_cases_are_named_and_left_out(tmp_path, folder, capsys):

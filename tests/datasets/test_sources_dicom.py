@@ -18,7 +18,7 @@ from segpipe.datasets.sources import SOURCES, IngestRequest
 from segpipe.datasets.sources_dicom import parse_regions, parse_repair
 from segpipe.errors import ConfigError, GeometryError, LabelError
 from segpipe.io.volumes import read_volume
-from tests.hospital_folders import BOX, FAR, SMALL, ingest_folder, patient_folder
+from tests.hospital_folders import BOX, FAR, SMALL, all_text, ingest_folder, patient_folder
 from tests.synthetic_dicom import PATIENT, other_object, save, thorax
 
 SHAPE = (40, 36, 9)
@@ -191,18 +191,6 @@ def test_another_choice_of_regions_makes_the_cases_again(tmp_path):
     assert read_volume(manifest.entries[0].mask).array.sum() == 4
 
 
-def _all_text(folder):
-    """Every name and every byte below a folder, archives opened."""
-    import gzip
-
-    parts = [str(path.relative_to(folder)).encode() for path in folder.rglob("*")]
-    for path in folder.rglob("*"):
-        if path.is_file():
-            content = path.read_bytes()
-            parts.append(gzip.decompress(content) if path.suffix == ".gz" else content)
-    return b"\n".join(parts)
-
-
 def test_nothing_of_the_patient_enters_the_data_set_or_the_output(tmp_path, capsys):
     slices = patient_folder(tmp_path / "in" / PATIENT, {"GTV-1": BOX})
     patient_folder(tmp_path / "in" / "other", {"Heart": BOX}, seed=4, spoil=lambda slices: slices.pop(4))
@@ -211,7 +199,7 @@ def test_nothing_of_the_patient_enters_the_data_set_or_the_output(tmp_path, caps
     assert run([*words, "--roi", "GTV.*", "--workers", "0"]) == 2
 
     captured = capsys.readouterr()
-    everything = _all_text(tmp_path / "data") + captured.out.encode() + captured.err.encode()
+    everything = all_text(tmp_path / "data") + captured.out.encode() + captured.err.encode()
     first = slices[0]
     uids = [first.StudyInstanceUID, first.SeriesInstanceUID, first.FrameOfReferenceUID, first.SOPInstanceUID]
     for secret in ["Secret", "SECRET-ID", "19500101", "20200102", *uids]:
