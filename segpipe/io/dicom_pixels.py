@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from segpipe.errors import ImageError
+from segpipe.io import dicom_jpeg12  # noqa: F401  # pydicom decodes 12-bit JPEG by it
 from segpipe.io.dicom_planes import Plane
 
 PADDING_HU = -1024
@@ -25,6 +27,7 @@ def decode_hu(dataset: Dataset, planes: Sequence[Plane]) -> list[NDArray[np.int1
         ImageError: when pixels are missing, cut short or cannot be decoded.
     """
     _ensure_transfer_syntax(dataset)
+    _check_decoder(dataset.file_meta.TransferSyntaxUID)
     return [_to_hu(_decode(dataset, plane), dataset, plane) for plane in planes]
 
 
@@ -42,6 +45,19 @@ def _decode(dataset: Dataset, plane: Plane) -> NDArray[Any]:
         facts = {"header": "×".join(map(str, plane.shape)), "pixels": "×".join(map(str, pixels.shape))}
         raise ImageError("the pixels of a slice do not have the size its header names", facts=facts)
     return np.asarray(pixels)
+
+
+def _check_decoder(syntax: UID) -> None:
+    try:
+        known = get_decoder(syntax).is_available
+    except NotImplementedError:
+        known = False
+    if not known:
+        raise ImageError(
+            "no decoder for the pixels' transfer syntax is installed",
+            facts={"transfer syntax": f"{syntax.name} ({syntax})" if syntax.name != syntax else syntax},
+            hint="pip install python-gdcm pylibjpeg-openjpeg, or export the series uncompressed",
+        )
 
 
 def _to_hu(stored: NDArray[Any], dataset: Dataset, plane: Plane) -> NDArray[np.int16]:

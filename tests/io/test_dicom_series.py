@@ -9,7 +9,9 @@ import pydicom
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import (
+    MPEG2MPML,
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
@@ -159,6 +161,68 @@ def test_every_transfer_syntax_gives_the_same_hu(tmp_path, syntax, signed):
     folder = save([_compress(dataset, syntax) for dataset in slices], tmp_path / "a")
 
     assert_array_equal(_read(folder).array, thorax())
+
+
+JPEG_12 = Path(__file__).with_name("jpeg12_ct.dcm")
+
+
+def _of_jpeg12(folder, change=lambda dataset: None):
+    """Five slices like one that DCMTK compressed; it also gave the HU in the file beside it."""
+    slices = []
+    for number in range(5):
+        dataset = pydicom.dcmread(JPEG_12)
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        dataset.ImagePositionPatient = [0, 0, 10 * number]
+        change(dataset)
+        slices.append(dataset)
+    return save(slices, folder)
+
+
+def test_12_bit_jpeg_is_read_as_dcmtk_reads_it(tmp_path, capfd):
+    expected = np.load(JPEG_12.with_suffix(".npy"))
+
+    volume = _read(_of_jpeg12(tmp_path / "a"))
+
+    for number in range(5):
+        assert_array_equal(volume.array[:, :, number].T, expected)
+    assert capfd.readouterr().err == ""
+
+
+def test_12_bit_jpeg_of_signed_pixels_keeps_the_sign(tmp_path):
+    def sign(dataset):
+        dataset.PixelRepresentation = 1
+
+    intercept = int(pydicom.dcmread(JPEG_12).RescaleIntercept)
+    unsigned = np.load(JPEG_12.with_suffix(".npy")) - intercept
+
+    volume = _read(_of_jpeg12(tmp_path / "a", sign))
+
+    assert_array_equal(volume.array[:, :, 0].T, np.where(unsigned < 2048, unsigned, unsigned - 4096) + intercept)
+    assert unsigned.max() >= 2048
+
+
+def test_a_damaged_12_bit_jpeg_is_told(tmp_path):
+    def cut(dataset):
+        frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
+        dataset.PixelData = encapsulate([frame[:100]])
+
+    with pytest.raises(ImageError, match="pixels of a slice cannot be decoded") as caught:
+        _read(_of_jpeg12(tmp_path / "a", cut))
+    assert "JPEG Extended" in str(caught.value)
+
+
+def test_a_transfer_syntax_without_a_decoder_is_named_with_what_to_install(tmp_path):
+    slices = ct_slices(thorax())
+    for dataset in slices:
+        dataset.PixelData = encapsulate([b"not decoded by anything"])
+        dataset["PixelData"].is_undefined_length = True
+        dataset.file_meta.TransferSyntaxUID = MPEG2MPML
+
+    with pytest.raises(ImageError, match="no decoder for the pixels' transfer syntax") as caught:
+        _read(save(slices, tmp_path / "a"))
+
+    assert "(1.2.840.10008.1.2.4.100)" in str(caught.value)
+    assert "pip install python-gdcm" in str(caught.value)
 
 
 def test_a_file_without_preamble_is_still_dicom(tmp_path):
