@@ -1,5 +1,6 @@
 """Label maps: what a mask's values mean, how they are drawn and how radiology systems name them."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -34,6 +35,7 @@ _MORPHOLOGY = Code("SCT", "49755003", "Morphologically Abnormal Structure")
 _LUNG = Code("SCT", "39607008", "Lung")
 NODULE = Label(1, "nodule", (230, 85, 13), _MORPHOLOGY, Code("SCT", "27925004", "Nodule"), _LUNG)
 TUMOUR = Label(1, "tumour", (215, 48, 39), _MORPHOLOGY, Code("SCT", "108369006", "Neoplasm"), _LUNG)
+_LESION_NAME = re.compile("nodule|tumou?r|cancer|carcinoma|neoplasm|lesion|gtv", re.IGNORECASE)
 KNOWN_LABELS = {label.name: label for label in (NODULE, TUMOUR)}
 
 
@@ -67,6 +69,32 @@ class LabelMap:
     def channels(self) -> int:
         """Channels of a network for this map: one per label and one for the background."""
         return len(self.labels) + 1
+
+
+def lesion_value(names: Mapping[int, str], wanted: str = "") -> int:
+    """The mask value of a data set's lesions.
+
+    It is the one named `wanted`, else the only one there is, else the one whose name tells of a lesion.
+
+    Args:
+        names: Mask value → name.
+        wanted: Name of the label; without one the lowest that tells of a lesion is taken, or the lowest of all.
+
+    >>> lesion_value({1: "lung", 2: "Tumor"}, "nodule"), lesion_value({1: "lung", 3: "nodule"}), lesion_value({4: "a"})
+    (2, 3, 4)
+
+    Raises:
+        LabelError: when `wanted` is none of several labels, and not exactly one of them tells of a lesion.
+    """
+    exact = [value for value, name in names.items() if name == wanted]
+    telling = [value for value, name in sorted(names.items()) if _LESION_NAME.search(name)]
+    if wanted and not exact and len(names) > 1 and len(telling) != 1:
+        raise LabelError(
+            "the data set does not have the recipe's label",
+            facts={"wanted": wanted, "found": ", ".join(f"{value} {name}" for value, name in names.items())},
+            hint="choose another recipe.label or rename the label in the data set",
+        )
+    return (exact or telling or sorted(names))[0]
 
 
 def check_mask_values(mask: NDArray[np.generic], known: Mapping[int, str]) -> NDArray[np.uint8]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from segpipe.errors import LabelError
-from segpipe.labels import LabelMap, check_mask_values
+from segpipe.labels import LabelMap, check_mask_values, lesion_value
 
 KNOWN = {1: "nodule"}
 
@@ -52,3 +52,26 @@ def test_of_many_foreign_values_the_first_eight_are_told():
     with pytest.raises(LabelError) as caught:
         check_mask_values(np.arange(100), KNOWN)
     assert caught.value.facts["found"] == "2, 3, 4, 5, 6, 7, 8, 9"
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted", "value"),
+    [
+        ({1: "lung", 3: "nodule"}, "nodule", 3),
+        ({1: "nodule", 2: "tumour"}, "tumour", 2),
+        ({1: "cancer"}, "nodule", 1),
+        ({7: "region"}, "nodule", 7),
+        ({1: "lung", 2: "Tumor"}, "tumour", 2),
+        ({1: "nodule", 2: "tumour"}, "", 1),
+        ({2: "lung", 1: "heart"}, "", 1),
+    ],
+)
+def test_the_value_of_lesions(names, wanted, value):
+    assert lesion_value(names, wanted) == value
+
+
+@pytest.mark.parametrize("names", [{1: "lung", 2: "heart"}, {1: "lesion", 2: "cancer"}])
+def test_lesions_that_cannot_be_told_apart_are_told(names):
+    with pytest.raises(LabelError, match="does not have the recipe's label") as caught:
+        lesion_value(names, "nodule")
+    assert caught.value.facts["found"] == ", ".join(f"{value} {name}" for value, name in names.items())

@@ -13,6 +13,7 @@ from segpipe.datasets.loading import load_case
 from segpipe.datasets.manifest import Entry, Manifest
 from segpipe.errors import DatasetError, SegpipeError
 from segpipe.geometry import axis_directions
+from segpipe.labels import lesion_value
 from segpipe.lesions import label_lesions, measure_lesions
 
 _SAMPLE = 5000
@@ -123,10 +124,10 @@ def measure_case(entry: Entry, labels: dict[int, str]) -> CaseFacts | None:
     ]
     spacing = [case.grid.spacing_mm[axis] for axis in axes]
     extent = [case.grid.shape[axis] * case.grid.spacing_mm[axis] for axis in axes]
-    mask = case.mask if case.mask is not None else np.zeros(case.image.shape, dtype=np.uint8)
-    components, _ = label_lesions(mask)
+    lesion = np.zeros(case.image.shape, dtype=np.bool_) if case.mask is None else case.mask == lesion_value(labels)
+    components, _ = label_lesions(lesion)
     lesions = measure_lesions(components, case.grid)
-    values = case.image[mask > 0].astype(np.float32)
+    values = case.image[lesion].astype(np.float32)
     return CaseFacts(
         spacing_mm=_triple(spacing),
         extent_mm=_triple(extent),

@@ -14,7 +14,7 @@ from segpipe.datasets.thumbnails import draw_thumbnail
 from segpipe.errors import SegpipeError
 from segpipe.geometry import Grid, axis_directions, to_voxel, to_world
 from segpipe.io.volumes import read_volume
-from segpipe.labels import check_mask_values
+from segpipe.labels import check_mask_values, lesion_value
 from segpipe.lesions import label_lesions
 from segpipe.preprocessing.lung_roi import find_lungs
 
@@ -61,9 +61,10 @@ def _foreground(entry: Entry, mask: Volume | None, labels: Mapping[int, str], re
     except SegpipeError as error:
         remarks.append(Remark("error", "bad labels", error.message, _plain(error), entry.id))
         return np.asarray(np.nan_to_num(mask.array) > 0, dtype=np.bool_)
-    if not values.any():
+    lesion = np.asarray(values == lesion_value(labels), dtype=np.bool_)
+    if not lesion.any():
         remarks.append(Remark("warning", "empty mask", "the mask has no lesion", {}, entry.id))
-    return np.asarray(values > 0, dtype=np.bool_)
+    return lesion
 
 
 def _check_scan(entry: Entry, image: Volume, lesion: Mask) -> Iterable[Remark]:

@@ -159,12 +159,13 @@ def take_in(entry: Entry, labels: Mapping[int, str], folder: Path, *, copy: bool
 
     from segpipe.datasets.loading import load_case
     from segpipe.io.volumes import write_volume
-    from segpipe.lesions import label_lesions
+    from segpipe.labels import lesion_value
+    from segpipe.lesions import find_components
 
     case = load_case(entry, labels)
     facts: dict[str, Any] = {"spacing_mm": [round(mm, 4) for mm in case.grid.spacing_mm], "shape": case.grid.shape}
     if case.mask is not None:
-        facts["lesions"] = label_lesions(case.mask)[1]
+        facts["lesions"] = find_components(case.mask == lesion_value(labels)).count
     entry = replace(entry, extra={**(entry.extra or {}), **facts})
     if not copy:
         return entry

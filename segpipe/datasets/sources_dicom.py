@@ -22,6 +22,7 @@ from segpipe.io.dicom_seg import read_dicom_seg, read_segment_labels
 from segpipe.io.dicom_series import Annotation, SeriesInfo, SeriesScan, find_series, read_series, stack_series
 from segpipe.io.dicom_stack import REPAIRS
 from segpipe.io.volumes import write_volume
+from segpipe.labels import lesion_value
 from segpipe.lesions import find_components
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ def make_case(
     mask, extra = None, series_facts(series, regions.repair)
     if annotations:
         mask, extra["regions"] = _labelled(series, annotations, regions)
+        extra["lesions"] = find_components(mask == lesion_value(dict(enumerate(regions.patterns, start=1)))).count
     entry = store_case(name, volume, mask, folder, extra=extra)
     lungs = _found(series, annotations, regions.lungs, regions.repair) if regions.lungs else {}
     if not lungs:
@@ -126,7 +128,8 @@ def store_case(name: CaseName, volume: Volume, mask: Mask | None, folder: Path, 
     image = write_volume(folder / "images" / f"{name.case}.nii.gz", case.image, case.grid)
     if case.mask is None:
         return Entry(name.case, name.patient, image, extra=facts)
-    facts["lesions"] = find_components(case.mask == 1).count
+    if "lesions" not in facts:
+        facts["lesions"] = find_components(case.mask == 1).count
     written = write_volume(folder / "masks" / f"{name.case}.nii.gz", case.mask, case.grid)
     return Entry(name.case, name.patient, image, written, extra=facts)
 

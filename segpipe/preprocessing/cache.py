@@ -17,7 +17,8 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from segpipe.case import Case
-from segpipe.errors import DatasetError, LabelError, OutputError, SegpipeError, raise_together
+from segpipe.errors import DatasetError, OutputError, SegpipeError, raise_together
+from segpipe.labels import lesion_value
 from segpipe.preprocessing.cached_case import FORMAT, CachedCase, PreparedCase, open_case, write_case
 from segpipe.preprocessing.content import content_digest, remembered_digest
 from segpipe.preprocessing.lung_roi import crop_to_lungs
@@ -70,7 +71,7 @@ def build_cache(
     Raises:
         SegpipeError: after all good cases are done, one error that names every bad one.
     """
-    job = _Job(recipe, foreground_value(labels, recipe), folder, load)
+    job = _Job(recipe, lesion_value(labels, recipe.label), folder, load)
     found = {number: job.find(entry) for number, entry in enumerate(entries)}
     outcomes: dict[int, Path | SegpipeError] = {number: path for number, path in found.items() if path is not None}
     missing = {number: entry for number, entry in enumerate(entries) if number not in outcomes}
@@ -79,22 +80,6 @@ def build_cache(
     errors = [outcome for _, outcome in sorted(outcomes.items()) if isinstance(outcome, SegpipeError)]
     raise_together(errors, headline="some cases cannot be prepared for training; the others are done and kept")
     return [_opened(outcomes[number], entry) for number, entry in enumerate(entries)]
-
-
-def foreground_value(labels: Mapping[int, str], recipe: Recipe) -> int:
-    """The mask value that the recipe's label has in a data set; its only label counts whatever its name.
-
-    Raises:
-        LabelError: when the data set has several labels and none of them is the recipe's.
-    """
-    named = [value for value, name in labels.items() if name == recipe.label]
-    if named or len(labels) == 1:
-        return named[0] if named else next(iter(labels))
-    raise LabelError(
-        "the data set does not have the recipe's label",
-        facts={"wanted": recipe.label, "found": ", ".join(f"{value} {name}" for value, name in labels.items())},
-        hint="choose another recipe.label or rename the label in the data set",
-    )
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from segpipe.datasets.loading import load_case
+from segpipe.datasets.loading import load_lesions
 from segpipe.datasets.manifest import Entry, Manifest, read_manifest
 from segpipe.errors import SegpipeError, explain
 from segpipe.io.volumes import read_volume
@@ -65,7 +65,7 @@ def _draw_case(
     """One picture of either run; both open one view, in which the other run's mask waits to be switched on."""
     from segpipe.report.case_views import view_case  # knows PyTorch
 
-    case = load_case(entry, manifest.labels)
+    case = load_lesions(entry, manifest.labels)
     told = [f"{one.name}: {row[side]:.3f}" for one, side in zip(contenders, SIDES, strict=True)]
     masks = [read_volume(mask_files(*one.masks)(entry.id)).array for one in contenders]
     view = view_case(case, dict(zip(told, masks, strict=True)))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from segpipe.datasets.loading import load_case
+from segpipe.datasets.loading import load_lesions
 from segpipe.datasets.manifest import Entry, Manifest, data_hash, read_manifest
 from segpipe.datasets.splits import assign_roles
 from segpipe.errors import DatasetError, SegpipeError
@@ -118,7 +118,7 @@ def _judge_case(
     engine: Engine,
     masks: Path | None,
 ) -> CaseResult:
-    case = load_case(entry, manifest.labels)
+    case = load_lesions(entry, manifest.labels, folder.recipe.label)
     if case.mask is None:
         raise DatasetError(
             "a case to judge must have a reference mask",

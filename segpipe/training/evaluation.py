@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from segpipe.case import Case
-from segpipe.datasets.loading import load_case
+from segpipe.datasets.loading import load_lesions
 from segpipe.datasets.manifest import Entry
 from segpipe.errors import SegpipeError, explain
 from segpipe.inference.engine import Engine
@@ -43,7 +43,7 @@ class Judge:
 
         for entry in tqdm(entries, desc="evaluating", unit="case", disable=not self.progress):
             try:
-                case = load_case(entry, self.labels)
+                case = load_lesions(entry, self.labels, self.recipe.label)
                 yield entry, case, predict_case(case, self.recipe, self.engine, options, divisor=self.divisor)
             except SegpipeError as error:
                 log.error("%s", explain(error))

@@ -4,7 +4,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from segpipe.datasets.loading import load_case
+from segpipe.datasets.loading import load_case, load_lesions
 from segpipe.datasets.manifest import Entry
 from segpipe.errors import GeometryError, ImageError, LabelError
 from segpipe.geometry import Grid
@@ -44,6 +44,16 @@ def test_a_good_case_loads(tmp_path):
 def test_a_case_without_mask_loads(tmp_path):
     entry = _entry(tmp_path)
     assert load_case(Entry("x", "p", entry.image), LABELS).mask is None
+    assert load_lesions(Entry("x", "p", entry.image), LABELS).mask is None
+
+
+@pytest.mark.parametrize("labels", [{1: "lung", 3: "nodule"}, {3: "region"}])
+def test_lesions_alone_are_loaded_as_1(tmp_path, labels):
+    mask = 3 * _mask()
+    mask[0, 0, 0] = min(labels)
+    lesions = load_lesions(_entry(tmp_path, mask=mask), labels, "nodule").mask
+    assert lesions.dtype == np.uint8
+    np.testing.assert_array_equal(lesions, mask == 3)
 
 
 def _told(entry, kind, *texts):

@@ -113,6 +113,20 @@ def test_masks_of_the_wrong_series_are_told(tmp_path):
     assert _told(_entry(tmp_path, "flesh", image=_thorax(), at=FLESH)) == [("warning", "lesion outside the lungs")]
 
 
+def test_lungs_in_the_mask_are_no_lesion(tmp_path):
+    mask = _lesion()
+    image = _thorax()
+    lungs = image < -700
+    lungs[:5] = lungs[55:] = lungs[:, :3] = lungs[:, 37:] = False
+    mask[lungs & (mask == 0)] = 2
+    image[mask == 1] = 30
+    swapped = np.array([0, 2, 1], np.uint8)[mask]
+
+    for drawn, labels in ((mask, {1: "nodule", 2: "lung"}), (swapped, {1: "lung", 2: "Tumor"})):
+        found = check_case(_entry(tmp_path, image=image, mask=drawn), labels)
+        assert (found.remarks, found.facts["lesions"], found.facts["lesion_mm3"]) == ((), 1, 27 * 125)
+
+
 def test_empty_missing_and_inverted_masks_are_told(tmp_path):
     assert _told(_entry(tmp_path, "empty", mask=_lesion() * 0)) == [("warning", "empty mask")]
     assert _told(replace(_entry(tmp_path, "none"), mask=None)) == [("warning", "no mask")]

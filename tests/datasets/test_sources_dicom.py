@@ -56,6 +56,8 @@ def test_several_regions_are_merged_or_kept_as_labels(tmp_path):
     kept, made = ingest_folder(tmp_path, roi="first=GTV-1;second=gtv-2;lung=Lung.*")
     assert np.bincount(read_volume(kept.entries[0].mask).array.ravel())[1:].tolist() == [36, 4, 4]
     assert kept.labels == {1: "first", 2: "second", 3: "lung"}
+    turned, _ = ingest_folder(tmp_path, roi="lung=Lung.*;tumour=GTV-1")
+    assert turned.entries[0].extra["lesions"] == 1
     assert made.new == 1
 
 

@@ -15,10 +15,10 @@ import pytest
 
 from segpipe.datasets.loading import load_case
 from segpipe.datasets.manifest import Entry
-from segpipe.errors import DatasetError, ImageError, LabelError, OutputError, SegpipeError
+from segpipe.errors import DatasetError, ImageError, OutputError, SegpipeError
 from segpipe.geometry import Grid
 from segpipe.io.volumes import write_volume
-from segpipe.preprocessing.cache import build_cache, foreground_value
+from segpipe.preprocessing.cache import build_cache
 from segpipe.preprocessing.steps import plan_preparation, resample_to_recipe
 from tests.prepared_cases import LABELS, die, load_entry, make_recipe, make_scan, prepare, save_entry
 
@@ -181,15 +181,6 @@ def test_keeps_only_the_recipes_label(tmp_path):
     (case,) = build([entry], make_recipe(label="tumour"), tmp_path / "c", labels={1: "lung", 2: "tumour"})
     assert whole(case)[1].sum() == 64
     assert set(np.unique(whole(case)[1])) == {0, 1}
-
-
-def test_foreground_value():
-    assert foreground_value({1: "lung", 3: "nodule"}, make_recipe()) == 3
-    assert foreground_value({1: "cancer"}, make_recipe()) == 1
-    with pytest.raises(
-        LabelError, match=r"does not have the recipe's label\n  wanted  nodule\n  found   1 lung, 2 heart"
-    ):
-        foreground_value({1: "lung", 2: "heart"}, make_recipe())
 
 
 def test_tells_all_bad_cases_and_keeps_the_good_ones(tmp_path):

@@ -1,0 +1,27 @@
+"""What is judged is what was trained on: the recipe's label alone, whatever else a mask shows."""
+
+import numpy as np
+import pytest
+
+from segpipe.datasets.manifest import Entry
+from segpipe.geometry import Grid
+from segpipe.inference.predictor import Prediction, PredictOptions
+from segpipe.io.volumes import write_volume
+from segpipe.training.evaluation import Judge
+from tests.prepared_cases import make_recipe, make_scan
+
+
+@pytest.mark.parametrize(("labels", "lesion"), [({1: "nodule", 2: "lung"}, 1), ({1: "lung", 4: "nodule"}, 4)])
+def test_lungs_in_a_reference_mask_do_not_count(tmp_path, monkeypatch, labels, lesion):
+    image, drawn = make_scan(lesions=[((10, 10, 10), 4)])
+    lung = next(value for value, name in labels.items() if name == "lung")
+    mask = np.where(drawn == 1, lesion, 0).astype(np.uint8)
+    mask[20:30, 10:20, 5:15] = lung
+    grid = Grid(image.shape, np.eye(4))
+    files = [write_volume(tmp_path / f"{name}.nii.gz", array, grid) for name, array in (("i", image), ("m", mask))]
+    monkeypatch.setattr("segpipe.training.evaluation.predict_case", lambda *_, **__: Prediction(drawn, []))
+
+    judge = Judge(engine=None, recipe=make_recipe(), divisor=(1, 1, 1), labels=labels, progress=False)
+    (result,) = judge.results([Entry("a", "p", *files)], PredictOptions())
+
+    assert result.figures["dice"] == 1.0
