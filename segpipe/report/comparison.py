@@ -1,10 +1,11 @@
 """The page of a comparison: which run is better, by how much, where, and the cases that show it."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segpipe.metrics.comparison import SMALLER_IS_BETTER
+from segpipe.metrics.comparison import SIGNIFICANT, SMALLER_IS_BETTER
 from segpipe.metrics.comparison_text import NAMES, figure_rows, p_value, signed, verdict
 from segpipe.report.page import packed, pictures, render
 from segpipe.report.style import BLUE, FAINT, VERMILION, house_style, new_figure, quiet, titled
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 PAGE = "comparison.html"
-_FIGURES = ("difference", "ci95", "p", "p (Holm)", "better / equal / worse")
+_FIGURES = ("B − A", "ci95", "p", "p (Holm)", "B better / equal / worse")
 _NOT_BETWEEN_0_AND_1 = ("HD95, mm", "size of volume error, %")
 
 
@@ -53,11 +54,13 @@ def write_comparison(
         pairs=[
             {
                 "title": f"{pair['second']} against {pair['first']}",
-                "verdict": verdict(pair, metric),
+                "first": pair["first"],
+                "second": pair["second"],
+                "verdict": _minus(verdict(pair, metric)),
                 "shared": f"{pair['cases_shared']} shared cases of {pair['patients_shared']} patients",
-                "figures": table([_figure(name, row, pair) for name, row in figure_rows(pair)], right=_FIGURES),
+                "figures": table([_figure(name, row) for name, row in figure_rows(pair)], right=_FIGURES),
                 "strata": _strata(pair),
-                "cases": table([{"case": row["case"], **_sides(row, pair)} for row in pair["cases"]], right=_FIGURES),
+                "cases": table([{"case": row["case"], **_sides(row)} for row in pair["cases"]], right=_FIGURES),
             }
             for pair in report["pairs"]
         ],
@@ -83,16 +86,19 @@ def draw_comparison(report: Row, first: Sequence[Row], second: Sequence[Row]) ->
 def _draw_differences(pair: Row) -> "Figure":
     rows = [(name, row) for name, row in figure_rows(pair) if name not in _NOT_BETWEEN_0_AND_1 and row["ci95"]]
     with house_style():
-        figure = new_figure(5.2, 0.9 + 0.3 * max(4, len(rows)))
+        figure = new_figure(5.2, 1.3 + 0.3 * max(4, len(rows)))
         axes = figure.add_subplot()
         axes.axvline(0, color=FAINT, lw=1.0)
+        for name, colour in (("p (Holm) < 0.05", BLUE), ("may be luck", FAINT)):
+            axes.plot([], [], "-o", color=colour, lw=2.2, ms=5, label=name)
         for place, (_, row) in enumerate(rows):
-            colour = BLUE if row["p_holm"] is not None and row["p_holm"] < 0.05 else FAINT
+            colour = BLUE if row["p_holm"] is not None and row["p_holm"] < SIGNIFICANT else FAINT
             axes.plot(row["ci95"], [place, place], color=colour, lw=2.2, solid_capstyle="round")
             axes.plot([row["difference"]], [place], "o", color=colour, ms=5)
         axes.set_yticks(range(len(rows)), [name for name, _ in rows])
         axes.invert_yaxis()
-        quiet(axes, title="Differences with 95 % intervals", x=f"{pair['second']} minus {pair['first']}")
+        quiet(axes, title="Differences with 95 % intervals", x="B − A")
+        figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
@@ -104,14 +110,21 @@ def _draw_cases(pair: Row, metric: str, first: Sequence[Row], second: Sequence[R
         if row.get(metric) is not None and row["case"] in others
     ]
     worse = [(a, b) for a, b in points if (b < a) != (metric in SMALLER_IS_BETTER) and a != b]
+    fine = [point for point in points if point not in worse]
     with house_style():
-        figure = new_figure(5.2, 3.6)
+        figure = new_figure(5.2, 4.0)
         axes = figure.add_subplot()
-        for members, colour in ((points, BLUE), (worse, VERMILION)):
-            axes.scatter([a for a, _ in members], [b for _, b in members], s=20, color=colour, alpha=0.75, lw=0)
+        for members, colour, name in ((fine, BLUE, "better or equal"), (worse, VERMILION, "worse")):
+            told = f"B {name} ({len(members)})"
+            axes.scatter(
+                [a for a, _ in members], [b for _, b in members], s=22, color=colour, alpha=0.75, lw=0, label=told
+            )
         low, high = min(map(min, points)), max(map(max, points))
         axes.plot([low, high], [low, high], color=FAINT, lw=1.0)
-        quiet(axes, title=titled(f"{NAMES[metric]} of each case", None), x=pair["first"], y=pair["second"])
+        quiet(
+            axes, title=titled(f"{NAMES[metric]} of each case", None), x=f"A: {pair['first']}", y=f"B: {pair['second']}"
+        )
+        figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
@@ -120,19 +133,24 @@ def _run(run: Row) -> dict[str, Any]:
     return {title: run[key] for key, title in names.items()}
 
 
-def _sides(row: Row, pair: Row) -> dict[str, Any]:
-    return {pair["first"]: row["first"], pair["second"]: row["second"], "difference": signed(row["difference"])}
+def _sides(row: Row) -> dict[str, Any]:
+    return {"A": row["first"], "B": row["second"], "B − A": _minus(signed(row["difference"]))}
 
 
-def _figure(name: str, row: Row, pair: Row) -> dict[str, Any]:
+def _minus(text: str) -> str:
+    """The text with true minus signs in front of numbers; dates keep their hyphens."""
+    return re.sub(r"(?<![\w-])-(?=\d)", "−", text)
+
+
+def _figure(name: str, row: Row) -> dict[str, Any]:
     counts = f"{row['wins']} / {row['ties']} / {row['losses']}" if "wins" in row else ""
     return {
         "figure": name,
-        **_sides(row, pair),
+        **_sides(row),
         "ci95": row["ci95"],
         "p": p_value(row["p"]),
         "p (Holm)": p_value(row.get("p_holm")),
-        "better / equal / worse": counts,
+        "B better / equal / worse": counts,
     }
 
 
@@ -143,7 +161,7 @@ def _strata(pair: Row) -> Table:
                 "lesions by": kind,
                 "stratum": stratum,
                 "lesions": row["lesions"],
-                **_sides(row, pair),
+                **_sides(row),
                 "ci95": show(row["ci95"]),
                 "p (Holm)": p_value(row["p_holm"]),
                 "differ": "yes" if row["differs"] else "no",

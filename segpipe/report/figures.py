@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["bland_altman", "dice_by_diameter", "froc_curve", "learning_curves", "overlay"]
+__all__ = ["bland_altman", "curve_panels", "dice_by_diameter", "froc_curve", "learning_curves", "overlay"]
 Row = Mapping[str, Any]
+CURVE = "curve"
 FROC_RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 _PANELS = ("loss", "pseudo_dice", "lr", "samples_per_second", "data_wait_fraction")
 _LABELS = {
@@ -39,12 +40,22 @@ def learning_curves(history: Sequence[Row], *, data: str | None = None) -> "Figu
         figure = new_figure(4.0 * columns, 2.7 * rows)
         figure.suptitle(titled("Learning curves", data), x=0.01, ha="left", fontweight="bold")
         for number, (what, names) in enumerate(panels.items(), start=1):
-            axes = figure.add_subplot(rows, columns, number)
-            _draw_curves(axes, history, names, smooth=what != "lr")
-            quiet(axes, title=_LABELS.get(what, what), x="step")
-            if what == "lr":
-                axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+            _draw_panel(figure.add_subplot(rows, columns, number), history, what, names)
     return figure
+
+
+def curve_panels(history: Sequence[Row]) -> "dict[str, Figure]":
+    """The same, each panel a figure of its own, so that a page can lay them out for any width.
+
+    Args:
+        history: Rows with `step` and one or more metrics, named `part/what`.
+    """
+    found = {}
+    for what, names in _panels(history).items():
+        with house_style():
+            found[f"{CURVE}_{what}"] = figure = new_figure(4.4, 2.9)
+            _draw_panel(figure.add_subplot(), history, what, names)
+    return found
 
 
 def dice_by_diameter(lesions: Sequence[Row], *, data: str | None = None) -> "Figure":
@@ -114,12 +125,14 @@ def froc_curve(points: Sequence[Row], detection: Row | None = None, *, data: str
     with house_style():
         figure = new_figure(5.2, 3.6)
         axes = figure.add_subplot()
-        for rule, colour in zip(rules, CYCLE, strict=False):
+        for number, (rule, colour) in enumerate(zip(rules, CYCLE, strict=False)):
             members = [(float(row["fp_per_scan"]), float(row["sensitivity"])) for row in points if row["rule"] == rule]
             rates, found = zip((0.0, 0.0), *members, (max(FROC_RATES) * 2, members[-1][1]), strict=True)
             known = (detection or {}).get(rule) or {}
-            axes.plot(rates, found, color=colour, lw=1.8, label=f"by {rule}{_cpm(known)}")
-            _draw_intervals(axes, known, colour)
+            # curves and intervals that coincide are still told apart
+            style = "-" if number == 0 else (0, (4, 2.5))
+            axes.plot(rates, found, color=colour, lw=1.8, ls=style, label=f"by {rule}{_cpm(known)}")
+            _draw_intervals(axes, known, colour, aside=0.95 if number == 0 else 1.05)
         axes.set_xscale("log", base=2)
         axes.set_xlim(FROC_RATES[0] / 1.2, FROC_RATES[-1] * 1.2)
         axes.set_xticks(FROC_RATES, ["1/8", "1/4", "1/2", "1", "2", "4", "8"])
@@ -135,6 +148,13 @@ def _panels(history: Sequence[Row]) -> dict[str, list[str]]:
     whats = list(dict.fromkeys([*_PANELS, *(name.rpartition("/")[2] for name in names)]))
     groups = {what: [name for name in names if name.rpartition("/")[2] == what] for what in whats}
     return {what: members for what, members in groups.items() if members}
+
+
+def _draw_panel(axes: "Axes", history: Sequence[Row], what: str, names: Sequence[str]) -> None:
+    _draw_curves(axes, history, names, smooth=what != "lr")
+    quiet(axes, title=_LABELS.get(what, what), x="step")
+    if what == "lr":
+        axes.yaxis.set_major_formatter("{x:g}")
 
 
 def _draw_curves(axes: "Axes", history: Sequence[Row], names: Sequence[str], *, smooth: bool) -> None:
@@ -184,11 +204,11 @@ def _draw_limits(axes: "Axes", apart: Sequence[float]) -> None:
         axes.plot([], [], color=VERMILION, lw=1.0, ls="--", label=limits)
 
 
-def _draw_intervals(axes: "Axes", known: Row, colour: str) -> None:
+def _draw_intervals(axes: "Axes", known: Row, colour: str, *, aside: float) -> None:
     """The 95 % intervals at the seven rates, as thin bars."""
     for rate, interval in (known.get("sensitivity_at_fp_per_scan_ci95") or {}).items():
         if interval:
-            axes.vlines(float(rate), *interval, color=colour, lw=4, alpha=0.25)
+            axes.vlines(float(rate) * aside, *interval, color=colour, lw=4, alpha=0.25)
 
 
 def _cpm(known: Row) -> str:
@@ -196,7 +216,7 @@ def _cpm(known: Row) -> str:
 
 
 def _signed(percent: float) -> str:
-    return f"{round(percent):+d}" if round(percent) else "0"
+    return f"{round(percent):+d}".replace("-", "−") if round(percent) else "0"
 
 
 def _dice(iou: float) -> float:

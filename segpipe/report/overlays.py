@@ -57,7 +57,7 @@ def overlay(
     at, near = lesion_region(reference, predicted, spacing_mm)
     views = _views(image.shape, near)
     with house_style():
-        figure = new_figure(3.1 * len(views), 3.8)
+        figure = new_figure(2.15 * len(views), 3.2)
         figure.suptitle(titled(title, data), x=0.01, ha="left", fontweight="bold")
         for number, view in enumerate(views, start=1):
             axes = figure.add_subplot(1, len(views), number)
@@ -65,7 +65,7 @@ def overlay(
             planes = [_cut(array, view.axis, at, view.box) for array in (image, *masks)]
             _draw(axes, planes, spacing_mm, view.axis, colour=drawn[1])
             place = f"slice {_file_slice(case.grid, view.axis, at[view.axis])} of {image.shape[view.axis]}"
-            axes.set_title(f"{view.name}, {place}", loc="left", fontweight="normal")
+            axes.set_title(f"{view.name}\n{place}", loc="left", fontweight="normal", fontsize=9)
             if view.frame:
                 _draw_frame(axes, view.frame)
         _add_legend(figure, case.mask is not None, drawn)
@@ -159,6 +159,7 @@ def _draw(axes: "Axes", planes: list[Array], spacing_mm: tuple[float, float, flo
             axes.contour(columns, rows, padded, levels=[0.5], colors=[line], linewidths=1.5)
     axes.set(xticks=[], yticks=[], xlim=(-0.5, image.shape[1] - 0.5), ylim=(image.shape[0] - 0.5, -0.5))
     axes.spines[:].set_visible(False)
+    axes.set_anchor("N")
     letters = ("R", "L", "A", "P") if axis == 2 else ("R", "L", "S", "I")
     for letter, (x, y) in zip(letters, ((0.03, 0.5), (0.97, 0.5), (0.5, 0.97), (0.5, 0.03)), strict=True):
         text = axes.text(x, y, letter, transform=axes.transAxes, ha="center", va="center", color="white", fontsize=8)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from segpipe import __version__
 from segpipe.errors import OutputError
+from segpipe.report.figures import CURVE
 from segpipe.report.style import to_svg
-from segpipe.report.summary import data_facts, notes, parts, tiles
+from segpipe.report.summary import data_facts, explanations, notes, parts, tiles
 from segpipe.report.tables import show, table
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ def write_report(
         summary: The content of `summary.json`.
         cases: Rows of `cases.csv`.
         lesions: Rows of `lesions.csv`.
-        figures: Name → figure; names that start with `overlay` are pictures of cases, in the order to show them.
+        figures: Name → figure; names that start with `overlay` are pictures of cases, in the order to show them, and
+            those that start with `curve` tell how the training went.
         config: The resolved configuration.
         environment: Versions and machine.
         views: Name of an overlay → what a click on it opens; without it the picture is enlarged only.
@@ -80,6 +82,7 @@ def write_report(
         OutputError: when the file cannot be written.
     """
     drawn = sorted(pictures(figures), key=lambda item: item.wide and not item.id.startswith(OVERLAY))
+    parted = {kind: [item for item in drawn if item.id.startswith(kind)] for kind in (OVERLAY, CURVE)}
     ranked = sorted((row for row in cases if isinstance(row.get("dice"), int | float)), key=lambda row: row["dice"])
     return render(
         run_folder / REPORT,
@@ -88,12 +91,14 @@ def write_report(
         phantom="phantom" in str(summary.get("data", "")).lower(),
         facts=[(name.replace("_", " "), show(summary[name])) for name in _FACTS if summary.get(name)],
         tiles=tiles(summary),
+        explained=explanations(summary),
         parts=parts(summary),
         notes=notes(summary),
-        charts=[item for item in drawn if not item.id.startswith(OVERLAY)],
-        overlays=[item for item in drawn if item.id.startswith(OVERLAY)],
+        charts=[item for item in drawn if not item.id.startswith((OVERLAY, CURVE))],
+        curves=parted[CURVE],
+        overlays=parted[OVERLAY],
         worst=table(ranked[:WORST], columns=_known(_CASE_COLUMNS, cases)),
-        cases=table(cases[:LONGEST_TABLE]),
+        cases=table(cases[:LONGEST_TABLE], columns=_plain(cases)),
         lesions=table(lesions[:LONGEST_TABLE], columns=_known(_LESION_COLUMNS, lesions)),
         count={"cases": len(cases), "lesions": len(lesions)},
         longest=LONGEST_TABLE,
@@ -157,6 +162,16 @@ def render(file: Path, template: str, **content: Any) -> Path:
 def _known(columns: Sequence[str], rows: Sequence[Row]) -> list[str]:
     """The columns that at least one row has."""
     return [name for name in columns if any(name in row for row in rows)]
+
+
+def _plain(rows: Sequence[Row]) -> list[str]:
+    """The columns that a table can show; lists of records stay in the CSV."""
+    nested = {name for row in rows for name, value in row.items() if _holds_records(value)}
+    return [name for name in dict.fromkeys(name for row in rows for name in row) if name not in nested]
+
+
+def _holds_records(value: Any) -> bool:
+    return isinstance(value, Mapping) or (isinstance(value, list | tuple) and any(map(_holds_records, value)))
 
 
 def _title(figure: "Figure") -> str:

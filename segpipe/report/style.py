@@ -37,7 +37,7 @@ _SETTINGS: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "segpipe",
 }
-_SVG_IMAGE_DPI = 130
+_SVG_IMAGE_DPI = 190
 # what a page's own colours replace when it is dark
 _PAGE_COLOURS = {
     INK: "var(--ink)",

@@ -15,6 +15,12 @@ _HEADLINES = (
     ("Lesion precision", ("lesions", "precision"), ("lesions", "ci95", "precision")),
     ("CPM", ("detection", "overlap", "cpm"), ("detection", "overlap", "cpm_ci95")),
 )
+_MEANINGS = (
+    (("metrics", "dice", "mean"), "Dice: overlap of voxels, from 0 to 1."),
+    (("metrics", "nsd", "mean"), "NSD: the part of both surfaces within {tolerance} of the other."),
+    (("lesions", "recall"), "Recall: lesions found; precision: findings that are lesions; F1 weighs both."),
+    (("detection", "overlap", "cpm"), "CPM: mean sensitivity at 1/8 to 8 false positives per scan."),
+)
 _DATA = ("data", "data_hash", "recipe_digest", "cases", "patients", "failed_cases")
 _RULES = {"overlap": "by overlap", "centre": "by centre"}
 
@@ -56,6 +62,14 @@ def tiles(summary: Summary) -> list[Tile]:
     found = [_tile(name, look_up(summary, path), look_up(summary, interval)) for name, path, interval in _HEADLINES]
     counted = Tile("Cases", show(summary.get("cases")), f"of {show(summary.get('patients'))} patients")
     return [*(item for item in found if item), counted]
+
+
+def explanations(summary: Summary) -> list[str]:
+    """What the names of the headline figures mean, for those that the summary has."""
+    known = look_up(summary, ("metrics", "nsd", "tolerance_mm"))
+    tolerance = f"{known:g} mm" if known else "a tolerance"
+    told = [text for path, text in _MEANINGS if isinstance(look_up(summary, path), int | float)]
+    return [text.format(tolerance=tolerance) for text in told]
 
 
 def parts(summary: Summary) -> list[Part]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segpipe.datasets.loading import load_case
+from segpipe.datasets.loading import load_lesions
 from segpipe.datasets.manifest import Manifest, read_manifest
 from segpipe.datasets.opening import cache_folder, open_dataset
 from segpipe.io.volumes import read_volume
@@ -49,9 +49,9 @@ def draw_cases(
     entries = {entry.id: entry for entry in manifest.entries}
     figures, views = {}, {}
     for name, result in choose_cases(results, count).items():
-        case = load_case(entries[result.case], manifest.labels)
+        case = load_lesions(entries[result.case], manifest.labels)
         mask = read_volume(mask_file(result.case)).array
-        title = f"{name.replace('_', ' ')} case {result.case}, Dice {result.figures['dice']:.2f}"
+        title = f"{rank_in_words(name)} case {result.case}, Dice {result.figures['dice']:.2f}"
         figures[f"overlay_{name}"] = overlay(case, mask, title, data=manifest.name)
         views[f"overlay_{name}"] = view_case(case, {"prediction": mask})
     return Pictures(figures, views)
@@ -84,6 +84,16 @@ def choose_cases(results: Sequence[CaseResult], count: int) -> dict[str, CaseRes
     chosen = list(places.items())[:count] if ranked else []
     first_names = {place: name for name, place in reversed(chosen)}
     return {name: ranked[place] for name, place in chosen if first_names[place] == name}
+
+
+def rank_in_words(name: str) -> str:
+    """A name that `choose_cases` gives, as a title has it.
+
+    >>> [rank_in_words(name) for name in ("worst", "worst_2", "worst_3", "worst_4")]
+    ['worst', '2nd worst', '3rd worst', '4th worst']
+    """
+    kind, _, number = name.partition("_")
+    return f"{number}{ {'2': 'nd', '3': 'rd'}.get(number, 'th') } {kind}" if number else kind
 
 
 def configured_dataset(config: Mapping[str, Any]) -> Manifest:

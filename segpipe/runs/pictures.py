@@ -3,7 +3,7 @@
 from segpipe.config.schema import Settings
 from segpipe.metrics.spheres import outlined
 from segpipe.metrics.tables import case_rows, froc_rows, lesion_rows
-from segpipe.report.figures import bland_altman, dice_by_diameter, froc_curve, learning_curves
+from segpipe.report.figures import bland_altman, curve_panels, dice_by_diameter, froc_curve
 from segpipe.runs.case_pictures import Pictures, draw_cases, mask_files
 from segpipe.training.callbacks import read_history
 from segpipe.training.material import Material
@@ -22,9 +22,8 @@ def draw_run(settings: Settings, material: Material, outcome: Outcome) -> Pictur
     masks = outcome.folder / "evaluation" / "masks"
     cases = draw_cases(outcome.results, material.manifest, mask_files(masks), count=settings.evaluation.overlays)
     figures = {
-        "learning_curves": learning_curves(read_history(outcome.folder), data=data),
         "froc": froc_curve(froc_rows(outcome.results), outcome.summary["detection"], data=data),
         "dice_by_diameter": dice_by_diameter(lesion_rows(outcome.results), data=data),
         "bland_altman": bland_altman(case_rows(outlined(outcome.results)), data=data),
     }
-    return Pictures({**figures, **cases.figures}, cases.views)
+    return Pictures({**figures, **curve_panels(read_history(outcome.folder)), **cases.figures}, cases.views)

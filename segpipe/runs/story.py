@@ -13,6 +13,7 @@ from segpipe.runs.facts import collect_facts, environment
 from segpipe.runs.pictures import draw_run
 from segpipe.tracking.families import describe_run
 from segpipe.tracking.trackers import RunFacts, build_tracker
+from segpipe.training.callbacks import read_history
 from segpipe.training.hardware import this_rank
 from segpipe.training.material import Material
 from segpipe.training.release import Outcome
@@ -120,10 +121,14 @@ class Story:
         self.keep(self.folder / "evaluation" / "summary.json", report)
 
     def _keep_figures(self, pictures: Pictures) -> Path:
+        from segpipe.report.figures import CURVE, learning_curves
+
         folder = self.folder / "figures"
         folder.mkdir(exist_ok=True)
-        for name, figure in pictures.figures.items():
-            figure.savefig(folder / f"{name}.png", dpi=120, bbox_inches="tight")
+        curves = learning_curves(read_history(self.folder), data=self.material.manifest.name)
+        kept = {name: figure for name, figure in pictures.figures.items() if not name.startswith(CURVE)}
+        for name, figure in {"learning_curves": curves, **kept}.items():
+            figure.savefig(folder / f"{name}.png", dpi=160, bbox_inches="tight")
         return folder
 
     def _tell_data(self) -> None:

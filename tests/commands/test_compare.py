@@ -58,7 +58,11 @@ def test_two_evaluations_give_text_json_and_a_page(here, capsys):
     assert report["pairs"][0]["metrics"]["dice"]["difference"] == 0.25
     page = (here / "comparison" / "comparison.html").read_text()
     assert "new is better than old" in page
-    assert "<svg" in page
+    assert "<strong>A</strong> old<br><strong>B</strong> new" in page
+    assert ">B − A<" in page
+    assert ">B better or equal (8)<" in page
+    assert ">B worse (0)<" in page
+    assert ">may be luck<" in page
     assert not (here / "mlflow.db").exists()
 
 
@@ -68,6 +72,14 @@ def test_runs_that_do_not_differ_are_said_to_be_equal(here, capsys):
     assert "No difference beyond luck between a and b: Dice +0.000" in told
     assert "no kind of lesion in which they differ" in told
     assert "cases that differ most" not in told
+
+
+def test_the_page_has_true_minus_signs_and_leaves_names_alone(here, capsys):
+    old, new = write_folder(here / "2026-11-23_09", 1), write_folder(here / "2026-11-23_10", 2)
+    assert compare(old, new) == 0
+    page = (here / "comparison" / "comparison.html").read_text()
+    assert "Dice −0.250" in page
+    assert "2026-11-23_09 is better than 2026-11-23_10" in page
 
 
 def test_runs_of_one_name_are_told_apart(here, capsys):

@@ -2,7 +2,14 @@ import math
 
 import pytest
 
-from segpipe.report.figures import bland_altman, dice_by_diameter, froc_curve, learning_curves, running_median
+from segpipe.report.figures import (
+    bland_altman,
+    curve_panels,
+    dice_by_diameter,
+    froc_curve,
+    learning_curves,
+    running_median,
+)
 
 
 def lines(axes):
@@ -61,7 +68,7 @@ def test_volumes_are_compared_in_percent_of_their_mean():
     axes = bland_altman(cases).axes[0]
     assert axes.collections[0].get_offsets().tolist() == [[200.0, 100.0], [100.0, 0.0]]
     # differences 100 and 0: bias 50, standard deviation √5000 = 70.71, reach 1.96 × 70.71 = 138.6
-    assert set(lines(axes)) >= {"bias +50 %", "95 % limits of agreement -89 … +189 %"}
+    assert set(lines(axes)) >= {"bias +50 %", "95 % limits of agreement −89 … +189 %"}
 
 
 @pytest.mark.parametrize("cases", [[], [{"reference_mm3": 0.0, "predicted_mm3": 0.0}]])
@@ -91,8 +98,25 @@ def test_froc_tells_cpm_and_the_intervals_that_are_known():
     axes = froc_curve(FROC, detection).axes[0]
     assert list(lines(axes)) == ["by overlap, CPM 0.457", "by centre"]
     (bar,) = axes.collections
-    assert bar.get_segments()[0].tolist() == [[0.125, 0.2], [0.125, 0.4]]
+    assert bar.get_segments()[0].tolist() == [[0.125 * 0.95, 0.2], [0.125 * 0.95, 0.4]]  # aside of the other rule's
 
 
 def test_froc_without_confidences_is_an_empty_figure():
     assert len(froc_curve([]).axes[0].get_lines()) == 0
+
+
+def test_each_panel_of_the_curves_is_a_figure_of_its_own():
+    history = [{"step": step, "train/loss": 1.0, "val/loss": 2.0, "train/lr": 3e-4 * step} for step in range(3)]
+    panels = curve_panels(history)
+    assert list(panels) == ["curve_loss", "curve_lr"]
+    assert set(lines(panels["curve_loss"].axes[0])) >= {"train/loss", "val/loss"}
+    figure = panels["curve_lr"]
+    figure.canvas.draw()
+    assert "0.0006" in [label.get_text() for label in figure.axes[0].get_yticklabels()]
+
+
+def test_two_rules_of_matching_that_agree_are_both_seen():
+    points = [{"rule": rule, "fp_per_scan": 0.5, "sensitivity": 0.8} for rule in ("overlap", "centre")]
+    first, second = froc_curve(points).axes[0].get_lines()
+    assert first.get_linestyle() == "-"
+    assert second.get_linestyle() == "--"

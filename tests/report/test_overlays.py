@@ -46,16 +46,16 @@ def test_a_scan_in_any_orientation_is_shown_in_the_same_way(signs, order):
 def test_the_axial_slice_is_the_one_with_most_reference_counted_as_in_the_file():
     shape = (40, 40, 20)
     mask = block(shape, (10, 10, 3), (4, 4, 1)) | block(shape, (10, 10, 4), (2, 2, 1))
-    assert titles(overlay(scan(shape, mask), mask, "t"))[0] == "axial, slice 4 of 20"
+    assert titles(overlay(scan(shape, mask), mask, "t"))[0] == "axial\nslice 4 of 20"
     upside_down = RAS * np.array([1, 1, -1, 1])
-    assert titles(overlay(scan(shape, mask, upside_down), mask, "t"))[0] == "axial, slice 4 of 20"
+    assert titles(overlay(scan(shape, mask, upside_down), mask, "t"))[0] == "axial\nslice 4 of 20"
 
 
 def test_a_small_lesion_of_a_whole_scan_is_enlarged_and_framed():
     shape = (200, 200, 40)
     mask = block(shape, (100, 100, 20), (6, 6, 3))
     figure = overlay(scan(shape, mask), mask, "median case a", data="phantom")
-    assert [title.partition(",")[0] for title in titles(figure)] == ["axial", "enlarged", "coronal"]
+    assert [title.partition("\n")[0] for title in titles(figure)] == ["axial", "enlarged", "coronal"]
     assert len(figure.axes[0].patches) == 1
     # 6 voxels of 1 mm and a margin of 15 mm on either side
     assert figure.axes[1].get_images()[0].get_array().shape == (36, 36)
@@ -66,7 +66,7 @@ def test_a_crop_is_shown_whole_with_and_without_contours():
     shape = (40, 40, 12)
     mask = block(shape, (15, 15, 4), (10, 10, 3))
     figure = overlay(scan(shape, mask), mask, "t")
-    assert titles(figure) == ["axial, slice 6 of 12", "without contours, slice 6 of 12", "coronal, slice 20 of 40"]
+    assert titles(figure) == ["axial\nslice 6 of 12", "without contours\nslice 6 of 12", "coronal\nslice 20 of 40"]
     assert [len(axes.collections) for axes in figure.axes] == [2, 0, 2]
 
 

@@ -7,7 +7,7 @@ import pytest
 from segpipe.case import Case
 from segpipe.errors import OutputError
 from segpipe.geometry import Grid
-from segpipe.report.figures import bland_altman, learning_curves
+from segpipe.report.figures import bland_altman, curve_panels, learning_curves
 from segpipe.report.overlays import overlay
 from segpipe.report.page import write_report
 from segpipe.report.style import new_figure
@@ -184,3 +184,24 @@ def test_a_folder_that_cannot_be_written_is_told(write, tmp_path):
     (tmp_path / "report.html").mkdir()
     with pytest.raises(OutputError, match="the report cannot be written"):
         write()
+
+
+def test_training_curves_have_a_section_of_their_own_and_no_figure_is_wider_than_the_page(write):
+    page = write(figures=curve_panels([{"step": 1, "train/loss": 1.0, "val/pseudo_dice": 0.5}]))
+    assert {"training", "curve_loss", "curve_pseudo_dice"} <= set(page.ids)
+    assert "charts" not in page.ids
+    assert "it steers, and is no result" in page.text
+    assert "training" not in write(figures={}).ids
+
+
+def test_the_headlines_are_explained_those_that_are_there(write):
+    text = write(summary={**SUMMARY, "metrics": {"nsd": {"mean": 0.5, "tolerance_mm": 1.0}}}).text
+    assert "within 1 mm of the other" in text
+    assert "CPM" not in text
+
+
+def test_lists_of_records_stay_in_the_csv(write):
+    facts = {"extra_nodules": [{"texture": "solid"}], "extra_spacing_mm": [1.0, 1.0, 2.0]}
+    text = write(cases=[{**CASES[0], **facts}]).text
+    assert "texture" not in text
+    assert "1.000, 1.000, 2.000" in text
