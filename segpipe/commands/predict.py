@@ -1,7 +1,7 @@
 """`python -m segpipe predict`: from scans and a model folder to masks and findings."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from segpipe.commands.compute_flags import memory_limit
@@ -27,8 +27,8 @@ def run(argv: list[str]) -> int:
         load_writers(given.output_format)
     per_voxel = BYTES_PER_VOXEL + given.uncertainty
     bound = MemoryBound.of(job.engine, job.model, limit, per_voxel=per_voxel)
-    with open_scans(given) as scans:
-        outcomes, times = _predict(given, job, scans, bound)
+    with open_scans(given) as batches:
+        outcomes, times = _predict(given, job, batches, bound)
     _tell(given, job, outcomes, times=times)
     if given.follow_up and outcomes[0].findings is not None:
         _follow_up(given, outcomes[0].scan.name)
@@ -36,16 +36,19 @@ def run(argv: list[str]) -> int:
 
 
 def _predict(
-    given: argparse.Namespace, job: "Job", scans: "Sequence[Scan]", bound: "MemoryBound"
+    given: argparse.Namespace, job: "Job", batches: "Iterable[Sequence[Scan]]", bound: "MemoryBound"
 ) -> "tuple[list[Outcome], str]":
     from segpipe.commands.progress import Bar
     from segpipe.inference.batch import predict_scans
     from segpipe.inference.dicom_results import check_sources
 
-    check_sources(scans, given.output_format)
-    check_single(given, len(scans))
-    with Bar(len(scans)) as bar:
-        outcomes = [bar.tell(outcome) for outcome in predict_scans(scans, job, bound=bound, watch=bar)]
+    outcomes = []
+    with Bar() as bar:
+        for scans in batches:
+            check_sources(scans, given.output_format)
+            check_single(given, len(scans))
+            bar.expect(len(scans))
+            outcomes += [bar.tell(outcome) for outcome in predict_scans(scans, job, bound=bound, watch=bar)]
     return outcomes, bar.describe()
 
 

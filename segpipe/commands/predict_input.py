@@ -1,10 +1,12 @@
 """Opens what `--input` of predict names; what comes from a PACS leaves the disk when it is done with."""
 
 import argparse
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
@@ -44,8 +46,11 @@ def check_input(given: argparse.Namespace) -> None:
 
 
 @contextmanager
-def open_scans(given: argparse.Namespace) -> Iterator[list["Scan"]]:
-    """Lists the scans of the input; they can be read until the block ends.
+def open_scans(given: argparse.Namespace) -> Iterator[Iterator[list["Scan"]]]:
+    """Yields the scans of the input: all of a path, or of an address those of one series after the other.
+
+    Scans can be read until the next ones are asked for or the block ends. Flags that speak of one scan need to know
+    how many there are, and then the series of an address come together.
 
     Raises:
         ImageError: when there is nothing to predict.
@@ -54,14 +59,26 @@ def open_scans(given: argparse.Namespace) -> Iterator[list["Scan"]]:
     from segpipe.inference.scans import find_scans
 
     if isinstance(given.input, Path):
-        yield find_scans(given.input)
+        yield iter([find_scans(given.input)])
         return
     from segpipe.inference.pacs_scans import fetch_scans
     from segpipe.io.dicomweb import Pacs
 
     pacs = Pacs(given.input.base, user=given.user, password=given.password, authority=given.authority)
     with _ended_in_order(), TemporaryDirectory(prefix="segpipe-", ignore_cleanup_errors=True) as folder:
-        yield fetch_scans(pacs, given.input, Path(folder))
+        batches = fetch_scans(pacs, given.input, Path(folder))
+        if given.at or given.follow_up:
+            yield iter([list(chain.from_iterable(batches))])
+        else:
+            yield _one_by_one(batches, Path(folder))
+
+
+def _one_by_one(batches: Iterator[list["Scan"]], folder: Path) -> Iterator[list["Scan"]]:
+    """The same scans; what lies in the folder leaves when the next ones are asked for."""
+    for scans in batches:
+        yield scans
+        for done in folder.iterdir():
+            shutil.rmtree(done, ignore_errors=True)
 
 
 @contextmanager

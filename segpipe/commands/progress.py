@@ -10,19 +10,11 @@ from segpipe.inference.watch import Watch
 
 
 class Bar(Watch):
-    """Draws on stderr; rarely where nobody looks on.
+    """Draws on stderr, from the first scan on; rarely where nobody looks on."""
 
-    Args:
-        scans: How many there are.
-    """
-
-    def __init__(self, scans: int) -> None:
-        from tqdm import tqdm
-
+    def __init__(self) -> None:
         super().__init__()
-        interval = 0.1 if sys.stderr.isatty() else 10.0
-        layout = "{l_bar}{bar}| {n:.2f}/{total} [{elapsed}<{remaining}{postfix}]"
-        self._bar: Any = tqdm(total=scans, desc="predicting", unit="scan", mininterval=interval, bar_format=layout)
+        self._bar: Any = None
         self._done = 0
 
     def __enter__(self) -> "Bar":
@@ -31,7 +23,16 @@ class Bar(Watch):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
+
+    def expect(self, scans: int) -> None:
+        """Told of scans that come, beside those of before."""
+        if self._bar is None:
+            self._bar = _draw(scans)
+        else:
+            self._bar.total += scans
+            self._bar.refresh()
 
     def advance(self, done: int, total: int) -> None:
         """Moves within the current scan."""
@@ -44,3 +45,11 @@ class Bar(Watch):
             self._bar.write(explain(outcome.error.with_facts(scan=outcome.scan.name)), file=sys.stderr)
         self._bar.update(max(0.0, self._done - self._bar.n))
         return outcome
+
+
+def _draw(scans: int) -> Any:
+    from tqdm import tqdm
+
+    interval = 0.1 if sys.stderr.isatty() else 10.0
+    layout = "{l_bar}{bar}| {n:.2f}/{total} [{elapsed}<{remaining}{postfix}]"
+    return tqdm(total=scans, desc="predicting", unit="scan", mininterval=interval, bar_format=layout)

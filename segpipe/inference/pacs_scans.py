@@ -1,10 +1,11 @@
-"""The scans behind a DICOMweb address, fetched into a folder that its owner removes."""
+"""The scans behind a DICOMweb address, fetched series by series into a folder that its owner empties."""
 
 import hashlib
 import logging
 import os
+import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from segpipe.errors import ImageError, raise_together
@@ -15,11 +16,11 @@ from segpipe.io.dicomweb_address import Address
 _LOG = logging.getLogger("segpipe.predict")
 
 
-def fetch_scans(pacs: Pacs, address: Address, folder: Path) -> list[Scan]:
-    """Fetches the CT series of a study, or the one that the address names, and lists them as scans.
+def fetch_scans(pacs: Pacs, address: Address, folder: Path) -> Iterator[list[Scan]]:
+    """Fetches the CT series of a study, or the one that the address names; yields the scans of each before the next.
 
     A scan is called `series-` and twelve hex digits that its series alone decides, so that a second call resumes and
-    two studies can go to one output folder. A series without enough slices, e.g. a localizer, is told and left out.
+    two studies can go to one output folder. Series without enough slices, e.g. localizers, are told last and left out.
 
     Args:
         pacs: Where the address begins.
@@ -27,25 +28,28 @@ def fetch_scans(pacs: Pacs, address: Address, folder: Path) -> list[Scan]:
         folder: An empty folder.
 
     Raises:
-        ImageError: when there is no CT series.
+        ImageError: when there is no CT series, or none that can be predicted.
         ServiceError: when the PACS is away or refuses.
         OutputError: when the folder is too small.
     """
-    scans: list[Scan] = []
+    found = 0
     errors: list[ImageError] = []
     for entry in _ct_series(pacs.find_in_study(address.study_uid, address.series_uid)):
         place = folder / _name(entry)
         pacs.fetch(entry.study_uid, entry.series_uid, folder=place)
         _make_timeless(place)
         try:
-            scans += find_scans(place)
+            scans = number_clashes(find_scans(place))
         except ImageError as error:
             errors.append(ImageError(error.message, facts={"scan": place.name, **error.facts}, hint=error.hint))
-    if not scans:
+            shutil.rmtree(place)
+            continue
+        found += len(scans)
+        yield scans
+    if not found:
         raise_together(errors, headline="no series at the address can be predicted")
     for told in errors:
         _LOG.warning("%s is left out: %s", told.facts["scan"], told.message)
-    return number_clashes(scans)
 
 
 def _ct_series(found: Sequence[SeriesEntry]) -> list[SeriesEntry]:

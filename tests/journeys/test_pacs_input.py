@@ -7,6 +7,7 @@ import pytest
 
 from segpipe.commands.predict import run
 from segpipe.errors import ConfigError, ImageError, SegpipeError
+from segpipe.io.dicomweb import Pacs
 from segpipe.io.dicomweb_errors import PacsAccessError, PacsAwayError, WrongPasswordError
 from tests.orthanc import PASSWORD, ROOT, USER, Orthanc, TlsFront, free_port, make_certificate
 from tests.synthetic_chest import chest_series
@@ -61,6 +62,62 @@ def test_a_study_is_fetched_predicted_and_removed(pacs, chest_model, room, tmp_p
         assert secret not in told.out + told.err + caplog.text + " ".join(files(out))
     assert run(given) == 0
     assert "1 of them were done before" in capsys.readouterr().out
+
+
+@pytest.fixture
+def follow_up_study(pacs, tmp_path):
+    """A study of two chest CTs and a localizer."""
+    study, _ = pacs.send_series(chest_series(5), tmp_path)
+    for number in (6, 7):
+        pacs.send_series(chest_series(number, StudyInstanceUID=study)[: 1 if number == 7 else None], tmp_path)
+    return f"{pacs.dicomweb}/studies/{study}"
+
+
+def test_one_series_after_the_other_is_on_the_disk(follow_up_study, chest_model, room, tmp_path, monkeypatch, capsys):
+    fetch, seen, out = Pacs.fetch, [], tmp_path / "out"
+
+    def watched(*args, folder):
+        count = fetch(*args, folder=folder)
+        seen.append(([path.name for path in folder.parent.iterdir()], len(list(out.glob("*.json")))))
+        return count
+
+    monkeypatch.setattr(Pacs, "fetch", watched)
+    assert run(words(chest_model, follow_up_study, out, "--output-format", "json", "csv")) == 0
+    assert [done for _, done in seen] in ([0, 1, 2], [0, 1, 1], [0, 0, 1])  # by the place of the localizer
+    assert [len(names) for names, _ in seen] == [1, 1, 1]
+    assert "2 scans" in capsys.readouterr().out
+    assert (out / "findings.csv").exists()
+    assert list(room.iterdir()) == []
+
+
+def test_a_pacs_that_goes_away_leaves_what_is_predicted(
+    follow_up_study, chest_model, room, tmp_path, monkeypatch, capsys
+):
+    fetch, out = Pacs.fetch, tmp_path / "out"
+
+    def until_one_is_predicted(*args, folder):
+        if list(out.glob("*.json")):
+            raise PacsAwayError("the PACS does not answer")
+        return fetch(*args, folder=folder)
+
+    given = words(chest_model, follow_up_study, out, "--output-format", "json")
+    with monkeypatch.context() as patched:
+        patched.setattr(Pacs, "fetch", until_one_is_predicted)
+        refused(given, PacsAwayError, "the PACS does not answer")
+    assert len(list(out.glob("*.json"))) == 1
+    assert list(room.iterdir()) == []
+    assert run(given) == 0
+    assert "1 of them were done before" in capsys.readouterr().out
+
+
+def test_a_flag_for_one_scan_is_refused_before_any_is_predicted(follow_up_study, chest_model, room, tmp_path):
+    out = tmp_path / "out"
+    message = refused(
+        words(chest_model, follow_up_study, out, "--at", "0,0,0"), ConfigError, "--at belongs to one scan"
+    )
+    assert "scans  2" in message
+    assert not out.exists()
+    assert list(room.iterdir()) == []
 
 
 def test_a_series_over_tls(pacs, chest_model, room, tmp_path):
