@@ -72,25 +72,9 @@ def tiny_words(tiny_dataset) -> list[str]:
 @pytest.fixture(scope="session")
 def untrained_model(tmp_path_factory) -> Path:
     """A model folder with random weights: opens and predicts like any other (slow: it is exported to ONNX)."""
-    import torch
+    from tests.small_models import UNET, write_small
 
-    from segpipe.export.model_folder import write_model_folder
-    from segpipe.networks import build_network
-    from segpipe.preprocessing.recipe import Recipe
-
-    torch.manual_seed(0)
-    unet = {"name": "unet", "channels": [8, 16], "strides": [2], "num_res_units": 1}
-    spec = {**unet, "norm": "instance", "act": "leakyrelu", "dropout": 0.0}
-    folder = write_model_folder(
-        tmp_path_factory.mktemp("untrained") / "model",
-        network=build_network(spec).eval(),
-        spec=spec,
-        recipe=Recipe("ct_nodule", (1.0, 1.0, 1.5), (-1000.0, 400.0), (32, 32, 16)),
-        operating_point={"threshold": 0.5, "min_volume_mm3": 0.0, "min_probability": 0.0, "flips": []},
-        facts={},
-        example_bcxyz=torch.rand(1, 1, 40, 40, 24),
-    )
-    return folder.path
+    return write_small(tmp_path_factory.mktemp("untrained") / "model", {**UNET, "channels": [8, 16]}, facts={}).path
 
 
 @pytest.fixture(autouse=True)

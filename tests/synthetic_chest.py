@@ -33,19 +33,11 @@ def write_chest_model(folder):
     """A model folder of a tiny network with random weights; it finds something in a chest."""
     import torch
 
-    from segpipe.export.model_folder import write_model_folder
-    from segpipe.networks import build_network
     from segpipe.preprocessing.recipe import Recipe
+    from tests.small_models import POINT, UNET, write_small
 
-    torch.manual_seed(0)
-    spec = {"name": "unet", "channels": [4, 8], "strides": [2], "num_res_units": 1, "norm": "instance"}
-    spec |= {"act": "leakyrelu", "dropout": 0.0}
-    return write_model_folder(
-        folder,
-        network=build_network(spec).eval(),
-        spec=spec,
-        recipe=Recipe("ct_nodule", (5.0, 5.0, 10.0), (-1000.0, 400.0), (32, 32, 16)),
-        operating_point={"threshold": 0.5, "min_volume_mm3": 20000.0, "min_probability": 0.0, "flips": []},
-        facts={},
-        example_bcxyz=torch.rand(1, 1, 48, 48, 24),
+    recipe = Recipe("ct_nodule", (5.0, 5.0, 10.0), (-1000.0, 400.0), (32, 32, 16))
+    point = {**POINT, "min_volume_mm3": 20000.0}
+    return write_small(
+        folder, UNET, recipe, operating_point=point, facts={}, example_bcxyz=torch.rand(1, 1, 48, 48, 24)
     ).path
