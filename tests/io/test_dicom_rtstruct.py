@@ -6,49 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from pydicom.dataset import Dataset
 
 from segpipe.errors import ConfigError, GeometryError, ImageError, LabelError
 from segpipe.io.dicom_rtstruct import read_rtstruct
 from segpipe.io.dicom_series import find_series
-from tests.synthetic_dicom import AXIAL, ct_slices, oblique, other_object, save, thorax
+from tests.synthetic_dicom import AXIAL, ct_slices, oblique, save, thorax
+from tests.synthetic_structures import contour, structure_set
 
 ROOT = Path(os.environ.get("SEGPIPE_REALDATA", "/nowhere"))
-
-
-def _points(corners, place, affine):
-    """World points (LPS) of a rectangle given by two pixel corners on a slice."""
-    (x0, y0), (x1, y1) = corners
-    pixels = np.array([[x0, y0, place, 1], [x1, y0, place, 1], [x1, y1, place, 1], [x0, y1, place, 1]], float)
-    return (pixels @ affine.T)[:, :3]
-
-
-def _structure_set(slices, rois, affine):
-    """An RTSTRUCT with ROI name → list of (pixel corners, slice number)."""
-    dataset = other_object("1.2.840.10008.5.1.4.1.1.481.3", "RTSTRUCT")
-    frame, study, series = Dataset(), Dataset(), Dataset()
-    series.SeriesInstanceUID = slices[0].SeriesInstanceUID
-    study.RTReferencedSeriesSequence = [series]
-    frame.FrameOfReferenceUID, frame.RTReferencedStudySequence = slices[0].FrameOfReferenceUID, [study]
-    dataset.ReferencedFrameOfReferenceSequence = [frame]
-    dataset.StructureSetROISequence, dataset.ROIContourSequence = [], []
-    for number, (name, contours) in enumerate(rois, start=1):
-        region, drawn = Dataset(), Dataset()
-        region.ROINumber, region.ROIName = number, name
-        region.ReferencedFrameOfReferenceUID = slices[0].FrameOfReferenceUID
-        drawn.ReferencedROINumber = number
-        drawn.ContourSequence = [_contour(_points(*contour, affine)) for contour in contours]
-        dataset.StructureSetROISequence.append(region)
-        dataset.ROIContourSequence.append(drawn)
-    return dataset
-
-
-def _contour(points, kind="CLOSED_PLANAR"):
-    contour = Dataset()
-    contour.ContourGeometricType = kind
-    contour.NumberOfContourPoints = len(points)
-    contour.ContourData = [f"{value:.4f}" for value in points.ravel()]
-    return contour
 
 
 BOX = ((2.5, 3.5), (8.5, 9.5))
@@ -61,7 +26,7 @@ def drawn(tmp_path):
 
     def write(rois, affine=AXIAL, spoil=None):
         slices = ct_slices(thorax(), affine)
-        structures = _structure_set(slices, rois, affine)
+        structures = structure_set(slices, rois, affine)
         if spoil:
             spoil(structures)
         save(slices, tmp_path / "ct")
@@ -119,8 +84,8 @@ def test_two_regions_of_one_name_stay_apart(drawn):
 def test_points_and_open_lines_are_no_region(drawn):
     def add_point(structures):
         contours = structures.ROIContourSequence[0].ContourSequence
-        contours.append(_contour(np.zeros((1, 3)), "POINT"))
-        contours.append(_contour(np.zeros((3, 3)), "OPEN_PLANAR"))
+        contours.append(contour(np.zeros((1, 3)), "POINT"))
+        contours.append(contour(np.zeros((3, 3)), "OPEN_PLANAR"))
 
     series, path = drawn([("GTV", [(BOX, 3)])], spoil=add_point)
 
@@ -169,7 +134,7 @@ def _other_frame(structures):
 )
 def test_contours_of_elsewhere_are_refused(tmp_path, spoil, message):
     slices = ct_slices(thorax())
-    structures = _structure_set(slices, [("GTV", [(BOX, 3)])], AXIAL)
+    structures = structure_set(slices, [("GTV", [(BOX, 3)])], AXIAL)
     spoil(structures)
     (series,) = find_series(save(slices, tmp_path / "ct")).series
     save([structures], tmp_path / "rt", names=["rt.dcm"])
@@ -193,7 +158,7 @@ def test_another_kind_of_file_is_refused(tmp_path):
 
 def test_a_mask_over_missing_slices_takes_the_nearest_when_the_series_is_mended(tmp_path):
     slices = ct_slices(thorax())
-    structures = _structure_set(slices, [("GTV", [(BOX, 2), (BOX, 3), (BOX, 4)])], AXIAL)
+    structures = structure_set(slices, [("GTV", [(BOX, 2), (BOX, 3), (BOX, 4)])], AXIAL)
     del slices[4]
     (series,) = find_series(save(slices, tmp_path / "ct")).series
     save([structures], tmp_path / "rt", names=["rt.dcm"])
@@ -209,7 +174,7 @@ def test_a_mask_on_a_tilted_series_is_made_upright_with_it(tmp_path):
     affine = AXIAL.copy()
     affine[1, 2] = 0.7
     slices = ct_slices(thorax(), affine)
-    structures = _structure_set(slices, [("GTV", [(BOX, 2), (BOX, 3)])], affine)
+    structures = structure_set(slices, [("GTV", [(BOX, 2), (BOX, 3)])], affine)
     (series,) = find_series(save(slices, tmp_path / "ct")).series
     save([structures], tmp_path / "rt", names=["rt.dcm"])
 
