@@ -1,10 +1,12 @@
-"""DICOM on media: zip files and DICOMDIRs are read where they are, and what cannot be opened stops nothing else."""
+"""DICOM as it comes: zip files, DICOMDIRs and multi-frame files are read in place; what cannot be opened stops nothing."""
 
 import os
 import re
 import zipfile
 
+import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 from pydicom import dcmread
 
 from segpipe.__main__ import main
@@ -13,6 +15,8 @@ from segpipe.datasets.manifest import read_manifest
 from segpipe.datasets.sources import SOURCES, IngestRequest
 from segpipe.io.volumes import read_volume
 from tests.hospital_folders import BOX, ingest_folder, patient_folder
+from tests.synthetic_dicom import AXIAL, enhanced_ct, save, thorax
+from tests.synthetic_structures import structure_set
 
 
 def test_a_zip_is_ingested_and_the_manifest_reads_back(tmp_path):
@@ -97,3 +101,16 @@ def test_a_zip_that_cannot_be_opened_is_told(tmp_path, capsys, offset, flag):
     words = ["ingest", "--source", "dicom", "--input", str(file), "--output", str(tmp_path / "data")]
     assert main(words) == 2
     assert "in a zip with a password)  10 files" in capsys.readouterr().err
+
+
+def test_an_enhanced_multi_frame_ct_is_ingested_with_its_structure_set(tmp_path):
+    whole = enhanced_ct(thorax(), AXIAL)
+    save([whole, structure_set([whole], [("GTV-1", [BOX])])], tmp_path / "in")
+
+    manifest, _ = ingest_folder(tmp_path)
+
+    (entry,) = manifest.entries
+    assert_array_equal(read_volume(entry.image).array, thorax())
+    expected = np.zeros(thorax().shape, np.uint8)
+    expected[3:9, 4:10, 3] = 1
+    assert_array_equal(read_volume(entry.mask).array, expected)

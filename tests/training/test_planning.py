@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import yaml
 
-from segpipe.datasets.fingerprint import Fingerprint, take_fingerprint
+from segpipe.datasets.fingerprint import Fingerprint, measure_case, take_fingerprint
 from segpipe.datasets.folders import find_cases
+from segpipe.datasets.manifest import Entry
 from segpipe.errors import ConfigError
+from segpipe.geometry import Grid
+from segpipe.io.volumes import write_volume
 from segpipe.training.dry_step import measure_step
 from segpipe.training.planning import propose
 from segpipe.training.sizing import choose_strides
@@ -151,6 +154,19 @@ def test_a_fingerprint_measures_the_tiny_data_set(tiny_dataset):
     assert told["spacing_mm_along_body"]["50 %"] == 1.5
     assert told["voxels_right_left"] == dict.fromkeys(("0 %", "10 %", "50 %", "90 %", "100 %"), 40.0)
     assert told["lesion_diameter_mm"]["0 %"] == pytest.approx(min(found.diameters_mm), abs=1e-3)
+
+
+def test_lungs_in_a_mask_are_no_lesions_of_the_fingerprint(tmp_path):
+    grid = Grid((20, 20, 20), np.eye(4))
+    mask = np.zeros(grid.shape, np.uint8)
+    mask[2:18, 2:18, 2:18] = 1
+    mask[8:12, 8:12, 8:12] = 2
+    image = np.where(mask == 2, 35, -800).astype(np.int16)
+    image[0, 0, 0] = -1000
+    files = [write_volume(tmp_path / f"{name}.nii.gz", array, grid) for name, array in (("i", image), ("m", mask))]
+    found = measure_case(Entry("a", "p", *files), {1: "lung", 2: "tumour"})
+    assert found.volumes_mm3 == (64.0,)
+    assert set(found.lesion_hu.tolist()) == {35.0}
 
 
 @pytest.mark.slow

@@ -1,0 +1,45 @@
+"""From a hospital's DICOM to a trained model: nothing that names a patient is in the data set, run, model or MLflow."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.hospital_folders import BOX, FAR, all_text, patient_folder
+
+pytestmark = pytest.mark.slow
+
+
+def segpipe(*words, cwd):
+    environment = {**os.environ, "SEGPIPE_CACHE": str(cwd / "cache")}
+    command = [sys.executable, "-m", "segpipe", *words]
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+def test_who_was_trained_on_is_told_nowhere(tmp_path, tiny_words):
+    source, home = tmp_path / "in", tmp_path / "home"
+    home.mkdir()
+    people = [f"MRN-88{number}" for number in range(4)]
+    series = [
+        patient_folder(source / person, {"GTV-1": BOX, "Lung L": FAR}, patient=person, seed=number)
+        for number, person in enumerate(people)
+    ]
+    roi = "lung=Lung.*;tumour=GTV.*"
+    told = segpipe("ingest", "--source", "dicom", "--input", str(source), "--output", "data", "--roi", roi, cwd=home)
+    told += segpipe("ingest", "--check", "data", cwd=home)
+    own = ("data=", "data.root", "+experiment", "recipe.patch", "trainer.max_steps")
+    words = [word for word in tiny_words if not word.startswith(own)]
+    data = ["+experiment=lung_tumour", "data=manifest", "data.root=data", "data.fractions=[0.5,0.25,0.25]"]
+    told += segpipe(*data, *words, "recipe.patch=[32,32,8]", "trainer.max_steps=2", "hydra.run.dir=run", cwd=home)
+
+    everything = told.encode() + all_text(home)
+    assert b"case_0004" in everything
+    uids = [
+        uid for first, *_ in series for uid in (first.StudyInstanceUID, first.SeriesInstanceUID, first.SOPInstanceUID)
+    ]
+    for secret in (*people, "Secret", "19500101", "20200102", *uids):
+        assert secret.encode() not in everything, secret
+    assert (home / "mlflow.db").is_file()
