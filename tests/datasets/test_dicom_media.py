@@ -1,4 +1,4 @@
-"""DICOM as it comes: zip files, DICOMDIRs and multi-frame files are read in place; what cannot be opened stops nothing."""
+"""DICOM as it comes: zips, DICOMDIRs and multi-frame files are read in place; what cannot be opened stops nothing."""
 
 import os
 import re
