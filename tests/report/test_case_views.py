@@ -67,9 +67,13 @@ def report(folder, case, prediction, *, views):
 
 
 @pytest.mark.slow
-def test_a_click_on_a_case_opens_the_viewer_offline(tmp_path, browser, case, prediction):
+@pytest.mark.parametrize("degrees", [0, 12])
+def test_a_click_on_a_case_opens_the_viewer_offline(tmp_path, browser, case, prediction, degrees):
     from selenium.webdriver.support.ui import WebDriverWait
 
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(a := np.deg2rad(degrees)), -np.sin(a)], [np.sin(a), np.cos(a)]]
+    case = Case("one", case.image, Grid(case.grid.shape, turn @ AFFINE), case.mask)
     views = {"overlay_worst": view_case(case, {"prediction": prediction})}
     browser.get(report(tmp_path, case, prediction, views=views).as_uri())
     click(browser, "#overlay_worst button.enlarge")

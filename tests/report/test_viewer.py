@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import nibabel
 import numpy as np
 import pytest
+from matplotlib.image import imread
 
 from segpipe.case import Case
 from segpipe.geometry import Grid, to_world
@@ -64,11 +65,9 @@ def result():
 
 @pytest.mark.slow
 def test_the_page_draws_offline_and_a_click_goes_to_the_finding(result, browser, tmp_path):
-    from selenium.webdriver.support.ui import WebDriverWait
-
     (file,) = write_page(result, tmp_path)
     browser.get(file.as_uri())
-    state = WebDriverWait(browser, 120).until(
+    state = wait(browser, 120).until(
         lambda driver: driver.execute_script("return document.documentElement.dataset.viewer")
     )
     assert state == "drawn", browser.get_log("browser")
@@ -88,6 +87,12 @@ def test_the_page_draws_offline_and_a_click_goes_to_the_finding(result, browser,
         assert left_of_middle == (side == "right of the patient")
 
 
+def wait(browser, seconds, **options):
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    return WebDriverWait(browser, seconds, **options)
+
+
 def _is_shown_left_of_the_middle(browser, row, shot):
     """Whether the finding's mask lies in the left half of the axial view."""
     browser.execute_script(
@@ -103,8 +108,6 @@ def _is_shown_left_of_the_middle(browser, row, shot):
 
 def _red_columns(shot):
     """The columns of a picture's red pixels."""
-    from matplotlib.image import imread
-
     return np.nonzero(_is_red(imread(shot)))[1]
 
 
@@ -120,9 +123,40 @@ def _is_teal(picture):
 
 
 @pytest.mark.slow
-def test_the_uncertainty_is_shown_when_asked_for(result, browser, tmp_path):
-    from selenium.webdriver.support.ui import WebDriverWait
+def test_the_crosshair_meets_the_finding_also_in_a_scan_that_is_tilted(result, browser, tmp_path):
+    """NiiVue shows the voxels' own planes, in which the world's axes of a tilted scan are not straight."""
+    turn = np.deg2rad(12)
+    affine = np.eye(4)
+    affine[:3, :3] = [[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]]
+    affine = affine @ np.array([[-1.5, 0, 0, 200], [0, -1.5, 0, -90], [0, 0, 2.0, 300], [0, 0, 0, 1]])
+    grid = Grid(result.case.grid.shape, affine)
+    findings = [Finding(number, tuple(to_world(affine, place)), place[2]) for number, place in enumerate(CENTRES, 1)]
+    prediction = SimpleNamespace(**{**vars(result.prediction), "findings": findings})
+    case = Case("tilted", result.case.image, grid)
+    (file,) = write_page(SimpleNamespace(**{**vars(result), "case": case, "prediction": prediction}), tmp_path)
+    browser.get(file.as_uri())
+    wait(browser, 120).until(
+        lambda driver: driver.execute_script("return document.documentElement.dataset.viewer") == "drawn"
+    )
+    rows = browser.find_elements("css selector", "tr.finding")
+    for row, place in zip(rows, CENTRES, strict=True):
+        _is_shown_left_of_the_middle(browser, row, tmp_path / "axial.png")
+        picture = imread(tmp_path / "axial.png")
+        middle = [np.median(axis) for axis in np.nonzero(_is_red(picture))]
+        np.testing.assert_allclose(_crossing(picture), middle, atol=6)
+        told = json.loads(browser.execute_script("return document.documentElement.dataset.crosshair"))
+        np.testing.assert_allclose(told, to_world(affine, place), atol=1.1)
 
+
+def _crossing(picture):
+    """Row and column in which the crosshair's orange lines run."""
+    red, green, blue = picture[..., :3].transpose(2, 0, 1)
+    orange = (red > 0.6) & (green > blue + 0.2) & (red > green + 0.1)
+    return [np.median(np.flatnonzero((share := orange.mean(axis=1 - axis)) > 0.5 * share.max())) for axis in (0, 1)]
+
+
+@pytest.mark.slow
+def test_the_uncertainty_is_shown_when_asked_for(result, browser, tmp_path):
     entropy = np.where(result.prediction.mask, 125, 0).astype(np.uint8)
     prediction = SimpleNamespace(**{**vars(result.prediction), "entropy": entropy})
     (file,) = write_page(SimpleNamespace(**{**vars(result), "prediction": prediction}), tmp_path)
@@ -130,7 +164,7 @@ def test_the_uncertainty_is_shown_when_asked_for(result, browser, tmp_path):
     assert "<th>uncertainty, bit</th>" in text
     assert text.count("<td>0.500</td>") >= 2  # 125 of 250 steps in both findings
     browser.get(file.as_uri())
-    WebDriverWait(browser, 120).until(
+    wait(browser, 120).until(
         lambda driver: driver.execute_script("return document.documentElement.dataset.viewer") == "drawn"
     )
     browser.find_element("id", "mask").click()
@@ -140,14 +174,11 @@ def test_the_uncertainty_is_shown_when_asked_for(result, browser, tmp_path):
 
 
 def _wait_for_colour(browser, folder, colour, holds):
-    from matplotlib.image import imread
-    from selenium.webdriver.support.ui import WebDriverWait
-
     def look(driver):
         driver.find_element("id", "canvas").screenshot(str(folder / "look.png"))
         return holds(np.count_nonzero(colour(imread(folder / "look.png"))))
 
-    WebDriverWait(browser, 30, poll_frequency=1).until(look)
+    wait(browser, 30, poll_frequency=1).until(look)
 
 
 def test_a_page_without_uncertainty_does_not_speak_of_it(result, tmp_path):
@@ -176,8 +207,6 @@ def test_a_picture_shows_the_whole_lesion_in_the_slice_of_its_diameter(result):
 
 def _orange(url):
     import io
-
-    from matplotlib.image import imread
 
     red, green, blue = imread(io.BytesIO(base64.b64decode(url.split(",")[1])))[..., :3].transpose(2, 0, 1)
     return (red > 0.9) & (blue < 0.1) & (green > 0.5)
