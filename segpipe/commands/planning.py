@@ -18,7 +18,7 @@ def plan(dataset: Path, memory: str, *, workers: int | None = None) -> Path:
 
     Raises:
         ConfigError: for a memory that cannot be read or is too small.
-        DatasetError: for a data set without readable lesions.
+        DatasetError: for a data set that cannot be trained on, or without readable lesions.
         OutputError: when the files cannot be written.
     """
     import yaml
@@ -28,11 +28,13 @@ def plan(dataset: Path, memory: str, *, workers: int | None = None) -> Path:
     from segpipe.datasets.manifest import read_manifest
     from segpipe.inference.memory import machine_memory, parse_bytes
     from segpipe.training.dry_step import measure_step
+    from segpipe.training.material import check_outlines
     from segpipe.training.planning import propose
     from segpipe.training.sizing import gigabytes
 
     limit = _there(parse_bytes(memory), machine_memory())
     manifest = read_manifest(dataset)
+    check_outlines(manifest)
     fingerprint = take_fingerprint(manifest, workers=workers)
     defaults = plain(check_command_line(read_command_line([]), {}))
 

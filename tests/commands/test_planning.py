@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -11,7 +12,7 @@ from segpipe.commands.train import registries
 from segpipe.config.compose import check_command_line, read_command_line, settings_of
 from segpipe.config.plan import expand_plans
 from segpipe.datasets.folders import find_cases
-from segpipe.datasets.manifest import write_manifest
+from segpipe.datasets.manifest import read_manifest, write_manifest
 
 
 @pytest.fixture
@@ -60,6 +61,16 @@ def test_a_plan_is_written_with_its_fingerprint_and_training_takes_it(dataset, c
 def test_a_memory_that_cannot_be_is_told(dataset, capsys, memory, message):
     assert main(["ingest", "--plan", str(dataset), "--memory", memory, "--workers", "0"]) == 2
     assert message in capsys.readouterr().err
+    assert not (dataset / "plan.yaml").exists()
+
+
+@pytest.mark.usefixtures("measured")
+def test_what_cannot_be_trained_on_is_not_planned(dataset, capsys):
+    manifest = read_manifest(dataset)
+    spheres = [replace(entry, extra={"sphere": True}) for entry in manifest.entries[:1]]
+    write_manifest(manifest.with_entries([*spheres, *manifest.entries[1:]]), dataset)
+    assert main(["ingest", "--plan", str(dataset), "--memory", "1GB", "--workers", "0"]) == 2
+    assert "spheres around nodules are no outlines to train on" in capsys.readouterr().err
     assert not (dataset / "plan.yaml").exists()
 
 
