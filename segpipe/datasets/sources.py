@@ -97,7 +97,8 @@ def _named(found: Manifest, request: IngestRequest) -> tuple[Manifest, tuple[str
 
     telling = sum(tells_of_a_person(entry.id) for entry in found.entries)
     if not telling and not request.options["rename"]:
-        return found, ()
+        unused = ("cases are called as their files, so --keep-ids has nothing to write; --rename calls them otherwise",)
+        return found, unused if request.options["keep_ids"] else ()
     entries = rename_cases(found.entries, request.output, keep_ids=request.options["keep_ids"])
     why = f"{telling} of {len(entries)} names hold a UID, a date or a person's name, so " if telling else ""
     note = f"{why}cases are called {entries[0].id} …; --keep-ids writes who is who"

@@ -108,6 +108,11 @@ def test_names_that_tell_of_a_person_do_not_enter_a_copied_data_set(tmp_path, ca
     assert "2 cases (0 new, 0 left out)" in capsys.readouterr().out
 
 
+def test_who_is_who_needs_other_names(tmp_path, folder, capsys):
+    assert _ingest("--source", "nifti", "--input", folder, "--output", tmp_path / "set", "--keep-ids") == 0
+    assert "--keep-ids has nothing to write; --rename" in capsys.readouterr().out
+
+
 def test_cases_are_renamed_when_asked_and_files_in_place_are_still_named(tmp_path, folder, capsys):
     assert _ingest("--source", "nifti", "--input", folder, "--output", tmp_path / "set", "--rename") == 0
     assert "manifest.json still tells where the files are; --copy leaves that out" in capsys.readouterr().out
