@@ -17,6 +17,7 @@ from segpipe.runs.evaluation_report import write_evaluation_report
 from segpipe.runs.single import run_single, write_config
 from segpipe.runs.story import TAGS, remember_run, tracked_run
 from segpipe.tracking.families import Child, tell_family
+from segpipe.tracking.tables import side_by_side
 from segpipe.tracking.trackers import RunFacts, build_tracker
 from segpipe.training.release import Outcome, describe
 
@@ -63,6 +64,7 @@ def cross_validate(settings: Settings, config: Mapping[str, Any], folder: Path) 
         log.info("%s", describe(pooled, folder, model.path))
         if parent:
             _tell(parent, found, pooled, folder, source=settings.data.name)
+            log.info("MLflow   %s", parent.run_url)
     return 2 if pooled["failed_cases"] else 0
 
 
@@ -123,8 +125,8 @@ def _tell(parent: "Tracker", outcomes: list[Outcome], pooled: Mapping[str, Any],
     ]
     tell_family(parent, children, pooled=pooled)
     results = [result for outcome in outcomes for result in outcome.results]
-    parent.log_table(case_rows(results), "evaluation/cases")
-    parent.log_table(lesion_rows(results), "evaluation/lesions")
+    parent.log_table(side_by_side(case_rows(results)), "evaluation/cases")
+    parent.log_table(side_by_side(lesion_rows(results)), "evaluation/lesions")
     parent.set_tags({name: pooled[name] for name in TAGS})
     counts = {"cases": pooled["cases"], "patients": pooled["patients"]}
     parent.log_dataset(

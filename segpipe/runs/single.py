@@ -44,6 +44,8 @@ def run_single(
         outcome = judge_and_release(settings, material, fitted, folder, facts=story.facts)
         story.tell(outcome)
     log.info("%s", describe(outcome.summary, folder, outcome.model.path))
+    if story.tracker:
+        log.info("MLflow   %s", story.tracker.run_url)
     return outcome
 
 

@@ -12,6 +12,7 @@ from segpipe.runs.case_pictures import Pictures
 from segpipe.runs.facts import collect_facts, environment
 from segpipe.runs.pictures import draw_run
 from segpipe.tracking.families import describe_run
+from segpipe.tracking.tables import side_by_side
 from segpipe.tracking.trackers import RunFacts, build_tracker
 from segpipe.training.callbacks import read_history
 from segpipe.training.hardware import this_rank
@@ -113,8 +114,8 @@ class Story:
             return
         self.tracker.log_summary(outcome.summary)
         self.tracker.describe(describe_run(outcome.summary))
-        self.tracker.log_table(cases, "evaluation/cases")
-        self.tracker.log_table(lesions, "evaluation/lesions")
+        self.tracker.log_table(side_by_side(cases), "evaluation/cases")
+        self.tracker.log_table(side_by_side(lesions), "evaluation/lesions")
         self.tracker.log_folder(figures, "figures")
         self.tracker.log_folder(outcome.model.path, "model")
         self.tracker.log_folder(self.folder / "checkpoints", "checkpoints")

@@ -26,6 +26,7 @@ __all__ = ["SPOOL", "Tracker", "flatten", "known_run_id"]
 log = logging.getLogger(__name__)
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 SPOOL = ".tracking"
+_FOR_TRAININGS = "workflowType=machine_learning"  # MLflow's pages for trainings, not for chat bots
 
 
 class Tracker:
@@ -91,7 +92,7 @@ class Tracker:
     @property
     def run_url(self) -> str:
         """The run's page, or with a database the command that shows it."""
-        page = f"#/experiments/{self._experiment_id}/runs/{self.run_id}"
+        page = f"#/experiments/{self._experiment_id}/runs/{self.run_id}?{_FOR_TRAININGS}"
         if is_server(self.uri):
             return f"{mask_credentials(self.uri).rstrip('/')}/{page}"
         return f"mlflow ui --backend-store-uri {mask_credentials(self.uri)}   then   http://127.0.0.1:5000/{page}"

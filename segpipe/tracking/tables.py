@@ -2,8 +2,10 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+_LAST = ("patient", "empty")
 
 
 def table_text(table: Any) -> str:
@@ -19,6 +21,23 @@ def table_text(table: Any) -> str:
     columns = list(dict.fromkeys(key for row in rows for key in row))
     data = [[_cell(row.get(column)) for column in columns] for row in rows]
     return json.dumps({"columns": columns, "data": data}, ensure_ascii=False)
+
+
+def side_by_side(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of an evaluation with `patient` and `empty` last.
+
+    MLflow's page of tables groups by the first column and lays the second one of several runs side by side.
+
+    >>> side_by_side([{"case": "a", "patient": "p", "empty": "no", "dice": 0.5}])
+    [{'case': 'a', 'dice': 0.5, 'patient': 'p', 'empty': 'no'}]
+    """
+    return [
+        {
+            **{key: value for key, value in row.items() if key not in _LAST},
+            **{key: row[key] for key in _LAST if key in row},
+        }
+        for row in rows
+    ]
 
 
 def _rows(table: Any) -> list[dict[str, Any]]:

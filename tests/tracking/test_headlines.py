@@ -5,7 +5,11 @@ SUMMARY = {
     "split": {"train": 24, "seed": 0},
     "recipe": {"window_hu": [-1000.0, 400.0]},
     "cases": 7,
-    "metrics": {"dice": {"mean": 0.5, "median": 0.6, "ci95": [0.25, 0.75]}, "nsd": {"mean": None, "ci95": None}},
+    "metrics": {
+        "f1": {"mean": 0.5},
+        "dice": {"mean": 0.5, "median": 0.6, "ci95": [0.25, 0.75]},
+        "nsd": {"mean": None, "ci95": None},
+    },
     "lesions": {"tp": 3, "f1": 0.9, "fp_per_scan": 0.5, "ci95": {"f1": [0.8, 1.0]}},
     "detection": {"overlap": {"cpm": 0.7, "sensitivity_at_fp_per_scan": {"0.125": 0.4}}, "centre": {"cpm": 0.8}},
     "strata": {"diameter": {"6-8 mm": {"dice": 0.4}}},

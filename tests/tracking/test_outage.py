@@ -103,7 +103,7 @@ def test_training_goes_on_without_the_server_and_resuming_tells_the_rest(server,
     client = connect(server.uri)
     assert client.get_run(tracker.run_id).info.status == "FINISHED"
     assert [item.path for item in client.list_artifacts(tracker.run_id)] == ["config.yaml", "figures"]
-    assert tracker.run_url == f"{server.uri}/#/experiments/1/runs/{tracker.run_id}"
+    assert tracker.run_url == f"{server.uri}/#/experiments/1/runs/{tracker.run_id}?workflowType=machine_learning"
 
 
 def test_a_server_that_comes_back_during_training_gets_everything(server, tmp_path):

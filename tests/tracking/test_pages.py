@@ -18,6 +18,7 @@ from segpipe.metrics.evaluation import evaluate_pair, summarise
 from segpipe.metrics.tables import case_rows, lesion_rows
 from segpipe.tracking.families import Child, tell_family
 from segpipe.tracking.mlflow import Tracker
+from segpipe.tracking.tables import side_by_side
 
 pytestmark = pytest.mark.slow
 GRID = Grid((30, 20, 12), np.eye(4))
@@ -95,8 +96,8 @@ def tell(server, folder, config, shift, parent):
             tracker.log_metrics({"train/loss": 1.0 / (step + 1)}, step)
         tracker.log_dataset("blocks (test)", "0123abcd", source="nifti", counts={"cases": 4}, context="testing")
         tracker.log_summary(summary)
-        tracker.log_table(case_rows(found), "evaluation/cases")
-        tracker.log_table(lesion_rows(found), "evaluation/lesions")
+        tracker.log_table(side_by_side(case_rows(found)), "evaluation/cases")
+        tracker.log_table(side_by_side(lesion_rows(found)), "evaluation/lesions")
     return Child(folder.name, tracker.run_id, summary)
 
 
@@ -171,6 +172,18 @@ def test_the_page_of_a_run_names_data_parent_figures_and_machine(server, runs, b
     home = f"{server}/#/experiments/{experiment_of(server, runs['fast'])}/runs/{runs['fast']}"
     text_of(browser, home, "fast", "blocks (test)", "0123abcd", "sweep", "evaluation/dice", "optimizer.lr")
     text_of(browser, f"{home}/system-metrics", "cpu_utilization_percentage", "system_memory_usage_percentage")
+
+
+def test_the_address_that_a_run_tells_opens_the_pages_for_trainings(server, runs, browser, tmp_path):
+    facts = {"experiment": "alone", "run_name": "told", "config": {}, "tags": {}}
+    with Tracker.start(uri=server, **facts, folder=tmp_path) as tracker:
+        tracker.log_table(side_by_side(case_rows(judged(1))), "evaluation/cases")
+    page = text_of(browser, tracker.run_url, "told", "Model training", "Model metrics")
+    assert "Playground" not in page  # of MLflow's pages for language models
+    assert "Sessions" not in page
+    tables = f"{server}/#/experiments/{experiment_of(server, tracker.run_id)}/runs?compareRunsMode=ARTIFACT"
+    page = text_of(browser, tables, "evaluation/cases.json", "Compare:")
+    assert page.partition("Compare:")[2].split()[0] == "dice"
 
 
 def test_the_evaluation_tables_can_be_laid_side_by_side(server, runs, browser):
