@@ -15,9 +15,7 @@ _RENAMED = (
     (r"^(cases)$", r"\1"),
 )
 # found in summary.json and its tables; as metrics they would bury the others
-_LEFT_OUT = re.compile(
-    r"^metrics_\w+_n$|^metrics_f1_|^strata_.*_ci95_|^detection_\w+_scan_ci95_|^detection_centre_sensitivity"
-)
+_LEFT_OUT = re.compile(r"^metrics_\w+_n$|^strata_.*_ci95_|^detection_\w+_scan_ci95_|^detection_centre_sensitivity")
 _FOREIGN = re.compile(r"[^\w.\- ]")
 
 
@@ -26,8 +24,7 @@ def summary_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
 
     What one compares first is `evaluation/NAME`, e.g. `evaluation/dice`; all else, intervals with it, is
     `evaluation_details/PATH`. Those are sections of MLflow's charts, and its tables, sorted by name, begin with the
-    first. F1 of voxels, which is Dice, counts of cases behind a figure, intervals of strata and of the FROC are left
-    to `summary.json`.
+    first. Counts of cases behind a figure and intervals of strata and of the FROC are left to `summary.json`.
 
     >>> summary_metrics({"metrics": {"dice": {"mean": 0.8, "ci95": [0.7, 0.9]}}, "seed": 1})
     {'evaluation/dice': 0.8, 'evaluation_details/dice_ci95_low': 0.7, 'evaluation_details/dice_ci95_high': 0.9}

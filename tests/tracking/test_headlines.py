@@ -21,6 +21,7 @@ def test_what_one_compares_first_is_in_one_section_and_the_rest_in_another():
     assert summary_metrics(SUMMARY) == {
         "evaluation/cases": 7.0,
         "evaluation/dice": 0.5,
+        "evaluation/f1": 0.5,
         "evaluation_details/dice_median": 0.6,
         "evaluation_details/dice_ci95_low": 0.25,
         "evaluation_details/dice_ci95_high": 0.75,
