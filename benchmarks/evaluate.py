@@ -81,7 +81,7 @@ def measure(command: list[str]) -> tuple[float, float, int]:
 def make_pairs(folder: Path, count: int) -> None:
     """Writes masks of scattered balls of 4 to 40 mm; predictions are shifted, resized, missed and invented."""
     from segpipe.geometry import Grid
-    from segpipe.io.volumes import write_volume
+    from segpipe.io.images.volumes import write_volume
 
     grid = Grid(SHAPE, np.diag([-SPACING_MM[0], -SPACING_MM[1], SPACING_MM[2], 1.0]))
     for kind in ("references", "predictions"):

@@ -65,7 +65,7 @@ def _material(options: argparse.Namespace) -> Any:
 
     from segpipe.datasets.loading import load_case
     from segpipe.datasets.phantom import ensure_phantom
-    from segpipe.preprocessing.cache import build_cache
+    from segpipe.preprocessing.cache.build import build_cache
     from segpipe.preprocessing.recipe import Recipe
 
     recipe = Recipe("benchmark", tuple(options.spacing), (-1000.0, 400.0), tuple(options.patch))

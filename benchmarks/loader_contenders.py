@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from segpipe.datasets.manifest import Entry
-from segpipe.preprocessing.cached_case import CachedCase
+from segpipe.preprocessing.cache.cached_case import CachedCase
 from segpipe.preprocessing.recipe import Recipe
 
 Patches = Generator[torch.Tensor, None, None]
@@ -44,7 +44,7 @@ class Material:
 
 def segpipe_loader(material: Material) -> Patches:
     """The product's own."""
-    from segpipe.preprocessing.augment import build_augmentation
+    from segpipe.preprocessing.augmentation.presets import build_augmentation
     from segpipe.preprocessing.sampling import Sampling
     from segpipe.training.patches import PatchDataset, build_train_loader
 

@@ -75,7 +75,7 @@ def main() -> None:
 
 def run_large(folder: Path) -> None:
     """Predicts a scan of 262 million voxels within two bounds; tells peak memory and whether the masks are one."""
-    from segpipe.io.volumes import read_volume
+    from segpipe.io.images.volumes import read_volume
 
     scan, model = folder / "large" / "scan.mha", folder / "small_model"
     if not model.exists():
@@ -126,7 +126,7 @@ def measure(command: list[str], mask: Path) -> Run:
 
 
 def _print_table(runs: dict[str, Run], scan: Path) -> None:
-    from segpipe.io.volumes import read_shape, read_volume
+    from segpipe.io.images.volumes import read_shape, read_volume
 
     reference = next((runs[name] for name in ("MONAI", "segpipe, float32") if name in runs), None)
     wanted = read_volume(reference.mask).array > 0 if reference else None

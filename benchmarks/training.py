@@ -10,12 +10,12 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from segpipe.commands.train import registries
+from segpipe.cli.train import registries
 from segpipe.config.compose import check_command_line, read_command_line, settings_of
 from segpipe.config.schema import Settings
 from segpipe.training.callbacks import read_history
 from segpipe.training.fitting import fit, recipe_of
-from segpipe.training.material import Material, gather
+from segpipe.training.run_data import Material, gather
 
 WAIT_LIMIT = 0.05
 WARM_UP = 0.3

@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     try:
         verb = arguments.pop(0) if arguments[0] in VERBS else _default_verb(arguments[0])
-        return int(import_module(f"segpipe.commands.{verb}").run(arguments))
+        return int(import_module(f"segpipe.cli.{verb}").run(arguments))
     except SegpipeError as error:
         print(explain(error), file=sys.stderr)
         return error.exit_code

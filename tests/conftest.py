@@ -27,7 +27,7 @@ def realdata() -> Path:
 def tiny_dataset(tmp_path_factory) -> Path:
     """Ten scans of 40×40×24 voxels, each with one bright ball on a noisy dark ground: learnt within a few steps."""
     from segpipe.geometry import Grid
-    from segpipe.io.volumes import write_volume
+    from segpipe.io.images.volumes import write_volume
 
     root = tmp_path_factory.mktemp("tiny")
     rng = np.random.default_rng(0)

@@ -2,7 +2,7 @@
 
 import gzip
 
-from segpipe.datasets.sources import SOURCES, IngestRequest
+from segpipe.datasets.sources.registry import SOURCES, IngestRequest
 from tests.synthetic_dicom import ct_slices, save, thorax
 from tests.synthetic_structures import structure_set
 

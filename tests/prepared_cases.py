@@ -9,7 +9,7 @@ import yaml
 from segpipe.case import Case
 from segpipe.datasets.manifest import Entry
 from segpipe.geometry import Grid
-from segpipe.preprocessing.cache import build_cache
+from segpipe.preprocessing.cache.build import build_cache
 from segpipe.preprocessing.recipe import Recipe
 
 LABELS = {1: "nodule"}

@@ -221,7 +221,7 @@ def test_a_tilted_gantry_does_not_shorten_axial_diameters():
 @pytest.mark.realdata
 def test_diameters_of_real_nodules_agree_with_those_of_luna16(realdata):
     """LUNA16 gives one diameter per nodule, averaged over its readers; it follows the equivalent diameter."""
-    from segpipe.io.volumes import read_volume
+    from segpipe.io.images.volumes import read_volume
 
     crops = realdata / "lidc_nodules"
     with (crops / "nodules.csv").open() as stream:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segpipe.datasets.casework import map_cases
 from segpipe.datasets.loading import load_case
 from segpipe.datasets.manifest import Entry, Manifest
+from segpipe.datasets.sources.parallel import map_cases
 from segpipe.errors import DatasetError, SegpipeError
 from segpipe.geometry import axis_directions
 from segpipe.labels import lesion_value

@@ -6,7 +6,7 @@ from dataclasses import replace
 from segpipe.case import Case, build_case
 from segpipe.datasets.manifest import Entry
 from segpipe.errors import SegpipeError
-from segpipe.io.volumes import read_volume
+from segpipe.io.images.volumes import read_volume
 from segpipe.labels import lesion_value
 
 

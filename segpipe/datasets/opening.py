@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from segpipe.datasets.folders import find_cases
 from segpipe.datasets.manifest import Manifest, read_manifest
+from segpipe.datasets.sources.folders import find_cases
 
 
 def open_dataset(name: str, options: Mapping[str, Any], *, label: str, cache: Path) -> Manifest:

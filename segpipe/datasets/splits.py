@@ -7,7 +7,7 @@ import numpy as np
 
 from segpipe.datasets.manifest import Entry, Manifest, Role
 from segpipe.errors import ConfigError, DatasetError, SegpipeError
-from segpipe.io.volumes import read_volume
+from segpipe.io.images.volumes import read_volume
 
 ROLES: tuple[Role, ...] = ("train", "val", "test")
 

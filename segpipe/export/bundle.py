@@ -6,7 +6,7 @@ MONAI evaluates the expressions in it when somebody runs the bundle; segpipe its
 from itertools import combinations
 from typing import Any
 
-from segpipe.export.release import INDEX, TORCHSCRIPT, WEIGHTS, Release, plain
+from segpipe.export.export_spec import INDEX, TORCHSCRIPT, WEIGHTS, Release, plain
 
 OVERLAP = 0.5
 BATCH = 4

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from segpipe import __version__
+from segpipe.export.export_spec import INDEX, ONNX, WEIGHTS, Release
 from segpipe.export.metadata import INTENDED_USE
 from segpipe.export.onnx import INPUT, OUTPUT
 from segpipe.export.parity import Parity
-from segpipe.export.release import INDEX, ONNX, WEIGHTS, Release
 
 _FIGURES = {
     "dice": "Dice",

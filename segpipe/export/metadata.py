@@ -5,7 +5,7 @@ from importlib.metadata import version
 from typing import Any
 
 from segpipe import __version__
-from segpipe.export.release import Release
+from segpipe.export.export_spec import Release
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 INTENDED_USE = "Research and development; not a medical device, not for diagnosis or treatment of patients."

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from segpipe.errors import ConfigError, ModelError, raise_together
-from segpipe.export.release import FORMAT, INDEX, ONNX, WEIGHTS, Release
+from segpipe.export.export_spec import FORMAT, INDEX, ONNX, WEIGHTS, Release
 from segpipe.export.staging import staged_folder
 from segpipe.export.writing import checksum, fill_folder
 from segpipe.networks import build_network, network_divisor

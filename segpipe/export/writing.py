@@ -15,10 +15,7 @@ import torch
 from segpipe import __version__
 from segpipe.export.bundle import inference_config
 from segpipe.export.card import licence_note, model_card
-from segpipe.export.metadata import bundle_metadata
-from segpipe.export.onnx import INPUT, OPSET, OUTPUT, export_onnx, open_onnx
-from segpipe.export.parity import Parity, check_parity, parity_patches
-from segpipe.export.release import (
+from segpipe.export.export_spec import (
     CARD,
     FORMAT,
     INDEX,
@@ -31,6 +28,9 @@ from segpipe.export.release import (
     Release,
     plain,
 )
+from segpipe.export.metadata import bundle_metadata
+from segpipe.export.onnx import INPUT, OPSET, OUTPUT, export_onnx, open_onnx
+from segpipe.export.parity import Parity, check_parity, parity_patches
 
 LIBRARIES = ("torch", "monai", "onnx", "onnxruntime", "numpy")
 

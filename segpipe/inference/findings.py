@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from segpipe.case import Case
 from segpipe.geometry import flip_ras_lps, to_world
-from segpipe.inference.painter import Foreground
+from segpipe.inference.window.aggregator import Foreground
 from segpipe.lesions import (
     Components,
     equivalent_diameter_mm,
@@ -17,7 +17,7 @@ from segpipe.lesions import (
     measure_lesion,
     superior_axis,
 )
-from segpipe.preprocessing.steps import Preparation
+from segpipe.preprocessing.resampling import Preparation
 
 SOLID_HU = -300.0
 BODY_HU = -300.0

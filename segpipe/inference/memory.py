@@ -13,10 +13,10 @@ import torch
 from segpipe.case import Case
 from segpipe.errors import ConfigError, ImageError
 from segpipe.export.model_folder import ModelFolder
-from segpipe.inference.engine import Engine
-from segpipe.inference.frame import Point, choose_frame, round_up
-from segpipe.inference.scans import Scan
-from segpipe.preprocessing.steps import plan_preparation
+from segpipe.inference.batch.scans import Scan
+from segpipe.inference.engines.engine import Engine
+from segpipe.inference.window.grid import Point, choose_frame, round_up
+from segpipe.preprocessing.resampling import plan_preparation
 
 TOO_LARGE = "the scan needs more memory than allowed"
 BYTES_PER_VOXEL = 12

@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 from segpipe.case import Case
 from segpipe.errors import ConfigError, ModelError
 from segpipe.geometry import to_world
-from segpipe.inference.engine import Engine
+from segpipe.inference.engines.engine import Engine
 from segpipe.inference.findings import Finding, measure_confidence, measure_findings
-from segpipe.inference.frame import Frame, SliceReader, choose_frame
 from segpipe.inference.operating_point import OperatingPoint
-from segpipe.inference.painter import Painter
 from segpipe.inference.postprocess import choose_components, erase_others
-from segpipe.inference.region import FindRegion, crop_to_lungs, windows_in
-from segpipe.inference.sliding import Sliding, predict_flipped, slide
-from segpipe.inference.watch import Watch
+from segpipe.inference.stage_timer import Watch
+from segpipe.inference.window.aggregator import Painter
+from segpipe.inference.window.grid import Frame, SliceReader, choose_frame
+from segpipe.inference.window.region import FindRegion, crop_to_lungs, windows_in
+from segpipe.inference.window.sliding import Sliding, predict_flipped, slide
 from segpipe.lesions import find_components
-from segpipe.preprocessing.lung_roi import lung_mask
+from segpipe.preprocessing.lungs import lung_mask
 from segpipe.preprocessing.recipe import Recipe, Shape
-from segpipe.preprocessing.steps import Preparation, plan_preparation
+from segpipe.preprocessing.resampling import Preparation, plan_preparation
 
 Point = tuple[float, float, float]
 MOST_FINDINGS = 1000

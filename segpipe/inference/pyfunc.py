@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from segpipe.case import Case
 from segpipe.errors import ConfigError
 from segpipe.export.model_folder import ModelFolder, read_model_folder
-from segpipe.inference.backends import build_engine
+from segpipe.inference.batch.scans import Scan, find_scans, number_slices
+from segpipe.inference.engines.backends import build_engine
 from segpipe.inference.operating_point import Wish, choose_point
 from segpipe.inference.predictor import Point, PredictOptions, predict_case
-from segpipe.inference.scans import Scan, find_scans, number_slices
 
 if TYPE_CHECKING:
     import pandas as pd

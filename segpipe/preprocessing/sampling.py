@@ -10,7 +10,7 @@ from annotated_types import Interval
 from numpy.typing import NDArray
 
 from segpipe.errors import DatasetError
-from segpipe.preprocessing.cached_case import CachedCase
+from segpipe.preprocessing.cache.cached_case import CachedCase
 from segpipe.preprocessing.recipe import Recipe, Shape
 
 SIZE_CLASSES_MM = (6.0, 10.0, 20.0, 30.0)

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segpipe.metrics.comparison import SIGNIFICANT, SMALLER_IS_BETTER
-from segpipe.metrics.comparison_text import NAMES, figure_rows, p_value, signed, verdict
+from segpipe.evaluation.comparison.compare import SIGNIFICANT, SMALLER_IS_BETTER
+from segpipe.evaluation.comparison.text import NAMES, figure_rows, p_value, signed, verdict
 from segpipe.report.page import packed, pictures, render
 from segpipe.report.style import BLUE, FAINT, VERMILION, house_style, new_figure, quiet, titled
 from segpipe.report.tables import Table, show, table
@@ -34,7 +34,7 @@ def write_comparison(
 
     Args:
         folder: Where the page goes.
-        report: What `segpipe.metrics.comparison.compare` returns.
+        report: What `segpipe.evaluation.comparison.compare.compare` returns.
         charts: Name → figure of the comparison, e.g. from `draw_comparison`.
         overlays: Name → picture of the cases in which the first pair differs most.
         views: Name of an overlay → what a click on it opens; without it the picture is enlarged only.

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from segpipe.datasets.quality import CaseQuality, Quality
+from segpipe.datasets.quality.report import CaseQuality, Quality
 from segpipe.errors import OutputError
 from segpipe.report.page import render
 

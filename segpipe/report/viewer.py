@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from segpipe.inference.painter import ENTROPY_STEPS
-from segpipe.inference.results import Result
+from segpipe.inference.batch.results import Result
+from segpipe.inference.window.aggregator import ENTROPY_STEPS
 from segpipe.lesions import find_components
 from segpipe.report.overlays import LUNG_WINDOW_HU
 from segpipe.report.page import render

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from segpipe.case import Case
 from segpipe.geometry import Grid
-from segpipe.inference.painter import ENTROPY_STEPS
+from segpipe.inference.window.aggregator import ENTROPY_STEPS
 
 MOST_VOXELS = 40_000_000
 STEP_HU = 10

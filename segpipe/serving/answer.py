@@ -6,16 +6,16 @@ from pathlib import Path
 from segpipe.case import Case, Volume
 from segpipe.errors import ImageError, ModelError
 from segpipe.export.model_folder import ModelFolder
-from segpipe.inference.batch import model_digest
-from segpipe.inference.dicom_results import derive, point_digest, write_report
-from segpipe.inference.engine import Engine
+from segpipe.inference.batch.dicom_results import derive, point_digest, write_report
+from segpipe.inference.batch.results import Result
+from segpipe.inference.batch.runner import model_digest
+from segpipe.inference.batch.scans import scan_of
+from segpipe.inference.engines.engine import Engine
 from segpipe.inference.memory import MemoryBound
 from segpipe.inference.predictor import PredictOptions, predict_case
-from segpipe.inference.results import Result
-from segpipe.inference.scans import scan_of
-from segpipe.io.dicom_objects import Derivation
-from segpipe.io.dicom_series import Identity, SeriesInfo, find_series
-from segpipe.preprocessing.lung_roi import lung_mask
+from segpipe.io.dicom.objects import Derivation
+from segpipe.io.dicom.series.series import Identity, SeriesInfo, find_series
+from segpipe.preprocessing.lungs import lung_mask
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Protocol
 
 from segpipe.errors import ImageError, OutputError, SegpipeError, ServiceError
-from segpipe.io.dicom_receive import Arrival
-from segpipe.io.dicomweb import SeriesEntry
-from segpipe.io.dicomweb_errors import PacsAccessError, PacsAwayError, PacsFaultError
+from segpipe.io.pacs.dicomweb import SeriesEntry
+from segpipe.io.pacs.errors import PacsAccessError, PacsAwayError, PacsFaultError
+from segpipe.io.pacs.receive import Arrival
 from segpipe.serving.alias import Aliases
-from segpipe.serving.habits import Habits, back_off, in_one_line, is_of_the_disk, why_not
+from segpipe.serving.policy import Habits, back_off, in_one_line, is_of_the_disk, why_not
 from segpipe.serving.queue import FETCHED, RECEIVED, Job, Queue
 
 _LOG = logging.getLogger("segpipe.serve")
@@ -24,7 +24,7 @@ _PACS, _DISK, _QUEUE = "pacs", "disk", "queue"
 
 
 class Archive(Protocol):
-    """What a worker needs of a PACS; `segpipe.io.dicomweb.Pacs` is one."""
+    """What a worker needs of a PACS; `segpipe.io.pacs.dicomweb.Pacs` is one."""
 
     def find_ct(self, *, days: int | None = None) -> list[SeriesEntry]: ...  # noqa: D102
     def find_in_study(self, study_uid: str) -> list[SeriesEntry]: ...  # noqa: D102

@@ -10,11 +10,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from segpipe.errors import ServiceError
-from segpipe.tracking.delivery import Delivery
-from segpipe.tracking.headlines import summary_metrics
-from segpipe.tracking.outbox import Outbox
+from segpipe.tracking.metric_names import summary_metrics
 from segpipe.tracking.parameters import config_text, cut_values, flatten, mask_credentials
+from segpipe.tracking.sender import Delivery
 from segpipe.tracking.server import absolute_uri, connect, experiment_id, is_server, unreachable
+from segpipe.tracking.spool import Outbox
 from segpipe.tracking.tables import table_text
 
 if TYPE_CHECKING:

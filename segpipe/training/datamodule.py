@@ -8,8 +8,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from segpipe.config.schema import Settings
-from segpipe.preprocessing.augment import build_augmentation
-from segpipe.preprocessing.cached_case import CachedCase
+from segpipe.preprocessing.augmentation.presets import build_augmentation
+from segpipe.preprocessing.cache.cached_case import CachedCase
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.preprocessing.sampling import Sampling
 from segpipe.training.hardware import choose_workers

@@ -10,10 +10,10 @@ from segpipe.case import Case
 from segpipe.datasets.loading import load_lesions
 from segpipe.datasets.manifest import Entry
 from segpipe.errors import SegpipeError, explain
-from segpipe.inference.engine import Engine
+from segpipe.evaluation.evaluate import CaseResult, evaluate_pair, summarise, write_evaluation
+from segpipe.inference.engines.engine import Engine
 from segpipe.inference.predictor import Prediction, PredictOptions, predict_case
-from segpipe.io.volumes import write_volume
-from segpipe.metrics.evaluation import CaseResult, evaluate_pair, summarise, write_evaluation
+from segpipe.io.images.volumes import write_volume
 from segpipe.preprocessing.recipe import Recipe, Shape
 
 log = logging.getLogger(__name__)

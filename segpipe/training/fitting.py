@@ -16,7 +16,6 @@ from segpipe.config.schema import Settings
 from segpipe.errors import ModelError
 from segpipe.networks import build_network
 from segpipe.preprocessing.recipe import Recipe
-from segpipe.training.averaging import average_weights
 from segpipe.training.callbacks import LogMetrics, Progress, Pulse, RunLogger
 from segpipe.training.checkpoints import MONITOR, AtomicCheckpointIO, Checkpoints, find_resumable, read_checkpoint
 from segpipe.training.datamodule import PatchDataModule
@@ -25,6 +24,7 @@ from segpipe.training.losses import build_loss
 from segpipe.training.module import SegmentationModule
 from segpipe.training.optimizers import build_optimizer
 from segpipe.training.schedulers import build_scheduler
+from segpipe.training.weight_averaging import average_weights
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ import os
 import torch
 
 from segpipe.errors import ConfigError
-from segpipe.inference.engine import computes_bf16
+from segpipe.inference.engines.engine import computes_bf16
 
 _NARROW = 16  # channels up to which a CPU (oneDNN) convolves faster with the channels last
 

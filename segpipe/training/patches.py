@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from segpipe.preprocessing.augment import Augmentation
-from segpipe.preprocessing.cached_case import CachedCase
-from segpipe.preprocessing.motion import read_patch
+from segpipe.preprocessing.augmentation.presets import Augmentation
+from segpipe.preprocessing.augmentation.spatial import read_patch
+from segpipe.preprocessing.cache.cached_case import CachedCase
 from segpipe.preprocessing.recipe import Recipe
+from segpipe.preprocessing.resampling import apply_window
 from segpipe.preprocessing.sampling import PlaceSampler, Sampling
-from segpipe.preprocessing.steps import apply_window
 
 Patch = dict[str, torch.Tensor]
 

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from segpipe.commands.train import registries
+from segpipe.cli.train import registries
 from segpipe.config.compose import check_command_line, read_command_line, settings_of
 from segpipe.config.folder import conf_folder, experiments
 from segpipe.config.plan import expand_plans

@@ -10,10 +10,10 @@ from numpy.testing import assert_array_equal
 from pydicom import dcmread
 
 from segpipe.__main__ import main
-from segpipe.commands.ingest import run
+from segpipe.cli.ingest import run
 from segpipe.datasets.manifest import read_manifest
-from segpipe.datasets.sources import SOURCES, IngestRequest
-from segpipe.io.volumes import read_volume
+from segpipe.datasets.sources.registry import SOURCES, IngestRequest
+from segpipe.io.images.volumes import read_volume
 from tests.hospital_folders import BOX, ingest_folder, patient_folder
 from tests.synthetic_dicom import AXIAL, enhanced_ct, save, thorax
 from tests.synthetic_structures import structure_set

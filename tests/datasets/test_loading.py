@@ -8,7 +8,7 @@ from segpipe.datasets.loading import load_case, load_lesions
 from segpipe.datasets.manifest import Entry
 from segpipe.errors import GeometryError, ImageError, LabelError
 from segpipe.geometry import Grid
-from segpipe.io.volumes import write_volume
+from segpipe.io.images.volumes import write_volume
 
 LABELS = {1: "nodule"}
 SHAPE = (6, 7, 8)

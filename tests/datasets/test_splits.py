@@ -11,7 +11,7 @@ from segpipe.datasets.manifest import Entry, Manifest
 from segpipe.datasets.splits import assign_roles
 from segpipe.errors import ConfigError, DatasetError
 from segpipe.geometry import Grid
-from segpipe.io.volumes import write_volume
+from segpipe.io.images.volumes import write_volume
 
 
 def _entry(case, patient, *, lesions=1, split=None):

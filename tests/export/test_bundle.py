@@ -15,14 +15,14 @@ from torch import nn
 from segpipe.errors import SegpipeError
 from segpipe.export import writing
 from segpipe.export.bundle import inference_config
+from segpipe.export.export_spec import Release
 from segpipe.export.model_folder import load_network
 from segpipe.export.parity import Parity, cut
-from segpipe.export.release import Release
 from segpipe.geometry import Grid
-from segpipe.io.volumes import read_volume, write_volume
+from segpipe.io.images.volumes import read_volume, write_volume
 from segpipe.lesions import find_components
 from segpipe.preprocessing.recipe import Recipe
-from segpipe.preprocessing.steps import apply_window, plan_preparation, resample_to_recipe, resample_to_scan
+from segpipe.preprocessing.resampling import apply_window, plan_preparation, resample_to_recipe, resample_to_scan
 from tests.small_models import POINT, RESNET, SCAN, UNET, VOI, network_of, write_small
 
 BLOCKED = """
@@ -192,7 +192,7 @@ def test_monai_runs_it_without_segpipe_and_makes_the_same_mask(case, tmp_path, w
 @pytest.mark.realdata
 def test_real_nodules_get_the_same_mask_as_by_predict(realdata, tmp_path, without_onnx) -> None:
     from segpipe.case import build_case
-    from segpipe.inference.engine import TorchEngine
+    from segpipe.inference.engines.engine import TorchEngine
     from segpipe.inference.predictor import PredictOptions, predict_case
 
     scans = tmp_path / "scans"

@@ -5,8 +5,8 @@ import sys
 import pytest
 from jsonschema import validate
 
+from segpipe.export.export_spec import Release, plain
 from segpipe.export.metadata import bundle_metadata
-from segpipe.export.release import Release, plain
 from tests.small_models import FACTS, RESNET, SCAN, UNET, VOI, network_of
 
 # What MONAI's bundle specification demands, written down from its text.

@@ -11,9 +11,9 @@ import torch
 
 from segpipe.errors import ConfigError, ImageError
 from segpipe.geometry import Grid
+from segpipe.inference.batch.scans import Scan
 from segpipe.inference.memory import BYTES_PER_VOXEL, RESERVE, MemoryBound, machine_memory, parse_bytes, peak_memory
-from segpipe.inference.scans import Scan
-from segpipe.io.volumes import read_volume, write_volume
+from segpipe.io.images.volumes import read_volume, write_volume
 from tests.synthetic_chest import chest, chest_series
 from tests.synthetic_dicom import save
 

@@ -10,7 +10,7 @@ from segpipe.geometry import Grid, to_voxel
 from segpipe.inference.operating_point import OperatingPoint
 from segpipe.inference.predictor import MOST_FINDINGS, PredictOptions, predict_case
 from segpipe.preprocessing.recipe import Recipe
-from segpipe.preprocessing.steps import apply_window, plan_preparation, resample_to_recipe, resample_to_scan
+from segpipe.preprocessing.resampling import apply_window, plan_preparation, resample_to_recipe, resample_to_scan
 
 RECIPE = Recipe("test", (1.0, 1.0, 1.5), (-1000.0, 400.0), (32, 32, 16))
 VOI = Recipe("test", (1.0, 1.0, 1.5), (-1000.0, 400.0), (32, 32, 16), scope="voi")

@@ -4,10 +4,10 @@ import pytest
 from segpipe.case import Case
 from segpipe.errors import ConfigError, ImageError
 from segpipe.export.model_folder import read_model_folder
-from segpipe.inference.backends import build_engine
+from segpipe.inference.engines.backends import build_engine
 from segpipe.inference.predictor import PredictOptions, predict_case
 from segpipe.inference.pyfunc import INPUTS, ScanModel, _load_pyfunc, output_columns
-from segpipe.io.volumes import read_volume
+from segpipe.io.images.volumes import read_volume
 
 pytestmark = pytest.mark.slow  # the model folder is exported to ONNX
 

@@ -13,24 +13,24 @@ import torch
 from segpipe.case import Case
 from segpipe.export.model_folder import write_model_folder
 from segpipe.geometry import Grid, to_world
-from segpipe.inference.backends import build_engine
+from segpipe.inference.batch.scans import find_scans, number_slices
+from segpipe.inference.engines.backends import build_engine
 from segpipe.inference.findings import measure_findings
-from segpipe.inference.frame import choose_frame
 from segpipe.inference.predictor import PredictOptions, predict_case
-from segpipe.inference.region import require_lungs
-from segpipe.inference.scans import find_scans, number_slices
-from segpipe.inference.sliding import Sliding, starts
-from segpipe.io.dicom_objects import Derivation, Maker
-from segpipe.io.dicom_rtstruct import read_rtstruct
-from segpipe.io.dicom_rtstruct_writing import write_rtstruct
-from segpipe.io.dicom_seg_writing import write_dicom_seg
-from segpipe.io.dicom_series import find_series, read_series, stack_series
-from segpipe.io.dicom_sr import write_dicom_sr
+from segpipe.inference.window.grid import choose_frame
+from segpipe.inference.window.region import require_lungs
+from segpipe.inference.window.sliding import Sliding, starts
+from segpipe.io.dicom.objects import Derivation, Maker
+from segpipe.io.dicom.rtstruct.reading import read_rtstruct
+from segpipe.io.dicom.rtstruct.writing import write_rtstruct
+from segpipe.io.dicom.seg.writing import write_dicom_seg
+from segpipe.io.dicom.series.series import find_series, read_series, stack_series
+from segpipe.io.dicom.sr import write_dicom_sr
 from segpipe.labels import TUMOUR
 from segpipe.lesions import find_components, label_lesions
 from segpipe.networks import build_network
 from segpipe.preprocessing.recipe import Recipe
-from segpipe.preprocessing.steps import apply_window, plan_preparation, resample_to_recipe
+from segpipe.preprocessing.resampling import apply_window, plan_preparation, resample_to_recipe
 
 pytestmark = [pytest.mark.realdata, pytest.mark.slow]
 # small windows are the hard case: large ones reach beyond the lungs by themselves

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from segpipe.errors import GeometryError
 from segpipe.geometry import flip_ras_lps
-from segpipe.io.dicom_series import find_series, read_series, stack_series
+from segpipe.io.dicom.series.series import find_series, read_series, stack_series
 from tests.synthetic_dicom import read_with_sitk
 
 ROOT = Path(os.environ.get("SEGPIPE_REALDATA", "/nowhere"))

@@ -13,13 +13,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from segpipe.errors import GeometryError, ImageError, OutputError
 from segpipe.geometry import flip_ras_lps, to_world
-from segpipe.io.dicom_objects import Derivation, Maker
-from segpipe.io.dicom_rtstruct import read_rtstruct
-from segpipe.io.dicom_rtstruct_writing import write_rtstruct
-from segpipe.io.dicom_seg import read_dicom_seg
-from segpipe.io.dicom_seg_writing import write_dicom_seg
-from segpipe.io.dicom_series import find_series, stack_series
-from segpipe.io.dicom_sr import write_dicom_sr
+from segpipe.io.dicom.objects import Derivation, Maker
+from segpipe.io.dicom.rtstruct.reading import read_rtstruct
+from segpipe.io.dicom.rtstruct.writing import write_rtstruct
+from segpipe.io.dicom.seg.reading import read_dicom_seg
+from segpipe.io.dicom.seg.writing import write_dicom_seg
+from segpipe.io.dicom.series.series import find_series, stack_series
+from segpipe.io.dicom.sr import write_dicom_sr
 from segpipe.labels import NODULE, TUMOUR
 from tests.synthetic_dicom import AXIAL, PATIENT, ct_slices, enhanced_ct, oblique, save, thorax
 

@@ -13,7 +13,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 import torch
 
-from segpipe.io.volumes import read_volume, write_volume
+from segpipe.io.images.volumes import read_volume, write_volume
 
 pytestmark = pytest.mark.slow
 FIGURES = ("dice", "iou", "precision", "recall", "f1", "volume_error_pct")

@@ -5,10 +5,10 @@ import tempfile
 
 import pytest
 
-from segpipe.commands.predict import run
+from segpipe.cli.predict.command import run
 from segpipe.errors import ConfigError, ImageError, SegpipeError
-from segpipe.io.dicomweb import Pacs
-from segpipe.io.dicomweb_errors import PacsAccessError, PacsAwayError, WrongPasswordError
+from segpipe.io.pacs.dicomweb import Pacs
+from segpipe.io.pacs.errors import PacsAccessError, PacsAwayError, WrongPasswordError
 from tests.orthanc import PASSWORD, ROOT, USER, Orthanc, TlsFront, free_port, make_certificate
 from tests.synthetic_chest import chest_series
 

@@ -14,7 +14,7 @@ import torch
 from segpipe.__main__ import main
 from segpipe.export.model_folder import load_network, read_model_folder, write_model_folder
 from segpipe.geometry import Grid
-from segpipe.io.volumes import write_volume
+from segpipe.io.images.volumes import write_volume
 from tests.small_models import FACTS, POINT, SCAN, UNET, example, network_of
 
 pytestmark = pytest.mark.slow

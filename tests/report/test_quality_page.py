@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from segpipe.datasets.quality import CaseQuality, Quality, Remark
+from segpipe.datasets.quality.report import CaseQuality, Quality, Remark
 from segpipe.errors import OutputError
 from segpipe.report.quality_page import write_quality
 

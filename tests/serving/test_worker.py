@@ -6,10 +6,10 @@ import threading
 import pytest
 
 from segpipe.errors import ImageError, OutputError, ServiceError
-from segpipe.io.dicom_receive import Arrival
-from segpipe.io.dicomweb import SeriesEntry
-from segpipe.io.dicomweb_errors import PacsAwayError, PacsFaultError, WrongPasswordError
-from segpipe.serving.habits import LONGEST_DELAY_S, Habits, back_off
+from segpipe.io.pacs.dicomweb import SeriesEntry
+from segpipe.io.pacs.errors import PacsAwayError, PacsFaultError, WrongPasswordError
+from segpipe.io.pacs.receive import Arrival
+from segpipe.serving.policy import LONGEST_DELAY_S, Habits, back_off
 from segpipe.serving.queue import Queue
 from segpipe.serving.worker import Worker
 
@@ -70,7 +70,7 @@ class Answers:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr("segpipe.serving.habits.FIRST_DELAY_S", 0.0)
+    monkeypatch.setattr("segpipe.serving.policy.FIRST_DELAY_S", 0.0)
 
 
 def work(archive, state, answers=None, *, bound=100, **habits):
@@ -287,7 +287,7 @@ def test_while_the_pacs_is_away_nothing_is_asked_of_it_and_one_line_is_told(tmp_
 
 
 def test_back_off_doubles_up_to_a_limit(monkeypatch):
-    monkeypatch.setattr("segpipe.serving.habits.FIRST_DELAY_S", 1.0)
+    monkeypatch.setattr("segpipe.serving.policy.FIRST_DELAY_S", 1.0)
     assert 1 <= back_off(1) <= 1.25
     assert 8 <= back_off(4) <= 10
     assert LONGEST_DELAY_S <= back_off(1000) <= 1.25 * LONGEST_DELAY_S

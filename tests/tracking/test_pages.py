@@ -13,11 +13,11 @@ from itertools import takewhile
 import numpy as np
 import pytest
 
+from segpipe.evaluation.evaluate import evaluate_pair, summarise
+from segpipe.evaluation.tables import case_rows, lesion_rows
 from segpipe.geometry import Grid
-from segpipe.metrics.evaluation import evaluate_pair, summarise
-from segpipe.metrics.tables import case_rows, lesion_rows
-from segpipe.tracking.families import Child, tell_family
 from segpipe.tracking.mlflow import Tracker
+from segpipe.tracking.nested_runs import Child, tell_family
 from segpipe.tracking.tables import side_by_side
 
 pytestmark = pytest.mark.slow

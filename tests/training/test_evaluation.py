@@ -6,7 +6,7 @@ import pytest
 from segpipe.datasets.manifest import Entry
 from segpipe.geometry import Grid
 from segpipe.inference.predictor import Prediction, PredictOptions
-from segpipe.io.volumes import write_volume
+from segpipe.io.images.volumes import write_volume
 from segpipe.training.evaluation import Judge
 from tests.prepared_cases import make_recipe, make_scan
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from segpipe.preprocessing.augment import build_augmentation
+from segpipe.preprocessing.augmentation.presets import build_augmentation
 from segpipe.preprocessing.sampling import Sampling
 from segpipe.training.patches import PatchDataset, StepSampler, build_train_loader
 from tests.prepared_cases import augmentation_spec, make_recipe, make_scan, prepare

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from segpipe.commands.train import registries
+from segpipe.cli.train import registries
 from segpipe.config.compose import check_command_line, read_command_line, settings_of
 from segpipe.training.callbacks import HISTORY, read_history
 from segpipe.training.checkpoints import read_checkpoint
 from segpipe.training.fitting import fit, recipe_of
-from segpipe.training.material import gather
+from segpipe.training.run_data import gather
 
 SCRIPT = """
 import sys

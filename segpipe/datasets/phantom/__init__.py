@@ -4,8 +4,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from segpipe.datasets.casework import CaseJob, Made, make_cases
 from segpipe.datasets.manifest import Entry, Manifest, Role
+from segpipe.datasets.sources.parallel import CaseJob, Made, make_cases
 from segpipe.errors import ConfigError, raise_together
 from segpipe.labels import NODULE
 
@@ -59,7 +59,7 @@ def phantom_id(number: int) -> str:
 def write_case(seed: int, number: int, folder: Path) -> Entry:
     """Generates one case and writes its image and mask below a folder."""
     from segpipe.datasets.phantom.generator import generate_case
-    from segpipe.io.volumes import write_volume
+    from segpipe.io.images.volumes import write_volume
 
     case = generate_case(seed, number)
     name = phantom_id(number)

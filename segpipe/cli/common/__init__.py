@@ -1,0 +1,1 @@
+"""Flags and progress that several verbs share."""

@@ -1,0 +1,55 @@
+"""A progress bar over scans that moves slice by slice and gives way to messages."""
+
+import sys
+from types import TracebackType
+from typing import Any
+
+from segpipe.errors import explain
+from segpipe.inference.batch.runner import Outcome
+from segpipe.inference.stage_timer import Watch
+
+
+class Bar(Watch):
+    """Draws on stderr, from the first scan on; rarely where nobody looks on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bar: Any = None
+        self._done = 0
+
+    def __enter__(self) -> "Bar":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def expect(self, scans: int) -> None:
+        """Told of scans that come, beside those of before."""
+        if self._bar is None:
+            self._bar = _draw(scans)
+        else:
+            self._bar.total += scans
+            self._bar.refresh()
+
+    def advance(self, done: int, total: int) -> None:
+        """Moves within the current scan."""
+        self._bar.update(max(0.0, self._done + 0.99 * done / total - self._bar.n))
+
+    def tell(self, outcome: Outcome) -> Outcome:
+        """Moves to the end of a scan, and names it when it was left out."""
+        self._done += 1
+        if outcome.error:
+            self._bar.write(explain(outcome.error.with_facts(scan=outcome.scan.name)), file=sys.stderr)
+        self._bar.update(max(0.0, self._done - self._bar.n))
+        return outcome
+
+
+def _draw(scans: int) -> Any:
+    from tqdm import tqdm
+
+    interval = 0.1 if sys.stderr.isatty() else 10.0
+    layout = "{l_bar}{bar}| {n:.2f}/{total} [{elapsed}<{remaining}{postfix}]"
+    return tqdm(total=scans, desc="predicting", unit="scan", mininterval=interval, bar_format=layout)

@@ -1,0 +1,61 @@
+"""`python -m segpipe compare`: which run is better, by how much, where, and whether it is luck."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segpipe.cli.compare.flags import parse_flags
+
+if TYPE_CHECKING:
+    from segpipe.pipelines.compared_runs import Contender
+
+
+def run(argv: list[str]) -> int:
+    """Compares; returns 0."""
+    given = parse_flags(argv)
+    from segpipe.evaluation.comparison.compare import compare
+    from segpipe.evaluation.comparison.text import describe_comparison
+    from segpipe.pipelines.compared_runs import find_contenders
+    from segpipe.pipelines.comparison_reporting import (
+        DEFAULT_URI,
+        check_model,
+        known_uri,
+        register_best,
+        tell_comparison,
+    )
+
+    contenders = find_contenders(given.runs, uri=given.tracking_uri or DEFAULT_URI)
+    report = compare([one.evaluation for one in contenders], metric=given.metric, force=given.force, seed=given.seed)
+    print(describe_comparison(report))
+    print(f"page  {_write(given, report, contenders)}")
+    best = next(one for one in contenders if one.name == report["best"])
+    if given.register:
+        check_model(best)
+    tracked = given.tracking_uri or given.register or any(one.run_id for one in contenders)
+    if tracked and not given.no_tracking:
+        uri = given.tracking_uri or known_uri(contenders) or DEFAULT_URI
+        told = tell_comparison(report, contenders, given.output, uri=uri)
+        print(f"MLflow  {told.run_url}")
+        if given.register:
+            model = register_best(best, given.register, given.alias, uri=uri, fallback_run=told.run_id)
+            print(f"registered  {model.uri}")
+    return 0
+
+
+def _write(given: argparse.Namespace, report: dict[str, Any], contenders: "list[Contender]") -> Path:
+    """Writes `comparison.json` and `comparison.html`."""
+    from segpipe.pipelines.differing_cases import draw_differing_cases
+    from segpipe.report.comparison import draw_comparison, write_comparison
+
+    given.output.mkdir(parents=True, exist_ok=True)
+    file = given.output / "comparison.json"
+    temporary = file.with_suffix(".part")
+    temporary.write_text(json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    temporary.replace(file)
+    first, second = contenders[:2]
+    cases, missing = draw_differing_cases(report["pairs"][0], first, second, data=given.data)
+    if missing:
+        print(missing)
+    charts = draw_comparison(report, first.evaluation.cases, second.evaluation.cases)
+    return write_comparison(given.output, report, charts=charts, overlays=cases.figures, views=cases.views)

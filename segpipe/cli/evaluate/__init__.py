@@ -1,0 +1,5 @@
+"""The verb `evaluate`."""
+
+from segpipe.cli.evaluate.command import run
+
+__all__ = ["run"]

@@ -1,0 +1,55 @@
+"""`python -m segpipe evaluate`: how good masks are, each figure with its interval, bad cases named."""
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any
+
+from segpipe.cli.evaluate.flags import parse_flags
+from segpipe.errors import DatasetError, explain
+
+if TYPE_CHECKING:
+    from segpipe.evaluation.folders import Judged
+
+
+def run(argv: list[str]) -> int:
+    """Evaluates; returns 0, or 2 when cases were left out."""
+    given = parse_flags(argv)
+    from segpipe.evaluation.evaluate import summarise, write_evaluation
+    from segpipe.evaluation.text_summary import describe
+    from segpipe.pipelines.case_pictures import draw_judged
+    from segpipe.pipelines.evaluation_report import write_evaluation_report
+
+    judged, facts = _judge_model(given) if given.model else _judge_masks(given)
+    for error in judged.errors:
+        print(explain(error), file=sys.stderr)
+    if not judged.results:
+        raise DatasetError("no case could be judged", facts={"bad cases": len(judged.errors)})
+    summary = {**facts, "failed_cases": len(judged.errors), **summarise(judged.results, seed=given.seed)}
+    write_evaluation(given.output, judged.results, summary)
+    cases = draw_judged(judged.results, given.data, given.output / "masks") if given.model else None
+    report = write_evaluation_report(given.output, judged.results, summary, cases=cases)
+    print(describe(summary))
+    print(f"tables  {given.output / 'cases.csv'}, {given.output / 'lesions.csv'}\nreport  {report}")
+    return 2 if judged.errors else 0
+
+
+def _judge_masks(given: argparse.Namespace) -> "tuple[Judged, dict[str, Any]]":
+    from segpipe.evaluation.folders import Foreground, default_processes, judge_pairs, pair_masks
+    from segpipe.pipelines.sphere_references import mark_spheres
+
+    pairs, judged = pair_masks(given.predictions, given.references, table=given.table, mask_name=given.mask_name)
+    pairs = mark_spheres(pairs, given.references)
+    foreground = Foreground(given.prediction_label, given.reference_label)
+    done = judge_pairs(pairs, foreground=foreground, processes=given.processes or default_processes())
+    judged.results, judged.errors = done.results, [*judged.errors, *done.errors]
+    return judged, {"data": given.references.resolve().name, "predictions": given.predictions.resolve().name}
+
+
+def _judge_model(given: argparse.Namespace) -> "tuple[Judged, dict[str, Any]]":
+    from segpipe.export.model_folder import read_model_folder
+    from segpipe.inference.engines.backends import build_engine
+    from segpipe.pipelines.model_evaluation import judge_model
+
+    model = read_model_folder(given.model)
+    engine = build_engine(model, backend=given.backend or "torch", device=given.device or "auto")
+    return judge_model(model, given.data, split=given.split, engine=engine, masks=given.output / "masks")

@@ -1,0 +1,60 @@
+"""The flags of `python -m segpipe evaluate`."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from segpipe.cli.common.flags import VerbParser
+from segpipe.errors import ConfigError
+
+_GIVEN_WITH_MODEL = ("split", "backend", "device")
+_GIVEN_WITH_MASKS = ("references", "table", "mask_name", "prediction_label", "reference_label", "processes")
+
+
+def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
+    """Reads the command line of `evaluate`.
+
+    Raises:
+        ConfigError: for unknown, missing or contradicting flags.
+    """
+    given = _parser().parse_args(argv)
+    if bool(given.model) == bool(given.predictions):
+        raise ConfigError("give either --predictions and --references, or --model and --data")
+    wanted, foreign = ("data", _GIVEN_WITH_MASKS) if given.model else ("references", ("data", *_GIVEN_WITH_MODEL))
+    first = "--model" if given.model else "--predictions"
+    if getattr(given, wanted) is None:
+        raise ConfigError(f"{first} needs --{wanted}")
+    misplaced = [f"--{name.replace('_', '-')}" for name in foreign if getattr(given, name) is not None]
+    if misplaced:
+        raise ConfigError(f"flags that {first} does not take", facts={"found": ", ".join(misplaced)})
+    if given.processes is not None and given.processes < 1:
+        raise ConfigError("--processes must be at least 1", facts={"found": given.processes})
+    return given
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = VerbParser(
+        "evaluate",
+        description="Compares masks with references, in each scan's own space.",
+    )
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="summary, tables and report go here")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap (default: 0)")
+    masks = parser.add_argument_group("masks of any tool")
+    masks.add_argument("--predictions", type=Path, metavar="DIR", help="masks to judge (NIfTI, NRRD, MetaImage)")
+    masks.add_argument("--references", type=Path, metavar="DIR", help="masks of the same names to judge them by")
+    masks.add_argument("--table", type=Path, metavar="CSV", help="columns case and patient; others serve strata")
+    masks.add_argument("--mask-name", metavar="NAME", help="which mask counts where each case has a folder of them")
+    masks.add_argument("--prediction-label", type=int, metavar="VALUE", help="value that counts (default: all but 0)")
+    masks.add_argument("--reference-label", type=int, metavar="VALUE", help="value that counts (default: all but 0)")
+    masks.add_argument("--processes", type=int, metavar="N", help="how many work at once (default: one per core)")
+    model = parser.add_argument_group("a model folder")
+    model.add_argument("--model", type=Path, metavar="DIR", help="the model folder of a run")
+    model.add_argument("--data", type=Path, metavar="DATASET", help="a data set that `ingest` made")
+    model.add_argument(
+        "--split",
+        choices=("train", "val", "test", "all"),
+        help="default: what the model's training held out, else test where the data set fixes it, else all",
+    )
+    model.add_argument("--backend", metavar="NAME", help="torch (default), onnx or openvino")
+    model.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), help="default: auto")
+    return parser

@@ -1,0 +1,127 @@
+"""`python -m segpipe ingest`: turns what a user has into a data set, names the cases that are bad, checks data sets."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from segpipe.cli.common.flags import VerbParser
+from segpipe.datasets.sources.registry import SOURCES, Flag, IngestRequest, Source
+from segpipe.errors import ConfigError, explain
+from segpipe.labels import KNOWN_LABELS
+from segpipe.spelling import nearest
+
+
+def run(argv: list[str]) -> int:
+    """Ingests or checks; returns 0, or 2 when cases were left out or have errors."""
+    given = _parser().parse_args(argv)
+    if given.check:
+        return _check(given)
+    if given.plan:
+        return _plan(given)
+    if not given.source or not given.output:
+        raise ConfigError(
+            "--source and --output must be given, or --check, or --plan", hint="python -m segpipe ingest --help"
+        )
+    return _ingest(given)
+
+
+def _ingest(given: argparse.Namespace) -> int:
+    from segpipe.datasets.manifest import write_manifest
+
+    source = _source(given.source)
+    manifest, made = source.read(_request(given, source))
+    for error in made.errors:
+        print(explain(error), file=sys.stderr)
+    for note in made.notes:
+        print(note)
+    if not made.entries:
+        raise ConfigError("no case could be used", facts={"source": given.source, "bad cases": len(made.errors)})
+    file = write_manifest(manifest, given.output)
+    print(f"{len(made.entries)} cases ({made.new} new, {len(made.errors)} left out): {file}")
+    return 2 if made.errors else 0
+
+
+def _check(given: argparse.Namespace) -> int:
+    from segpipe.datasets.manifest import read_manifest
+    from segpipe.datasets.quality.report import check_dataset
+    from segpipe.report.quality_page import write_quality
+
+    quality = check_dataset(read_manifest(given.check), workers=given.workers)
+    for remark in quality.remarks:
+        facts = "; ".join(f"{name}: {value}" for name, value in remark.facts.items())
+        print(f"{remark.level:<8} {remark.case}  {remark.message}" + (f" ({facts})" if facts else ""))
+    folder = given.check if given.check.is_dir() else given.check.parent
+    _, page = write_quality(quality, folder)
+    errors, warnings = quality.count("error"), quality.count("warning")
+    print(f"{len(quality.cases)} cases, {errors} errors, {warnings} warnings: {page}")
+    return 2 if errors else 0
+
+
+def _plan(given: argparse.Namespace) -> int:
+    from segpipe.cli.plan import plan
+
+    plan(given.plan, given.memory, workers=given.workers)
+    return 0
+
+
+def _request(given: argparse.Namespace, source: Source) -> IngestRequest:
+    flags = {flag.name: flag for flag in source.flags}
+    foreign = sorted(f"--{name.replace('_', '-')}" for name in set(vars(given)) & set(_all_flags()) - set(flags))
+    if foreign:
+        raise ConfigError(
+            "flags that this source does not have", facts={"source": given.source, "flags": ", ".join(foreign)}
+        )
+    if source.needs_input and given.input is None:
+        raise ConfigError("--input must be given", facts={"source": given.source, "reads": source.text})
+    if given.input is not None and not given.input.exists():
+        raise ConfigError("the input must exist", facts={"input": given.input})
+    options = {name: getattr(given, name, flag.default) for name, flag in flags.items()}
+    return IngestRequest(given.output, given.input, given.label, given.workers, options)
+
+
+def _source(name: str) -> Source:
+    if name not in SOURCES:
+        near = nearest(name, SOURCES)
+        raise ConfigError(
+            "unknown source",
+            facts={"found": name, "known": ", ".join(SOURCES)},
+            hint=f"--source {near}" if near else None,
+        )
+    return SOURCES[name]
+
+
+def _all_flags() -> dict[str, Flag]:
+    return {flag.name: flag for source in SOURCES.values() for flag in source.flags}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = VerbParser(
+        "ingest",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="sources:\n" + "\n".join(f"  {name:<16} {source.text}" for name, source in SOURCES.items()),
+    )
+    parser.add_argument("--source", metavar="KIND", help="what kind of data it is, see below")
+    parser.add_argument("--output", type=Path, metavar="DATASET", help="the data set folder to make")
+    parser.add_argument("--check", type=Path, metavar="DATASET", help="tell and picture all that is wrong with it")
+    parser.add_argument("--plan", type=Path, metavar="DATASET", help="measure it and propose a plan for training")
+    parser.add_argument("--memory", default="8GB", metavar="SIZE", help="what a training step may take (default: 8GB)")
+    parser.add_argument("--input", type=Path, metavar="DIR", help="what to read")
+    parser.add_argument("--label", default="nodule", choices=KNOWN_LABELS, help="what the masks show")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes; by default one per core")
+    for flag in _all_flags().values():
+        _add_flag(parser, flag)
+    return parser
+
+
+def _add_flag(parser: argparse.ArgumentParser, flag: Flag) -> None:
+    owners = ", ".join(name for name, source in SOURCES.items() if flag in source.flags)
+    value: dict[str, Any] = {"type": flag.kind, "metavar": "…"}
+    parser.add_argument(
+        f"--{flag.name.replace('_', '-')}",
+        dest=flag.name,
+        default=argparse.SUPPRESS,
+        help=f"{flag.text} ({owners})",
+        **({"action": "store_true"} if flag.default is False else value),
+    )

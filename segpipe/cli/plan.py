@@ -1,0 +1,84 @@
+"""`python -m segpipe ingest --plan DATASET --memory 8GB`: proposes a plan and writes it beside the manifest."""
+
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from segpipe.errors import OutputError
+
+SHARE_OF_MACHINE = 80
+"""Percent of a machine without GPU that a training may take."""
+
+
+def plan(dataset: Path, memory: str, *, workers: int | None = None) -> Path:
+    """Measures a data set, finds what fits the memory by dry steps, and writes `plan.yaml` and `fingerprint.json`.
+
+    Raises:
+        ConfigError: for a memory that cannot be read or is too small.
+        DatasetError: for a data set that cannot be trained on, or without readable lesions.
+        OutputError: when the files cannot be written.
+    """
+    import yaml
+
+    from segpipe.config.compose import check_command_line, plain, read_command_line
+    from segpipe.datasets.fingerprint import take_fingerprint
+    from segpipe.datasets.manifest import read_manifest
+    from segpipe.inference.memory import machine_memory, parse_bytes
+    from segpipe.planning.dry_step import measure_step
+    from segpipe.planning.plan import propose
+    from segpipe.planning.sizing import gigabytes
+    from segpipe.training.run_data import check_outlines
+
+    limit = _there(parse_bytes(memory), machine_memory())
+    manifest = read_manifest(dataset)
+    check_outlines(manifest)
+    fingerprint = take_fingerprint(manifest, workers=workers)
+    defaults = plain(check_command_line(read_command_line([]), {}))
+
+    def measure(network: Mapping[str, Any], patch: list[int], batch: int) -> int | None:
+        peak = measure_step(network, defaults["loss"], patch=patch, batch=batch)
+        took = "ran out of memory" if peak is None else gigabytes(peak)
+        print(f"dry step: patch {'×'.join(map(str, patch))}, batch {batch}: {took}", file=sys.stderr, flush=True)
+        return peak
+
+    proposal = propose(fingerprint, defaults["network"], memory_bytes=limit, measure=measure)
+    folder = dataset if dataset.is_dir() else dataset.parent
+    _write(folder / "fingerprint.json", json.dumps(fingerprint.to_dict(), indent=1) + "\n")
+    headline = (
+        f"A plan for {fingerprint.cases} cases within {gigabytes(limit)}, see fingerprint.json; change what you like."
+    )
+    source = yaml.safe_dump({"data": "manifest", "data.root": str(dataset.resolve())}, allow_unicode=True, width=10**6)
+    file = _write(folder / "plan.yaml", proposal.to_yaml(headline, source))
+    print(file.read_text(), end="")
+    experiment = "lung_nodule" if "nodule" in manifest.labels.values() else "lung_tumour"
+    print(f"python -m segpipe +experiment={experiment} {shlex.quote(f'+plan={file}')}")
+    return file
+
+
+def _there(wanted: int, machine: int) -> int:
+    """What may be measured: without a GPU a step that takes more than the machine has would bring it down."""
+    import torch
+
+    from segpipe.planning.sizing import gigabytes
+
+    most = machine * SHARE_OF_MACHINE // 100
+    if torch.cuda.is_available() or wanted <= most:
+        return wanted
+    print(
+        f"{gigabytes(wanted)} cannot be measured here: there is no GPU, and the machine has {gigabytes(machine)}; "
+        f"planning for {gigabytes(most)}. For a GPU, plan on the machine that has it.",
+        file=sys.stderr,
+    )
+    return most
+
+
+def _write(file: Path, text: str) -> Path:
+    part = file.with_suffix(".part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        return part.replace(file)
+    except OSError as error:
+        raise OutputError("the plan cannot be written", facts={"file": file, "found": error}) from error

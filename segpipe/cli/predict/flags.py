@@ -1,0 +1,148 @@
+"""The flags of `python -m segpipe predict`, checked as far as they can be without the model."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from segpipe.cli.common.compute_flags import add_compute_flags, add_memory_flag
+from segpipe.cli.common.flags import VerbParser
+from segpipe.cli.common.pacs_flags import add_pacs_flags
+from segpipe.cli.common.point_flags import add_point_flags
+from segpipe.cli.predict.inputs import check_input, parse_input
+from segpipe.errors import ConfigError
+
+FORMATS = ("nifti", "csv", "json")
+
+
+def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
+    """Reads the command line of `predict`.
+
+    Raises:
+        ConfigError: for unknown, missing or unreadable flags.
+    """
+    given = _parser().parse_args(_join_point(argv))
+    check_input(given)
+    return given
+
+
+def check_single(given: argparse.Namespace, scans: int) -> None:
+    """Checks the flags that speak of one scan.
+
+    Raises:
+        ConfigError: for several scans, or flags that do not fit each other.
+    """
+    for flag, value in (("--at", given.at), ("--follow-up", given.follow_up)):
+        if value and scans > 1:
+            raise ConfigError(f"{flag} belongs to one scan", facts={"scans": scans}, hint="give one scan as --input")
+    if given.uncertainty and "html" not in given.output_format:
+        raise ConfigError("--uncertainty is shown in the page", hint="--output-format html …")
+    if given.follow_up and "json" not in given.output_format:
+        raise ConfigError("--follow-up needs the format json", hint="--output-format json …")
+    if given.days is not None and (not given.follow_up or given.days <= 0):
+        raise ConfigError("--days is the time since the scan of --follow-up", facts={"days": given.days})
+
+
+def parse_point(text: str) -> tuple[float, float, float]:
+    """Reads a point.
+
+    >>> parse_point("-41.5,20,7")
+    (-41.5, 20.0, 7.0)
+    """
+    try:
+        x, y, z = (float(number) for number in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a point is three numbers x,y,z in mm, not {text!r}") from None
+    return x, y, z
+
+
+def parse_flips(text: str) -> tuple[int, ...]:
+    """Reads the axes to mirror.
+
+    >>> parse_flips("xy"), parse_flips("none")
+    ((0, 1), ())
+    """
+    if text == "none":
+        return ()
+    if not text or set(text) - set("xyz"):
+        raise argparse.ArgumentTypeError(f"axes to mirror are some of x, y and z (e.g. xy), or none, not {text!r}")
+    return tuple("xyz".index(letter) for letter in text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = VerbParser("predict", description="Segments scans with a model folder.")
+    _add_input(parser)
+    _add_output(parser.add_argument)
+    _add_target(parser.add_argument_group("what to look for").add_argument)
+    _add_computation(parser.add_argument_group("how to compute").add_argument)
+    return parser
+
+
+def _add_input(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--model", required=True, type=Path, metavar="DIR", help="the model folder of a run; nothing else is needed")
+    add(
+        "--input",
+        required=True,
+        type=parse_input,
+        metavar="SCAN",
+        help="a NIfTI, NRRD or MetaImage file, a folder of them, a DICOM folder, zip file or DICOMDIR, or the DICOMweb"
+        " address of a study or a series: https://…/studies/UID[/series/UID]",
+    )
+    add_pacs_flags(parser.add_argument_group("for a DICOMweb address").add_argument)
+
+
+def _add_output(add: Any) -> None:
+    add("--output", required=True, type=Path, metavar="DIR", help="where results go; a second call resumes there")
+    add(
+        "--output-format",
+        nargs="+",
+        default=list(FORMATS),
+        metavar="FORMAT",
+        help="what to write: some of nifti csv json html dicom-seg dicom-labelmap dicom-mask dicom-sr "
+        "rtstruct (default: nifti csv json)",
+    )
+
+
+def _add_target(add: Any) -> None:
+    add(
+        "--at",
+        type=parse_point,
+        metavar="x,y,z",
+        help="segment the lesion at this point alone: RAS+ mm (x to the patient's right, y to the front, z to the head)"
+        ", as NIfTI viewers show it; for a DICOM (LPS) position change the signs of x and y",
+    )
+    add_point_flags(add)
+    add(
+        "--search",
+        default="lungs",
+        choices=("lungs", "everywhere"),
+        help="where a whole scan is searched (default: lungs; a scan without lungs is refused)",
+    )
+    add(
+        "--follow-up",
+        type=Path,
+        metavar="EARLIER.json",
+        help="findings of an earlier scan of the same patient, where predict wrote them: tells growth",
+    )
+    add("--days", type=float, metavar="N", help="since the earlier scan: tells doubling times")
+
+
+def _add_computation(add: Any) -> None:
+    add_compute_flags(add)
+    add("--exact", action="store_true", help="float32 even where the hardware has faster bfloat16")
+    add("--overlap", type=float, default=0.5, metavar="PART", help="of neighbouring windows (default: 0.5)")
+    add("--flips", type=parse_flips, metavar="AXES", help="average over mirrored axes, e.g. xyz; none switches it off")
+    add_memory_flag(add)
+    add("--uncertainty", action="store_true", help="show in the page (format html) where the network is not sure")
+
+
+def _join_point(argv: Sequence[str]) -> list[str]:
+    """Joins `--at` and a point that begins with a minus sign, which argparse would take for a flag."""
+    joined: list[str] = []
+    for word in argv:
+        if joined and joined[-1] == "--at":
+            joined[-1] = f"--at={word}"
+        else:
+            joined.append(word)
+    return joined

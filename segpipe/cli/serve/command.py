@@ -1,0 +1,107 @@
+"""`python -m segpipe serve`: a worker beside a PACS that answers chest CT series."""
+
+import argparse
+import logging
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from segpipe.cli.common.compute_flags import memory_limit
+from segpipe.cli.common.point_flags import wish_of
+from segpipe.cli.serve.flags import parse_flags
+
+if TYPE_CHECKING:
+    from segpipe.serving.answer import Answerer
+    from segpipe.serving.policy import Habits
+    from segpipe.serving.queue import Queue
+    from segpipe.serving.worker import Worker
+
+
+def run(argv: list[str]) -> int:
+    """Serves until it is told to end; returns 0, or 2 when `--once` refused or gave series up."""
+    given = parse_flags(argv)
+    from segpipe.inference.memory import TOO_LARGE
+    from segpipe.io.pacs.dicomweb import Pacs
+    from segpipe.serving.health import Door, HealthPage
+    from segpipe.serving.queue import Queue
+    from segpipe.serving.state import may_take_more, open_state
+    from segpipe.serving.worker import Worker
+
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("segpipe").setLevel(logging.INFO)
+    pacs = Pacs(given.dicomweb, user=given.user, password=given.password, authority=given.authority)
+    answers = _answers(given)
+    with open_state(given.state) as state:
+        queue = Queue(state / "queue.sqlite", model=answers.digest, bound=given.queue_size)
+        if may_take_more(state, answers.bound.limit):
+            queue.reconsider(TOO_LARGE)
+        worker = Worker(pacs, answers, queue, state, habits=_habits(given))
+        door = Door(given.host, given.port, given.page_user, given.page_password, given.certificate, given.key)
+        page = HealthPage(lambda: _report(worker, queue), door)
+        page.start()
+        try:
+            _serve(worker, given)
+        finally:
+            page.stop()
+        counts = queue.counts()
+    return 2 if given.once and counts["failed"] + counts["refused"] else 0
+
+
+def _serve(worker: "Worker", given: argparse.Namespace) -> None:
+    """Works until a signal, or with `--once` until nothing waits."""
+    receiver = _receiver(given, worker)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        worker.run(stop, once=given.once)
+    finally:
+        if receiver is not None:
+            receiver.stop()
+
+
+def _habits(given: argparse.Namespace) -> "Habits":
+    from segpipe.serving.policy import Habits
+
+    return Habits(given.stable, given.poll, tuple(given.study), None if given.all_dates else given.days)
+
+
+def _answers(given: argparse.Namespace) -> "Answerer":
+    from segpipe.export.model_folder import read_model_folder
+    from segpipe.inference.batch.dicom_results import load_writers
+    from segpipe.inference.engines.backends import build_engine
+    from segpipe.inference.memory import MemoryBound
+    from segpipe.inference.operating_point import choose_point
+    from segpipe.inference.predictor import PredictOptions
+    from segpipe.serving.answer import Answerer
+
+    limit = memory_limit(given)
+    model = read_model_folder(given.model)
+    flips = tuple(model.operating_point.get("flips", ()))
+    options = PredictOptions.at(choose_point(model.operating_point, wish_of(given)), flips=flips)
+    engine = build_engine(model, backend=given.backend, device=given.device)
+    load_writers(["dicom-sr"])
+    return Answerer(model, engine, options, MemoryBound.of(engine, model, limit))
+
+
+def _receiver(given: argparse.Namespace, worker: "Worker") -> Any:
+    if given.dicom_port is None:
+        return None
+    from segpipe.io.pacs.receive import Inbox, Peer, Receiver
+
+    inbox = Inbox(worker.folder_of, worker.arrived, worker.finished)
+    receiver = Receiver(given.aet, given.dicom_port, peers=[Peer.parse(text) for text in given.peer], inbox=inbox)
+    receiver.start()
+    return receiver
+
+
+def _report(worker: "Worker", queue: "Queue") -> Mapping[str, Any]:
+    return {
+        "status": worker.trouble or "ok",
+        "up_s": round(time.time() - worker.started),
+        "series": queue.counts(),
+        "room": queue.room(),
+        "reasons": queue.reasons(),
+    }

@@ -1,0 +1,1 @@
+"""Where data sets come from: a module per archive or file layout, all behind one registry."""

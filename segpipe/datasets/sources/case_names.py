@@ -1,0 +1,155 @@
+"""Gives cases names made by the tool: numbers that stay the same when more scans come, and tell nothing of anybody."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from segpipe.datasets.manifest import Entry
+from segpipe.errors import DatasetError, OutputError
+from segpipe.io.dicom.series.series import SeriesInfo
+
+_REGISTRY = Path(".done", "names.json")
+_COLUMNS = ("patient_id", "study_uid", "series_uid", "folder", "name")
+_TELLING = re.compile(r"\d+(\.\d+){4,}|(?<!\d)(19|20)\d\d[-_.]?(0[1-9]|1[0-2])[-_.]?(0[1-9]|[12]\d|3[01])(?!\d)|\^")
+
+
+@dataclass(frozen=True)
+class CaseName:
+    """The tool's own names of a case and its patient."""
+
+    case: str
+    patient: str
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a case comes from; none of it enters a data set.
+
+    Args:
+        digest: Tells cases apart, and proves to who knows the case's UID which one it was, without naming it.
+        person: Whose scan it is.
+        identity: Values of the columns patient_id, study_uid, series_uid, folder and name, as far as known.
+    """
+
+    digest: str
+    person: str = field(repr=False)
+    identity: Mapping[str, str] = field(repr=False)
+
+
+def origin_of(series: SeriesInfo) -> Origin:
+    """The origin of a DICOM series; its digest counts one slice too, since a series can hold two scans."""
+    identity = series.identity
+    return Origin(
+        digest=digest_of(identity.series_uid, min(plane.uid for plane in series.planes)),
+        person=identity.patient_id or identity.study_uid,
+        identity={
+            "patient_id": identity.patient_id,
+            "study_uid": identity.study_uid,
+            "series_uid": identity.series_uid,
+            "folder": str(series.files[0].path.parent),
+        },
+    )
+
+
+def rename_cases(entries: Sequence[Entry], dataset: Path, *, keep_ids: bool = False) -> tuple[Entry, ...]:
+    """The same cases under names made by the tool, for those whose own names may tell of a person.
+
+    Raises:
+        DatasetError: when the hidden file of `name_cases` is damaged.
+        OutputError: when a file cannot be written.
+    """
+    origins = [
+        Origin(digest_of(entry.id), entry.patient, {"folder": str(entry.image.parent), "name": entry.id})
+        for entry in entries
+    ]
+    names = name_cases(origins, dataset, keep_ids=keep_ids)
+    return tuple(replace(entry, id=name.case, patient=name.patient) for entry, name in zip(entries, names, strict=True))
+
+
+def tells_of_a_person(name: str) -> bool:
+    """Whether a name holds a DICOM UID, a date or a name as DICOM writes it.
+
+    >>> [tells_of_a_person(name) for name in ("1.2.840.113619.2.55", "ct_19500101", "DOE^JOHN", "LIDC-IDRI-0001")]
+    [True, True, True, False]
+    """
+    return _TELLING.search(name) is not None
+
+
+def digest_of(*parts: str) -> str:
+    """SHA-256 in hex."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def name_cases(origins: Sequence[Origin], dataset: Path, *, keep_ids: bool = False) -> list[CaseName]:
+    """Numbers cases and patients in the order of `origins`; those of earlier calls keep their numbers.
+
+    What is kept for that are digests, in a hidden file that only its owner can read. With `keep_ids` who is who is
+    written to `<data set>.ids.csv` beside the data set, readable by its owner alone.
+
+    Raises:
+        DatasetError: when the hidden file is damaged.
+        OutputError: when a file cannot be written.
+    """
+    known = _read(dataset / _REGISTRY)
+    patients = {origin.person: known[origin.digest].patient for origin in origins if origin.digest in known}
+    for origin in origins:
+        if origin.digest in known:
+            continue
+        taken = [*patients.values(), *(name.patient for name in known.values())]
+        patient = patients.setdefault(origin.person, f"patient_{_next(taken):04d}")
+        known[origin.digest] = CaseName(f"case_{_next(name.case for name in known.values()):04d}", patient)
+    content = {digest: [name.case, name.patient] for digest, name in known.items()}
+    write_private(dataset / _REGISTRY, json.dumps(content, indent=0))
+    names = [known[origin.digest] for origin in origins]
+    if keep_ids:
+        _write_identities(origins, names, dataset.with_name(f"{dataset.name}.ids.csv"))
+    return names
+
+
+def write_private(file: Path, text: str) -> Path:
+    """Writes a file that only its owner can read, under a temporary name first.
+
+    Raises:
+        OutputError: when it cannot be written.
+    """
+    part = file.with_name(f"{file.name}.{os.getpid()}.part")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part.unlink(missing_ok=True)
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+            stream.write(text)
+        part.replace(file)
+    except OSError as error:
+        raise OutputError("the file cannot be written", facts={"file": file, "found": error}) from error
+    return file
+
+
+def _write_identities(origins: Sequence[Origin], names: Sequence[CaseName], file: Path) -> None:
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow(["case", "patient", *_COLUMNS])
+    for origin, name in zip(origins, names, strict=True):
+        table.writerow([name.case, name.patient, *(origin.identity.get(column, "") for column in _COLUMNS)])
+    write_private(file, text.getvalue())
+
+
+def _read(file: Path) -> dict[str, CaseName]:
+    try:
+        content = json.loads(file.read_text()) if file.exists() else {}
+        return {digest: CaseName(*names) for digest, names in content.items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise DatasetError(
+            "the list of known cases is damaged",
+            facts={"file": file, "found": type(error).__name__},
+            hint="delete the data set folder and ingest again",
+        ) from error
+
+
+def _next(names: Iterable[str]) -> int:
+    return max((int(name.rpartition("_")[2]) for name in names), default=0) + 1

@@ -1,0 +1,1 @@
+"""Which of several runs is better, by how much, and whether it is luck."""

@@ -1,0 +1,1 @@
+"""Lesions found and missed: matching, FROC and the operating point."""

@@ -1,0 +1,245 @@
+"""Masks of any tool against reference masks: files paired by name, judged in parallel, bad ones named."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segpipe.case import Volume
+from segpipe.errors import DatasetError, GeometryError, LabelError, SegpipeError
+from segpipe.evaluation.comparison.case_table import read_case_table
+from segpipe.evaluation.evaluate import CaseResult, evaluate_pair
+from segpipe.io.images.volumes import list_volumes, read_volume, volume_name
+
+
+@dataclass(frozen=True)
+class MaskPair:
+    """Two mask files of one case.
+
+    Args:
+        case: The name both files have.
+        prediction: The mask to judge.
+        reference: The mask to judge it by.
+        patient: Groups cases that are resampled together.
+        extra: Further facts of the case, for strata.
+    """
+
+    case: str
+    prediction: Path
+    reference: Path
+    patient: str
+    extra: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Foreground:
+    """Which mask value counts on either side; None for every value but 0."""
+
+    prediction: int | None = None
+    reference: int | None = None
+
+
+@dataclass
+class Judged:
+    """What became of the cases: the figures of the good ones, and what is wrong with the others."""
+
+    results: list[CaseResult] = field(default_factory=list)
+    errors: list[SegpipeError] = field(default_factory=list)
+
+
+def pair_masks(
+    predictions: Path, references: Path, *, table: Path | None = None, mask_name: str | None = None
+) -> tuple[list[MaskPair], Judged]:
+    """Pairs the mask files of two folders by name, without regard to the format.
+
+    A folder may also hold a folder for each case, as TotalSegmentator writes them; then that is the name.
+
+    Args:
+        predictions: Folder of masks to judge.
+        references: Folder of masks to judge them by.
+        table: CSV with the columns `case` and `patient`; its other columns serve strata. Without it every case counts
+            as a patient of its own.
+        mask_name: Which file of such a case's folder counts, e.g. `lung_nodules`; may be left out where there is one.
+
+    Returns:
+        The pairs, by name, and the errors of files that are alone.
+
+    Raises:
+        DatasetError: when a folder has no masks, two files of a folder have one name, nothing fits, or the table
+            cannot be used.
+    """
+    given, wanted = (_masks_by_name(folder, mask_name) for folder in (predictions, references))
+    facts = read_case_table(table) if table else {}
+    common = sorted(set(given) & set(wanted))
+    if not common:
+        raise DatasetError(
+            "no prediction has the name of a reference",
+            facts={"predictions": f"{predictions} ({_some(given)})", "references": f"{references} ({_some(wanted)})"},
+            hint="name the masks of both folders after the case, e.g. LUNG_042.nii.gz",
+        )
+    pairs = []
+    for name in common:
+        row = dict(facts.get(name, {}))
+        pairs.append(MaskPair(name, given[name], wanted[name], str(row.pop("patient", name)), row or None))
+    return pairs, Judged(errors=[*_alone(wanted, given, predictions, references), *_unknown(facts, common, table)])
+
+
+def judge_pairs(
+    pairs: Sequence[MaskPair], *, foreground: Foreground | None = None, processes: int = 1, progress: bool = True
+) -> Judged:
+    """Judges each pair; bad ones are told in `errors`. At most two masks per process are in memory.
+
+    Args:
+        pairs: The files.
+        foreground: Which values count; all but 0 by default.
+        processes: How many work at once.
+        progress: Whether to draw a bar.
+    """
+    from tqdm import tqdm
+
+    values = foreground or Foreground()
+    done: dict[str, CaseResult | SegpipeError] = {}
+    bar = tqdm(
+        _judge_all(pairs, values, processes), total=len(pairs), desc="evaluating", unit="case", disable=not progress
+    )
+    for pair, outcome in bar:
+        done[pair.case] = outcome
+    outcomes = [done[pair.case] for pair in pairs]
+    return Judged(
+        results=[outcome for outcome in outcomes if isinstance(outcome, CaseResult)],
+        errors=[outcome for outcome in outcomes if isinstance(outcome, SegpipeError)],
+    )
+
+
+def judge_pair(pair: MaskPair, foreground: Foreground) -> CaseResult:
+    """Reads both masks and judges them on the grid they share.
+
+    Raises:
+        GeometryError: when the masks are on different grids.
+        LabelError: when a mask does not hold whole numbers.
+        SegpipeError: when a file cannot be read.
+    """
+    try:
+        reference, prediction = read_volume(pair.reference), read_volume(pair.prediction)
+        if not reference.grid.matches(prediction.grid):
+            raise GeometryError(
+                "prediction and reference are not on the same grid",
+                facts={"prediction": prediction.grid, "reference": reference.grid},
+                hint="bring the prediction back to the scan's grid; segpipe judges nowhere else",
+            )
+        masks = [_mask(prediction, foreground.prediction), _mask(reference, foreground.reference)]
+        return evaluate_pair(pair.case, pair.patient, masks[0], masks[1], reference.grid, extra=pair.extra)
+    except SegpipeError as error:
+        raise error.with_facts(case=pair.case) from error
+
+
+def default_processes() -> int:
+    """One process per core that this program may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _judge_all(
+    pairs: Sequence[MaskPair], foreground: Foreground, processes: int
+) -> Iterator[tuple[MaskPair, CaseResult | SegpipeError]]:
+    if processes <= 1 or len(pairs) == 1:
+        yield from ((pair, _outcome(pair, foreground)) for pair in pairs)
+        return
+    with ProcessPoolExecutor(min(processes, len(pairs)), mp_context=get_context("spawn")) as pool:
+        work = {pool.submit(_outcome, pair, foreground): pair for pair in pairs}
+        for future in as_completed(work):
+            yield work[future], _told(future, work[future])
+
+
+def _outcome(pair: MaskPair, foreground: Foreground) -> CaseResult | SegpipeError:
+    try:
+        return judge_pair(pair, foreground)
+    except SegpipeError as error:
+        return error
+
+
+def _told(future: "Future[CaseResult | SegpipeError]", pair: MaskPair) -> CaseResult | SegpipeError:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        return DatasetError(
+            "a worker process was ended from outside before this case was judged",
+            facts={"case": pair.case},
+            hint="most often memory ran out: try again with --processes 1",
+        )
+
+
+def _mask(volume: Volume, value: int | None) -> NDArray[np.generic]:
+    array = volume.array
+    if array.dtype.kind == "f" and not _all_whole(array.astype(np.float32, copy=False)):
+        raise LabelError(
+            "a mask must hold whole numbers",
+            facts={"file": volume.source, "found": "fractions or NaN"},
+            hint="give the thresholded mask, not probabilities",
+        )
+    return array if value is None else np.equal(array, value)
+
+
+def _all_whole(values: NDArray[np.float32]) -> bool:
+    return bool((values == np.round(values)).all())
+
+
+def _masks_by_name(folder: Path, mask_name: str | None) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise DatasetError("the folder of masks must exist", facts={"folder": folder})
+    files = [(volume_name(file), file) for file in list_volumes(folder)] or _in_case_folders(folder, mask_name)
+    names = [name for name, _ in files]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if not files or twice:
+        message = "two masks have the same name" if twice else "the folder has no masks"
+        raise DatasetError(message, facts={"folder": folder, **({"names": ", ".join(twice[:8])} if twice else {})})
+    return dict(files)
+
+
+def _in_case_folders(folder: Path, mask_name: str | None) -> list[tuple[str, Path]]:
+    found = []
+    for inside in sorted(path for path in folder.iterdir() if path.is_dir()):
+        files = [file for file in list_volumes(inside) if mask_name in (None, volume_name(file))]
+        if len(files) > 1:
+            raise DatasetError(
+                "the folder of a case holds several masks",
+                facts={"folder": inside, "found": ", ".join(file.name for file in files[:4])},
+                hint=f"choose one of them, e.g. --mask-name {volume_name(files[0])}",
+            )
+        found += [(inside.name, file) for file in files]
+    return found
+
+
+def _alone(
+    wanted: Mapping[str, Path], given: Mapping[str, Path], predictions: Path, references: Path
+) -> list[SegpipeError]:
+    missing = [
+        DatasetError("a case has no prediction", facts={"case": name, "looked in": predictions})
+        for name in sorted(set(wanted) - set(given))
+    ]
+    surplus = [
+        DatasetError("a prediction has no reference", facts={"case": name, "looked in": references})
+        for name in sorted(set(given) - set(wanted))
+    ]
+    return [*missing, *surplus]
+
+
+def _unknown(facts: Mapping[str, Any], common: Sequence[str], table: Path | None) -> list[SegpipeError]:
+    unknown = [name for name in common if name not in facts] if table else []
+    return [
+        DatasetError(
+            "the table does not know every case; the others count as patients of their own",
+            facts={"table": table, "cases": f"{len(unknown)}: {_some(unknown)}"},
+        )
+    ] * bool(unknown)
+
+
+def _some(names: Mapping[str, Any] | Sequence[str]) -> str:
+    shown = list(names)[:4]
+    return ", ".join(shown) + (", …" if len(names) > len(shown) else "")

@@ -1,0 +1,176 @@
+"""The figures of a data set from those of its cases, each headline with its interval over patients."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from segpipe.evaluation.bootstrap import (
+    LEVEL,
+    RESAMPLES,
+    Interval,
+    interval_of,
+    interval_of_mean,
+    patient_weights,
+    percentile_interval,
+)
+from segpipe.evaluation.detection.froc import FP_RATES, RULES, Marks, collect_marks, froc_figures
+from segpipe.evaluation.detection.matching import MINIMUM_IOU
+from segpipe.evaluation.overlap import OVERLAP_FIGURES
+from segpipe.evaluation.results import CaseResult
+from segpipe.evaluation.strata import stratify
+from segpipe.evaluation.surface import NSD_TOLERANCE_MM, SURFACE_FIGURES
+from segpipe.geometry import FloatArray
+
+FROC_RESAMPLES = 1000
+RATIOS = ("precision", "recall", "f1", "segmentation_quality", "panoptic_quality")
+POLICY = {
+    "empty_reference": "voxel and surface figures are undefined and left out of means; the case counts under `empty` "
+    "and its predicted lesions as false positives",
+    "empty_prediction": "overlap figures and NSD are 0, the volume error is -100 %, HD95 is undefined",
+    "both_empty": "voxel and surface figures are undefined and left out of means; the case counts under `empty`",
+    "lesions": f"26-connected components, paired one to one at an IoU of at least {MINIMUM_IOU:g}; ratios are of the "
+    "counts over all cases",
+    "centre": "a candidate hits a lesion when its centre is nearer than half the lesion's longest diameter (LUNA16)",
+    "confidence": "of a candidate: the mean foreground probability over its voxels; candidates are the lesions of the "
+    "predicted mask",
+    "intervals": f"{LEVEL:.0%} percentile bootstrap over patients, {RESAMPLES} resamples, {FROC_RESAMPLES} for FROC",
+    "nsd": f"normalised surface Dice at a tolerance of {NSD_TOLERANCE_MM:g} mm, surfaces weighted by area",
+    "hd95": "the larger 95th percentile of both directions, between the centres of border voxels",
+    "std": "over cases, with n - 1",
+    "sphere": "where the reference is a sphere around a nodule, not an outline, lesions are matched by centre, and "
+    "voxel and surface figures, lesion Dice and IoU are undefined and left out",
+}
+
+
+def summarise(results: Sequence[CaseResult], *, seed: int = 0) -> dict[str, Any]:
+    """Returns the content of `summary.json`: plain data, None where a figure is undefined.
+
+    - `metrics`: mean, median, std, ci95 (of the mean) and n (cases with a defined value) of every figure.
+    - `lesions`: counts over all cases and their ratios, with panoptic quality.
+    - `detection`: sensitivity at seven rates of false positives, CPM and average precision, where candidates are
+      matched by `overlap` and by `centre`; None when their confidences are not known.
+    - `strata`: lesions by diameter and by readers' ratings.
+    - `empty`: how often masks were empty; how they count is told under `policy`.
+
+    Args:
+        results: The cases.
+        seed: Of the bootstrap.
+    """
+    metrics = {name: _figure(results, name, seed) for name in _figure_names(results)}
+    metrics["nsd"]["tolerance_mm"] = NSD_TOLERANCE_MM
+    return {
+        "cases": len(results),
+        "patients": len({result.patient for result in results}),
+        "metrics": metrics,
+        "lesions": _lesions(results, seed),
+        "detection": _detection(results, seed),
+        "strata": stratify(results, seed=seed),
+        "empty": count_empty(results),
+        "policy": POLICY,
+    }
+
+
+def count_empty(results: Sequence[CaseResult]) -> dict[str, int]:
+    """Counts the cases in which both masks, only the reference or only the prediction have no foreground."""
+    kinds = [result.empty for result in results]
+    return {
+        "both": kinds.count("both"),
+        "only_reference": kinds.count("reference"),
+        "only_prediction": kinds.count("prediction"),
+    }
+
+
+def lesion_ratios(counts: FloatArray) -> dict[str, FloatArray]:
+    """Precision, recall, F1, segmentation quality (mean IoU of pairs) and panoptic quality; NaN where undefined.
+
+    Args:
+        counts: TP, FP, FN and the sum of the pairs' IoU, (…, 4).
+
+    Source:
+        Kirillov et al., Panoptic Segmentation, CVPR 2019; F1 is its recognition quality.
+    """
+    tp, fp, fn, iou = np.moveaxis(counts, -1, 0)
+    halves = tp + (fp + fn) / 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        values = (tp / (tp + fp), tp / (tp + fn), tp / halves, iou / tp, iou / halves)
+    return dict(zip(RATIOS, values, strict=True))
+
+
+def _figure_names(results: Sequence[CaseResult]) -> list[str]:
+    known = (*OVERLAP_FIGURES, *SURFACE_FIGURES)
+    return list(dict.fromkeys([*known, *(name for result in results for name in result.figures)]))
+
+
+def _figure(results: Sequence[CaseResult], name: str, seed: int) -> dict[str, Any]:
+    pairs = [(value, result.patient) for result in results if (value := result.figures.get(name)) is not None]
+    if not pairs:
+        return {"mean": None, "median": None, "std": None, "ci95": None, "n": 0}
+    values = np.array([value for value, _ in pairs])
+    interval = interval_of_mean(values.tolist(), [patient for _, patient in pairs], seed=seed)
+    return {
+        "mean": float(values.mean()),
+        "median": float(np.median(values)),
+        "std": float(values.std(ddof=1)) if len(values) > 1 else None,
+        "ci95": _plain(interval),
+        "n": len(values),
+    }
+
+
+def _lesions(results: Sequence[CaseResult], seed: int) -> dict[str, Any]:
+    counts = np.array([_counts(result) for result in results], dtype=np.float64).reshape(-1, 4)
+    patients = [result.patient for result in results]
+    intervals = {name: interval_of(partial(_weighted_ratio, counts, name), patients, seed=seed) for name in RATIOS}
+    tp, fp, fn, _ = counts.sum(axis=0)
+    return {
+        "tp": int(tp),
+        "fp": int(fp),
+        "fn": int(fn),
+        **{name: _defined(value) for name, value in lesion_ratios(counts.sum(axis=0)).items()},
+        "ci95": {name: _plain(interval) for name, interval in intervals.items()},
+        "fp_per_scan": _defined(fp / len(results)) if results else None,
+    }
+
+
+def _counts(result: CaseResult) -> tuple[float, ...]:
+    overlap = sum(np.nan if lesion.overlap is None else lesion.overlap for lesion in result.lesions)
+    return result.true_positives, result.false_positives, result.false_negatives, overlap
+
+
+def _weighted_ratio(counts: FloatArray, name: str, weights: FloatArray) -> FloatArray:
+    return lesion_ratios(weights @ counts)[name]
+
+
+def _detection(results: Sequence[CaseResult], seed: int) -> dict[str, Any] | None:
+    marks = {rule: collect_marks(results, rule) for rule in RULES}
+    if not sum(len(result.lesions) for result in results):
+        return None
+    patients = [result.patient for result in results]
+    figures: dict[str, Any] = {rule: _froc(known, patients, seed) for rule, known in marks.items() if known is not None}
+    return figures or None
+
+
+def _froc(marks: Marks, patients: Sequence[str], seed: int) -> dict[str, Any]:
+    values = froc_figures(marks, np.ones((1, len(patients))))[0]
+    intervals: list[Interval | None] = [None] * len(values)
+    if len(set(patients)) > 1:
+        resampled = froc_figures(marks, patient_weights(patients, seed=seed, resamples=FROC_RESAMPLES))
+        intervals = [percentile_interval(column) for column in resampled.T]
+    rates = [f"{rate:g}" for rate in FP_RATES]
+    return {
+        "sensitivity_at_fp_per_scan": dict(zip(rates, values.tolist(), strict=False)),
+        "sensitivity_at_fp_per_scan_ci95": dict(zip(rates, map(_plain, intervals), strict=False)),
+        "cpm": float(values[-2]),
+        "cpm_ci95": _plain(intervals[-2]),
+        "average_precision": float(values[-1]),
+        "average_precision_ci95": _plain(intervals[-1]),
+    }
+
+
+def _defined(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _plain(interval: Interval | None) -> list[float] | None:
+    return list(interval) if interval else None

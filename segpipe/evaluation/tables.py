@@ -1,0 +1,133 @@
+"""The files of an evaluation: `summary.json`, `cases.csv`, `lesions.csv` and `froc.csv`."""
+
+import csv
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from segpipe.errors import OutputError
+from segpipe.evaluation.detection.froc import RULES, collect_marks, froc_curve
+from segpipe.evaluation.results import CaseResult, PredictedLesion, ReferenceLesion
+
+Row = dict[str, Any]
+CASE_COLUMNS = ("case", "patient", "empty")
+LESION_COLUMNS = ("case", "patient", "kind", "number", "matched", "diameter_mm", "volume_mm3", "overlap", "probability")
+FROC_COLUMNS = ("rule", "threshold", "fp_per_scan", "sensitivity")
+
+
+def write_evaluation(folder: Path, results: Sequence[CaseResult], summary: Mapping[str, Any]) -> None:
+    """Writes `summary.json`, `cases.csv`, `lesions.csv` and `froc.csv` into `folder`, each complete or not at all.
+
+    Raises:
+        OutputError: when a file cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _replace(folder / "cases.csv", lambda stream: _write_csv(stream, case_rows(results), CASE_COLUMNS))
+        _replace(folder / "lesions.csv", lambda stream: _write_csv(stream, lesion_rows(results), LESION_COLUMNS))
+        _replace(folder / "froc.csv", lambda stream: _write_csv(stream, froc_rows(results), FROC_COLUMNS))
+        _replace(folder / "summary.json", lambda stream: _write_json(stream, summary))
+    except OSError as error:
+        raise OutputError("the evaluation cannot be written", facts={"folder": folder, "found": error}) from error
+
+
+def case_rows(results: Sequence[CaseResult]) -> list[Row]:
+    """One row per case: its figures, volumes, lesion counts and further facts."""
+    return [
+        {
+            "case": result.case,
+            "patient": result.patient,
+            "empty": result.empty,
+            **result.figures,
+            "reference_mm3": result.reference_mm3,
+            "predicted_mm3": result.predicted_mm3,
+            "tp": result.true_positives,
+            "fp": result.false_positives,
+            "fn": result.false_negatives,
+            **_facts(result),
+        }
+        for result in results
+    ]
+
+
+def lesion_rows(results: Sequence[CaseResult]) -> list[Row]:
+    """One row per lesion of the reference and one per predicted lesion without a counterpart (column `kind`)."""
+    return [
+        {"case": result.case, "patient": result.patient, **row, **_facts(result)}
+        for result in results
+        for row in [
+            *(_reference_row(lesion, result) for lesion in result.lesions),
+            *(_false_positive_row(candidate) for candidate in result.candidates if candidate.matched is None),
+        ]
+    ]
+
+
+def froc_rows(results: Sequence[CaseResult]) -> list[Row]:
+    """The points of the FROC curves by overlap and by centre; none when confidences are not known."""
+    rows: list[Row] = []
+    for rule in RULES:
+        marks = collect_marks(results, rule)
+        if marks is None or not marks.lesions.sum():
+            continue
+        curve = froc_curve(marks)
+        points = zip(curve.threshold.tolist(), curve.fp_per_scan.tolist(), curve.sensitivity.tolist(), strict=True)
+        rows += [dict(zip(FROC_COLUMNS, (rule, *point), strict=True)) for point in points]
+    return rows
+
+
+def _facts(result: CaseResult) -> Row:
+    return {f"extra_{name}": value for name, value in (result.extra or {}).items()}
+
+
+def _reference_row(lesion: ReferenceLesion, result: CaseResult) -> Row:
+    match = next((candidate for candidate in result.candidates if candidate.number == lesion.matched), None)
+    by_centre = [candidate.number for candidate in result.candidates if lesion.number in candidate.hits]
+    return {
+        **_measurements("reference", lesion),
+        "hits_by_centre": " ".join(str(number) for number in by_centre),
+        "matched_diameter_mm": match.diameter_mm if match else None,
+        "matched_volume_mm3": match.volume_mm3 if match else None,
+    }
+
+
+def _false_positive_row(candidate: PredictedLesion) -> Row:
+    return {
+        **_measurements("prediction", candidate),
+        "hits_by_centre": " ".join(str(number) for number in candidate.hits),
+    }
+
+
+def _measurements(kind: str, lesion: ReferenceLesion | PredictedLesion) -> Row:
+    x, y, z = lesion.centre_mm
+    return {
+        "kind": kind,
+        "number": lesion.number,
+        "matched": lesion.matched,
+        "diameter_mm": lesion.diameter_mm,
+        "volume_mm3": lesion.volume_mm3,
+        "overlap": lesion.overlap,
+        "probability": lesion.probability,
+        "centre_x_mm": x,
+        "centre_y_mm": y,
+        "centre_z_mm": z,
+    }
+
+
+def _write_csv(stream: TextIO, rows: Sequence[Row], columns: Sequence[str]) -> None:
+    names = list(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
+    writer = csv.DictWriter(stream, fieldnames=names, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+
+
+def _write_json(stream: TextIO, summary: Mapping[str, Any]) -> None:
+    json.dump(summary, stream, indent=1, ensure_ascii=False, allow_nan=False)
+    stream.write("\n")
+
+
+def _replace(file: Path, write: Callable[[TextIO], None]) -> None:
+    temporary = file.with_name(f"{file.name}.part")
+    with temporary.open("w", encoding="utf-8", newline="") as stream:
+        write(stream)
+    temporary.replace(file)

@@ -1,0 +1,86 @@
+"""An evaluation in a few lines of text, for the terminal."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from segpipe.evaluation.surface import NSD_TOLERANCE_MM
+
+_NAMES = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "precision": "precision",
+    "recall": "recall",
+    "nsd": f"NSD at {NSD_TOLERANCE_MM:g} mm",
+    "hd95_mm": "HD95, mm",
+    "volume_error_pct": "volume error, %",
+}
+
+
+def describe(summary: Mapping[str, Any]) -> str:
+    """The main figures with their intervals.
+
+    Args:
+        summary: The content of `summary.json`.
+    """
+    metrics = [_row(_NAMES[name], figure) for name, figure in summary["metrics"].items() if name in _NAMES]
+    header = ("per case", "mean", "95 % interval", "median", "n")
+    return "\n".join([_headline(summary), *align([header, *metrics]), *_lesions(summary), *_notes(summary)])
+
+
+def align(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table: the first column flush left, the others flush right.
+
+    >>> align([("a", "mean"), ("bcd", "1")])
+    ['a    mean', 'bcd     1']
+    """
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            [
+                row[0].ljust(widths[0]),
+                *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
+            ]
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A figure as text; a dash where it is undefined."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def interval(bounds: Sequence[float] | None, digits: int = 3) -> str:
+    """An interval as text; a dash where there is none."""
+    return "–" if bounds is None else f"{bounds[0]:.{digits}f} … {bounds[1]:.{digits}f}"
+
+
+def _headline(summary: Mapping[str, Any]) -> str:
+    words = f"{summary['cases']} cases of {summary['patients']} patients"
+    if summary.get("failed_cases"):
+        words += f", {summary['failed_cases']} left out"
+    return f"{words}, in each scan's own space"
+
+
+def _row(name: str, figure: Mapping[str, Any]) -> tuple[str, ...]:
+    values = (number(figure["mean"]), interval(figure["ci95"]), number(figure["median"]))
+    return (name, *values, str(figure["n"]))
+
+
+def _lesions(summary: Mapping[str, Any]) -> list[str]:
+    lesions = summary["lesions"]
+    counts = f"lesions: {lesions['tp']} found, {lesions['fn']} missed, {lesions['fp']} false"
+    ratios = [
+        f"{name} {number(lesions[key])} ({interval(lesions['ci95'][key])})"
+        for name, key in (("F1", "f1"), ("recall", "recall"), ("precision", "precision"))
+    ]
+    detection = (summary.get("detection") or {}).get("centre")
+    cpm = [f"FROC by centre: CPM {number(detection['cpm'])} ({interval(detection['cpm_ci95'])})"] if detection else []
+    return [counts, "  " + ", ".join(ratios), *cpm]
+
+
+def _notes(summary: Mapping[str, Any]) -> list[str]:
+    empty = summary["empty"]
+    words = {"both": "both masks", "only_reference": "only the reference", "only_prediction": "only the prediction"}
+    told = [f"{words[kind]} in {count}" for kind, count in empty.items() if count]
+    return [f"empty masks: {', '.join(told)} (see `policy` in summary.json)"] if told else []

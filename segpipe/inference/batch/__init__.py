@@ -1,0 +1,1 @@
+"""Many scans through one model: reading, predicting, writing and remembering."""

@@ -1,0 +1,60 @@
+"""Which scans of an output folder are done, with what settings: a second call resumes where the first one stopped."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from segpipe.inference.batch.results import write_text
+from segpipe.inference.batch.scans import Scan
+from segpipe.inference.findings import Finding
+
+RECORDS = ".segpipe"
+
+
+class Records:
+    """Which scans are done, with what, and what they left; kept beside the results in a hidden folder.
+
+    Args:
+        folder: The output folder.
+        settings: Everything that a result depends on besides the scan; other settings, other result.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.settings = json.loads(json.dumps(settings))
+
+    def find(self, scan: Scan) -> dict[str, Any] | None:
+        """The record of a scan that is done with the same settings and whose files are all still there."""
+        try:
+            record = json.loads(self._file(scan).read_text())
+            same = record["settings"] == self.settings and record["stamp"] == scan.stamp
+            there = all((self.folder / name).is_file() for name in record["files"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return record if same and there else None
+
+    def keep(self, scan: Scan, files: Sequence[Path], findings: Sequence[Finding]) -> None:
+        """Records a scan as done; called last, when all its files are written."""
+        record = {
+            "settings": self.settings,
+            "stamp": scan.stamp,
+            "files": [str(file.relative_to(self.folder)) for file in files],
+            "findings": [finding.to_dict() for finding in findings],
+        }
+        write_text(self._file(scan), json.dumps(record))
+
+    def forget(self, scan: Scan) -> None:
+        """Removes what an earlier call with other settings left of a scan, so that no stale result is taken for new."""
+        try:
+            names = json.loads(self._file(scan).read_text())["files"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return
+        for name in names:
+            file = (self.folder / name).resolve()
+            if file.is_relative_to(self.folder.resolve()):
+                file.unlink(missing_ok=True)
+        self._file(scan).unlink(missing_ok=True)
+
+    def _file(self, scan: Scan) -> Path:
+        return self.folder / RECORDS / f"{scan.name}.json"

@@ -1,0 +1,156 @@
+"""What a predicted scan leaves in the output folder: mask and findings in the formats asked for."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segpipe.case import Case
+from segpipe.errors import ConfigError, OutputError
+from segpipe.export.model_folder import ModelFolder
+from segpipe.inference.batch.scans import Scan
+from segpipe.inference.predictor import Prediction
+from segpipe.io.atomic_write import whole_file
+from segpipe.io.images.volumes import write_volume
+
+TABLE = "findings.csv"
+FRAME = "centre_mm is RAS+ (as in NIfTI and --at), centre_lps_mm is LPS+ (patient coordinates of DICOM)"
+
+_POSITIONS = {"centre": "centre_mm", "lps": "centre_lps_mm"}
+_MEASURES = (
+    "volume_mm3",
+    "longest_diameter_mm",
+    "mean_probability",
+    "max_probability",
+    "axial_diameter_mm",
+    "perpendicular_diameter_mm",
+    "equivalent_diameter_mm",
+    "mean_hu",
+    "solid_fraction",
+    "side",
+    "slice_index",
+    "slice_number",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A predicted scan, as writers of output formats get it.
+
+    Args:
+        scan: Its name and, for DICOM, its series.
+        case: The scan itself.
+        prediction: Mask and findings on the scan's own grid.
+        model: The model folder that made it.
+        settings: Everything that the result depends on besides the scan.
+    """
+
+    scan: Scan
+    case: Case
+    prediction: Prediction
+    model: ModelFolder
+    settings: Mapping[str, Any]
+
+
+Writer = Callable[[Result, Path], Sequence[Path]]
+"""Writes the files of one result into a folder, each under a temporary name first, and returns them."""
+
+
+def write_mask(result: Result, folder: Path) -> list[Path]:
+    """Writes NAME.nii.gz: the mask on the scan's own grid."""
+    return [write_volume(folder / f"{result.scan.name}.nii.gz", result.prediction.mask, result.case.grid)]
+
+
+def write_findings(result: Result, folder: Path) -> list[Path]:
+    """Writes NAME.json: what was done to which grid, and the findings."""
+    content = {
+        "format": "segpipe-findings-1",
+        "scan": result.scan.name,
+        "grid": {"shape": list(result.case.grid.shape), "affine_ras_mm": result.case.grid.affine.tolist()},
+        "frames": FRAME,
+        **result.settings,
+        "findings": [finding.to_dict() for finding in result.prediction.findings],
+    }
+    return [write_text(folder / f"{result.scan.name}.json", json.dumps(content, indent=1) + "\n")]
+
+
+WRITERS: dict[str, Writer] = {"nifti": write_mask, "json": write_findings}
+
+
+def write_files(result: Result, writers: Mapping[str, Writer], folder: Path) -> list[Path]:
+    """Writes all formats of a result, or none: when one fails, those already written leave again.
+
+    Raises:
+        OutputError: when a file cannot be written.
+    """
+    files: list[Path] = []
+    try:
+        for write in writers.values():
+            files.extend(write(result, folder))
+    except BaseException:
+        for file in files:
+            file.unlink(missing_ok=True)
+        raise
+    return files
+
+
+def write_table(folder: Path, findings: Mapping[str, Sequence[Mapping[str, Any]]]) -> Path:
+    """Writes findings.csv: one row per finding of all scans, scan by scan.
+
+    Args:
+        folder: The output folder.
+        findings: Scan name → its findings as plain data.
+    """
+    rows = [finding_row(name, finding) for name, several in findings.items() for finding in several]
+    columns = ["scan", "lesion", *_MEASURES, *(f"{prefix}_{axis}_mm" for prefix in _POSITIONS for axis in "xyz")]
+    stream = io.StringIO()
+    table = csv.DictWriter(stream, columns, lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return write_text(folder / TABLE, stream.getvalue())
+
+
+def finding_row(scan: str, finding: Mapping[str, Any]) -> dict[str, Any]:
+    """A finding as one row: six digits are more than a scan can give, and positions get a column per axis."""
+    row: dict[str, Any] = {"scan": scan, "lesion": finding["number"]}
+    for name in _MEASURES:
+        value = finding[name]
+        row[name] = f"{value:.6g}" if isinstance(value, float) else value
+    for prefix, name in _POSITIONS.items():
+        row |= {f"{prefix}_{axis}_mm": f"{value:.3f}" for axis, value in zip("xyz", finding[name], strict=True)}
+    return row
+
+
+def choose_writers(names: Sequence[str], known: Mapping[str, Writer]) -> dict[str, Writer]:
+    """The writers of the formats `names`; `csv` has none, since its table is written once for all scans.
+
+    Raises:
+        ConfigError: for an unknown format.
+    """
+    unknown = [name for name in names if name not in {*known, "csv"}]
+    if unknown:
+        raise ConfigError(
+            "unknown output format", facts={"found": ", ".join(unknown), "known": ", ".join([*known, "csv"])}
+        )
+    return {name: known[name] for name in dict.fromkeys(names) if name != "csv"}
+
+
+def write_text(file: Path, text: str) -> Path:
+    """Writes a text file under a temporary name and renames it.
+
+    Raises:
+        OutputError: when it cannot be written.
+    """
+    try:
+        with whole_file(file) as part:
+            part.write_text(text)
+    except OSError as error:
+        raise OutputError(
+            "a result cannot be written",
+            facts={"file": file, "found": error.strerror},
+            hint="make room on the disk, or choose another --output",
+        ) from error
+    return file

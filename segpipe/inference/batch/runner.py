@@ -1,0 +1,143 @@
+"""Many scans through one model: they stream, bad ones are told and left out, finished ones are not done again."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from segpipe import __version__
+from segpipe.case import Case
+from segpipe.errors import SegpipeError
+from segpipe.export.export_spec import INDEX
+from segpipe.export.model_folder import ModelFolder
+from segpipe.inference.batch.records import Records
+from segpipe.inference.batch.results import Result, Writer, write_files
+from segpipe.inference.batch.scans import Scan, number_slices
+from segpipe.inference.batch.stream import stream
+from segpipe.inference.engines.engine import Engine
+from segpipe.inference.follow_up.thumbnail import write_thumbnail
+from segpipe.inference.memory import MemoryBound
+from segpipe.inference.predictor import PredictOptions, predict_case
+from segpipe.inference.stage_timer import Watch
+from segpipe.inference.window.grid import Point
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What is done with each scan.
+
+    Args:
+        model: The verified model folder.
+        engine: Runs its network.
+        options: See `PredictOptions`.
+        writers: Output formats by name.
+        output: Where results go.
+        at_mm: A point in the scan, RAS+ mm, or None.
+    """
+
+    model: ModelFolder
+    engine: Engine
+    options: PredictOptions
+    writers: Mapping[str, Writer]
+    output: Path
+    at_mm: Point | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything that a result depends on besides the scan, as plain data."""
+        chosen = asdict(self.options)
+        region = chosen.pop("region")
+        del chosen["keep_probability"], chosen["most_findings"]
+        return {
+            "segpipe": __version__,
+            "model": model_digest(self.model),
+            "recipe": self.model.recipe.digest,
+            "computed_by": getattr(self.engine, "name", "unknown"),
+            "options": {**chosen, "flips": list(chosen["flips"]), "region": region.__name__ if region else None},
+            "at_mm": list(self.at_mm) if self.at_mm else None,
+            "formats": sorted(self.writers),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """How a scan went.
+
+    Args:
+        scan: The scan.
+        findings: Its findings as plain data; None for a bad scan.
+        error: What was wrong with it.
+        resumed: Whether an earlier call had done it.
+    """
+
+    scan: Scan
+    findings: Sequence[Mapping[str, Any]] | None
+    error: SegpipeError | None = None
+    resumed: bool = False
+
+
+def predict_scans(scans: Sequence[Scan], job: Job, *, bound: MemoryBound, watch: Watch) -> Iterator[Outcome]:
+    """Predicts scans and writes their results; yields each one's outcome as soon as it is certain.
+
+    Args:
+        scans: Scans with different names.
+        job: What is done with each.
+        bound: How much memory may be taken; it never changes a result.
+        watch: Is told the time per stage and how far the current scan is.
+
+    Raises:
+        OutputError: when results cannot be written, which would meet all scans.
+    """
+    records = Records(job.output, job.settings)
+    done = {scan.name: record for scan in scans if (record := records.find(scan))}
+    for scan in scans:
+        if scan.name in done:
+            yield Outcome(scan, done[scan.name]["findings"], resumed=True)
+    todo = [scan for scan in scans if scan.name not in done]
+    steps = _Steps(job, bound, watch, records)
+    for scan, error in stream(todo, steps.read, steps.predict, steps.write, together=bound.together):
+        record = None if error else records.find(scan)
+        yield Outcome(scan, record["findings"] if record else None, error)
+
+
+def model_digest(model: ModelFolder) -> str:
+    """First 16 hex digits of the SHA-256 of the model folder's index, which holds that of every file."""
+    return hashlib.sha256((model.path / INDEX).read_bytes()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, eq=False)
+class _Steps:
+    """What is done with one scan after the other."""
+
+    job: Job
+    bound: MemoryBound
+    watch: Watch
+    records: Records
+
+    def read(self, scan: Scan) -> Case:
+        """The scan, when it fits into the memory allowed."""
+        self.bound.check(scan)
+        self.records.forget(scan)
+        with self.watch.stage("reading"):
+            case = scan.read_case()
+        self.bound.check_case(scan, case, self.job.model, at_mm=self.job.at_mm)
+        return case
+
+    def predict(self, scan: Scan, case: Case) -> Result:
+        """Mask and findings, the latter with the slice numbers of the original series."""
+        job = self.job
+        prediction = predict_case(
+            case, job.model.recipe, job.engine, job.options,
+            divisor=job.model.divisor, at_mm=job.at_mm, watch=self.watch,
+        )  # fmt: skip
+        numbered = replace(prediction, findings=number_slices(prediction.findings, scan, case.grid))
+        return Result(scan, case, numbered, job.model, self.records.settings)
+
+    def write(self, scan: Scan, result: Result) -> None:
+        """The files of the result, and then the record that it is done."""
+        with self.watch.stage("writing"):
+            files = write_files(result, self.job.writers, self.job.output)
+            if "json" in self.job.writers:
+                files.append(write_thumbnail(result.case, self.job.output))
+            self.records.keep(scan, files, result.prediction.findings)

@@ -1,0 +1,31 @@
+"""From a model folder and the user's wishes to an engine."""
+
+from segpipe.errors import ConfigError
+from segpipe.export.model_folder import ModelFolder, load_network
+from segpipe.inference.engines.engine import Engine, OnnxEngine, OpenVinoEngine, TorchEngine
+
+BACKENDS = ("torch", "onnx", "openvino")
+
+
+def build_engine(folder: ModelFolder, *, backend: str = "torch", device: str = "auto", exact: bool = False) -> Engine:
+    """Makes the engine of a model folder.
+
+    Args:
+        folder: A verified model folder.
+        backend: One of `BACKENDS`.
+        device: For `torch`: auto, cpu, cuda or mps; the others run on the CPU.
+        exact: Compute in float32 even where the hardware has something faster.
+
+    Raises:
+        ConfigError: for an unknown backend or a device that is not there.
+        ModelError: when the model cannot be loaded.
+    """
+    if backend not in BACKENDS:
+        raise ConfigError("unknown backend", facts={"found": backend, "known": ", ".join(BACKENDS)})
+    if backend == "torch":
+        return TorchEngine(load_network(folder), device=device, precision="fp32" if exact else "auto")
+    if device not in ("auto", "cpu"):
+        raise ConfigError(f"the backend {backend} runs on the CPU", facts={"device": device}, hint="leave --device out")
+    if backend == "openvino":
+        return OpenVinoEngine(folder.onnx, window=folder.fixed_shape, exact=exact)
+    return OnnxEngine(folder.onnx, window=folder.fixed_shape)

@@ -1,0 +1,1 @@
+"""The same lesion in an earlier scan: registration and matching."""

@@ -1,0 +1,205 @@
+"""Two scans of one patient: which findings belong together, how they grew, and how fast their volume doubles."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from segpipe.errors import ImageError
+from segpipe.geometry import FloatArray, Grid, to_voxel, to_world
+from segpipe.inference.batch.results import write_text
+from segpipe.inference.follow_up.registration import Alignment, align
+from segpipe.inference.follow_up.thumbnail import read_thumbnail
+
+GROWTH_PERCENT = 25.0
+REACH_MM = 10.0
+Status = Literal["matched", "new", "gone", "out of view"]
+Findings = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Course:
+    """What became of one lesion.
+
+    Args:
+        status: `matched` in both scans, `new` in the later, `gone` from the later, or `out of view` there.
+        earlier: Number of the finding in the earlier scan.
+        later: Number of the finding in the later scan.
+        distance_mm: Between the centres, after the alignment.
+        earlier_mm3: Volume in the earlier scan.
+        later_mm3: Volume in the later scan.
+        growth_percent: Change of the volume in per cent of the earlier one.
+        grown: Whether that is at least a quarter.
+        doubling_days: Days in which the volume doubles at this pace (halves, if negative); None where the volume did
+            not change or the interval is unknown.
+
+    Source:
+        A quarter as growth: van Klaveren et al., New England Journal of Medicine 361 (2009) 2221–2229 (NELSON).
+        Doubling time: Schwartz, Cancer 14 (1961) 1272–1294.
+    """
+
+    status: Status
+    earlier: int | None = None
+    later: int | None = None
+    distance_mm: float | None = None
+    earlier_mm3: float | None = None
+    later_mm3: float | None = None
+    growth_percent: float | None = None
+    grown: bool | None = None
+    doubling_days: float | None = None
+
+
+def follow_up(earlier: Path, later: Path, *, days: float | None = None) -> Path:
+    """Compares two predicted scans by the findings and thumbnails that their predictions left.
+
+    Args:
+        earlier: `NAME.json` of the earlier scan, in the folder where it was written.
+        later: `NAME.json` of the later scan.
+        days: Between the scans.
+
+    Returns:
+        `NAME.follow_up.json` beside the later one.
+
+    Raises:
+        ImageError: when a file is no prediction, its thumbnail is missing, or the scans cannot be aligned.
+    """
+    before, after = read_findings(earlier), read_findings(later)
+    alignment = align(read_thumbnail(earlier), read_thumbnail(later))
+    grid = Grid(tuple(after["grid"]["shape"]), np.array(after["grid"]["affine_ras_mm"]))
+    courses = match_findings(before["findings"], after["findings"], alignment.matrix, seen=grid, days=days)
+    content = {
+        "format": "segpipe-follow-up-1",
+        "earlier": before["scan"],
+        "later": after["scan"],
+        "days": days,
+        "alignment": _describe(alignment),
+        "lesions": [asdict(course) for course in courses],
+    }
+    return write_text(later.with_name(f"{after['scan']}.follow_up.json"), json.dumps(content, indent=1) + "\n")
+
+
+def describe_follow_up(file: Path) -> str:
+    """One line per lesion of a follow-up, for people."""
+    content = json.loads(file.read_text())
+    return "\n".join([f"follow-up: {file}", *(f"  {_sentence(lesion)}" for lesion in content["lesions"])])
+
+
+def match_findings(
+    earlier: Findings, later: Findings, matrix: FloatArray, *, seen: Grid, days: float | None
+) -> list[Course]:
+    """Pairs findings one to one so that the sum of their distances is smallest.
+
+    Centres may lie 10 mm apart, or as far as the larger of the two lesions reaches.
+
+    Args:
+        earlier: Findings of the earlier scan, as plain data.
+        later: Findings of the later scan.
+        matrix: 4×4, positions (RAS+ mm) of the earlier scan → of the later one.
+        seen: Grid of the later scan: earlier lesions outside are out of view, not gone.
+        days: Between the scans.
+    """
+    moved = [to_world(matrix, finding["centre_mm"]) for finding in earlier]
+    pairs = _assign(moved, earlier, later)
+    matched = [_course(earlier[i], later[j], distance, days) for (i, j), distance in pairs.items()]
+    lost = [
+        Course(_lost(position, seen), earlier=finding["number"], earlier_mm3=finding["volume_mm3"])
+        for number, (finding, position) in enumerate(zip(earlier, moved, strict=True))
+        if number not in {i for i, _ in pairs}
+    ]
+    new = [
+        Course("new", later=finding["number"], later_mm3=finding["volume_mm3"])
+        for number, finding in enumerate(later)
+        if number not in {j for _, j in pairs}
+    ]
+    return [*matched, *new, *lost]
+
+
+def doubling_days(earlier_mm3: float, later_mm3: float, days: float | None) -> float | None:
+    """Days in which the volume doubles at the pace seen; negative for a shrinking lesion.
+
+    >>> doubling_days(100.0, 400.0, 90.0)
+    45.0
+    """
+    if days is None or earlier_mm3 == later_mm3:
+        return None
+    return days * math.log(2) / math.log(later_mm3 / earlier_mm3)
+
+
+def read_findings(file: Path) -> dict[str, Any]:
+    """Reads what the format `json` of a prediction holds.
+
+    Raises:
+        ImageError: when it is something else.
+    """
+    try:
+        content = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise ImageError("the findings cannot be read", facts={"file": file, "found": error}) from error
+    if not isinstance(content, dict) or content.get("format") != "segpipe-findings-1":
+        raise ImageError(
+            "this is no file of findings",
+            facts={"file": file},
+            hint="give the NAME.json that predict wrote for the earlier scan",
+        )
+    return content
+
+
+def _assign(moved: Sequence[FloatArray], earlier: Findings, later: Findings) -> dict[tuple[int, int], float]:
+    from scipy.optimize import linear_sum_assignment
+
+    if not earlier or not later:
+        return {}
+    centres = np.array([finding["centre_mm"] for finding in later])
+    distances = np.linalg.norm(np.array(moved)[:, None] - centres[None], axis=2)
+    sizes = [[finding["longest_diameter_mm"] / 2 for finding in several] for several in (earlier, later)]
+    reach = np.maximum(REACH_MM, np.maximum.outer(np.array(sizes[0]), np.array(sizes[1])))
+    forbidden = 1e6
+    rows, columns = linear_sum_assignment(np.where(distances <= reach, distances, forbidden))
+    return {
+        (int(i), int(j)): float(distances[i, j])
+        for i, j in zip(rows, columns, strict=True)
+        if distances[i, j] <= reach[i, j]
+    }
+
+
+def _course(before: Mapping[str, Any], after: Mapping[str, Any], distance: float, days: float | None) -> Course:
+    growth = 100 * (after["volume_mm3"] / before["volume_mm3"] - 1)
+    return Course(
+        "matched",
+        earlier=before["number"],
+        later=after["number"],
+        distance_mm=distance,
+        earlier_mm3=before["volume_mm3"],
+        later_mm3=after["volume_mm3"],
+        growth_percent=growth,
+        grown=growth >= GROWTH_PERCENT,
+        doubling_days=doubling_days(before["volume_mm3"], after["volume_mm3"], days),
+    )
+
+
+def _sentence(lesion: Mapping[str, Any]) -> str:
+    if lesion["status"] == "new":
+        return f"finding {lesion['later']}: new, {lesion['later_mm3']:.0f} mm³"
+    if lesion["status"] != "matched":
+        return f"earlier finding {lesion['earlier']} ({lesion['earlier_mm3']:.0f} mm³): {lesion['status']}"
+    days = lesion["doubling_days"]
+    pace = "" if days is None else f", {'doubling' if days > 0 else 'halving'} in {abs(days):.0f} days"
+    volumes = f"{lesion['earlier_mm3']:.0f} → {lesion['later_mm3']:.0f} mm³"
+    return (
+        f"finding {lesion['later']} was {lesion['earlier']}: {volumes}"
+        f" ({lesion['growth_percent']:+.0f} %{', grown' if lesion['grown'] else ''}{pace})"
+    )
+
+
+def _lost(position_mm: FloatArray, seen: Grid) -> Status:
+    index = to_voxel(seen.affine, position_mm)
+    inside = np.all(index >= -0.5) and np.all(index <= np.array(seen.shape) - 0.5)
+    return "gone" if inside else "out of view"
+
+
+def _describe(alignment: Alignment) -> dict[str, Any]:
+    return {"matrix_ras_mm": alignment.matrix.tolist(), "correlation": alignment.correlation}

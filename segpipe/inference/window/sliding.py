@@ -1,0 +1,140 @@
+"""A window slides over a frame, layer by layer; only one layer of slices is ever held."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import torch
+
+from segpipe.inference.engines.engine import Engine
+from segpipe.preprocessing.recipe import Shape
+
+GAUSSIAN_SIGMA = 1 / 8
+GAUSSIAN_FLOOR = 1e-3
+Run = Callable[[torch.Tensor], torch.Tensor]
+Wanted = Callable[[Shape], bool]
+
+
+@dataclass(frozen=True)
+class Sliding:
+    """How the window slides.
+
+    Args:
+        window: Voxels of one forward pass.
+        overlap: Part of the window that neighbours share at least, 0 ≤ overlap < 1.
+        batch: Windows per forward pass.
+    """
+
+    window: Shape
+    overlap: float
+    batch: int
+
+
+def slide(
+    read: Callable[[int], torch.Tensor], size: Shape, sliding: Sliding, run: Run, *, wanted: Wanted | None = None
+) -> Iterator[torch.Tensor]:
+    """Yields the foreground probability (x, y) of slice 0, 1, … of a box.
+
+    The windows of one layer share their slices. Once the next layer begins, the slices before it are final and leave,
+    so memory holds one layer whatever the length of the scan, and the result cannot depend on how much there is.
+
+    Args:
+        read: Gives slice k (x, y) of the prepared box.
+        size: Voxels of the box.
+        sliding: How the window slides.
+        run: Gives the probabilities (B, 1, x, y, z) of patches.
+        wanted: Tells from a window's first voxel whether it is worth a pass; others count as empty.
+    """
+    plane = [(x, y) for x in starts(size, sliding, axis=0) for y in starts(size, sliding, axis=1)]
+    layers = starts(size, sliding, axis=2)
+    layer = _Layer(size, sliding.window)
+    for number, z in enumerate(layers):
+        layer.fill([read(k) for k in range(layer.filled_to(z), z + sliding.window[2])])
+        windows = [(x, y) for x, y in plane if wanted is None or wanted((x, y, z))]
+        windows = [corner for corner in windows if layer.has_contrast(corner)]
+        for first in range(0, len(windows), sliding.batch):
+            batch = windows[first : first + sliding.batch]
+            layer.add(batch, run(layer.patches(batch)))
+        following = layers[number + 1] if number + 1 < len(layers) else size[2]
+        yield from layer.leave(following - z)
+
+
+def starts(size: Shape, sliding: Sliding, *, axis: int) -> list[int]:
+    """First voxels of the windows along an axis: as few as the overlap allows, evenly spread.
+
+    >>> starts((10, 1, 1), Sliding((4, 1, 1), 0.5, 1), axis=0)
+    [0, 2, 4, 6]
+    """
+    length, window = size[axis], sliding.window[axis]
+    step = max(1, int(window * (1 - sliding.overlap)))
+    count = -(-(length - window) // step) + 1
+    return [int(start) for start in np.round(np.linspace(0, length - window, count))]
+
+
+def gaussian(window: Shape) -> torch.Tensor:
+    """Weight of each voxel of a window (x, y, z): 1 in the middle, never below 0.001."""
+    weight = torch.ones(())
+    for length in window:
+        offsets = (torch.arange(length) - (length - 1) / 2) / (length * GAUSSIAN_SIGMA)
+        weight = weight[..., None] * torch.exp(-0.5 * offsets**2)
+    return weight.clamp_min(GAUSSIAN_FLOOR)
+
+
+def predict_flipped(engine: Engine, patches_bcxyz: torch.Tensor, flips: Sequence[int]) -> torch.Tensor:
+    """Mean probability over all subsets of the mirrored axes (0 = x, 1 = y, 2 = z)."""
+    subsets = [subset for count in range(len(flips) + 1) for subset in combinations(flips, count)]
+    total = torch.zeros(())
+    for subset in subsets:
+        axes = [axis + 2 for axis in subset]
+        total = total + engine(patches_bcxyz.flip(axes)).flip(axes)
+    return total / len(subsets)
+
+
+class _Layer:
+    """The slices of one layer: the prepared image, the weighted sum of probabilities and the sum of weights."""
+
+    def __init__(self, size: Shape, window: Shape) -> None:
+        depth, plane = window[2], size[:2]
+        self.window = window
+        self.image = torch.zeros(depth, *plane)
+        self.total = torch.zeros(depth, *plane)
+        self.weight = torch.zeros(depth, *plane)
+        self.kernel_zxy = gaussian(window).permute(2, 0, 1).contiguous()
+        self.kept = 0
+
+    def filled_to(self, z: int) -> int:
+        """The first slice of the box that is still to be read when the layer begins at `z`."""
+        return z + self.kept
+
+    def fill(self, slices: Sequence[torch.Tensor]) -> None:
+        for offset, plane in enumerate(slices, start=self.kept):
+            self.image[offset] = plane
+
+    def patches(self, corners: Sequence[tuple[int, int]]) -> torch.Tensor:
+        return torch.stack([self._part(self.image, corner).permute(1, 2, 0) for corner in corners])[:, None]
+
+    def has_contrast(self, corner: tuple[int, int]) -> bool:
+        """False for a window of one value, e.g. the air beside the patient, in which nothing can be found."""
+        low, high = torch.aminmax(self._part(self.image, corner))
+        return bool(high > low)
+
+    def add(self, corners: Sequence[tuple[int, int]], probability_bcxyz: torch.Tensor) -> None:
+        for corner, probability in zip(corners, probability_bcxyz, strict=True):
+            self._part(self.total, corner).addcmul_(probability[0].permute(2, 0, 1), self.kernel_zxy)
+            self._part(self.weight, corner).add_(self.kernel_zxy)
+
+    def leave(self, count: int) -> Iterator[torch.Tensor]:
+        """Yields the first `count` slices and moves the others to the front."""
+        for total, weight in zip(self.total[:count], self.weight[:count], strict=True):
+            yield torch.where(weight > 0, total / weight, torch.zeros(()))
+        self.kept = self.window[2] - count
+        for buffer, fresh in ((self.image, False), (self.total, True), (self.weight, True)):
+            for offset in range(self.kept):
+                buffer[offset] = buffer[offset + count]
+            if fresh:
+                buffer[self.kept :] = 0
+
+    def _part(self, buffer: torch.Tensor, corner: tuple[int, int]) -> torch.Tensor:
+        x, y = corner
+        return buffer[:, x : x + self.window[0], y : y + self.window[1]]

@@ -1,0 +1,209 @@
+"""What DICOM objects of segpipe's own have in common: their maker, UIDs, patient and the way they are saved."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code as DicomCode
+from pydicom.uid import UID, ExplicitVRLittleEndian, SegmentationStorage, generate_uid
+
+from segpipe.errors import GeometryError, ImageError, OutputError
+from segpipe.io.atomic_write import whole_file
+from segpipe.io.dicom.series.files import quiet_pydicom
+from segpipe.io.dicom.series.series import SeriesInfo, read_source_datasets, stack_series
+from segpipe.io.dicom.series.stack import Stack
+from segpipe.labels import Code, Label
+
+MANUFACTURER = "segpipe"
+SERIES_NUMBER = {"SEG": 9001, "SR": 9002, "RTSTRUCT": 9003}
+# attributes of patient and study that may be empty but must be there (DICOM type 2)
+_MAY_BE_EMPTY = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+)
+_MUST_HAVE = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SOPInstanceUID")
+
+
+@dataclass(frozen=True)
+class Maker:
+    """What made an object; it is written into it.
+
+    Args:
+        model: Name of the model.
+        version: Its version.
+        recipe: Digest of its recipe.
+        software: Version of segpipe.
+        point: Digest of the operating point and whatever else was chosen when it predicted.
+    """
+
+    model: str
+    version: str
+    recipe: str
+    software: str
+    point: str = ""
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """What is written from which series.
+
+    Args:
+        series: The series that findings were found in.
+        label: What they are.
+        maker: The model that found them.
+        repair: As given to `read_series`.
+    """
+
+    series: SeriesInfo
+    label: Label
+    maker: Maker
+    repair: tuple[str, ...] = ()
+
+    @property
+    def stack(self) -> Stack:
+        """The slices and the grid of the series."""
+        return stack_series(self.series, repair=self.repair)
+
+    def uid(self, *parts: str) -> UID:
+        """A UID that the series, the maker and `parts` alone decide, so that an object made twice has one UID."""
+        maker = self.maker
+        made = (maker.model, maker.version, maker.recipe, maker.point)
+        known = (self.series.identity.series_uid, *made, self.label.name)
+        return generate_uid(entropy_srcs=["segpipe", *known, *parts])
+
+    def tracking_uid(self, number: int) -> UID:
+        """The UID under which segmentation, report and structure set speak of one finding."""
+        return self.uid(f"finding {number}")
+
+    def name(self, number: int) -> str:
+        """What a finding is called everywhere, e.g. `nodule 1`."""
+        return f"{self.label.name} {number}"
+
+
+class Measured(Protocol):
+    """A finding as a report needs it; `segpipe.inference.findings.Finding` is one."""
+
+    @property
+    def number(self) -> int: ...  # noqa: D102
+    @property
+    def volume_mm3(self) -> float: ...  # noqa: D102
+    @property
+    def axial_diameter_mm(self) -> float: ...  # noqa: D102
+    @property
+    def perpendicular_diameter_mm(self) -> float: ...  # noqa: D102
+    @property
+    def mean_hu(self) -> float: ...  # noqa: D102
+    @property
+    def mean_probability(self) -> float: ...  # noqa: D102
+    @property
+    def side(self) -> str | None: ...  # noqa: D102
+
+
+def read_sources(derivation: Derivation) -> list[Dataset]:
+    """Headers of a series in the order of its slices, completed so that objects can be derived from them.
+
+    Raises:
+        ImageError: when they lack a UID that a derived object must name.
+    """
+    sources = read_source_datasets(derivation.series, repair=derivation.repair)
+    thickness = f"{derivation.stack.grid.spacing_mm[2]:.6g}"
+    for source in sources:
+        lacking = [name for name in _MUST_HAVE if not source.get(name)]
+        if lacking:
+            raise ImageError("the series lacks what a derived object must name", facts={"missing": ", ".join(lacking)})
+        for name in _MAY_BE_EMPTY:
+            if name not in source:
+                setattr(source, name, "")
+        _drop_broken_references(source)
+        if not source.get("SliceThickness") and "SharedFunctionalGroupsSequence" not in source:
+            source.SliceThickness = thickness
+    return sources
+
+
+def numbers_by_slice(slices: NDArray[np.integer[Any]]) -> dict[int, list[int]]:
+    """Slice → numbers of the findings on it, for slices that show any; looks at one slice at a time."""
+    found = {place: [int(n) for n in np.unique(plane) if n] for place, plane in enumerate(slices) if plane.any()}
+    return {place: numbers for place, numbers in found.items() if numbers}
+
+
+def _drop_broken_references(source: Dataset) -> None:
+    """Items that name no object would be copied, and would make what is derived invalid."""
+    for name in ("ReferencedStudySequence", "ReferencedPatientSequence", "ReferencedPerformedProcedureStepSequence"):
+        items = source.get(name)
+        if items and not all(
+            item.get("ReferencedSOPClassUID") and item.get("ReferencedSOPInstanceUID") for item in items
+        ):
+            delattr(source, name)
+
+
+def in_upright_slices(findings: NDArray[np.integer[Any]], derivation: Derivation) -> NDArray[np.integer[Any]]:
+    """Checks that an array lies on the grid of the series and returns it as (slice, row, column).
+
+    Raises:
+        GeometryError: when it does not.
+    """
+    grid = derivation.stack.upright
+    if findings.shape != grid.shape:
+        found = "×".join(map(str, findings.shape))
+        raise GeometryError("findings and series must be on one grid", facts={"findings": found, "series": grid})
+    return findings.transpose(2, 1, 0)
+
+
+def dicom_code(code: Code) -> DicomCode:
+    """A coded concept in pydicom's form."""
+    return DicomCode(code.value, code.scheme, code.meaning)
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Silences warnings, which may quote the patient, and tells failures of the libraries without quoting them.
+
+    Raises:
+        OutputError: when the series' headers do not allow the object to be made.
+    """
+    try:
+        with quiet_pydicom():
+            yield
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise OutputError(
+            "the headers of the series do not allow a DICOM object to be derived",
+            facts={"found": type(error).__name__},
+            hint="write NIfTI instead, or export the series again with complete headers",
+        ) from error
+
+
+def load_standard() -> None:
+    """Loads highdicom's tables of the standard, 100 MB that would otherwise come with the first object written."""
+    import highdicom
+
+    # nothing public loads them but an object itself
+    study, series, instance = (generate_uid() for _ in range(3))
+    highdicom.SOPClass(
+        study, series, 1, instance, SegmentationStorage, 1, "SEG", transfer_syntax_uid=ExplicitVRLittleEndian
+    )
+
+
+def save(dataset: Dataset, path: Path) -> Path:
+    """Writes under a temporary name and renames.
+
+    Raises:
+        OutputError: when the file cannot be written.
+    """
+    try:
+        with whole_file(path) as part:
+            dataset.save_as(part, enforce_file_format=True)
+    except OSError as error:
+        raise OutputError("the file cannot be written", facts={"file": path, "found": error.strerror}) from error
+    return path

@@ -1,0 +1,1 @@
+"""Structure sets: contours from masks and masks from contours."""

@@ -1,0 +1,1 @@
+"""An image series: from files over planes to one volume."""

@@ -1,0 +1,282 @@
+"""Finds the CT series in whatever a hospital hands over, and reads one as a volume in HU."""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+
+from segpipe.case import Volume
+from segpipe.errors import ImageError, SegpipeError
+from segpipe.io.dicom.series.files import DAMAGED, NOT_DICOM, DicomFile, list_files, map_files, read_headers
+from segpipe.io.dicom.series.pixels import decode_hu
+from segpipe.io.dicom.series.planes import (
+    CT_IMAGE,
+    ENHANCED_CT,
+    PLANE_TAGS,
+    Plane,
+    UnusablePlaneError,
+    group_planes,
+    planes_of,
+)
+from segpipe.io.dicom.series.stack import Stack, assemble, stack_planes
+
+MIN_SLICES = 5
+_ANNOTATIONS = {
+    "1.2.840.10008.5.1.4.1.1.481.3": "RTSTRUCT",
+    "1.2.840.10008.5.1.4.1.1.66.4": "SEG",
+    "1.2.840.10008.5.1.4.1.1.66.7": "SEG",
+}
+_SERIES_TAGS = (
+    "SOPClassUID",
+    "Modality",
+    "PatientID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+    "ConvolutionKernel",
+    "SliceThickness",
+    "BodyPartExamined",
+    "Manufacturer",
+    "DirectoryRecordSequence",
+    "ReferencedSeriesSequence",
+    "ReferencedFrameOfReferenceSequence",
+)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What identifies a series and its patient; it never appears in a message and has no readable repr."""
+
+    patient_id: str = field(repr=False)
+    study_uid: str = field(repr=False)
+    series_uid: str = field(repr=False)
+    frame_of_reference_uid: str = field(repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class SeriesInfo:
+    """A CT series as its headers describe it; no pixel has been read.
+
+    Args:
+        number: 1 for the first series found; names it in messages.
+        planes: Its slices in the order of their files.
+        identity: UIDs and patient id, for matching only.
+        facts: Plain facts: kernel, manufacturer, slice thickness in mm, body part; empty where unknown.
+    """
+
+    number: int
+    planes: tuple[Plane, ...]
+    identity: Identity
+    facts: dict[str, str | float]
+
+    @property
+    def files(self) -> tuple[DicomFile, ...]:
+        """The files that hold its slices, each once."""
+        return tuple(dict.fromkeys(plane.file for plane in self.planes))
+
+    def __str__(self) -> str:
+        rows, columns = self.planes[0].shape
+        return f"series {self.number} ({len(self.planes)} slices of {columns}×{rows})"
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """An RTSTRUCT or DICOM SEG file and the series it refers to."""
+
+    kind: str
+    file: DicomFile
+    series_uids: tuple[str, ...] = field(repr=False)
+    frame_of_reference_uids: tuple[str, ...] = field(repr=False)
+
+    def refers_to(self, series: SeriesInfo) -> bool:
+        """True when it names the series, or, naming none at all, lies in its frame of reference."""
+        if self.series_uids:
+            return series.identity.series_uid in self.series_uids
+        return series.identity.frame_of_reference_uid in self.frame_of_reference_uids
+
+
+@dataclass(frozen=True)
+class SeriesScan:
+    """What a folder, zip or DICOMDIR holds.
+
+    Args:
+        series: The CT series, in the order of their first files.
+        annotations: RTSTRUCT and SEG files.
+        left_out: Reason → count of files or slices that were not taken.
+    """
+
+    series: tuple[SeriesInfo, ...]
+    annotations: tuple[Annotation, ...]
+    left_out: dict[str, int]
+
+
+def find_series(path: Path, *, min_slices: int = MIN_SLICES, workers: int = 4) -> SeriesScan:
+    """Finds the CT series in a folder tree (with or without zip files), a zip file or a DICOMDIR, by headers alone.
+
+    Raises:
+        ImageError: when the path does not exist, is damaged, or holds no CT series of `min_slices` slices.
+    """
+    files = list_files(path)
+    headers = read_headers(files, tags=(*_SERIES_TAGS, *PLANE_TAGS), workers=workers)
+    left_out: Counter[str] = Counter()
+    annotations: list[Annotation] = []
+    members: dict[str, tuple[Dataset, list[Plane]]] = {}
+    for file, header in zip(files, headers, strict=True):
+        if isinstance(header, str):
+            left_out[header] += 1
+        elif str(header.get("SOPClassUID", "")) in _ANNOTATIONS:
+            annotations.append(_annotation(header, file))
+        else:
+            _sort_in(header, file, members, left_out)
+    series = _as_series(members.values(), min_slices, left_out)
+    if not series:
+        raise _no_series(left_out, min_slices)
+    return SeriesScan(tuple(series), tuple(annotations), dict(left_out))
+
+
+def stack_series(series: SeriesInfo, *, repair: Collection[str] = ()) -> Stack:
+    """The regular grid of a series, from its headers; see `stack_planes`.
+
+    Raises:
+        GeometryError: when its slices form no regular grid.
+    """
+    try:
+        return stack_planes(series.planes, repair=repair)
+    except SegpipeError as error:
+        raise error.with_facts(series=series) from None
+
+
+def read_series(series: SeriesInfo, *, repair: Collection[str] = (), workers: int = 4) -> Volume:
+    """Reads a series as int16 HU (x, y, z): columns, rows, slices ascending along the normal; affine in RAS+.
+
+    Args:
+        series: As found.
+        repair: Defects that may be mended, see `stack_planes`; `stack_series(…).repairs` tells which were.
+        workers: Threads that read and decode.
+
+    Raises:
+        GeometryError: when its slices form no regular grid.
+        ImageError: when pixels cannot be decoded.
+    """
+    stack = stack_series(series, repair=repair)
+    try:
+        slices = _read_slices(stack.planes, workers)
+    except SegpipeError as error:
+        raise error.with_facts(series=series) from None
+    return Volume(assemble(stack, slices), stack.upright)
+
+
+def read_source_datasets(series: SeriesInfo, *, repair: Collection[str] = (), workers: int = 4) -> list[Dataset]:
+    """The headers (no pixels) of a series' files in the order of `stack_series`, for objects that refer to them."""
+    stack = stack_series(series, repair=repair)
+    files = tuple(dict.fromkeys(plane.file for plane in stack.planes))
+    return list(map_files(files, lambda _, header: header, pixels=False, workers=workers))
+
+
+def _read_slices(planes: Sequence[Plane], workers: int) -> NDArray[np.int16]:
+    """Pixels (column, row, slice) in the order of `planes`."""
+    rows, columns = planes[0].shape
+    slices = np.empty((len(planes), rows, columns), dtype=np.int16)
+    wanted: dict[DicomFile, list[int]] = {}
+    for number, plane in enumerate(planes):
+        wanted.setdefault(plane.file, []).append(number)
+
+    def decode(file: DicomFile, dataset: Dataset) -> list[NDArray[np.int16]]:
+        return decode_hu(dataset, [planes[number] for number in wanted[file]])
+
+    decoded = map_files(tuple(wanted), decode, workers=workers)
+    for numbers, pixels in zip(wanted.values(), decoded, strict=True):
+        slices[numbers] = pixels
+    return slices.transpose(2, 1, 0)
+
+
+def _sort_in(
+    header: Dataset, file: DicomFile, members: dict[str, tuple[Dataset, list[Plane]]], left_out: Counter[str]
+) -> None:
+    """Adds the slices of a file to its series, or counts why there are none."""
+    reason = _foreign(header)
+    if reason is not None:
+        left_out[reason] += 1
+        return
+    try:
+        planes = planes_of(header, file)
+    except UnusablePlaneError as error:
+        left_out[str(error)] += 1
+        return
+    members.setdefault(str(header.get("SeriesInstanceUID", "")), (header, []))[1].extend(planes)
+
+
+def _foreign(header: Dataset) -> str | None:
+    """Why a file is no CT image, or None."""
+    kind = str(header.get("SOPClassUID") or "")
+    if not kind:
+        is_directory = "DirectoryRecordSequence" in header
+        return "a DICOMDIR" if is_directory else DAMAGED
+    if kind not in (CT_IMAGE, *ENHANCED_CT):
+        name = UID(kind).name
+        return "an object of an unknown kind" if name == kind else f"{name.removesuffix(' Storage')}, no CT image"
+    modality = str(header.get("Modality") or "CT")
+    return None if modality == "CT" else f"modality {modality}, not CT"
+
+
+def _as_series(
+    members: Collection[tuple[Dataset, list[Plane]]], min_slices: int, left_out: Counter[str]
+) -> list[SeriesInfo]:
+    series: list[SeriesInfo] = []
+    for header, planes in members:
+        unique = list({(plane.uid, plane.frame): plane for plane in reversed(planes)}.values())[::-1]
+        left_out["a copy of a slice already found"] += len(planes) - len(unique)
+        for group in group_planes(unique):
+            if len(group) >= min_slices:
+                series.append(SeriesInfo(len(series) + 1, tuple(group), _identity(header), _facts(header)))
+            else:
+                left_out[f"a slice of a series with fewer than {min_slices} like it"] += len(group)
+    left_out += Counter()
+    return series
+
+
+def _identity(header: Dataset) -> Identity:
+    names = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+    return Identity(*(str(header.get(name) or "") for name in names))
+
+
+def _facts(header: Dataset) -> dict[str, str | float]:
+    kernel = header.get("ConvolutionKernel")
+    thickness = header.get("SliceThickness")
+    facts: dict[str, str | float] = {
+        "kernel": (kernel if isinstance(kernel, str) else "\\".join(kernel)) if kernel else "",
+        "manufacturer": str(header.get("Manufacturer") or ""),
+        "slice_thickness_mm": float(thickness) if thickness else "",
+        "body_part": str(header.get("BodyPartExamined") or ""),
+    }
+    return {name: value for name, value in facts.items() if value != ""}
+
+
+def _annotation(header: Dataset, file: DicomFile) -> Annotation:
+    frames = header.get("ReferencedFrameOfReferenceSequence") or []
+    studies = [study for frame in frames for study in frame.get("RTReferencedStudySequence") or []]
+    direct = list(header.get("ReferencedSeriesSequence") or [])
+    nested = [series for study in studies for series in study.get("RTReferencedSeriesSequence") or []]
+    return Annotation(
+        kind=_ANNOTATIONS[str(header.SOPClassUID)],
+        file=file,
+        series_uids=tuple(str(item.get("SeriesInstanceUID", "")) for item in [*direct, *nested]),
+        frame_of_reference_uids=tuple(
+            str(item.get("FrameOfReferenceUID", "")) for item in [*frames, header] if item.get("FrameOfReferenceUID")
+        ),
+    )
+
+
+def _no_series(left_out: Counter[str], min_slices: int) -> ImageError:
+    found = {reason: f"{count} files" for reason, count in left_out.items()}
+    if set(found) <= {NOT_DICOM}:
+        hint = "pass a folder, a zip file or a DICOMDIR with CT images"
+        return ImageError("no DICOM file found", facts=found or {"found": "an empty folder"}, hint=hint)
+    return ImageError(
+        "no CT series found", facts=found, hint=f"a series needs CT images of one orientation, at least {min_slices}"
+    )

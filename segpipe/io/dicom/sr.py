@@ -1,0 +1,146 @@
+"""Writes findings and their measurements as a DICOM structured report, template TID 1500."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code as DicomCode
+
+from segpipe.errors import OutputError
+from segpipe.io.dicom.objects import (
+    MANUFACTURER,
+    SERIES_NUMBER,
+    Derivation,
+    Measured,
+    dicom_code,
+    read_sources,
+    save,
+    writing,
+)
+
+_CT_CHEST = DicomCode("24627-2", "LN", "CT Chest")
+_QUANTITY = DicomCode("246205007", "SCT", "Quantity")
+_SIDES = {"left": codes.SCT.Left, "right": codes.SCT.Right}
+
+
+def write_dicom_sr(
+    path: Path, findings: Sequence[Measured], *, derivation: Derivation, segmentation: Path | None = None
+) -> Path:
+    """Writes a measurement report; each finding names the segment that shows it.
+
+    Args:
+        path: Replaced whole or not at all.
+        findings: In the order of the report; none gives a report that tells a count of 0.
+        derivation: Series, label and model.
+        segmentation: The DICOM SEG of the same findings, a segment for each; needed when there are findings.
+
+    Raises:
+        OutputError: when a finding has no segment, the headers of the series are incomplete or the disk is full.
+
+    Source: DICOM PS3.16, TID 1500 «Measurement Report» and TID 1411 «Volumetric ROI Measurements».
+    """
+    import highdicom.sr
+
+    shown = pydicom.dcmread(segmentation, stop_before_pixels=True) if segmentation else None
+    segments = _segments(shown)
+    lacking = [finding.number for finding in findings if derivation.tracking_uid(finding.number) not in segments]
+    if lacking:
+        raise OutputError(
+            "each finding of a report must have its segment",
+            facts={"findings without": ", ".join(map(str, lacking))},
+            hint="write the DICOM SEG of the same findings, one segment each, and pass it",
+        )
+    with writing():
+        sources = read_sources(derivation)
+        groups = [_group(finding, derivation, shown, segments) for finding in findings]
+        report = highdicom.sr.MeasurementReport(
+            observation_context=_observer(derivation),
+            procedure_reported=_CT_CHEST,
+            imaging_measurements=groups or [_none_found(derivation)],
+            title=codes.DCM.ImagingMeasurementReport,
+        )
+        document = highdicom.sr.Comprehensive3DSR(
+            evidence=[*sources, *([shown] if shown is not None else [])],
+            content=report,
+            series_instance_uid=derivation.uid("SR", "series"),
+            series_number=SERIES_NUMBER["SR"],
+            sop_instance_uid=derivation.uid("SR", "instance"),
+            instance_number=1,
+            manufacturer=MANUFACTURER,
+            is_complete=True,
+            series_description=f"{MANUFACTURER} {derivation.label.name} report",
+            manufacturer_model_name=derivation.maker.model,
+            software_versions=derivation.maker.software,
+            device_serial_number=derivation.maker.recipe,
+        )
+    return save(document, path)
+
+
+def _segments(shown: Dataset | None) -> dict[str, int]:
+    """Tracking UID → segment number."""
+    items = shown.SegmentSequence if shown is not None else []
+    return {str(item.TrackingUID): int(item.SegmentNumber) for item in items if "TrackingUID" in item}
+
+
+def _observer(derivation: Derivation) -> Any:
+    from highdicom.sr import DeviceObserverIdentifyingAttributes, ObservationContext, ObserverContext
+
+    maker = derivation.maker
+    device = DeviceObserverIdentifyingAttributes(
+        uid=derivation.uid("observer"),
+        name=f"{MANUFACTURER} {maker.software}",
+        manufacturer_name=MANUFACTURER,
+        model_name=f"{maker.model} {maker.version}",
+        serial_number=maker.recipe,
+    )
+    return ObservationContext(observer_device_context=ObserverContext(codes.DCM.Device, device))
+
+
+def _group(finding: Measured, derivation: Derivation, shown: Dataset | None, segments: dict[str, int]) -> Any:
+    from highdicom import sr
+
+    assert shown is not None
+    label, maker = derivation.label, derivation.maker
+    tracking = derivation.tracking_uid(finding.number)
+    return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(uid=tracking, identifier=derivation.name(finding.number)),
+        referenced_segment=sr.ReferencedSegment(
+            sop_class_uid=shown.SOPClassUID,
+            sop_instance_uid=shown.SOPInstanceUID,
+            segment_number=segments[tracking],
+            source_series=sr.SourceSeriesForSegmentation(derivation.series.identity.series_uid),
+        ),
+        finding_type=dicom_code(label.type),
+        finding_category=dicom_code(label.category),
+        finding_sites=[sr.FindingSite(dicom_code(label.anatomy), laterality=_SIDES.get(finding.side or ""))],
+        algorithm_id=sr.AlgorithmIdentification(maker.model, maker.version, parameters=[f"recipe {maker.recipe}"]),
+        measurements=_measurements(finding),
+    )
+
+
+def _none_found(derivation: Derivation) -> Any:
+    """Tells that there is no finding, as a count of 0."""
+    from highdicom import sr
+
+    count = sr.Measurement(_QUANTITY, 0, codes.UCUM.NoUnits)
+    tracking = sr.TrackingIdentifier(uid=derivation.uid("none found"), identifier=derivation.label.name)
+    kind = dicom_code(derivation.label.type)
+    return sr.MeasurementsAndQualitativeEvaluations(tracking, finding_type=kind, measurements=[count])
+
+
+def _measurements(finding: Measured) -> list[Any]:
+    from highdicom.sr import Measurement
+
+    mean = codes.SCT.Mean
+    hounsfield = codes.UCUM.HounsfieldUnit
+    certainty = round(100 * finding.mean_probability, 1)
+    return [
+        Measurement(codes.SCT.Volume, round(finding.volume_mm3, 2), codes.UCUM.CubicMillimeter),
+        Measurement(codes.SCT.LongAxis, round(finding.axial_diameter_mm, 2), codes.UCUM.Millimeter),
+        Measurement(codes.SCT.ShortAxis, round(finding.perpendicular_diameter_mm, 2), codes.UCUM.Millimeter),
+        Measurement(codes.DCM.AttenuationCoefficient, round(finding.mean_hu, 1), hounsfield, derivation=mean),
+        Measurement(codes.DCM.CertaintyOfFinding, certainty, codes.UCUM.Percent),
+    ]

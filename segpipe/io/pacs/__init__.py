@@ -1,0 +1,1 @@
+"""A PACS: DICOMweb and C-STORE."""

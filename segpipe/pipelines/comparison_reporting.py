@@ -1,0 +1,122 @@
+"""What MLflow learns of a comparison: a run of its own with the differences, and the best model under a name."""
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segpipe import __version__
+from segpipe.errors import DatasetError
+from segpipe.pipelines.compared_runs import Contender
+
+if TYPE_CHECKING:
+    from segpipe.tracking.mlflow import Tracker
+    from segpipe.tracking.registry import RegisteredModel
+
+EXPERIMENT = "comparisons"
+DEFAULT_URI = "sqlite:///mlflow.db"
+
+
+def known_uri(contenders: Sequence[Contender]) -> str | None:
+    """The server or database that a run's folder tells; None when none does, or when it hides a password."""
+    for contender in contenders:
+        file = contender.run_folder / ".tracking" / "run.json" if contender.run_folder else None
+        if file and file.is_file():
+            uri = str(json.loads(file.read_text())["uri"])
+            if "***" not in uri:
+                return uri
+    return None
+
+
+def tell_comparison(report: Mapping[str, Any], contenders: Sequence[Contender], folder: Path, *, uri: str) -> "Tracker":
+    """Logs a comparison as a finished run of the experiment `comparisons`.
+
+    Args:
+        report: What `compare` returns.
+        contenders: The compared runs.
+        folder: Where `comparison.json` and `comparison.html` are.
+        uri: The MLflow server or database.
+
+    Returns:
+        The finished tracker, for its `run_id` and `run_url`.
+
+    Raises:
+        ServiceError: when the server cannot be used.
+    """
+    from segpipe.tracking.mlflow import Tracker
+
+    names = [run["name"] for run in report["runs"]]
+    config = {"metric": report["metric"], "best": report["best"], "runs": names, "notes": report["notes"]}
+    ids = ",".join(contender.run_id for contender in contenders if contender.run_id)
+    tags = {"compared_runs": ids or None, "segpipe_version": __version__}
+    tracker = Tracker.start(
+        uri=uri, experiment=EXPERIMENT, run_name=" vs ".join(names), config=config, tags=tags, folder=folder
+    )
+    with tracker:
+        if len(report["pairs"]) == 1:
+            tracker.log_metrics(_differences(report["pairs"][0]), step=0)
+        tracker.log_table([_row(pair) for pair in report["pairs"]], "comparison/pairs")
+        tracker.log_file(folder / "comparison.json", "comparison")
+        tracker.log_file(folder / "comparison.html", "comparison")
+    return tracker
+
+
+def check_model(contender: Contender) -> None:
+    """Makes sure that a run has a model to register.
+
+    Raises:
+        DatasetError: for a plain evaluation.
+    """
+    if not (contender.model or contender.run_id):
+        raise DatasetError(
+            "the best run has no model that could be registered",
+            facts={"run": contender.name},
+            hint="compare run folders or MLflow runs",
+        )
+
+
+def register_best(best: Contender, name: str, alias: str, *, uri: str, fallback_run: str) -> "RegisteredModel":
+    """Registers the model of a run as a new version and lets the alias point to it.
+
+    Args:
+        best: The run; it has a model.
+        name: The registered model.
+        alias: Points to the new version.
+        uri: The MLflow server or database.
+        fallback_run: The run that the version belongs to when `best` is not tracked.
+
+    Raises:
+        ModelError: when the model folder is damaged.
+        ServiceError: when the server refuses it.
+    """
+    from segpipe.export.model_folder import read_model_folder
+    from segpipe.inference.pyfunc import INPUTS, REQUIRED, output_columns
+    from segpipe.tracking.registry import Signature, register_model
+
+    run_id = best.run_id or fallback_run
+    with tempfile.TemporaryDirectory() as folder:
+        model = read_model_folder(best.model or _fetched(run_id, Path(folder), uri))
+        figures = {key: model.facts[key] for key in ("data", "data_hash", "recipe_digest") if key in model.facts}
+        signature = Signature(INPUTS, output_columns(), REQUIRED)
+        return register_model(run_id, name, alias, model.path, uri=uri, signature=signature, tags=figures)
+
+
+def _fetched(run_id: str, folder: Path, uri: str) -> Path:
+    from segpipe.tracking.fetching import fetch_artifact
+
+    return fetch_artifact(run_id, "model", folder, uri=uri)
+
+
+def _differences(pair: Mapping[str, Any]) -> dict[str, float]:
+    found: dict[str, float | None] = {}
+    for part, prefix in (("metrics", ""), ("lesions", "lesion_")):
+        for name, row in pair[part].items():
+            found |= {f"difference/{prefix}{name}": row["difference"], f"p/{prefix}{name}": row.get("p_holm")}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _row(pair: Mapping[str, Any]) -> dict[str, Any]:
+    figures = {f"{name} difference": row["difference"] for name, row in pair["metrics"].items()}
+    p_values = {f"{name} p": row.get("p_holm") for name, row in pair["metrics"].items()}
+    return {"first": pair["first"], "second": pair["second"], "cases": pair["cases_shared"], **figures, **p_values}

@@ -1,0 +1,86 @@
+"""Pictures of the cases in which two runs differ most: scan, reference and either prediction."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from segpipe.datasets.loading import load_lesions
+from segpipe.datasets.manifest import Entry, Manifest, read_manifest
+from segpipe.errors import SegpipeError, explain
+from segpipe.io.images.volumes import read_volume
+from segpipe.pipelines.case_pictures import Pictures, configured_dataset, mask_files
+from segpipe.pipelines.compared_runs import Contender
+from segpipe.report.overlays import overlay
+from segpipe.report.style import PREDICTION, SECOND_PREDICTION
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from segpipe.report.case_views import CaseView
+
+SIDES = ("first", "second")
+
+
+def draw_differing_cases(
+    pair: Mapping[str, Any], first: Contender, second: Contender, *, data: Path | None = None
+) -> tuple[Pictures, str | None]:
+    """Draws what either run made of the cases that differ most; a click on a picture opens the scan with both masks.
+
+    Args:
+        pair: A pair of a comparison; names the cases.
+        first: Its first run.
+        second: Its second run.
+        data: The data set folder; by default the one that a run's configuration names.
+
+    Returns:
+        The pictures, and why there are none or fewer, if so.
+    """
+    bare = " and ".join(contender.name for contender in (first, second) if not contender.masks)
+    if bare:
+        return Pictures(), f"no pictures: the masks of {bare} are not here; folders of runs keep them"
+    try:
+        manifest = _open(data, first, second)
+    except SegpipeError as error:
+        return Pictures(), f"no pictures: {explain(error)}"
+    entries = {entry.id: entry for entry in manifest.entries}
+    rows = [row for row in pair["cases"] if row["case"] in entries and row["difference"]]
+    drawn, problems = Pictures({}, {}), [] if rows else ["no pictures: the data set holds none of these cases"]
+    for number, row in enumerate(rows, start=1):
+        try:
+            pictures = _draw_case(row, entries[row["case"]], manifest, (first, second))
+        except SegpipeError as error:
+            problems.append(f"no picture: {explain(error.with_facts(case=row['case']))}")
+            continue
+        for side, (figure, view) in zip(SIDES, pictures, strict=True):
+            drawn.figures[f"differs_{number}_{side}"], drawn.views[f"differs_{number}_{side}"] = figure, view
+    return drawn, "\n".join(problems) or None
+
+
+def _draw_case(
+    row: Mapping[str, Any], entry: Entry, manifest: Manifest, contenders: tuple[Contender, Contender]
+) -> "list[tuple[Figure, CaseView]]":
+    """One picture of either run; both open one view, in which the other run's mask waits to be switched on."""
+    from segpipe.report.case_views import view_case  # knows PyTorch
+
+    case = load_lesions(entry, manifest.labels)
+    told = [f"{one.name}: {row[side]:.3f}" for one, side in zip(contenders, SIDES, strict=True)]
+    masks = [read_volume(mask_files(*one.masks)(entry.id)).array for one in contenders]
+    view = view_case(case, dict(zip(told, masks, strict=True)))
+    pictures = []
+    for one, text, mask, colour in zip(contenders, told, masks, (PREDICTION, SECOND_PREDICTION), strict=True):
+        figure = overlay(case, mask, f"{entry.id}, {text}", data=manifest.name, drawn=(one.name, colour))
+        pictures.append((figure, replace(view, hidden=tuple(other for other in told if other != text))))
+    return pictures
+
+
+def _open(data: Path | None, *contenders: Contender) -> Manifest:
+    if data:
+        return read_manifest(data)
+    for contender in contenders:
+        file = contender.run_folder / "config.yaml" if contender.run_folder else None
+        if file and file.is_file():
+            return configured_dataset(yaml.safe_load(file.read_text()))
+    raise SegpipeError("no run names its data set", hint="--data DATASET")

@@ -1,0 +1,74 @@
+"""The report page of an evaluation that no training run belongs to."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segpipe import __version__
+from segpipe.evaluation.detection.spheres import outlined
+from segpipe.evaluation.results import CaseResult
+from segpipe.evaluation.tables import case_rows, froc_rows, lesion_rows
+from segpipe.pipelines.case_pictures import Pictures
+from segpipe.report.figures import bland_altman, dice_by_diameter, froc_curve
+from segpipe.report.page import write_report
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_PACKAGES = ("numpy", "scipy", "connected-components-3d", "nibabel", "SimpleITK")
+
+
+def write_evaluation_report(
+    folder: Path,
+    results: Sequence[CaseResult],
+    summary: Mapping[str, Any],
+    *,
+    cases: Pictures | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> Path:
+    """Writes `report.html` into the folder of an evaluation.
+
+    Args:
+        folder: The folder with `summary.json`.
+        results: The figures of each case.
+        summary: The content of `summary.json`.
+        cases: Pictures of some cases, where their scans are known.
+        config: What the evaluated masks were made with; by default what the summary tells.
+    """
+    told = {name: summary[name] for name in ("split", "operating_point") if name in summary}
+    drawn = cases or Pictures()
+    return write_report(
+        folder,
+        title=_title(summary),
+        summary=summary,
+        cases=case_rows(results),
+        lesions=lesion_rows(results),
+        figures={**_draw(results, summary), **drawn.figures},
+        views=drawn.views,
+        config=config or told,
+        environment={
+            "segpipe": __version__,
+            "Python": platform.python_version(),
+            **{name: version(name) for name in _PACKAGES},
+        },
+    )
+
+
+def _title(summary: Mapping[str, Any]) -> str:
+    if "folds" in summary:
+        what = f"{summary['cases']} held-out cases of {summary['data']}, {len(summary['folds'])} folds"
+        return f"{summary['experiment']}: {what}"
+    return f"{summary.get('predictions', 'Model')} on {summary['data']}: {summary['cases']} cases"
+
+
+def _draw(results: Sequence[CaseResult], summary: Mapping[str, Any]) -> "dict[str, Figure]":
+    data, points = str(summary["data"]), froc_rows(results)
+    figures = {
+        "dice_by_diameter": dice_by_diameter(lesion_rows(results), data=data),
+        "bland_altman": bland_altman(case_rows(outlined(results)), data=data),
+    }
+    if points:
+        figures["froc"] = froc_curve(points, summary["detection"], data=data)
+    return figures

@@ -1,0 +1,115 @@
+"""A model folder from a finished run's checkpoint, without training or evaluating again."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from segpipe.case import Case, build_case
+from segpipe.datasets.loading import load_case
+from segpipe.datasets.opening import cache_folder, open_dataset
+from segpipe.errors import ConfigError, ModelError, SegpipeError
+from segpipe.export.export_spec import INDEX
+from segpipe.export.model_folder import ModelFolder, read_model_folder, write_model_folder
+from segpipe.io.images.volumes import read_volume
+from segpipe.networks import build_network
+from segpipe.preprocessing.recipe import Recipe
+from segpipe.preprocessing.resampling import apply_window, plan_preparation, resample_to_recipe
+from segpipe.training.checkpoints import read_checkpoint
+from segpipe.training.fitting import load_weights
+
+_DEFAULT_POINT = {"threshold": 0.5, "min_volume_mm3": 0.0, "min_probability": 0.0, "flips": []}
+_NOT_TOLD = ("recipe", "digest", "network", "labels")
+
+
+def reexport(run_folder: Path, output: Path, *, weights: str | None = None, case: Path | None = None) -> ModelFolder:
+    """Writes a model folder from a checkpoint of a run.
+
+    Figures and operating point are those of the run's evaluation; with other weights than the evaluated ones there are
+    none.
+
+    Args:
+        run_folder: The folder that a training left.
+        output: The model folder to write.
+        weights: `last` or `best`; None takes those that the run evaluated.
+        case: A scan to check parity on; None takes the first case of the run's data set.
+
+    Raises:
+        ConfigError: when the folder is no run folder, or there is no case to check parity on.
+        ModelError: when the checkpoint cannot be read or its network not be exported.
+    """
+    config = _read_config(run_folder)
+    evaluated = str(config["evaluation"]["weights"])
+    file = run_folder / "checkpoints" / f"{weights or evaluated}.ckpt"
+    told = read_checkpoint(file)["segpipe"]
+    recipe = Recipe.from_dict(told["recipe"])
+    network = build_network(told["network"], out_channels=recipe.labels.channels)
+    try:
+        load_weights(network, file)
+    except RuntimeError as error:
+        raise ModelError("the checkpoint's weights do not fit its network", facts={"file": file}) from error
+    former = _former(run_folder) if weights in (None, evaluated) else None
+    facts = {name: value for name, value in told.items() if name not in _NOT_TOLD}
+    return write_model_folder(
+        output,
+        network=network,
+        spec=told["network"],
+        recipe=recipe,
+        operating_point=former.operating_point if former else _DEFAULT_POINT,
+        facts=former.facts if former else facts,
+        example_bcxyz=_prepare(_read_case(case) if case else _first_case(config, recipe), recipe),
+    )
+
+
+def tell_parity(model: ModelFolder) -> str:
+    """One line on how closely ONNX Runtime follows PyTorch."""
+    parity = json.loads((model.path / INDEX).read_text())["onnx"]["parity"]
+    shapes = " and ".join("×".join(map(str, shape)) for shape in parity["shapes"])
+    return f"parity   ONNX Runtime and PyTorch differ by {parity['largest']:.1e} at most (inputs of {shapes})"
+
+
+def _read_config(run_folder: Path) -> dict[str, Any]:
+    file = run_folder / "config.yaml"
+    try:
+        config = yaml.safe_load(file.read_text())
+        config["evaluation"]["weights"], config["data"]["name"]
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise ConfigError(
+            "a run folder must hold the config.yaml of its training",
+            facts={"file": file},
+            hint="give the folder runs/EXPERIMENT/DATE_TIME that a training left",
+        ) from error
+    return dict(config)
+
+
+def _former(run_folder: Path) -> ModelFolder | None:
+    """The model folder that the run wrote, for its figures; None when it is missing or damaged."""
+    try:
+        return read_model_folder(run_folder / "model")
+    except ModelError:
+        return None
+
+
+def _read_case(file: Path) -> Case:
+    return build_case("example", read_volume(file))
+
+
+def _first_case(config: Mapping[str, Any], recipe: Recipe) -> Case:
+    data = config["data"]
+    try:
+        manifest = open_dataset(data["name"], data, label=recipe.label, cache=cache_folder(data.get("cache")))
+        return load_case(manifest.entries[0], manifest.labels)
+    except (SegpipeError, KeyError) as error:
+        raise ConfigError(
+            "the run's data set cannot be opened, and parity is checked on a scan",
+            facts={"data": data.get("name"), "found": str(error).splitlines()[0]},
+            hint="give a scan with --case FILE",
+        ) from error
+
+
+def _prepare(case: Case, recipe: Recipe) -> torch.Tensor:
+    prepared = resample_to_recipe(case.image, plan_preparation(case.grid, recipe))
+    return apply_window(prepared, recipe)[None, None]

@@ -1,0 +1,65 @@
+"""What a run knows of itself: code, data, recipe and split, as plain data that travels with every result."""
+
+import hashlib
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from segpipe import __version__
+from segpipe.config.schema import Settings
+from segpipe.training.run_data import Material
+
+_PACKAGES = ("torch", "monai", "pytorch-lightning", "numpy", "nibabel", "onnxruntime", "mlflow", "hydra-core")
+
+
+def collect_facts(settings: Settings, material: Material) -> dict[str, Any]:
+    """The facts of a run; holds no path and no case id."""
+    return {
+        "experiment": settings.name,
+        "data": material.manifest.name,
+        "data_hash": material.hash,
+        "recipe": material.recipe.to_dict(),
+        "digest": material.recipe.digest,
+        "recipe_digest": material.recipe.digest,
+        "network": settings.network,
+        "labels": {str(value): name for value, name in material.manifest.labels.items()},
+        "split": _describe_split(settings, material),
+        "seed": settings.seed,
+        "segpipe_version": __version__,
+        "git_commit": git_commit(),
+    }
+
+
+def environment() -> dict[str, str]:
+    """Versions of Python and of the packages that decide a result."""
+    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
+
+
+def git_commit() -> str:
+    """The commit of the checkout that runs, with a plus sign when it is changed; `installed` outside a checkout."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return "installed"
+    commit = _git(root, "rev-parse", "--short=12", "HEAD")
+    return f"{commit}+" if commit and _git(root, "status", "--porcelain", "--untracked-files=no") else commit or "none"
+
+
+def _describe_split(settings: Settings, material: Material) -> dict[str, Any]:
+    trained = sorted(entry.id for entry in material.entries("train"))
+    return {
+        "fold": settings.data.fold,
+        "folds": settings.data.folds if settings.data.fold is not None else None,
+        "seed": settings.data.split_seed,
+        **{role: len(material.entries(role)) for role in ("train", "val", "test")},
+        "training_cases_sha256": hashlib.sha256("\n".join(trained).encode()).hexdigest(),
+    }
+
+
+def _git(root: Path, *words: str) -> str:
+    try:
+        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip()

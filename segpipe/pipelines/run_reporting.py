@@ -1,0 +1,159 @@
+"""What a run tells MLflow and its folder, from the first line of configuration to the last figure."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from segpipe.config.schema import Settings
+from segpipe.evaluation.tables import case_rows, lesion_rows
+from segpipe.pipelines.case_pictures import Pictures
+from segpipe.pipelines.run_facts import collect_facts, environment
+from segpipe.pipelines.run_pictures import draw_run
+from segpipe.tracking.nested_runs import describe_run
+from segpipe.tracking.tables import side_by_side
+from segpipe.tracking.trackers import RunFacts, build_tracker
+from segpipe.training.callbacks import read_history
+from segpipe.training.evaluate_and_export import Outcome
+from segpipe.training.hardware import this_rank
+from segpipe.training.run_data import Material
+
+if TYPE_CHECKING:
+    from segpipe.tracking.mlflow import Tracker
+
+_TRACKED = "tracking.json"
+TAGS = ("git_commit", "recipe_digest", "data", "data_hash", "segpipe_version")
+
+
+class Story:
+    """Tells a run; on ranks other than the first it keeps silent.
+
+    Args:
+        settings: The checked configuration.
+        material: The cases by role.
+        folder: The run folder.
+        config: The resolved configuration as plain data.
+        tracker: The MLflow run, or None when the run is not tracked.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        material: Material,
+        folder: Path,
+        *,
+        config: Mapping[str, Any],
+        tracker: "Tracker | None" = None,
+    ) -> None:
+        self.settings, self.material, self.folder, self.config = settings, material, folder, config
+        self.facts = collect_facts(settings, material)
+        self.tracker = tracker
+
+    @classmethod
+    def open(
+        cls,
+        settings: Settings,
+        material: Material,
+        folder: Path,
+        *,
+        config: Mapping[str, Any],
+        parent: str | None = None,
+    ) -> Self:
+        """Starts the MLflow run below `parent`, or goes on with the one that this folder has already."""
+        story = cls(settings, material, folder, config=config)
+        if this_rank():
+            return story
+        tags = {name: story.facts[name] for name in TAGS}
+        run_id = tracked_run(folder) if settings.resume else None
+        story.tracker = build_tracker(settings.tracking, RunFacts(folder, config, tags, run_id, parent))
+        if story.tracker:
+            remember_run(folder, story.tracker.run_id)
+            story._tell_data()
+        return story
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.tracker:
+            self.tracker.__exit__(kind, error, trace)
+
+    def keep(self, *files: Path) -> None:
+        """Keeps files of the run folder as artifacts."""
+        for file in files:
+            if self.tracker:
+                self.tracker.log_file(file)
+
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+        """Tells one point of each curve."""
+        if self.tracker:
+            self.tracker.log_metrics(metrics, step)
+
+    def tell(self, outcome: Outcome) -> None:
+        """Tells the evaluation: figures, tables, pictures, report, model folder and, once, the checkpoints."""
+        from segpipe.report.page import write_report
+
+        cases, lesions = case_rows(outcome.results), lesion_rows(outcome.results)
+        pictures = draw_run(self.settings, self.material, outcome)
+        report = write_report(
+            self.folder,
+            title=f"{self.settings.name}: {outcome.summary['cases']} held-out cases of {self.material.manifest.name}",
+            summary=outcome.summary,
+            cases=cases,
+            lesions=lesions,
+            figures=pictures.figures,
+            views=pictures.views,
+            config=self.config,
+            environment={**environment(), "segpipe": f"{self.facts['segpipe_version']} {self.facts['git_commit']}"},
+        )
+        figures = self._keep_figures(pictures)
+        if not self.tracker:
+            return
+        self.tracker.log_summary(outcome.summary)
+        self.tracker.describe(describe_run(outcome.summary))
+        self.tracker.log_table(side_by_side(cases), "evaluation/cases")
+        self.tracker.log_table(side_by_side(lesions), "evaluation/lesions")
+        self.tracker.log_folder(figures, "figures")
+        self.tracker.log_folder(outcome.model.path, "model")
+        self.tracker.log_folder(self.folder / "checkpoints", "checkpoints")
+        self.keep(self.folder / "evaluation" / "summary.json", report)
+
+    def _keep_figures(self, pictures: Pictures) -> Path:
+        from segpipe.report.figures import CURVE, learning_curves
+
+        folder = self.folder / "figures"
+        folder.mkdir(exist_ok=True)
+        curves = learning_curves(read_history(self.folder), data=self.material.manifest.name)
+        kept = {name: figure for name, figure in pictures.figures.items() if not name.startswith(CURVE)}
+        for name, figure in {"learning_curves": curves, **kept}.items():
+            figure.savefig(folder / f"{name}.png", dpi=160, bbox_inches="tight")
+        return folder
+
+    def _tell_data(self) -> None:
+        assert self.tracker
+        manifest = self.material.manifest
+        for role, context in (("train", "training"), ("val", "validation"), ("test", "testing")):
+            entries = self.material.entries(role)  # type: ignore[arg-type]
+            counts = {"cases": len(entries), "patients": len({entry.patient for entry in entries})}
+            if entries:
+                self.tracker.log_dataset(
+                    f"{manifest.name} ({role})",
+                    self.material.hash,
+                    source=manifest.source,
+                    counts=counts,
+                    context=context,
+                )
+
+
+def tracked_run(folder: Path) -> str | None:
+    """The MLflow run that a run folder belongs to, if it is tracked."""
+    file = folder / _TRACKED
+    return str(json.loads(file.read_text())["run_id"]) if file.exists() else None
+
+
+def remember_run(folder: Path, run_id: str) -> None:
+    """Notes the MLflow run that a run folder belongs to, so that a resumed run goes on in it."""
+    (folder / _TRACKED).write_text(json.dumps({"run_id": run_id}))

@@ -1,0 +1,1 @@
+"""From a data set's fingerprint to spacing, patch, batch and depth that fit the memory."""

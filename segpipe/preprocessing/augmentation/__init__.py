@@ -1,0 +1,1 @@
+"""What training patches go through."""

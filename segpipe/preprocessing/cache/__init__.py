@@ -1,0 +1,1 @@
+"""Prepared cases on disk: how they are found, made, opened and sampled."""

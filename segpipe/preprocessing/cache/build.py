@@ -1,0 +1,198 @@
+"""The cache of prepared cases: each scan is brought to the recipe's grid once, for all runs, ranks and workers."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from segpipe.case import Case
+from segpipe.errors import DatasetError, OutputError, SegpipeError, raise_together
+from segpipe.labels import lesion_value
+from segpipe.preprocessing.cache.cached_case import FORMAT, CachedCase, PreparedCase, open_case, write_case
+from segpipe.preprocessing.cache.file_digests import content_digest, remembered_digest
+from segpipe.preprocessing.cache.masks import resample_mask
+from segpipe.preprocessing.cache.sample_points import find_points
+from segpipe.preprocessing.lungs import crop_to_lungs
+from segpipe.preprocessing.recipe import Recipe
+from segpipe.preprocessing.resampling import plan_preparation, resample_to_recipe
+
+
+class Source(Protocol):
+    """What the cache must know of a case before it is loaded; an entry of a manifest is one."""
+
+    @property
+    def id(self) -> str:
+        """The case's name."""
+
+    @property
+    def image(self) -> Path:
+        """Its scan file."""
+
+    @property
+    def mask(self) -> Path | None:
+        """Its mask file."""
+
+
+def build_cache(
+    entries: Sequence[Any],
+    recipe: Recipe,
+    labels: Mapping[int, str],
+    *,
+    folder: Path,
+    load: Callable[[Any], Case],
+    workers: int | None = None,
+    progress: bool = True,
+) -> list[CachedCase]:
+    """Prepares the cases that the cache does not hold yet and opens all of them.
+
+    A case is known by the content of its files, so a renamed data set is found again and a changed mask is not mixed
+    up. Any number of processes may build the same cache at once and may be killed at any time.
+
+    Args:
+        entries: Cases with `id`, `image` and `mask` (see `Source`), e.g. entries of a manifest.
+        recipe: The grid, window and label to prepare for.
+        labels: Mask value → name in the data set.
+        folder: Where the cache lies.
+        load: Reads one entry; must be a function of a module when there are workers.
+        workers: Processes; by default one per core, 0 builds in this process.
+        progress: Whether to draw a bar.
+
+    Raises:
+        SegpipeError: after all good cases are done, one error that names every bad one.
+    """
+    job = _Job(recipe, lesion_value(labels, recipe.label), folder, load)
+    found = {number: job.find(entry) for number, entry in enumerate(entries)}
+    outcomes: dict[int, Path | SegpipeError] = {number: path for number, path in found.items() if path is not None}
+    missing = {number: entry for number, entry in enumerate(entries) if number not in outcomes}
+    for number, outcome in _bar(_run(job, missing, workers), total=len(missing), show=progress and bool(missing)):
+        outcomes[number] = outcome
+    errors = [outcome for _, outcome in sorted(outcomes.items()) if isinstance(outcome, SegpipeError)]
+    raise_together(errors, headline="some cases cannot be prepared for training; the others are done and kept")
+    return [_opened(outcomes[number], entry) for number, entry in enumerate(entries)]
+
+
+@dataclass(frozen=True)
+class _Job:
+    recipe: Recipe
+    foreground: int
+    folder: Path
+    load: Callable[[Any], Case]
+
+    def find(self, entry: Source) -> Path | None:
+        """Returns the folder of a case that is known to be prepared, without reading any scan."""
+        try:
+            digests = [file and remembered_digest(file, self._memory) for file in (entry.image, entry.mask)]
+        except SegpipeError:
+            return None
+        target = self._target([digest for digest in digests if digest])
+        return target if all(digests) and open_case(target, entry.id) else None
+
+    def __call__(self, entry: Source) -> Path | SegpipeError:
+        """Returns the folder of the prepared case or what is wrong with the case."""
+        try:
+            return self._prepare(entry)
+        except SegpipeError as error:
+            return error if "case" in error.facts else error.with_facts(case=entry.id)
+        except OSError as error:
+            return OutputError("a case cannot be prepared", facts={"case": entry.id, "found": error})
+
+    def _prepare(self, entry: Source) -> Path:
+        if entry.mask is None:
+            raise DatasetError(
+                "a case for training must have a mask",
+                facts={"case": entry.id},
+                hint="give scans without lesions an empty mask, or leave the case out",
+            )
+        target = self._target([content_digest(file, self._memory) for file in (entry.image, entry.mask)])
+        if open_case(target, entry.id) is None:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(target.with_suffix(".lock")):
+                if open_case(target, entry.id) is None:
+                    self._write(entry, target)
+        return target
+
+    @property
+    def _memory(self) -> Path:
+        return self.folder / "digests"
+
+    def _target(self, digests: Sequence[str]) -> Path:
+        parts = [FORMAT, *digests, str(self.foreground), *(["lung share"] if self.recipe.lung_crop else [])]
+        key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+        return self.folder / self.recipe.digest / key
+
+    def _write(self, entry: Source, target: Path) -> None:
+        """Writes beside the target and renames; whoever holds the lock may clear what a killed builder left."""
+        case, share = self.load(entry), None
+        if self.recipe.lung_crop:
+            case, share = crop_to_lungs(case)
+        prepared = self._prepared(case, share, seed=int(target.name, 16))
+        part = target.with_suffix(".part")
+        for left in (part, target):
+            shutil.rmtree(left, ignore_errors=True)
+        part.mkdir()
+        try:
+            write_case(part, prepared)
+            part.replace(target)
+        except (OSError, OutputError):
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+
+    def _prepared(self, case: Case, lung_share: float | None, *, seed: int) -> PreparedCase:
+        assert case.mask is not None
+        preparation = plan_preparation(case.grid, self.recipe)
+        image = _clip_to_window(resample_to_recipe(case.image, preparation), self.recipe)
+        mask = resample_mask(case.mask == self.foreground, preparation)
+        points, lesions = find_points(image, mask, preparation.grid, np.random.default_rng(seed))
+        return PreparedCase(image, mask, preparation.grid, points, lesions, lung_share)
+
+
+def _clip_to_window(image_hu: torch.Tensor, recipe: Recipe) -> NDArray[np.int16]:
+    clipped: NDArray[np.int16] = image_hu.clamp(*recipe.window_hu).round_().to(torch.int16).numpy()
+    return clipped
+
+
+def _run(job: _Job, entries: Mapping[int, Source], workers: int | None) -> Iterator[tuple[int, Path | SegpipeError]]:
+    count = min(os.cpu_count() or 1 if workers is None else workers, len(entries))
+    if count <= 1:
+        yield from ((number, job(entry)) for number, entry in entries.items())
+        return
+    # a fork of a process that has used threads can hang, so workers start fresh
+    fresh = get_context("spawn")
+    pool = ProcessPoolExecutor(count, mp_context=fresh, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        futures = {pool.submit(job, entry): number for number, entry in entries.items()}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    except BrokenProcessPool as error:
+        raise DatasetError(
+            "a process that prepared cases was killed, most likely for lack of memory",
+            facts={"processes": count},
+            hint="use fewer workers; cases that are done are kept",
+        ) from error
+    finally:
+        # an interrupt waits for the cases in work only
+        pool.shutdown(cancel_futures=True)
+
+
+def _bar(outcomes: Iterator[Any], *, total: int, show: bool) -> Iterator[Any]:
+    from tqdm import tqdm
+
+    yield from tqdm(outcomes, total=total, desc="preparing cases", unit="case", disable=not show)
+
+
+def _opened(outcome: Path | SegpipeError, entry: Source) -> CachedCase:
+    case = open_case(outcome, entry.id) if isinstance(outcome, Path) else None
+    if case is None:
+        raise DatasetError("a prepared case vanished from the cache", facts={"case": entry.id, "folder": outcome})
+    return case

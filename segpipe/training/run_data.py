@@ -1,0 +1,118 @@
+"""The material of a run: its cases by role, prepared and cached."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from segpipe.config.schema import Settings
+from segpipe.datasets.loading import load_case
+from segpipe.datasets.manifest import Entry, Manifest, Role, data_hash
+from segpipe.datasets.opening import cache_folder, open_dataset
+from segpipe.datasets.splits import assign_roles
+from segpipe.errors import DatasetError, SegpipeError, raise_together
+from segpipe.preprocessing.cache.build import build_cache
+from segpipe.preprocessing.cache.cached_case import CachedCase
+from segpipe.preprocessing.recipe import Recipe
+from segpipe.training.datamodule import PatchDataModule
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a run works on.
+
+    Args:
+        manifest: All cases, each with its role.
+        recipe: How scans are prepared.
+        hash: Digest of the data set's content.
+        cached: Prepared cases by id.
+    """
+
+    manifest: Manifest
+    recipe: Recipe
+    hash: str
+    cached: dict[str, CachedCase]
+
+    def entries(self, role: Role) -> list[Entry]:
+        """The cases of one role, in the manifest's order."""
+        return [entry for entry in self.manifest.entries if entry.split == role]
+
+    @property
+    def monitors_test(self) -> bool:
+        """Whether training is watched on the held-out cases, because nothing else is left out; it selects nothing."""
+        return not self.entries("val")
+
+    def patches(self, settings: Settings) -> PatchDataModule:
+        """The patches to train and to watch with."""
+        monitor = self.entries("test" if self.monitors_test else "val")
+        return PatchDataModule(
+            self._prepared(self.entries("train")), self._prepared(monitor), recipe=self.recipe, settings=settings
+        )
+
+    def _prepared(self, entries: Sequence[Entry]) -> list[CachedCase]:
+        return [self.cached[entry.id] for entry in entries]
+
+
+def gather(settings: Settings, recipe: Recipe) -> Material:
+    """Opens the data set, splits it by patient and prepares its training and monitoring cases.
+
+    Raises:
+        SegpipeError: telling every bad case at once.
+    """
+    cache = cache_folder(settings.data.cache)
+    opened = open_dataset(settings.data.name, settings.data.model_dump(), label=recipe.label, cache=cache)
+    check_outlines(opened)
+    data = settings.data
+    assert data.fold != "all", "a cross-validation gathers the material of one fold at a time"
+    manifest = assign_roles(opened, fold=data.fold, folds=data.folds, seed=data.split_seed, fractions=data.fractions)
+    wanted = [entry for entry in manifest.entries if entry.split != "test"]
+    if not any(entry.split == "val" for entry in wanted):
+        wanted = list(manifest.entries)
+    cached = build_cache(
+        wanted,
+        recipe,
+        manifest.labels,
+        folder=cache / "prepared",
+        load=partial(load_case, labels=manifest.labels),
+        workers=None if data.workers == "auto" else int(data.workers),
+        progress=settings.trainer.progress,
+    )
+    return Material(manifest, recipe, data_hash(manifest), {case.id: case for case in cached})
+
+
+def check_outlines(manifest: Manifest) -> None:
+    """Refuses data sets that hold cases nobody has outlined, which a network cannot learn a lesion's shape from.
+
+    Raises:
+        DatasetError: when cases have no mask, or have spheres in place of outlines.
+    """
+    count = len(manifest.entries)
+    bare = [entry.id for entry in manifest.entries if entry.mask is None]
+    spheres = [entry.id for entry in manifest.entries if (entry.extra or {}).get("sphere")]
+    errors: list[SegpipeError] = []
+    if bare:
+        facts = {"data set": manifest.name, "without mask": f"{len(bare)} of {count} cases: {_some(bare)}"}
+        hint = "take them out of manifest.json, or give scans without any lesion an empty mask; predict needs no masks"
+        errors.append(DatasetError("every case to train or test on must have a mask", facts=facts, hint=hint))
+    if spheres:
+        facts = {"data set": manifest.name, "spheres": f"{len(spheres)} of {count} cases: {_some(spheres)}"}
+        hint = (
+            "train on outlines, e.g. of LIDC-IDRI, and judge here by centre: python -m segpipe evaluate --model MODEL"
+        )
+        errors.append(DatasetError("spheres around nodules are no outlines to train on", facts=facts, hint=hint))
+    raise_together(errors, headline="the data set cannot be trained on")
+
+
+def write_split(material: Material, folder: Path) -> Path:
+    """Writes `split.csv`: case, patient and role of every case of the run."""
+    rows = [f"{entry.id},{entry.patient},{entry.split}" for entry in material.manifest.entries]
+    file = folder / "split.csv"
+    file.write_text("\n".join(["case,patient,role", *rows]) + "\n")
+    return file
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (" …" if len(names) > 8 else "")

@@ -1,0 +1,124 @@
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from segpipe.__main__ import main
+from segpipe.geometry import Grid
+from segpipe.io.images.volumes import write_volume
+
+GRID = Grid((24, 20, 12), np.diag([-0.8, -0.8, 2.5, 1.0]))
+
+
+def block(start, value=1):
+    mask = np.zeros(GRID.shape, dtype=np.uint8)
+    mask[start : start + 4, 5:9, 2:6] = value
+    return mask
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Three cases: right, half right, and one that only the reference has."""
+    for name, predicted, reference in (("a", 4, 4), ("b", 6, 4), ("c", None, 8)):
+        write_volume(tmp_path / "references" / f"{name}.nii.gz", block(reference), GRID)
+        mask = np.zeros(GRID.shape, dtype=np.uint8) if predicted is None else block(predicted)
+        write_volume(tmp_path / "predictions" / f"{name}.mha", mask, GRID)
+    return tmp_path
+
+
+def evaluate(folder, *more):
+    flags = ["--predictions", folder / "predictions", "--references", folder / "references", "--output", folder / "out"]
+    return main(["evaluate", *map(str, flags), "--processes", "1", *map(str, more)])
+
+
+def test_two_folders_of_masks_give_summary_tables_and_report(folders, capsys):
+    assert evaluate(folders) == 0
+    summary = json.loads((folders / "out" / "summary.json").read_text())
+    assert (summary["cases"], summary["failed_cases"]) == (3, 0)
+    assert summary["metrics"]["dice"]["mean"] == pytest.approx(0.5)
+    assert summary["empty"] == {"both": 0, "only_reference": 0, "only_prediction": 1}
+    assert (summary["lesions"]["tp"], summary["lesions"]["fn"]) == (2, 1)
+    with (folders / "out" / "cases.csv").open(newline="") as stream:
+        assert [row["dice"] for row in csv.DictReader(stream)] == ["1.0", "0.5", "0.0"]
+    assert "<html" in (folders / "out" / "report.html").read_text()
+    told = capsys.readouterr().out
+    assert "3 cases of 3 patients" in told
+    assert "lesions: 2 found, 1 missed, 0 false" in told
+    assert "only the prediction in 1" in told
+
+
+def test_bad_masks_are_named_the_rest_is_done_and_the_exit_code_is_2(folders, capsys):
+    write_volume(folders / "references" / "d.nii.gz", block(4), GRID)
+    (folders / "predictions" / "b.mha").write_bytes(b"no image")
+    assert evaluate(folders) == 2
+    told = capsys.readouterr()
+    assert "a case has no prediction" in told.err
+    assert "case" in told.err
+    assert "the image file cannot be read" in told.err
+    assert "Traceback" not in told.err
+    summary = json.loads((folders / "out" / "summary.json").read_text())
+    assert (summary["cases"], summary["failed_cases"]) == (2, 2)
+
+
+def test_patients_of_a_table_are_resampled_whole(folders):
+    (folders / "cases.csv").write_text("case,patient,texture\na,p,5\nb,p,1\nc,q,5\n")
+    assert evaluate(folders, "--table", folders / "cases.csv") == 0
+    summary = json.loads((folders / "out" / "summary.json").read_text())
+    assert summary["patients"] == 2
+    assert summary["strata"]["texture"]["solid"]["lesions"] == 2
+
+
+def test_spheres_of_a_data_set_beside_are_judged_by_centre(folders):
+    cases = [
+        {"id": name, "patient": name, "image": f"images/{name}.nii.gz", "mask": file, "extra": {"sphere": name == "a"}}
+        for name, file in ((file.name.removesuffix(".nii.gz"), f"references/{file.name}")
+                           for file in sorted((folders / "references").iterdir()))
+    ]  # fmt: skip
+    head = {"format": "segpipe-manifest-1", "name": "spheres", "source": "luna16", "labels": {"1": "nodule"}}
+    (folders / "manifest.json").write_text(json.dumps({**head, "cases": cases}))
+    assert evaluate(folders) == 0
+    summary = json.loads((folders / "out" / "summary.json").read_text())
+    assert summary["metrics"]["dice"]["n"] == len(cases) - 1
+
+
+def test_when_no_case_can_be_judged_nothing_is_written(folders, capsys):
+    for file in (folders / "predictions").iterdir():
+        file.write_bytes(b"no image")
+    assert evaluate(folders) == 2
+    assert "no case could be judged" in capsys.readouterr().err
+    assert not (folders / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--output", "o"], "give either --predictions and --references, or --model and --data"),
+        (["--output", "o", "--predictions", "p"], "--predictions needs --references"),
+        (["--output", "o", "--model", "m"], "--model needs --data"),
+        (["--output", "o", "--model", "m", "--data", "d", "--table", "t"], "flags that --model does not take"),
+        (
+            ["--output", "o", "--predictions", "p", "--references", "r", "--split", "test"],
+            "flags that --predictions does not take",
+        ),
+        (
+            ["--output", "o", "--predictions", "p", "--references", "r", "--processes", "0"],
+            "--processes must be at least 1",
+        ),
+        (["--predictions", "p"], "the following arguments are required: --output"),
+        (["--output", "o", "--predictions", "nowhere", "--references", "nowhere"], "the folder of masks must exist"),
+    ],
+)
+def test_wrong_flags_are_told(flags, message, capsys):
+    assert main(["evaluate", *flags]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_masks_are_judged_without_importing_pytorch():
+    script = (
+        "import sys, segpipe.cli.evaluate.command, segpipe.evaluation.folders, segpipe.pipelines.evaluation_report\n"
+        "print([name for name in ('torch', 'monai', 'pytorch_lightning', 'mlflow') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -1,0 +1,229 @@
+"""`predict` as a user calls it."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import nibabel
+import numpy as np
+import pytest
+
+from segpipe.cli.predict.command import run
+from segpipe.cli.predict.flags import parse_flags
+from segpipe.errors import ConfigError, ImageError, ModelError
+from segpipe.geometry import Grid
+from segpipe.io.images.volumes import write_volume
+
+AFFINE = np.array([[-1.0, 0, 0, 20], [0, -1.0, 0, 30], [0, 0, 2.0, -40], [0, 0, 0, 1]])
+SHAPE = (36, 34, 18)
+REQUIRED = ["--model", "m", "--input", "i", "--output", "o"]
+
+
+@pytest.fixture
+def scans(tmp_path):
+    folder = tmp_path / "scans"
+    for seed, name in enumerate(("one.nii.gz", "two.nrrd", "two.mha")):
+        image = np.random.default_rng(seed).integers(-1000, 300, SHAPE).astype(np.int16)
+        write_volume(folder / name, image, Grid(SHAPE, AFFINE))
+    return folder
+
+
+def words(model, given, output, *more):
+    return ["--model", str(model), "--input", str(given), "--output", str(output), *more]
+
+
+@pytest.mark.slow
+def test_a_folder_of_scans(untrained_model, scans, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(words(untrained_model, scans, out, "--threshold", "0.4", "--exact")) == 0
+    assert sorted(file.name for file in out.iterdir()) == [
+        ".segpipe", "findings.csv", "one.json", "one.nii.gz",
+        "two-1.json", "two-1.nii.gz", "two-2.json", "two-2.nii.gz",
+    ]  # fmt: skip
+    mask = nibabel.load(out / "one.nii.gz")
+    np.testing.assert_allclose(mask.affine, AFFINE)
+    assert mask.shape == SHAPE
+    assert set(np.unique(mask.get_fdata())) <= {0, 1}
+    told = capsys.readouterr()
+    assert "computed by torch on cpu, float32" in told.out
+    assert "operating point: probability 0.4, 0 mm³, confidence 0 (asked for)" in told.out
+    assert "time: reading" in told.out
+    assert "predicting: 100%" in told.err
+    with (out / "findings.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert {row["scan"] for row in rows} <= {"one", "two-1", "two-2"}
+    assert f"3 scans, {len(rows)} findings" in told.out
+
+
+@pytest.mark.slow
+def test_a_bad_scan_is_named_and_the_second_call_resumes(untrained_model, scans, tmp_path, capsys):
+    (scans / "one.nii.gz").write_bytes(b"x")
+    out = tmp_path / "out"
+    assert run(words(untrained_model, scans, out)) == 2
+    told = capsys.readouterr()
+    assert "left out: one" in told.out
+    assert "ImageError: the image file cannot be read" in told.err
+    assert "Traceback" not in told.err
+    assert run(words(untrained_model, scans, out)) == 2
+    assert "2 of them were done before" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+def test_backends_agree(untrained_model, scans, tmp_path, capsys, backend):
+    if backend == "openvino":
+        pytest.importorskip("openvino")
+    scan, level = scans / "one.nii.gz", _middle_probability(untrained_model, scans / "one.nii.gz")
+    masks = []
+    for name in ("torch", backend):
+        more = ["--backend", name, "--exact", "--threshold", level, "--search", "everywhere"]
+        assert run(words(untrained_model, scan, tmp_path / name, *more)) == 0
+        masks.append(nibabel.load(tmp_path / name / "one.nii.gz").get_fdata())
+    assert 0.2 < masks[0].mean() < 0.8, "the comparison needs a mask with a border"
+    assert 2 * (masks[0] * masks[1]).sum() / (masks[0].sum() + masks[1].sum()) > 0.999
+    assert {"onnx": "onnxruntime on cpu, float32", "openvino": "openvino on cpu, float32"}[
+        backend
+    ] in capsys.readouterr().out
+
+
+def _middle_probability(model, scan):
+    """A threshold that cuts the untrained network's probabilities in two halves."""
+    from segpipe.case import Case
+    from segpipe.export.model_folder import load_network, read_model_folder
+    from segpipe.inference.engines.engine import TorchEngine
+    from segpipe.inference.predictor import PredictOptions, predict_case
+    from segpipe.io.images.volumes import read_volume
+
+    folder, volume = read_model_folder(model), read_volume(scan)
+    engine = TorchEngine(load_network(folder), device="cpu", precision="fp32")
+    case = Case("x", volume.array, volume.grid)
+    probability = predict_case(case, folder.recipe, engine, PredictOptions(), divisor=folder.divisor).probability
+    return f"{np.median(probability):.6f}"
+
+
+@pytest.mark.slow
+def test_a_point_chooses_one_lesion_and_may_be_negative(untrained_model, scans, tmp_path):
+    threshold = _middle_probability(untrained_model, scans / "one.nii.gz")
+    out = tmp_path / "out"
+    given = words(untrained_model, scans / "one.nii.gz", out, "--threshold", threshold, "--at", "-2.5,10,-10")
+    assert run(given) == 0
+    assert len(json.loads((out / "one.json").read_text())["findings"]) == 1
+
+
+@pytest.mark.slow
+def test_a_point_outside_the_scan_is_told(untrained_model, scans, tmp_path, capsys):
+    given = words(untrained_model, scans / "one.nii.gz", tmp_path / "out", "--at", "500,0,0")
+    assert run(given) == 2
+    assert "GeometryError: the point must lie in the scan" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_growth_since_an_earlier_scan(untrained_model, tmp_path, capsys):
+    from tests.inference.test_follow_up import ISOTROPIC, body
+
+    for name in ("first", "second"):
+        write_volume(tmp_path / f"{name}.nii.gz", body(), Grid(body().shape, ISOTROPIC))
+    common = ["--search", "everywhere", "--threshold", "0.52"]
+    assert run(words(untrained_model, tmp_path / "first.nii.gz", tmp_path / "a", *common)) == 0
+    more = ["--follow-up", str(tmp_path / "a" / "first.json"), "--days", "90"]
+    assert run(words(untrained_model, tmp_path / "second.nii.gz", tmp_path / "b", *common, *more)) == 0
+    content = json.loads((tmp_path / "b" / "second.follow_up.json").read_text())
+    assert {lesion["status"] for lesion in content["lesions"]} <= {"matched"}
+    assert "follow-up: " in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_large_scan_without_lungs_is_refused(untrained_model, tmp_path, capsys):
+    shape = (60, 60, 30)
+    image = np.random.default_rng(0).integers(-20, 80, shape).astype(np.int16)
+    scan = write_volume(tmp_path / "abdomen.nii.gz", image, Grid(shape, np.diag([-4.0, -4.0, 4.0, 1.0])))
+    assert run(words(untrained_model, scan, tmp_path / "out")) == 2
+    assert "ImageError: no lungs are found in the scan" in capsys.readouterr().err
+    assert run(words(untrained_model, scan, tmp_path / "out", "--search", "everywhere")) == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--at", "1,2"], "a point is three numbers"),
+        (["--at", "1,2,x"], "a point is three numbers"),
+        (["--flips", "xw"], "axes to mirror are some of x, y and z"),
+        (["--unknown"], "unrecognized arguments: --unknown"),
+        (["--device", "tpu"], "invalid choice: 'tpu'"),
+        (["--search", "heart"], "invalid choice: 'heart'"),
+    ],
+)
+def test_flags_that_cannot_be_read_are_told(flags, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_flags([*REQUIRED, *flags])
+
+
+def test_missing_flags_are_told():
+    with pytest.raises(ConfigError, match="--model, --input, --output"):
+        parse_flags([])
+
+
+@pytest.mark.parametrize("words", [["--at", "-1,-2.5,3"], ["--at=-1,-2.5,3"]])
+def test_a_point_may_begin_with_a_minus_sign(words):
+    assert parse_flags([*REQUIRED, *words]).at == (-1.0, -2.5, 3.0)
+
+
+def test_the_help_tells_the_frame_of_a_point(capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse_flags(["--help"])
+    assert caught.value.code == 0
+    assert "RAS+" in capsys.readouterr().out
+
+
+def test_mistakes_are_told_before_any_work(tmp_path):
+    with pytest.raises(ConfigError, match="unknown output format"):
+        run(words(tmp_path, tmp_path, tmp_path / "out", "--output-format", "png"))
+    with pytest.raises(ConfigError, match="memory must be an amount"):
+        run(words(tmp_path, tmp_path, tmp_path / "out", "--memory", "much"))
+    with pytest.raises(ModelError, match=r"a model folder must hold segpipe\.json"):
+        run(words(tmp_path, tmp_path, tmp_path / "out"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--at", "0,0,0"], "--at belongs to one scan"),
+        (["--follow-up", "x.json"], "--follow-up belongs to one scan"),
+        (["--days", "30"], "--days is the time since"),
+        (["--uncertainty"], "--uncertainty is shown in the page"),
+        (["--backend", "tensorrt"], "unknown backend"),
+        (["--backend", "onnx", "--device", "cuda"], "runs on the CPU"),
+        (["--sensitivity", "0.9", "--threshold", "0.5"], "only one wish"),
+        (["--overlap", "1.0"], "overlap must be"),
+    ],
+)
+def test_flags_that_do_not_fit_are_told(untrained_model, scans, tmp_path, more, message):
+    with pytest.raises(ConfigError, match=message):
+        run(words(untrained_model, scans, tmp_path / "out", *more))
+
+
+@pytest.mark.slow
+def test_follow_up_needs_json(untrained_model, scans, tmp_path):
+    given = words(untrained_model, scans / "one.nii.gz", tmp_path / "out", "--follow-up", "x.json")
+    with pytest.raises(ConfigError, match="--follow-up needs the format json"):
+        run([*given, "--output-format", "nifti"])
+
+
+@pytest.mark.slow
+def test_an_input_that_is_not_there_is_told(untrained_model, tmp_path):
+    with pytest.raises(ImageError, match="the input must exist"):
+        run(words(untrained_model, tmp_path / "missing", tmp_path / "out"))
+
+
+def test_the_process_ends_with_code_2_and_no_traceback(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "segpipe", "predict", *words(tmp_path, tmp_path, tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("ModelError: a model folder must hold segpipe.json")
+    assert "Traceback" not in done.stderr

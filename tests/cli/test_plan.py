@@ -1,0 +1,88 @@
+"""`ingest --plan`: files that a person can read and that training takes."""
+
+import json
+import shlex
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from segpipe.__main__ import main
+from segpipe.cli.train import registries
+from segpipe.config.compose import check_command_line, read_command_line, settings_of
+from segpipe.config.plan import expand_plans
+from segpipe.datasets.manifest import read_manifest, write_manifest
+from segpipe.datasets.sources.folders import find_cases
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Dry steps that take 2000 bytes per voxel."""
+
+    def step(network, loss, *, patch, batch):
+        x, y, z = patch
+        return 2000 * batch * x * y * z
+
+    monkeypatch.setattr("segpipe.planning.dry_step.measure_step", step)
+
+
+@pytest.fixture
+def dataset(tiny_dataset, tmp_path):
+    folder = tmp_path / "Müller's data, 50%=a"  # nothing in a path may mean anything to YAML or Hydra
+    write_manifest(find_cases(tiny_dataset), folder)
+    return folder
+
+
+@pytest.mark.usefixtures("measured")
+def test_a_plan_is_written_with_its_fingerprint_and_training_takes_it(dataset, capsys):
+    assert main(["ingest", "--plan", str(dataset), "--memory", "1GB", "--workers", "0"]) == 0
+    told = capsys.readouterr().out
+    text = (dataset / "plan.yaml").read_text()
+    assert text in told
+    assert shlex.split(told.splitlines()[-1]) == [
+        *["python", "-m", "segpipe", "+experiment=lung_nodule"],
+        f"+plan={dataset / 'plan.yaml'}",
+    ]
+    assert json.loads((dataset / "fingerprint.json").read_text())["lesions"] == 10
+    plan = yaml.safe_load(text)
+    words = expand_plans(["+experiment=lung_nodule", f"+plan={dataset / 'plan.yaml'}"])
+    settings = settings_of(check_command_line(read_command_line(words), registries()), registries())
+    assert (settings.data.name, settings.data.root) == ("manifest", str(dataset.resolve()))
+    assert list(settings.recipe.patch) == plan["recipe"]["patch"]
+    assert list(map(list, settings.network["strides"])) == plan["network"]["strides"]
+    assert settings.training.batch_size == plan["training"]["batch_size"]
+    assert list(settings.recipe.spacing_mm) == plan["recipe"]["spacing_mm"]
+
+
+@pytest.mark.usefixtures("measured")
+@pytest.mark.parametrize(
+    ("memory", "message"), [("plenty", "memory must be an amount like 4GB"), ("1MB", "no patch fits the memory")]
+)
+def test_a_memory_that_cannot_be_is_told(dataset, capsys, memory, message):
+    assert main(["ingest", "--plan", str(dataset), "--memory", memory, "--workers", "0"]) == 2
+    assert message in capsys.readouterr().err
+    assert not (dataset / "plan.yaml").exists()
+
+
+@pytest.mark.usefixtures("measured")
+def test_what_cannot_be_trained_on_is_not_planned(dataset, capsys):
+    manifest = read_manifest(dataset)
+    spheres = [replace(entry, extra={"sphere": True}) for entry in manifest.entries[:1]]
+    write_manifest(manifest.with_entries([*spheres, *manifest.entries[1:]]), dataset)
+    assert main(["ingest", "--plan", str(dataset), "--memory", "1GB", "--workers", "0"]) == 2
+    assert "spheres around nodules are no outlines to train on" in capsys.readouterr().err
+    assert not (dataset / "plan.yaml").exists()
+
+
+@pytest.mark.usefixtures("measured")
+def test_without_a_gpu_no_step_is_measured_that_the_machine_could_not_hold(dataset, capsys, monkeypatch):
+    monkeypatch.setattr("segpipe.inference.memory.machine_memory", lambda: 2**28)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main(["ingest", "--plan", str(dataset), "--memory", "24GB", "--workers", "0"]) == 0
+    told = capsys.readouterr()
+    assert "24.00 GB cannot be measured here: there is no GPU, and the machine has 0.25 GB; planning for 0.20 GB" in (
+        told.err
+    )
+    assert told.out.startswith("# A plan for 10 cases within 0.20 GB")
+    # every step was told as it was measured
+    assert "dry step: patch 32×32×24, batch 2: 0.09 GB" in told.err

@@ -1,0 +1,90 @@
+"""Engines give one foreground probability per voxel, whatever computes it."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from segpipe.errors import ConfigError, ModelError
+from segpipe.inference.engines.engine import OnnxEngine, TorchEngine, choose_device, computes_bf16
+
+
+class Linear(nn.Module):
+    """Logits 0 and 4x − 2 (and a third of −3): the sigmoid of 4x − 2 where there are two."""
+
+    def __init__(self, channels=2):
+        super().__init__()
+        self.channels = channels
+        self.conv = nn.Conv3d(1, channels, 1)
+        with torch.no_grad():
+            self.conv.weight[:] = torch.tensor([0.0, 4.0, 0.0][:channels]).reshape(-1, 1, 1, 1, 1)
+            self.conv.bias[:] = torch.tensor([0.0, -2.0, -3.0][:channels])
+
+    def forward(self, patches):
+        return self.conv(patches)
+
+
+PATCH = torch.linspace(0, 1, 2 * 4 * 4 * 4).reshape(2, 1, 4, 4, 4)
+
+
+def test_two_channels_are_a_sigmoid():
+    engine = TorchEngine(Linear(), device="cpu", precision="fp32")
+    torch.testing.assert_close(engine(PATCH), torch.sigmoid(4 * PATCH - 2))
+    assert engine.name == "torch on cpu, float32"
+
+
+def test_three_channels_are_a_softmax():
+    found = TorchEngine(Linear(3), device="cpu", precision="fp32")(PATCH)
+    logits = 4 * PATCH - 2
+    torch.testing.assert_close(found, torch.exp(logits) / (1 + torch.exp(logits) + np.exp(-3.0)))
+
+
+def test_bfloat16_is_near_and_named():
+    engine = TorchEngine(Linear(), device="cpu", precision="bf16")
+    found = engine(PATCH)
+    assert found.dtype == torch.float32
+    assert engine.name == "torch on cpu, bfloat16"
+    torch.testing.assert_close(found, torch.sigmoid(4 * PATCH - 2), atol=0.01, rtol=0)
+
+
+def test_auto_takes_bfloat16_where_the_hardware_has_it():
+    engine = TorchEngine(Linear(), device="cpu")
+    assert engine.half == computes_bf16(torch.device("cpu"))
+
+
+def test_the_network_is_put_into_eval_mode():
+    network = nn.Sequential(Linear(), nn.Dropout(0.9)).train()
+    engine = TorchEngine(network, device="cpu", precision="fp32")
+    torch.testing.assert_close(engine(PATCH), engine(PATCH))
+
+
+def test_a_device_that_is_not_there_is_told():
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(ConfigError, match="does not have the device") as caught:
+        choose_device("cuda")
+    assert "cpu" in str(caught.value.facts["has"])
+
+
+def test_onnx_gives_what_torch_gives(tmp_path):
+    import onnx
+    from onnx import TensorProto, helper
+
+    conv = helper.make_node("Conv", ["image", "weight", "bias"], ["logits"])
+    weight = helper.make_tensor("weight", TensorProto.FLOAT, [2, 1, 1, 1, 1], [0.0, 4.0])
+    bias = helper.make_tensor("bias", TensorProto.FLOAT, [2], [0.0, -2.0])
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["b", 1, "x", "y", "z"])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["b", 2, "x", "y", "z"])
+    graph = helper.make_graph([conv], "linear", [image], [logits], [weight, bias])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), tmp_path / "m.onnx")
+    engine = OnnxEngine(tmp_path / "m.onnx", window=(4, 4, 4))
+    torch.testing.assert_close(engine(PATCH), torch.sigmoid(4 * PATCH - 2))
+    torch.testing.assert_close(engine(PATCH.flip(2)), torch.sigmoid(4 * PATCH.flip(2) - 2))
+    assert engine.name == "onnxruntime on cpu, float32"
+    assert engine.window == (4, 4, 4)
+
+
+def test_a_damaged_onnx_file_is_told(tmp_path):
+    (tmp_path / "m.onnx").write_bytes(b"no model")
+    with pytest.raises(ModelError, match="the ONNX model cannot be opened"):
+        OnnxEngine(tmp_path / "m.onnx")

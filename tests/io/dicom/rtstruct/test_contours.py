@@ -1,0 +1,82 @@
+"""Contours are filled as a pencil would, and filling a traced mask gives the mask back."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.testing import assert_array_equal
+
+from segpipe.io.dicom.rtstruct.contours import fill_contours, trace_mask
+
+
+def _square(low, high):
+    return np.array([[low, low], [high, low], [high, high], [low, high]], dtype=float)
+
+
+def _filled(*contours, shape=(12, 10)):
+    return fill_contours(contours, shape)
+
+
+def test_a_square_holds_the_centres_inside_it():
+    region = _filled(_square(1.5, 4.5))
+
+    assert_array_equal(np.argwhere(region).min(axis=0), [2, 2])
+    assert_array_equal(np.argwhere(region).max(axis=0), [4, 4])
+    assert region.sum() == 9
+
+
+def test_of_centres_on_the_contour_the_low_side_counts():
+    assert_array_equal(np.argwhere(_filled(_square(2, 4))), [[2, 2], [2, 3], [3, 2], [3, 3]])
+
+
+def test_a_contour_inside_another_is_a_hole_and_one_in_the_hole_is_an_island():
+    region = _filled(_square(0.5, 8.5), _square(2.5, 6.5), _square(3.5, 5.5))
+
+    assert region.sum() == 64 - 16 + 4
+
+
+def test_the_turn_of_a_contour_does_not_matter():
+    assert_array_equal(_filled(_square(1.5, 4.5)[::-1]), _filled(_square(1.5, 4.5)))
+
+
+def test_a_contour_given_twice_counts_once():
+    assert _filled(_square(1.5, 4.5), _square(1.5, 4.5)).sum() == 9
+
+
+@pytest.mark.parametrize("points", [0, 1, 2])
+def test_a_point_or_a_line_holds_nothing(points):
+    assert _filled(_square(1.5, 4.5)[:points]).sum() == 0
+
+
+def test_what_lies_beyond_the_image_is_cut_off():
+    assert _filled(_square(-3.5, 2.5)).sum() == 9
+    assert _filled(_square(20.5, 30.5)).sum() == 0
+    assert _filled(_square(-30.5, 30.5)).sum() == 120
+
+
+def test_a_triangle_has_the_area_of_a_triangle():
+    region = fill_contours([np.array([[0.0, 0.0], [400.0, 0.0], [0.0, 300.0]])], (512, 512))
+
+    assert region.sum() == pytest.approx(400 * 300 / 2, rel=0.005)
+
+
+@settings(deadline=None)
+@given(cut=st.integers(1, 6))
+def test_neighbours_that_share_an_edge_neither_overlap_nor_gap(cut):
+    left = np.array([[0, 0], [cut, 0], [cut, 8], [0, 8]], dtype=float)
+    right = np.array([[cut, 0], [8, 0], [8, 8], [cut, 8]], dtype=float)
+
+    total = _filled(left).astype(int) + _filled(right).astype(int)
+
+    assert_array_equal(total, _filled(_square(0, 8)).astype(int))
+
+
+@settings(deadline=None)
+@given(mask=arrays(np.bool_, st.tuples(st.integers(1, 12), st.integers(1, 12))))
+def test_filling_what_was_traced_gives_the_mask(mask):
+    assert_array_equal(fill_contours(trace_mask(mask), mask.shape), mask)
+
+
+def test_an_empty_mask_has_no_outline():
+    assert trace_mask(np.zeros((4, 4), bool)) == []

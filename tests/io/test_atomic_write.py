@@ -1,0 +1,125 @@
+"""Files that appear whole or not at all, beside writers that live, hang and were killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from segpipe.geometry import Grid
+from segpipe.io.atomic_write import whole_file
+from segpipe.io.images.volumes import write_volume
+
+WRITER = """
+import sys
+from pathlib import Path
+from segpipe.io.atomic_write import whole_file
+
+with whole_file(Path(sys.argv[1])) as part:
+    part.write_text("half")
+    print("writing", flush=True)
+    sys.stdin.readline()
+    part.write_text("whole")
+"""
+
+
+@pytest.fixture
+def writer(tmp_path):
+    """Another process in the middle of writing `slow.txt`."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path / "slow.txt")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout.readline() == "writing\n"
+        yield process
+        process.kill()
+
+
+def write(folder, name="new.txt"):
+    with whole_file(folder / name) as part:
+        part.write_text(name)
+
+
+def grow_old(folder):
+    """As if nothing in the folder had been changed for two minutes."""
+    for file in (folder, *folder.rglob("*")):
+        os.utime(file, (time.time() - 120,) * 2)
+
+
+def names(folder):
+    return sorted(file.name for file in folder.iterdir())
+
+
+def kill(process):
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_write(writer, tmp_path):
+    kill(writer)
+    (left,) = tmp_path.iterdir()
+    write(tmp_path)
+    assert names(tmp_path) == sorted([left.name, "new.txt"])  # too young to be judged
+    grow_old(left)
+    write(tmp_path)
+    assert names(tmp_path) == ["new.txt"]
+
+
+def test_every_kind_of_output_takes_it_away(writer, tmp_path):
+    kill(writer)
+    grow_old(next(tmp_path.iterdir()))
+    write_volume(tmp_path / "mask.nii.gz", np.zeros((2, 3, 4), np.uint8), Grid((2, 3, 4), np.eye(4)))
+    assert names(tmp_path) == ["mask.nii.gz"]
+
+
+def test_one_killed_before_it_could_lock_goes_too(writer, tmp_path):
+    kill(writer)
+    (left,) = tmp_path.iterdir()
+    (left / "lock").unlink(missing_ok=True)
+    grow_old(left)
+    write(tmp_path)
+    assert names(tmp_path) == ["new.txt"]
+
+
+def test_a_writer_that_hangs_is_left_alone_and_finishes(writer, tmp_path):
+    (left,) = tmp_path.iterdir()
+    grow_old(left)
+    write(tmp_path)
+    assert left.is_dir()
+    writer.communicate("go on\n")
+    assert writer.returncode == 0
+    assert names(tmp_path) == ["new.txt", "slow.txt"]
+    assert (tmp_path / "slow.txt").read_text() == "whole"
+
+
+def test_what_others_left_stays(tmp_path):
+    (tmp_path / ".part-of-mine").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / ".segpipe-part-link").symlink_to(tmp_path / "elsewhere")
+    before = names(tmp_path)
+    for file in tmp_path.iterdir():
+        os.utime(file, (0, 0))
+    write(tmp_path)
+    assert names(tmp_path) == sorted([*before, "new.txt"])
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_block_that_fails_leaves_the_file_before(tmp_path):
+    write(tmp_path)
+    with pytest.raises(TypeError), whole_file(tmp_path / "new.txt") as part:
+        part.write_text(None)
+    assert names(tmp_path) == ["new.txt"]
+    assert (tmp_path / "new.txt").read_text() == "new.txt"
+
+
+def test_writers_side_by_side_do_not_disturb_each_other(tmp_path):
+    with whole_file(tmp_path / "a") as first, whole_file(tmp_path / "b") as second:
+        first.write_text("a")
+        second.write_text("b")
+    assert names(tmp_path) == ["a", "b"]

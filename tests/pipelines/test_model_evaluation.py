@@ -1,0 +1,82 @@
+import hashlib
+import json
+from dataclasses import replace
+
+import pytest
+
+from segpipe.__main__ import main
+from segpipe.datasets.manifest import write_manifest
+from segpipe.datasets.sources.folders import find_cases
+from segpipe.datasets.splits import assign_roles
+from segpipe.errors import DatasetError
+from segpipe.pipelines.model_evaluation import choose_entries
+
+COLUMNS = {"table": None, "case_column": "case", "patient_column": "patient", "label": "nodule"}
+
+
+@pytest.fixture(scope="module")
+def manifest(tiny_dataset):
+    return find_cases(tiny_dataset, **COLUMNS)
+
+
+def facts_of(roles, **split):
+    trained = "\n".join(sorted(entry.id for entry in roles.entries if entry.split == "train"))
+    return {"split": {**split, "training_cases_sha256": hashlib.sha256(trained.encode()).hexdigest()}}
+
+
+@pytest.mark.parametrize("split", [{"fold": 3, "folds": 5, "seed": 7}, {"fold": None, "folds": None, "seed": 2}])
+def test_on_its_own_data_a_model_is_judged_on_what_its_training_held_out(manifest, split):
+    roles = assign_roles(manifest, fold=split["fold"], folds=split["folds"] or 5, seed=split["seed"])
+    entries, words = choose_entries(manifest, None, facts_of(roles, **split))
+    assert [entry.id for entry in entries] == [entry.id for entry in roles.entries if entry.split == "test"]
+    assert words == "test (of the model's own training)"
+
+
+def test_a_split_that_cannot_be_told_again_is_not_guessed(manifest):
+    facts = {"split": {"fold": 0, "folds": 5, "seed": 0, "training_cases_sha256": "other"}}
+    assert [choose_entries(manifest, None, known)[1] for known in (facts, {})] == ["all", "all"]
+
+
+def test_a_split_that_the_data_set_fixes_is_used(manifest):
+    fixed = manifest.with_entries(
+        [replace(entry, split="test" if number < 2 else "train") for number, entry in enumerate(manifest.entries)]
+    )
+    assert [entry.id for entry in choose_entries(fixed, None, {})[0]] == ["case_0", "case_1"]
+    assert len(choose_entries(fixed, "train", {})[0]) == 8
+    assert len(choose_entries(fixed, "all", {})[0]) == 10
+
+
+def test_a_split_without_cases_is_refused(manifest):
+    with pytest.raises(DatasetError, match="no case in this split") as caught:
+        choose_entries(manifest, "val", {})
+    assert "--split all" in caught.value.hint
+
+
+@pytest.mark.slow
+def test_a_model_folder_is_judged_on_a_data_set_and_bad_cases_are_named(manifest, untrained_model, tmp_path, capsys):
+    sphere = replace(manifest.entries[2], extra={"sphere": True})
+    entries = [*manifest.entries[:2], sphere, replace(manifest.entries[3], mask=None)]
+    write_manifest(manifest.with_entries(entries), tmp_path / "data")
+    words = ["evaluate", "--model", untrained_model, "--data", tmp_path / "data", "--output", tmp_path / "out"]
+    assert main([*map(str, words), "--device", "cpu"]) == 2
+    told = capsys.readouterr()
+    assert "case_3" in told.err
+    assert "takes scans without masks" in told.err
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (summary["cases"], summary["failed_cases"], summary["split"]) == (3, 1, "all")
+    assert summary["metrics"]["dice"]["n"] == 2
+    assert summary["lesions"]["tp"] + summary["lesions"]["fn"] == 3
+    assert len(summary["data_hash"]) == 16
+    assert sorted(file.name for file in (tmp_path / "out" / "masks").iterdir()) == [
+        f"case_{n}.nii.gz" for n in range(3)
+    ]
+    assert summary["detection"]["overlap"]["cpm"] is not None
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert page.count('class="enlarge"') == 2  # the sphere has no Dice by which it could be best or worst
+    assert 'id="overlay_best"' in page
+    assert 'id="overlay_worst"' in page
+    cases = json.loads(page.partition('<script id="views" type="application/json">')[2].partition("</script>")[0])[
+        "cases"
+    ]
+    assert set(cases) == {"overlay_best", "overlay_worst"}
+    assert [mask["name"] for mask in cases["overlay_best"]["masks"]] == ["reference", "prediction"]

@@ -1,0 +1,154 @@
+import json
+import logging
+import threading
+
+import pytest
+
+from segpipe.tracking.spool import Outbox, UnreachableError, merge_metrics
+
+
+class Server:
+    """Stands for a server: takes messages, or is down, or refuses some."""
+
+    def __init__(self):
+        self.taken, self.down, self.refuses, self.down_after = [], False, (), None
+
+    def __call__(self, message):
+        if self.down or (self.down_after is not None and len(self.taken) >= self.down_after):
+            raise UnreachableError("connection refused")
+        if message["kind"] in self.refuses:
+            raise ValueError("invalid name")
+        self.taken.append(message)
+
+
+def metrics(*steps):
+    return {"kind": "metrics", "rows": [["loss", 0.5, 0, step] for step in steps]}
+
+
+def text(name):
+    return {"kind": "text", "name": name, "text": ""}
+
+
+@pytest.fixture
+def server():
+    return Server()
+
+
+@pytest.fixture
+def make(server, tmp_path):
+    boxes = []
+
+    def build():
+        boxes.append(Outbox(server, tmp_path / "run" / "unsent.jsonl", interval_s=3600, retry_s=3600))
+        return boxes[-1]
+
+    yield build
+    for box in boxes:
+        box.close()
+
+
+def test_neighbouring_metrics_travel_together_and_the_order_stays(server, make):
+    box = make()
+    for message in (metrics(1), metrics(2), text("config.yaml"), metrics(3)):
+        box.put(message)
+    assert box.flush() == 0
+    assert server.taken == [metrics(1, 2), text("config.yaml"), metrics(3)]
+
+
+def test_merging_does_not_change_the_messages_it_was_given():
+    first = metrics(1)
+    assert merge_metrics([first, metrics(2)]) == [metrics(1, 2)]
+    assert first == metrics(1)
+
+
+def test_putting_never_waits_for_a_server_that_hangs(tmp_path):
+    answer = threading.Event()
+    box = Outbox(lambda message: answer.wait(), tmp_path / "unsent.jsonl", interval_s=0.0)
+    for step in range(1000):
+        box.put(metrics(step))
+    answer.set()
+    assert box.close() == 0
+
+
+def test_an_outage_keeps_everything_in_the_file_and_says_so_once(server, make, tmp_path, caplog):
+    box = make()
+    server.down = True
+    for step in (1, 2):
+        box.put(metrics(step))
+        assert box.flush() == step
+    lines = (tmp_path / "run" / "unsent.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [metrics(1), metrics(2)]
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "training goes on" in caplog.text
+
+
+def test_what_was_kept_is_sent_in_order_when_the_server_answers_again(server, make, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    box = make()
+    server.down = True
+    box.put(metrics(1))
+    box.put(text("a"))
+    box.flush()
+    server.down = False
+    box.put(metrics(2))
+    assert box.flush() == 0
+    assert server.taken == [metrics(1), text("a"), metrics(2)]
+    assert not (tmp_path / "run" / "unsent.jsonl").exists()
+    assert "3 kept messages sent" in caplog.text
+
+
+def test_a_server_that_dies_between_two_messages_loses_none(server, make):
+    box = make()
+    for name in "abc":
+        box.put(text(name))
+    server.down_after = 1
+    assert box.flush() == 2
+    server.down_after = 2
+    assert box.flush() == 1
+    server.down_after = None
+    assert box.flush() == 0
+    assert server.taken == [text("a"), text("b"), text("c")]
+
+
+def test_the_next_process_sends_what_the_last_one_kept(server, make):
+    server.down = True
+    first = make()
+    first.put(metrics(1))
+    assert first.close() == 1
+    server.down = False
+    second = make()
+    second.put(metrics(2))
+    assert second.close() == 0
+    assert server.taken == [metrics(1), metrics(2)]
+
+
+def test_a_line_that_a_killed_process_left_half_written_spoils_nothing(server, make, tmp_path):
+    file = tmp_path / "run" / "unsent.jsonl"
+    file.parent.mkdir()
+    file.write_text(json.dumps(metrics(1)) + '\n{"kind": "metr')
+    server.down = True
+    box = make()
+    box.put(metrics(2))
+    assert box.flush() == 2
+    server.down = False
+    assert box.flush() == 0
+    assert server.taken == [metrics(1), metrics(2)]
+
+
+def test_a_refused_message_is_named_and_does_not_hold_up_the_others(server, make, caplog):
+    box = make()
+    server.refuses = ("tags",)
+    box.put({"kind": "tags", "tags": {}})
+    box.put(text("a"))
+    assert box.flush() == 0
+    assert server.taken == [text("a")]
+    assert "MLflow did not take tags: invalid name" in caplog.text
+
+
+def test_a_full_disk_costs_messages_but_not_the_training(server, tmp_path, caplog):
+    (tmp_path / "run").write_text("a file where the folder should be")
+    box = Outbox(server, tmp_path / "run" / "unsent.jsonl", interval_s=3600)
+    server.down = True
+    box.put(metrics(1))
+    assert box.close() == 0
+    assert "1 messages for MLflow are lost" in caplog.text

@@ -1,0 +1,60 @@
+"""What a run may work on: outlined cases alone; everything else is refused before any work, all of it at once."""
+
+from dataclasses import replace
+
+import pytest
+
+from segpipe.cli.train import registries
+from segpipe.config.compose import check_command_line, read_command_line, settings_of
+from segpipe.datasets.manifest import write_manifest
+from segpipe.datasets.sources.folders import find_cases
+from segpipe.errors import ConfigError, DatasetError
+from segpipe.training.fitting import recipe_of
+from segpipe.training.run_data import check_outlines, gather
+
+
+@pytest.fixture
+def manifest(tiny_dataset):
+    return find_cases(tiny_dataset)
+
+
+def test_outlined_cases_pass(manifest):
+    check_outlines(manifest)
+
+
+def test_cases_without_mask_and_spheres_are_told_together(manifest):
+    first, second, *others = manifest.entries
+    mixed = manifest.with_entries([replace(first, mask=None), replace(second, extra={"sphere": True}), *others])
+    with pytest.raises(DatasetError, match=r"cannot be trained on \(2 mistakes\)") as caught:
+        check_outlines(mixed)
+    assert "without mask  1 of 10 cases: case_0" in str(caught.value)
+    assert "spheres   1 of 10 cases: case_1" in str(caught.value)
+    assert "predict needs no masks" in str(caught.value)
+    assert "evaluate --model MODEL" in str(caught.value)
+
+
+def test_a_run_on_scans_alone_is_refused_before_any_work(manifest, tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGPIPE_CACHE", str(tmp_path / "cache"))
+    bare = manifest.with_entries([replace(entry, mask=None) for entry in manifest.entries])
+    write_manifest(bare, tmp_path / "data")
+    words = ["+experiment=lung_nodule", "data=manifest", f"data.root={tmp_path / 'data'}", "tracking=none"]
+    settings = settings_of(check_command_line(read_command_line(words), registries()), registries())
+    with pytest.raises(DatasetError, match="every case to train or test on must have a mask"):
+        gather(settings, recipe_of(settings))
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("balance", [0.0, 1.0])
+def test_the_balance_of_sizes_is_a_key_of_the_configuration(manifest, tmp_path, monkeypatch, balance):
+    monkeypatch.setenv("SEGPIPE_CACHE", str(tmp_path / "cache"))
+    write_manifest(manifest, tmp_path / "data")
+    words = ["data=manifest", f"data.root={tmp_path / 'data'}", f"sampling.size_balance={balance}", "data.workers=0"]
+    settings = settings_of(check_command_line(read_command_line(words), registries()), registries())
+    monkeypatch.setattr("segpipe.training.datamodule.PatchDataset", lambda *_, sampling, **__: sampling)
+    data = gather(settings, recipe_of(settings)).patches(settings)
+    assert data.train.size_balance == balance
+
+
+def test_a_balance_beyond_one_is_refused():
+    with pytest.raises(ConfigError, match=r"sampling\.size_balance=1\.5"):
+        check_command_line(read_command_line(["sampling.size_balance=1.5"]), registries())
