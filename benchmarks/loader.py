@@ -61,7 +61,7 @@ def _parse() -> argparse.Namespace:
 
 
 def _material(options: argparse.Namespace) -> Any:
-    from loader_contenders import Material
+    from loader_contenders import RunData
 
     from segpipe.datasets.loading import load_case
     from segpipe.datasets.phantom import ensure_phantom
@@ -75,7 +75,7 @@ def _material(options: argparse.Namespace) -> Any:
     load = partial(load_case, labels=manifest.labels)
     cases = build_cache(entries, recipe, manifest.labels, folder=options.folder / "prepared", load=load)
     formats = options.folder / f"formats-{options.cases}-{recipe.digest}"
-    return Material(entries, cases, recipe, formats, options.workers)
+    return RunData(entries, cases, recipe, formats, options.workers)
 
 
 def _run(name: str) -> dict[str, Any]:
@@ -93,11 +93,11 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     from loader_contenders import BATCH, CONTENDERS
 
     torch.set_num_threads(1)
-    material = _material(options)
-    contender = CONTENDERS[options.measure]
-    _rehearse(contender, material)
+    run_data = _material(options)
+    compared_run = CONTENDERS[options.measure]
+    _rehearse(compared_run, run_data)
     before = _tree_memory()
-    batches = contender(material)
+    batches = compared_run(run_data)
     for _ in range(WARM_UP):
         next(batches)
     with _MemoryWatch() as watch:
@@ -112,12 +112,12 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _rehearse(contender: Any, material: Any) -> None:
+def _rehearse(compared_run: Any, run_data: Any) -> None:
     """Runs a contender on two cases without workers, so that its imports and first-time work are not measured."""
     few = replace(
-        material, entries=material.entries[:2], cases=material.cases[:2], folder=material.folder / "few", workers=0
+        run_data, entries=run_data.entries[:2], cases=run_data.cases[:2], folder=run_data.folder / "few", workers=0
     )
-    batches = contender(few)
+    batches = compared_run(few)
     next(batches)
     batches.close()
     gc.collect()

@@ -24,7 +24,7 @@ ROTATE_DEGREES = 30.0
 
 
 @dataclass(frozen=True)
-class Material:
+class RunData:
     """What every contender gets.
 
     Args:
@@ -42,7 +42,7 @@ class Material:
     workers: int
 
 
-def segpipe_loader(material: Material) -> Patches:
+def segpipe_loader(run_data: RunData) -> Patches:
     """The product's own."""
     from segpipe.preprocessing.augmentation.presets import build_augmentation
     from segpipe.preprocessing.sampling import Sampling
@@ -77,27 +77,27 @@ def segpipe_loader(material: Material) -> Patches:
         }
     )
     sampling = Sampling(lesion_fraction=2 / 3, shift=0.0)
-    dataset = PatchDataset(material.cases, material.recipe, sampling=sampling, augmentation=augmentation, seed=0)
+    dataset = PatchDataset(run_data.cases, run_data.recipe, sampling=sampling, augmentation=augmentation, seed=0)
     loader = build_train_loader(
-        dataset, batch=BATCH, steps=10**6, start_step=0, workers=material.workers, rank=0, world=1
+        dataset, batch=BATCH, steps=10**6, start_step=0, workers=run_data.workers, rank=0, world=1
     )
     return (batch["image"] for batch in loader)
 
 
-def monai_cache(material: Material) -> Patches:
+def monai_cache(run_data: RunData) -> Patches:
     """CacheDataset: all prepared scans in memory."""
     from monai.data import CacheDataset
 
-    dataset = CacheDataset(_monai_items(material), _monai_transforms(material.recipe), num_workers=1, progress=False)
-    return _monai_batches(dataset, material.workers)
+    dataset = CacheDataset(_monai_items(run_data), _monai_transforms(run_data.recipe), num_workers=1, progress=False)
+    return _monai_batches(dataset, run_data.workers)
 
 
-def monai_persistent(material: Material) -> Patches:
+def monai_persistent(run_data: RunData) -> Patches:
     """PersistentDataset: each prepared scan as a file, read whole."""
-    return _monai_batches(_persistent(material), material.workers)
+    return _monai_batches(_persistent(run_data), run_data.workers)
 
 
-def nnunet(material: Material) -> Patches:
+def nnunet(run_data: RunData) -> Patches:
     """nnU-Net v2: blosc2 files of float32, batchgeneratorsv2."""
     from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
     from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
@@ -106,8 +106,8 @@ def nnunet(material: Material) -> Patches:
     from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
     from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
-    patch, angle = material.recipe.patch, np.deg2rad(ROTATE_DEGREES)
-    dataset = nnUNetDatasetBlosc2(str(_nnunet_folder(material)))
+    patch, angle = run_data.recipe.patch, np.deg2rad(ROTATE_DEGREES)
+    dataset = nnUNetDatasetBlosc2(str(_nnunet_folder(run_data)))
     loader = nnUNetDataLoader(
         dataset,
         BATCH,
@@ -118,18 +118,18 @@ def nnunet(material: Material) -> Patches:
         probabilistic_oversampling=True,
         transforms=_nnunet_transforms(patch, angle),
     )
-    if material.workers == 0:
+    if run_data.workers == 0:
         batches: Any = SingleThreadedAugmenter(loader, None)
     else:
-        batches = NonDetMultiThreadedAugmenter(loader, None, material.workers, num_cached=max(6, material.workers // 2))
+        batches = NonDetMultiThreadedAugmenter(loader, None, run_data.workers, num_cached=max(6, run_data.workers // 2))
     try:
         yield from (batch["data"] for batch in batches)
     finally:
-        if material.workers:
+        if run_data.workers:
             batches._finish()
 
 
-CONTENDERS: dict[str, Callable[[Material], Patches]] = {
+CONTENDERS: dict[str, Callable[[RunData], Patches]] = {
     "segpipe": segpipe_loader,
     "MONAI CacheDataset": monai_cache,
     "MONAI PersistentDataset": monai_persistent,
@@ -137,24 +137,24 @@ CONTENDERS: dict[str, Callable[[Material], Patches]] = {
 }
 
 
-def fill_formats(material: Material) -> None:
+def fill_formats(run_data: RunData) -> None:
     """Writes what PersistentDataset and nnU-Net keep on disk, so that nobody's preparation is measured."""
-    dataset = _persistent(material)
-    for number in {entry.image: number for number, entry in enumerate(material.entries)}.values():
+    dataset = _persistent(run_data)
+    for number in {entry.image: number for number, entry in enumerate(run_data.entries)}.values():
         dataset[number]
     with contextlib.suppress(ImportError):
-        _nnunet_folder(material)
+        _nnunet_folder(run_data)
 
 
-def _persistent(material: Material) -> Any:
+def _persistent(run_data: RunData) -> Any:
     from monai.data import PersistentDataset
 
-    folder = material.folder / "monai_persistent"
-    return PersistentDataset(_monai_items(material), _monai_transforms(material.recipe), cache_dir=folder)
+    folder = run_data.folder / "monai_persistent"
+    return PersistentDataset(_monai_items(run_data), _monai_transforms(run_data.recipe), cache_dir=folder)
 
 
-def _monai_items(material: Material) -> list[dict[str, str]]:
-    return [{"image": str(entry.image), "label": str(entry.mask)} for entry in material.entries]
+def _monai_items(run_data: RunData) -> list[dict[str, str]]:
+    return [{"image": str(entry.image), "label": str(entry.mask)} for entry in run_data.entries]
 
 
 def _monai_transforms(recipe: Recipe) -> Any:
@@ -249,14 +249,14 @@ def _nnunet_transforms(patch: tuple[int, int, int], angle: float) -> Any:
     )
 
 
-def _nnunet_folder(material: Material) -> Path:
+def _nnunet_folder(run_data: RunData) -> Path:
     """The prepared cases in nnU-Net's own files, normalised, as its preprocessing leaves them."""
     from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, nnUNetDatasetBlosc2
 
-    folder = material.folder / "nnunet"
+    folder = run_data.folder / "nnunet"
     folder.mkdir(parents=True, exist_ok=True)
     first: dict[Path, str] = {}
-    for case in material.cases:
+    for case in run_data.cases:
         if (folder / f"{case.id}.pkl").is_file():
             continue
         if case.folder in first:
@@ -268,7 +268,7 @@ def _nnunet_folder(material: Material) -> Path:
         data = image.astype(np.float32)[None]
         data = (data - data.mean()) / data.std()
         properties = {"class_locations": {1: np.argwhere(mask[None])[:10_000]}}
-        blocks, chunks = comp_blosc2_params(data.shape, material.recipe.patch, data.itemsize)
+        blocks, chunks = comp_blosc2_params(data.shape, run_data.recipe.patch, data.itemsize)
         shapes = {"chunks": chunks, "blocks": blocks, "chunks_seg": chunks, "blocks_seg": blocks}
         nnUNetDatasetBlosc2.save_case(data, mask.astype(np.int8)[None], properties, str(folder / case.id), **shapes)
     return folder

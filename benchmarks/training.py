@@ -15,7 +15,7 @@ from segpipe.config.compose import check_command_line, read_command_line, settin
 from segpipe.config.schema import Settings
 from segpipe.training.callbacks import read_history
 from segpipe.training.fitting import fit, recipe_of
-from segpipe.training.run_data import Material, gather
+from segpipe.training.run_data import RunData, prepare_data
 
 WAIT_LIMIT = 0.05
 WARM_UP = 0.3
@@ -27,11 +27,11 @@ def settings_for(words: list[str]) -> Settings:
     return settings_of(check_command_line(line, registries()), registries())
 
 
-def measure(settings: Settings, material: Material) -> tuple[float, float]:
+def measure(settings: Settings, run_data: RunData) -> tuple[float, float]:
     """Median steps per second and mean waiting share after the warm-up."""
-    facts = {"digest": material.recipe.digest, "network": settings.network}
+    facts = {"digest": run_data.recipe.digest, "network": settings.network}
     with tempfile.TemporaryDirectory() as name:
-        fit(settings, material.patches(settings), Path(name), facts=facts, log_metrics=lambda values, step: None)
+        fit(settings, run_data.patches(settings), Path(name), facts=facts, log_metrics=lambda values, step: None)
         rows = [row for row in read_history(Path(name)) if "train/samples_per_second" in row]
     rows = rows[int(len(rows) * WARM_UP) :]
     speed = statistics.median(row["train/samples_per_second"] for row in rows) / settings.training.batch_size
@@ -45,9 +45,9 @@ def main() -> None:
     arguments, words = parser.parse_known_args()
     words += [f"trainer.max_steps={arguments.steps}", f"training.validate_every={arguments.steps}"]
     base = settings_for(words)
-    material = gather(base, recipe_of(base))
+    run_data = prepare_data(base, recipe_of(base))
     figures = {
-        precision: measure(settings_for([*words, f"trainer.precision={precision}"]), material)
+        precision: measure(settings_for([*words, f"trainer.precision={precision}"]), run_data)
         for precision in ("32-true", "bf16-mixed")
     }
     for precision, (speed, wait) in figures.items():

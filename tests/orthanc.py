@@ -121,8 +121,8 @@ class Service:
         self.port, self.flags = free_port(), flags
         self.log = state.with_suffix(".log")
         given = ["--model", model, "--dicomweb", dicomweb, "--state", state, "--port", self.port]
-        habits = ["--user", USER, "--password-env", "PACS_PASSWORD", "--all-dates", "--stable", 1, "--poll", 1]
-        self._command = [sys.executable, "-m", "segpipe", "serve", *map(str, [*given, *habits, *flags])]
+        policy = ["--user", USER, "--password-env", "PACS_PASSWORD", "--all-dates", "--stable", 1, "--poll", 1]
+        self._command = [sys.executable, "-m", "segpipe", "serve", *map(str, [*given, *policy, *flags])]
         self.process = None
 
     def start(self, password=PASSWORD):

@@ -9,10 +9,10 @@ from segpipe.cli.common.flags import VerbParser
 def run(argv: list[str]) -> int:
     """Exports; returns 0."""
     given = _parser().parse_args(argv)
-    from segpipe.pipelines.reexport import reexport, tell_parity
+    from segpipe.pipelines.reexport import describe_parity, reexport
 
     model = reexport(given.checkpoint, given.output, weights=given.weights, case=given.case)
-    print(tell_parity(model))
+    print(describe_parity(model))
     print(f"model    {model.path}")
     print(f"predict  python -m segpipe predict --model {model.path} --input SCAN --output DIR")
     return 0

@@ -48,9 +48,9 @@ def _check(given: argparse.Namespace) -> int:
     from segpipe.report.quality_page import write_quality
 
     quality = check_dataset(read_manifest(given.check), workers=given.workers)
-    for remark in quality.remarks:
-        facts = "; ".join(f"{name}: {value}" for name, value in remark.facts.items())
-        print(f"{remark.level:<8} {remark.case}  {remark.message}" + (f" ({facts})" if facts else ""))
+    for issue in quality.issues:
+        facts = "; ".join(f"{name}: {value}" for name, value in issue.facts.items())
+        print(f"{issue.level:<8} {issue.case}  {issue.message}" + (f" ({facts})" if facts else ""))
     folder = given.check if given.check.is_dir() else given.check.parent
     _, page = write_quality(quality, folder)
     errors, warnings = quality.count("error"), quality.count("warning")

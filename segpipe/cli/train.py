@@ -27,7 +27,7 @@ def train(config: "DictConfig", folder: Path, sweep: Path | None) -> int:
     """One run, one job of a sweep, or a cross-validation."""
     from segpipe.pipelines.cross_validation import cross_validate
     from segpipe.pipelines.single_run import run_single
-    from segpipe.pipelines.sweep import open_sweep, tell_sweep
+    from segpipe.pipelines.sweep import open_sweep, report_sweep
 
     settings = settings_of(config, registries())
     content = plain(config)
@@ -36,7 +36,7 @@ def train(config: "DictConfig", folder: Path, sweep: Path | None) -> int:
     parent = open_sweep(settings, content, sweep) if sweep else None
     outcome = run_single(settings, content, folder, parent=parent)
     if sweep and outcome:
-        tell_sweep(settings, sweep)
+        report_sweep(settings, sweep)
     return 2 if outcome and outcome.summary["failed_cases"] else 0
 
 

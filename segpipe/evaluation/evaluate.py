@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from segpipe.errors import GeometryError
 from segpipe.evaluation.detection.matching import find_lesions, match_lesions
-from segpipe.evaluation.detection.spheres import is_sphere, judge_by_centre
-from segpipe.evaluation.foreground_crops import find_islands
+from segpipe.evaluation.detection.spheres import evaluate_by_centre, is_sphere
+from segpipe.evaluation.foreground_crops import find_foreground_crops
 from segpipe.evaluation.overlap import count_overlap
 from segpipe.evaluation.results import CaseResult
 from segpipe.evaluation.summary import summarise
@@ -51,22 +51,22 @@ def evaluate_pair(
                 f"the {name} must have the shape of the scan",
                 facts={"case": case_id, name: "×".join(map(str, array.shape)), "scan": grid},
             )
-    islands = find_islands(prediction_mask, reference_mask, grid)
-    overlap = count_overlap(islands)
+    crops = find_foreground_crops(prediction_mask, reference_mask, grid)
+    overlap = count_overlap(crops)
     lesions, candidates = match_lesions(
-        find_lesions([island.prediction for island in islands], islands),
-        find_lesions([island.reference for island in islands], islands),
-        probability=None if probability is None else [probability[island.box] for island in islands],
+        find_lesions([crop.prediction for crop in crops], crops),
+        find_lesions([crop.reference for crop in crops], crops),
+        probability=None if probability is None else [probability[crop.box] for crop in crops],
     )
     result = CaseResult(
         case=case_id,
         patient=patient,
         empty=overlap.empty,
-        figures={**overlap.figures(), **surface_figures(islands, grid)},
+        figures={**overlap.figures(), **surface_figures(crops, grid)},
         reference_mm3=(overlap.tp + overlap.fn) * grid.voxel_volume_mm3,
         predicted_mm3=(overlap.tp + overlap.fp) * grid.voxel_volume_mm3,
         lesions=lesions,
         candidates=candidates,
         extra=extra,
     )
-    return judge_by_centre(result) if is_sphere(extra) else result
+    return evaluate_by_centre(result) if is_sphere(extra) else result

@@ -47,7 +47,7 @@ class Foreground:
 
 
 @dataclass
-class Judged:
+class EvaluatedCases:
     """What became of the cases: the figures of the good ones, and what is wrong with the others."""
 
     results: list[CaseResult] = field(default_factory=list)
@@ -56,7 +56,7 @@ class Judged:
 
 def pair_masks(
     predictions: Path, references: Path, *, table: Path | None = None, mask_name: str | None = None
-) -> tuple[list[MaskPair], Judged]:
+) -> tuple[list[MaskPair], EvaluatedCases]:
     """Pairs the mask files of two folders by name, without regard to the format.
 
     A folder may also hold a folder for each case, as TotalSegmentator writes them; then that is the name.
@@ -88,12 +88,14 @@ def pair_masks(
     for name in common:
         row = dict(facts.get(name, {}))
         pairs.append(MaskPair(name, given[name], wanted[name], str(row.pop("patient", name)), row or None))
-    return pairs, Judged(errors=[*_alone(wanted, given, predictions, references), *_unknown(facts, common, table)])
+    return pairs, EvaluatedCases(
+        errors=[*_alone(wanted, given, predictions, references), *_unknown(facts, common, table)]
+    )
 
 
-def judge_pairs(
+def evaluate_pairs(
     pairs: Sequence[MaskPair], *, foreground: Foreground | None = None, processes: int = 1, progress: bool = True
-) -> Judged:
+) -> EvaluatedCases:
     """Judges each pair; bad ones are told in `errors`. At most two masks per process are in memory.
 
     Args:
@@ -107,18 +109,18 @@ def judge_pairs(
     values = foreground or Foreground()
     done: dict[str, CaseResult | SegpipeError] = {}
     bar = tqdm(
-        _judge_all(pairs, values, processes), total=len(pairs), desc="evaluating", unit="case", disable=not progress
+        _evaluate_all(pairs, values, processes), total=len(pairs), desc="evaluating", unit="case", disable=not progress
     )
     for pair, outcome in bar:
         done[pair.case] = outcome
     outcomes = [done[pair.case] for pair in pairs]
-    return Judged(
+    return EvaluatedCases(
         results=[outcome for outcome in outcomes if isinstance(outcome, CaseResult)],
         errors=[outcome for outcome in outcomes if isinstance(outcome, SegpipeError)],
     )
 
 
-def judge_pair(pair: MaskPair, foreground: Foreground) -> CaseResult:
+def evaluate_mask_pair(pair: MaskPair, foreground: Foreground) -> CaseResult:
     """Reads both masks and judges them on the grid they share.
 
     Raises:
@@ -145,7 +147,7 @@ def default_processes() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _judge_all(
+def _evaluate_all(
     pairs: Sequence[MaskPair], foreground: Foreground, processes: int
 ) -> Iterator[tuple[MaskPair, CaseResult | SegpipeError]]:
     if processes <= 1 or len(pairs) == 1:
@@ -159,7 +161,7 @@ def _judge_all(
 
 def _outcome(pair: MaskPair, foreground: Foreground) -> CaseResult | SegpipeError:
     try:
-        return judge_pair(pair, foreground)
+        return evaluate_mask_pair(pair, foreground)
     except SegpipeError as error:
         return error
 

@@ -21,7 +21,7 @@ LEAST_SAVING = 0.1  # part of a box that a cut must leave out
 
 
 @dataclass(frozen=True, eq=False)
-class Island:
+class ForegroundCrop:
     """A box of the scan with the foreground of both masks inside.
 
     Args:
@@ -45,11 +45,11 @@ class Island:
         return Grid((x, y, z), affine)
 
 
-def find_islands(prediction: Mask, reference: Mask, scan: Grid) -> list[Island]:
+def find_foreground_crops(prediction: Mask, reference: Mask, scan: Grid) -> list[ForegroundCrop]:
     """Cuts two masks (foreground ≠ 0) into islands; none when both are empty."""
     masks = (prediction, reference)
     return [
-        Island(box, np.not_equal(prediction[box], 0), np.not_equal(reference[box], 0), scan)
+        ForegroundCrop(box, np.not_equal(prediction[box], 0), np.not_equal(reference[box], 0), scan)
         for box in _cut(masks, _box([slice(0, count) for count in scan.shape]))
     ]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segpipe.evaluation.foreground_crops import Island
+from segpipe.evaluation.foreground_crops import ForegroundCrop
 from segpipe.evaluation.results import Empty
 
 OVERLAP_FIGURES = ("dice", "iou", "precision", "recall", "f1", "volume_error_pct")
@@ -60,9 +60,9 @@ class Overlap:
         }
 
 
-def count_overlap(islands: Sequence[Island]) -> Overlap:
+def count_overlap(crops: Sequence[ForegroundCrop]) -> Overlap:
     """Counts the voxels of two masks."""
-    tp = sum(int(np.count_nonzero(island.prediction & island.reference)) for island in islands)
-    predicted = sum(int(np.count_nonzero(island.prediction)) for island in islands)
-    reference = sum(int(np.count_nonzero(island.reference)) for island in islands)
+    tp = sum(int(np.count_nonzero(crop.prediction & crop.reference)) for crop in crops)
+    predicted = sum(int(np.count_nonzero(crop.prediction)) for crop in crops)
+    reference = sum(int(np.count_nonzero(crop.reference)) for crop in crops)
     return Overlap(tp, predicted - tp, reference - tp)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from segpipe.evaluation.foreground_crops import Island
+from segpipe.evaluation.foreground_crops import ForegroundCrop
 from segpipe.evaluation.surface_elements import CORNERS, surfel_areas
 from segpipe.geometry import FloatArray, Grid, to_world
 
@@ -16,7 +16,7 @@ _ROUNDING_MM = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
-class Points:
+class SurfacePoints:
     """Surface points of one mask.
 
     Args:
@@ -30,27 +30,27 @@ class Points:
     areas: FloatArray
 
 
-def surface_figures(islands: Sequence[Island], scan: Grid) -> dict[str, float | None]:
+def surface_figures(crops: Sequence[ForegroundCrop], scan: Grid) -> dict[str, float | None]:
     """NSD at 1 mm and HD95 in mm.
 
     Without reference both are undefined (None); without prediction the NSD is 0 and the distance undefined.
     """
-    if not any(island.reference.any() for island in islands):
+    if not any(crop.reference.any() for crop in crops):
         return dict.fromkeys(SURFACE_FIGURES)
-    if not any(island.prediction.any() for island in islands):
+    if not any(crop.prediction.any() for crop in crops):
         return dict(zip(SURFACE_FIGURES, (0.0, None), strict=True))
-    nsd = surface_dice(islands, scan, tolerance_mm=NSD_TOLERANCE_MM)
-    return dict(zip(SURFACE_FIGURES, (nsd, hausdorff_mm(islands, scan, percent=95.0)), strict=True))
+    nsd = surface_dice(crops, scan, tolerance_mm=NSD_TOLERANCE_MM)
+    return dict(zip(SURFACE_FIGURES, (nsd, hausdorff_mm(crops, scan, percent=95.0)), strict=True))
 
 
-def surface_dice(islands: Sequence[Island], scan: Grid, *, tolerance_mm: float) -> float:
+def surface_dice(crops: Sequence[ForegroundCrop], scan: Grid, *, tolerance_mm: float) -> float:
     """The part of both surfaces, by area, that lies within `tolerance_mm` of the other one.
 
     Source:
         Nikolov et al., arXiv 1809.04430; the same numbers as the package surface-distance.
     """
     areas = surfel_areas(scan.spacing_mm)
-    surfaces = [_surfels(island, areas) for island in islands]
+    surfaces = [_surfels(crop, areas) for crop in crops]
     predicted, reference = (_join([surface[side] for surface in surfaces]) for side in (0, 1))
     near = far = 0.0
     for points, others in ((predicted, reference), (reference, predicted)):
@@ -60,12 +60,12 @@ def surface_dice(islands: Sequence[Island], scan: Grid, *, tolerance_mm: float) 
     return near / (near + far)
 
 
-def hausdorff_mm(islands: Sequence[Island], scan: Grid, *, percent: float) -> float:
+def hausdorff_mm(crops: Sequence[ForegroundCrop], scan: Grid, *, percent: float) -> float:
     """The larger of the two directed percentiles of distances between border voxels; 100 gives the Hausdorff distance.
 
     A border voxel has a face to the background or to the edge of the scan. The same numbers as MONAI's.
     """
-    borders = [_border(island) for island in islands]
+    borders = [_border(crop) for crop in crops]
     predicted, reference = (_join([border[side] for border in borders]) for side in (0, 1))
     directed = [
         np.percentile(_distances_mm(points, others, scan), percent)
@@ -74,18 +74,18 @@ def hausdorff_mm(islands: Sequence[Island], scan: Grid, *, percent: float) -> fl
     return float(max(directed))
 
 
-def _surfels(island: Island, areas: FloatArray) -> tuple[Points, Points]:
-    codes = [_codes(mask) for mask in (island.prediction, island.reference)]
+def _surfels(crop: ForegroundCrop, areas: FloatArray) -> tuple[SurfacePoints, SurfacePoints]:
+    codes = [_codes(mask) for mask in (crop.prediction, crop.reference)]
     surfaces = [(code != 0) & (code != 255) for code in codes]
     shared = surfaces[0] & surfaces[1]
-    first = _points(island, surfaces[0], shared, areas[codes[0][surfaces[0]]])
-    return first, _points(island, surfaces[1], shared, areas[codes[1][surfaces[1]]])
+    first = _points(crop, surfaces[0], shared, areas[codes[0][surfaces[0]]])
+    return first, _points(crop, surfaces[1], shared, areas[codes[1][surfaces[1]]])
 
 
-def _border(island: Island) -> tuple[Points, Points]:
-    borders = [_border_voxels(mask) for mask in (island.prediction, island.reference)]
+def _border(crop: ForegroundCrop) -> tuple[SurfacePoints, SurfacePoints]:
+    borders = [_border_voxels(mask) for mask in (crop.prediction, crop.reference)]
     shared = borders[0] & borders[1]
-    first, second = (_points(island, border, shared, np.ones(np.count_nonzero(border))) for border in borders)
+    first, second = (_points(crop, border, shared, np.ones(np.count_nonzero(border))) for border in borders)
     return first, second
 
 
@@ -108,20 +108,22 @@ def _border_voxels(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return mask & ~inner
 
 
-def _points(island: Island, where: NDArray[np.bool_], shared: NDArray[np.bool_], areas: FloatArray) -> Points:
-    indices = np.argwhere(where) + [axis.start for axis in island.box]
-    return Points(np.asarray(indices, dtype=np.int64), shared[where], areas)
+def _points(
+    crop: ForegroundCrop, where: NDArray[np.bool_], shared: NDArray[np.bool_], areas: FloatArray
+) -> SurfacePoints:
+    indices = np.argwhere(where) + [axis.start for axis in crop.box]
+    return SurfacePoints(np.asarray(indices, dtype=np.int64), shared[where], areas)
 
 
-def _join(parts: Sequence[Points]) -> Points:
-    return Points(
+def _join(parts: Sequence[SurfacePoints]) -> SurfacePoints:
+    return SurfacePoints(
         np.concatenate([part.indices for part in parts]),
         np.concatenate([part.shared for part in parts]),
         np.concatenate([part.areas for part in parts]),
     )
 
 
-def _distances_mm(points: Points, others: Points, scan: Grid, *, limit_mm: float = np.inf) -> FloatArray:
+def _distances_mm(points: SurfacePoints, others: SurfacePoints, scan: Grid, *, limit_mm: float = np.inf) -> FloatArray:
     """Distance of each point to the nearest of `others`; infinite beyond `limit_mm`."""
     from scipy.spatial import cKDTree
 

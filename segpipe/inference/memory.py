@@ -15,7 +15,7 @@ from segpipe.errors import ConfigError, ImageError
 from segpipe.export.model_folder import ModelFolder
 from segpipe.inference.batch.scans import Scan
 from segpipe.inference.engines.engine import Engine
-from segpipe.inference.window.grid import Point, choose_frame, round_up
+from segpipe.inference.window.grid import Point, choose_grid, round_up
 from segpipe.preprocessing.resampling import plan_preparation
 
 TOO_LARGE = "the scan needs more memory than allowed"
@@ -99,8 +99,8 @@ class MemoryBound:
             GeometryError: when the point lies outside the scan.
         """
         preparation = plan_preparation(case.grid, model.recipe)
-        frame = choose_frame(preparation, model.recipe, model.divisor, at_mm=at_mm)
-        self.check(scan, further=frame.layer_bytes)
+        inference_grid = choose_grid(preparation, model.recipe, model.divisor, at_mm=at_mm)
+        self.check(scan, further=inference_grid.layer_bytes)
 
 
 def parse_bytes(text: str) -> int:

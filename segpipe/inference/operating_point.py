@@ -31,7 +31,7 @@ class OperatingPoint:
 
 
 @dataclass(frozen=True)
-class Wish:
+class OperatingPointRequest:
     """What the user asks of the operating point; None leaves it to the model.
 
     Args:
@@ -47,7 +47,7 @@ class Wish:
     fp_per_scan: float | None = None
 
 
-def choose_point(stored: Mapping[str, Any], wish: Wish) -> OperatingPoint:
+def choose_point(stored: Mapping[str, Any], wish: OperatingPointRequest) -> OperatingPoint:
     """The operating point for a wish.
 
     Args:
@@ -72,7 +72,7 @@ def choose_point(stored: Mapping[str, Any], wish: Wish) -> OperatingPoint:
     return own if wish.min_volume_mm3 is None else replace(own, min_volume_mm3=wish.min_volume_mm3)
 
 
-def _check(wish: Wish) -> None:
+def _check(wish: OperatingPointRequest) -> None:
     by_curve = [name for name in ("sensitivity", "fp_per_scan") if getattr(wish, name) is not None]
     by_hand = [name for name in ("threshold", "min_volume_mm3") if getattr(wish, name) is not None]
     if len(by_curve) == 2 or (by_curve and by_hand):

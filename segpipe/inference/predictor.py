@@ -14,9 +14,9 @@ from segpipe.inference.engines.engine import Engine
 from segpipe.inference.findings import Finding, measure_confidence, measure_findings
 from segpipe.inference.operating_point import OperatingPoint
 from segpipe.inference.postprocess import choose_components, erase_others
-from segpipe.inference.stage_timer import Watch
-from segpipe.inference.window.aggregator import Painter
-from segpipe.inference.window.grid import Frame, SliceReader, choose_frame
+from segpipe.inference.stage_timer import StageTimer
+from segpipe.inference.window.aggregator import Aggregator
+from segpipe.inference.window.grid import InferenceGrid, SliceReader, choose_grid
 from segpipe.inference.window.region import FindRegion, crop_to_lungs, windows_in
 from segpipe.inference.window.sliding import Sliding, predict_flipped, slide
 from segpipe.lesions import find_components
@@ -105,7 +105,7 @@ def predict_case(
     *,
     divisor: Shape,
     at_mm: Point | None = None,
-    watch: Watch | None = None,
+    timer: StageTimer | None = None,
 ) -> Prediction:
     """Predicts one scan.
 
@@ -120,69 +120,75 @@ def predict_case(
         options: See `PredictOptions`.
         divisor: What the network's input shape must be a multiple of.
         at_mm: A point in the scan, RAS+ mm.
-        watch: Is told the time per stage and how far the scan is.
+        timer: Is told the time per stage and how far the scan is.
 
     Raises:
         GeometryError: when the point is outside the scan.
         ImageError: when a whole scan comes to a VOI model without a point.
         ModelError: when there are more findings than the options allow.
     """
-    watch = watch or Watch()
+    timer = timer or StageTimer()
     preparation = plan_preparation(case.grid, recipe)
-    frame = choose_frame(preparation, recipe, divisor, at_mm=at_mm, window=getattr(engine, "window", None))
+    inference_grid = choose_grid(preparation, recipe, divisor, at_mm=at_mm, window=getattr(engine, "window", None))
     if recipe.lung_crop and recipe.scope == "scan":
-        frame = crop_to_lungs(frame, case)
-    painter = _paint(case, recipe, engine, options, frame=frame, watch=watch)
+        inference_grid = crop_to_lungs(inference_grid, case)
+    aggregator = _paint(case, recipe, engine, options, inference_grid=inference_grid, timer=timer)
     point = at_mm if at_mm is not None or recipe.scope == "scan" else _middle(case)
-    with watch.stage("findings"):
-        findings = _findings(case, painter, preparation, options, at_mm=point)
-    return Prediction(painter.mask, findings, painter.probability, painter.entropy)
+    with timer.stage("findings"):
+        findings = _findings(case, aggregator, preparation, options, at_mm=point)
+    return Prediction(aggregator.mask, findings, aggregator.probability, aggregator.entropy)
 
 
 def _findings(
-    case: Case, painter: Painter, preparation: Preparation, options: PredictOptions, *, at_mm: Point | None
+    case: Case, aggregator: Aggregator, preparation: Preparation, options: PredictOptions, *, at_mm: Point | None
 ) -> list[Finding]:
     """Numbers and measures the lesions of the painted mask; what is no finding is erased from it."""
-    components = find_components(painter.mask)
-    confidence = measure_confidence(components, painter.foreground, preparation)
+    components = find_components(aggregator.mask)
+    confidence = measure_confidence(components, aggregator.foreground, preparation)
     means = [mean for mean, _ in confidence]
     kept = choose_components(components, means, case.grid, point=options.point, at_mm=at_mm)
     _check_count(len(kept), options.most_findings)
-    erase_others(painter.mask, components, kept)
+    erase_others(aggregator.mask, components, kept)
     return measure_findings(case, components, kept, confidence)
 
 
 def _paint(
-    case: Case, recipe: Recipe, engine: Engine, options: PredictOptions, *, frame: Frame, watch: Watch
-) -> Painter:
+    case: Case,
+    recipe: Recipe,
+    engine: Engine,
+    options: PredictOptions,
+    *,
+    inference_grid: InferenceGrid,
+    timer: StageTimer,
+) -> Aggregator:
     """Slides over the frame and paints each slice on the scan's grid as soon as it is final."""
-    painter = Painter(
-        frame,
+    aggregator = Aggregator(
+        inference_grid,
         case.image,
         threshold=options.threshold,
         keep_probability=options.keep_probability,
         keep_entropy=options.keep_entropy,
     )
-    reader = SliceReader(case.image, frame, recipe)
+    reader = SliceReader(case.image, inference_grid, recipe)
     batch = options.batch or int(getattr(engine, "batch", 1))
-    with watch.stage("region"):
+    with timer.stage("region"):
         region = options.region(case) if options.region and recipe.scope == "scan" else None
-        wanted = windows_in(region, frame) if region else None
+        wanted = windows_in(region, inference_grid) if region else None
 
     def read(number: int) -> torch.Tensor:
-        with watch.stage("preparation"):
+        with timer.stage("preparation"):
             return reader.read(number)
 
     def run(patches_bcxyz: torch.Tensor) -> torch.Tensor:
-        with watch.stage("network"):
+        with timer.stage("network"):
             return predict_flipped(engine, patches_bcxyz, options.flips)
 
-    sliding = Sliding(frame.window, options.overlap, batch)
-    for number, probability_xy in enumerate(slide(read, frame.size, sliding, run, wanted=wanted)):
-        with watch.stage("way back"):
-            painter.add(number, probability_xy)
-        watch.advance(number + 1, frame.size[2])
-    return painter
+    sliding = Sliding(inference_grid.window, options.overlap, batch)
+    for number, probability_xy in enumerate(slide(read, inference_grid.size, sliding, run, wanted=wanted)):
+        with timer.stage("way back"):
+            aggregator.add(number, probability_xy)
+        timer.advance(number + 1, inference_grid.size[2])
+    return aggregator
 
 
 def _check_count(count: int, most: int | None) -> None:

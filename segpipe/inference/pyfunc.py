@@ -11,7 +11,7 @@ from segpipe.errors import ConfigError
 from segpipe.export.model_folder import ModelFolder, read_model_folder
 from segpipe.inference.batch.scans import Scan, find_scans, number_slices
 from segpipe.inference.engines.backends import build_engine
-from segpipe.inference.operating_point import Wish, choose_point
+from segpipe.inference.operating_point import OperatingPointRequest, choose_point
 from segpipe.inference.predictor import Point, PredictOptions, predict_case
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class ScanModel:
         self._folder = folder
         self._engine = build_engine(folder, backend=backend, device=device)
         flips = tuple(folder.operating_point.get("flips", ()))
-        self._options = PredictOptions.at(choose_point(folder.operating_point, Wish()), flips=flips)
+        self._options = PredictOptions.at(choose_point(folder.operating_point, OperatingPointRequest()), flips=flips)
 
     def predict(self, model_input: "pd.DataFrame", params: dict[str, Any] | None = None) -> "pd.DataFrame":
         """Predicts scans at the model's own operating point.

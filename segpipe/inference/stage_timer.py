@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Watch:
+class StageTimer:
     """Adds up the seconds of each stage, over all threads; a subclass may show how far a scan is."""
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ _QUIET_S = 60.0
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yields a place to write to; what is there when the block ends well replaces `path`, and leaves when it does not.
 
     Files written beside that place, such as the voxels of a header, are moved first. The folder of `path` is made.

@@ -14,7 +14,7 @@ _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
-class Contender:
+class ComparedRun:
     """One side of a comparison.
 
     Args:
@@ -41,7 +41,7 @@ class Contender:
         return folder if folder and folder.is_dir() else None
 
 
-def find_contenders(words: Sequence[str], *, uri: str) -> list[Contender]:
+def find_contenders(words: Sequence[str], *, uri: str) -> list[ComparedRun]:
     """Finds what each word names: a folder of a run or of an evaluation, or an MLflow run.
 
     Args:
@@ -53,12 +53,12 @@ def find_contenders(words: Sequence[str], *, uri: str) -> list[Contender]:
         ServiceError: when the server does not know a run.
     """
     found = [_find(word, uri) for word in words]
-    counts = Counter(contender.name for contender in found)
+    counts = Counter(compared_run.name for compared_run in found)
     twice = {name for name, count in counts.items() if count > 1}
     return [_renamed(one, _distinct(one, number)) if one.name in twice else one for number, one in enumerate(found)]
 
 
-def _find(word: str, uri: str) -> Contender:
+def _find(word: str, uri: str) -> ComparedRun:
     folder = Path(word).expanduser()
     if folder.is_dir():
         return _from_folder(folder.resolve())
@@ -67,7 +67,7 @@ def _find(word: str, uri: str) -> Contender:
 
         tracked = fetch_evaluation(word, uri=uri)
         evaluation = build_evaluation(tracked.name, tracked.summary, tracked.cases, tracked.lesions)
-        return Contender(evaluation, run_id=word)
+        return ComparedRun(evaluation, run_id=word)
     raise DatasetError(
         "a run to compare must be a folder or an MLflow run id",
         facts={"found": word},
@@ -75,7 +75,7 @@ def _find(word: str, uri: str) -> Contender:
     )
 
 
-def _from_folder(folder: Path) -> Contender:
+def _from_folder(folder: Path) -> ComparedRun:
     inside = folder / "evaluation"
     if (inside / "summary.json").is_file():
         own, run = inside, folder
@@ -85,7 +85,7 @@ def _from_folder(folder: Path) -> Contender:
     else:
         raise _no_evaluation(folder)
     is_run = (run / "config.yaml").is_file()
-    return Contender(
+    return ComparedRun(
         read_evaluation(own, name=_name(run)),
         masks=tuple(
             folder for folder in (own / "masks", *sorted(run.glob("fold_*/evaluation/masks"))) if folder.is_dir()
@@ -121,10 +121,10 @@ def _tracked(run: Path) -> str | None:
     return str(json.loads(file.read_text())["run_id"]) if file.is_file() else None
 
 
-def _distinct(contender: Contender, number: int) -> str:
-    more = contender.run_id[:8] if contender.run_id else chr(ord("A") + number % 26)
-    return f"{contender.name} ({more})"
+def _distinct(compared_run: ComparedRun, number: int) -> str:
+    more = compared_run.run_id[:8] if compared_run.run_id else chr(ord("A") + number % 26)
+    return f"{compared_run.name} ({more})"
 
 
-def _renamed(contender: Contender, name: str) -> Contender:
-    return replace(contender, evaluation=replace(contender.evaluation, name=name))
+def _renamed(compared_run: ComparedRun, name: str) -> ComparedRun:
+    return replace(compared_run, evaluation=replace(compared_run.evaluation, name=name))

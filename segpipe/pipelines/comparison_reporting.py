@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from segpipe import __version__
 from segpipe.errors import DatasetError
-from segpipe.pipelines.compared_runs import Contender
+from segpipe.pipelines.compared_runs import ComparedRun
 
 if TYPE_CHECKING:
     from segpipe.tracking.mlflow import Tracker
@@ -18,10 +18,10 @@ EXPERIMENT = "comparisons"
 DEFAULT_URI = "sqlite:///mlflow.db"
 
 
-def known_uri(contenders: Sequence[Contender]) -> str | None:
+def known_uri(compared_runs: Sequence[ComparedRun]) -> str | None:
     """The server or database that a run's folder tells; None when none does, or when it hides a password."""
-    for contender in contenders:
-        file = contender.run_folder / ".tracking" / "run.json" if contender.run_folder else None
+    for compared_run in compared_runs:
+        file = compared_run.run_folder / ".tracking" / "run.json" if compared_run.run_folder else None
         if file and file.is_file():
             uri = str(json.loads(file.read_text())["uri"])
             if "***" not in uri:
@@ -29,12 +29,14 @@ def known_uri(contenders: Sequence[Contender]) -> str | None:
     return None
 
 
-def tell_comparison(report: Mapping[str, Any], contenders: Sequence[Contender], folder: Path, *, uri: str) -> "Tracker":
+def report_comparison(
+    report: Mapping[str, Any], compared_runs: Sequence[ComparedRun], folder: Path, *, uri: str
+) -> "Tracker":
     """Logs a comparison as a finished run of the experiment `comparisons`.
 
     Args:
         report: What `compare` returns.
-        contenders: The compared runs.
+        compared_runs: The compared runs.
         folder: Where `comparison.json` and `comparison.html` are.
         uri: The MLflow server or database.
 
@@ -48,7 +50,7 @@ def tell_comparison(report: Mapping[str, Any], contenders: Sequence[Contender], 
 
     names = [run["name"] for run in report["runs"]]
     config = {"metric": report["metric"], "best": report["best"], "runs": names, "notes": report["notes"]}
-    ids = ",".join(contender.run_id for contender in contenders if contender.run_id)
+    ids = ",".join(compared_run.run_id for compared_run in compared_runs if compared_run.run_id)
     tags = {"compared_runs": ids or None, "segpipe_version": __version__}
     tracker = Tracker.start(
         uri=uri, experiment=EXPERIMENT, run_name=" vs ".join(names), config=config, tags=tags, folder=folder
@@ -62,21 +64,21 @@ def tell_comparison(report: Mapping[str, Any], contenders: Sequence[Contender], 
     return tracker
 
 
-def check_model(contender: Contender) -> None:
+def check_model(compared_run: ComparedRun) -> None:
     """Makes sure that a run has a model to register.
 
     Raises:
         DatasetError: for a plain evaluation.
     """
-    if not (contender.model or contender.run_id):
+    if not (compared_run.model or compared_run.run_id):
         raise DatasetError(
             "the best run has no model that could be registered",
-            facts={"run": contender.name},
+            facts={"run": compared_run.name},
             hint="compare run folders or MLflow runs",
         )
 
 
-def register_best(best: Contender, name: str, alias: str, *, uri: str, fallback_run: str) -> "RegisteredModel":
+def register_best(best: ComparedRun, name: str, alias: str, *, uri: str, fallback_run: str) -> "RegisteredModel":
     """Registers the model of a run as a new version and lets the alias point to it.
 
     Args:

@@ -16,10 +16,10 @@ from segpipe.pipelines.case_pictures import configured_dataset, draw_cases, mask
 from segpipe.pipelines.evaluation_report import write_evaluation_report
 from segpipe.pipelines.run_reporting import TAGS, remember_run, tracked_run
 from segpipe.pipelines.single_run import run_single, write_config
-from segpipe.tracking.nested_runs import Child, tell_family
+from segpipe.tracking.nested_runs import Child, report_nested_runs
 from segpipe.tracking.tables import side_by_side
 from segpipe.tracking.trackers import RunFacts, build_tracker
-from segpipe.training.evaluate_and_export import Outcome, describe
+from segpipe.training.evaluate_and_export import RunResult, describe
 
 if TYPE_CHECKING:
     from segpipe.tracking.mlflow import Tracker
@@ -63,7 +63,7 @@ def cross_validate(settings: Settings, config: Mapping[str, Any], folder: Path) 
         model = _release(found, folder, pooled)
         log.info("%s", describe(pooled, folder, model.path))
         if parent:
-            _tell(parent, found, pooled, folder, source=settings.data.name)
+            _report(parent, found, pooled, folder, source=settings.data.name)
             log.info("MLflow   %s", parent.run_url)
     return 2 if pooled["failed_cases"] else 0
 
@@ -82,7 +82,7 @@ def open_parent(settings: Settings, config: Mapping[str, Any], folder: Path) -> 
         yield tracker
 
 
-def _pool(outcomes: list[Outcome], folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+def _pool(outcomes: list[RunResult], folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """Summarises all cases, each judged by the fold that did not train on its patient."""
     results: list[CaseResult] = [result for outcome in outcomes for result in outcome.results]
     first = outcomes[0].summary
@@ -102,7 +102,7 @@ def _pool(outcomes: list[Outcome], folder: Path, config: Mapping[str, Any]) -> d
     return summary
 
 
-def _release(outcomes: list[Outcome], folder: Path, pooled: Mapping[str, Any]) -> ModelFolder:
+def _release(outcomes: list[RunResult], folder: Path, pooled: Mapping[str, Any]) -> ModelFolder:
     """Writes the folds' networks as one; its own figures are not known, those of its members are told."""
     first = outcomes[0].model
     member = dict(first.network)
@@ -119,11 +119,13 @@ def _release(outcomes: list[Outcome], folder: Path, pooled: Mapping[str, Any]) -
     )
 
 
-def _tell(parent: "Tracker", outcomes: list[Outcome], pooled: Mapping[str, Any], folder: Path, *, source: str) -> None:
+def _report(
+    parent: "Tracker", outcomes: list[RunResult], pooled: Mapping[str, Any], folder: Path, *, source: str
+) -> None:
     children = [
         Child(f"fold {fold}", tracked_run(outcome.folder), outcome.summary) for fold, outcome in enumerate(outcomes)
     ]
-    tell_family(parent, children, pooled=pooled)
+    report_nested_runs(parent, children, pooled=pooled)
     results = [result for outcome in outcomes for result in outcome.results]
     parent.log_table(side_by_side(case_rows(results)), "evaluation/cases")
     parent.log_table(side_by_side(lesion_rows(results)), "evaluation/lesions")

@@ -12,7 +12,7 @@ from segpipe.datasets.manifest import Entry, Manifest, read_manifest
 from segpipe.errors import SegpipeError, explain
 from segpipe.io.images.volumes import read_volume
 from segpipe.pipelines.case_pictures import Pictures, configured_dataset, mask_files
-from segpipe.pipelines.compared_runs import Contender
+from segpipe.pipelines.compared_runs import ComparedRun
 from segpipe.report.overlays import overlay
 from segpipe.report.style import PREDICTION, SECOND_PREDICTION
 
@@ -25,7 +25,7 @@ SIDES = ("first", "second")
 
 
 def draw_differing_cases(
-    pair: Mapping[str, Any], first: Contender, second: Contender, *, data: Path | None = None
+    pair: Mapping[str, Any], first: ComparedRun, second: ComparedRun, *, data: Path | None = None
 ) -> tuple[Pictures, str | None]:
     """Draws what either run made of the cases that differ most; a click on a picture opens the scan with both masks.
 
@@ -38,7 +38,7 @@ def draw_differing_cases(
     Returns:
         The pictures, and why there are none or fewer, if so.
     """
-    bare = " and ".join(contender.name for contender in (first, second) if not contender.masks)
+    bare = " and ".join(compared_run.name for compared_run in (first, second) if not compared_run.masks)
     if bare:
         return Pictures(), f"no pictures: the masks of {bare} are not here; folders of runs keep them"
     try:
@@ -60,27 +60,27 @@ def draw_differing_cases(
 
 
 def _draw_case(
-    row: Mapping[str, Any], entry: Entry, manifest: Manifest, contenders: tuple[Contender, Contender]
+    row: Mapping[str, Any], entry: Entry, manifest: Manifest, compared_runs: tuple[ComparedRun, ComparedRun]
 ) -> "list[tuple[Figure, CaseView]]":
     """One picture of either run; both open one view, in which the other run's mask waits to be switched on."""
     from segpipe.report.case_views import view_case  # knows PyTorch
 
     case = load_lesions(entry, manifest.labels)
-    told = [f"{one.name}: {row[side]:.3f}" for one, side in zip(contenders, SIDES, strict=True)]
-    masks = [read_volume(mask_files(*one.masks)(entry.id)).array for one in contenders]
+    told = [f"{one.name}: {row[side]:.3f}" for one, side in zip(compared_runs, SIDES, strict=True)]
+    masks = [read_volume(mask_files(*one.masks)(entry.id)).array for one in compared_runs]
     view = view_case(case, dict(zip(told, masks, strict=True)))
     pictures = []
-    for one, text, mask, colour in zip(contenders, told, masks, (PREDICTION, SECOND_PREDICTION), strict=True):
+    for one, text, mask, colour in zip(compared_runs, told, masks, (PREDICTION, SECOND_PREDICTION), strict=True):
         figure = overlay(case, mask, f"{entry.id}, {text}", data=manifest.name, drawn=(one.name, colour))
         pictures.append((figure, replace(view, hidden=tuple(other for other in told if other != text))))
     return pictures
 
 
-def _open(data: Path | None, *contenders: Contender) -> Manifest:
+def _open(data: Path | None, *compared_runs: ComparedRun) -> Manifest:
     if data:
         return read_manifest(data)
-    for contender in contenders:
-        file = contender.run_folder / "config.yaml" if contender.run_folder else None
+    for compared_run in compared_runs:
+        file = compared_run.run_folder / "config.yaml" if compared_run.run_folder else None
         if file and file.is_file():
             return configured_dataset(yaml.safe_load(file.read_text()))
     raise SegpipeError("no run names its data set", hint="--data DATASET")

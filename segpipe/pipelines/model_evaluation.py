@@ -10,17 +10,17 @@ from segpipe.datasets.manifest import Entry, Manifest, data_hash, read_manifest
 from segpipe.datasets.splits import assign_roles
 from segpipe.errors import DatasetError, SegpipeError
 from segpipe.evaluation.evaluate import CaseResult, evaluate_pair
-from segpipe.evaluation.folders import Judged
+from segpipe.evaluation.folders import EvaluatedCases
 from segpipe.export.model_folder import ModelFolder
 from segpipe.inference.engines.engine import Engine
-from segpipe.inference.operating_point import Wish, choose_point
+from segpipe.inference.operating_point import OperatingPointRequest, choose_point
 from segpipe.inference.predictor import PredictOptions, predict_case
 from segpipe.io.images.volumes import write_volume
 
 
-def judge_model(
+def evaluate_model(
     folder: ModelFolder, data: Path, *, split: str | None = None, engine: Engine, masks: Path | None = None
-) -> tuple[Judged, dict[str, Any]]:
+) -> tuple[EvaluatedCases, dict[str, Any]]:
     """Predicts and judges the cases of a data set.
 
     Args:
@@ -40,7 +40,7 @@ def judge_model(
     manifest = read_manifest(data)
     digest = data_hash(manifest)
     entries, chosen = choose_entries(manifest, split, folder.facts if folder.facts.get("data_hash") == digest else {})
-    point = choose_point(folder.operating_point, Wish())
+    point = choose_point(folder.operating_point, OperatingPointRequest())
     flips = tuple(folder.operating_point.get("flips", ()))
     options = PredictOptions.at(point, flips=flips, keep_probability=True, most_findings=None)
     judged = _judge(entries, manifest, folder, options, engine, masks)
@@ -98,19 +98,19 @@ def _judge(
     options: PredictOptions,
     engine: Engine,
     masks: Path | None,
-) -> Judged:
+) -> EvaluatedCases:
     from tqdm import tqdm
 
-    judged = Judged()
+    judged = EvaluatedCases()
     for entry in tqdm(entries, desc="evaluating", unit="case"):
         try:
-            judged.results.append(_judge_case(entry, manifest, folder, options, engine, masks))
+            judged.results.append(_evaluate_case(entry, manifest, folder, options, engine, masks))
         except SegpipeError as error:
             judged.errors.append(error.with_facts(case=entry.id))
     return judged
 
 
-def _judge_case(
+def _evaluate_case(
     entry: Entry,
     manifest: Manifest,
     folder: ModelFolder,

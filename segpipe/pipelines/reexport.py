@@ -64,7 +64,7 @@ def reexport(run_folder: Path, output: Path, *, weights: str | None = None, case
     )
 
 
-def tell_parity(model: ModelFolder) -> str:
+def describe_parity(model: ModelFolder) -> str:
     """One line on how closely ONNX Runtime follows PyTorch."""
     parity = json.loads((model.path / INDEX).read_text())["onnx"]["parity"]
     shapes = " and ".join("×".join(map(str, shape)) for shape in parity["shapes"])

@@ -9,23 +9,23 @@ from typing import Any
 
 from segpipe import __version__
 from segpipe.config.schema import Settings
-from segpipe.training.run_data import Material
+from segpipe.training.run_data import RunData
 
 _PACKAGES = ("torch", "monai", "pytorch-lightning", "numpy", "nibabel", "onnxruntime", "mlflow", "hydra-core")
 
 
-def collect_facts(settings: Settings, material: Material) -> dict[str, Any]:
+def collect_facts(settings: Settings, run_data: RunData) -> dict[str, Any]:
     """The facts of a run; holds no path and no case id."""
     return {
         "experiment": settings.name,
-        "data": material.manifest.name,
-        "data_hash": material.hash,
-        "recipe": material.recipe.to_dict(),
-        "digest": material.recipe.digest,
-        "recipe_digest": material.recipe.digest,
+        "data": run_data.manifest.name,
+        "data_hash": run_data.hash,
+        "recipe": run_data.recipe.to_dict(),
+        "digest": run_data.recipe.digest,
+        "recipe_digest": run_data.recipe.digest,
         "network": settings.network,
-        "labels": {str(value): name for value, name in material.manifest.labels.items()},
-        "split": _describe_split(settings, material),
+        "labels": {str(value): name for value, name in run_data.manifest.labels.items()},
+        "split": _describe_split(settings, run_data),
         "seed": settings.seed,
         "segpipe_version": __version__,
         "git_commit": git_commit(),
@@ -46,13 +46,13 @@ def git_commit() -> str:
     return f"{commit}+" if commit and _git(root, "status", "--porcelain", "--untracked-files=no") else commit or "none"
 
 
-def _describe_split(settings: Settings, material: Material) -> dict[str, Any]:
-    trained = sorted(entry.id for entry in material.entries("train"))
+def _describe_split(settings: Settings, run_data: RunData) -> dict[str, Any]:
+    trained = sorted(entry.id for entry in run_data.entries("train"))
     return {
         "fold": settings.data.fold,
         "folds": settings.data.folds if settings.data.fold is not None else None,
         "seed": settings.data.split_seed,
-        **{role: len(material.entries(role)) for role in ("train", "val", "test")},
+        **{role: len(run_data.entries(role)) for role in ("train", "val", "test")},
         "training_cases_sha256": hashlib.sha256("\n".join(trained).encode()).hexdigest(),
     }
 

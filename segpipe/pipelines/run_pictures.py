@@ -6,21 +6,21 @@ from segpipe.evaluation.tables import case_rows, froc_rows, lesion_rows
 from segpipe.pipelines.case_pictures import Pictures, draw_cases, mask_files
 from segpipe.report.figures import bland_altman, curve_panels, dice_by_diameter, froc_curve
 from segpipe.training.callbacks import read_history
-from segpipe.training.evaluate_and_export import Outcome
-from segpipe.training.run_data import Material
+from segpipe.training.evaluate_and_export import RunResult
+from segpipe.training.run_data import RunData
 
 
-def draw_run(settings: Settings, material: Material, outcome: Outcome) -> Pictures:
+def draw_run(settings: Settings, run_data: RunData, outcome: RunResult) -> Pictures:
     """The curves, agreement and cases of a run, all of held-out cases.
 
     Args:
         settings: How many overlays are wanted.
-        material: For the scans.
+        run_data: For the scans.
         outcome: For the figures and the predicted masks.
     """
-    data = material.manifest.name
+    data = run_data.manifest.name
     masks = outcome.folder / "evaluation" / "masks"
-    cases = draw_cases(outcome.results, material.manifest, mask_files(masks), count=settings.evaluation.overlays)
+    cases = draw_cases(outcome.results, run_data.manifest, mask_files(masks), count=settings.evaluation.overlays)
     figures = {
         "froc": froc_curve(froc_rows(outcome.results), outcome.summary["detection"], data=data),
         "dice_by_diameter": dice_by_diameter(lesion_rows(outcome.results), data=data),

@@ -15,9 +15,9 @@ from segpipe.tracking.nested_runs import describe_run
 from segpipe.tracking.tables import side_by_side
 from segpipe.tracking.trackers import RunFacts, build_tracker
 from segpipe.training.callbacks import read_history
-from segpipe.training.evaluate_and_export import Outcome
+from segpipe.training.evaluate_and_export import RunResult
 from segpipe.training.hardware import this_rank
-from segpipe.training.run_data import Material
+from segpipe.training.run_data import RunData
 
 if TYPE_CHECKING:
     from segpipe.tracking.mlflow import Tracker
@@ -26,12 +26,12 @@ _TRACKED = "tracking.json"
 TAGS = ("git_commit", "recipe_digest", "data", "data_hash", "segpipe_version")
 
 
-class Story:
+class RunReporter:
     """Tells a run; on ranks other than the first it keeps silent.
 
     Args:
         settings: The checked configuration.
-        material: The cases by role.
+        run_data: The cases by role.
         folder: The run folder.
         config: The resolved configuration as plain data.
         tracker: The MLflow run, or None when the run is not tracked.
@@ -40,37 +40,37 @@ class Story:
     def __init__(
         self,
         settings: Settings,
-        material: Material,
+        run_data: RunData,
         folder: Path,
         *,
         config: Mapping[str, Any],
         tracker: "Tracker | None" = None,
     ) -> None:
-        self.settings, self.material, self.folder, self.config = settings, material, folder, config
-        self.facts = collect_facts(settings, material)
+        self.settings, self.run_data, self.folder, self.config = settings, run_data, folder, config
+        self.facts = collect_facts(settings, run_data)
         self.tracker = tracker
 
     @classmethod
     def open(
         cls,
         settings: Settings,
-        material: Material,
+        run_data: RunData,
         folder: Path,
         *,
         config: Mapping[str, Any],
         parent: str | None = None,
     ) -> Self:
         """Starts the MLflow run below `parent`, or goes on with the one that this folder has already."""
-        story = cls(settings, material, folder, config=config)
+        reporter = cls(settings, run_data, folder, config=config)
         if this_rank():
-            return story
-        tags = {name: story.facts[name] for name in TAGS}
+            return reporter
+        tags = {name: reporter.facts[name] for name in TAGS}
         run_id = tracked_run(folder) if settings.resume else None
-        story.tracker = build_tracker(settings.tracking, RunFacts(folder, config, tags, run_id, parent))
-        if story.tracker:
-            remember_run(folder, story.tracker.run_id)
-            story._tell_data()
-        return story
+        reporter.tracker = build_tracker(settings.tracking, RunFacts(folder, config, tags, run_id, parent))
+        if reporter.tracker:
+            remember_run(folder, reporter.tracker.run_id)
+            reporter._log_datasets()
+        return reporter
 
     def __enter__(self) -> Self:
         return self
@@ -92,15 +92,15 @@ class Story:
         if self.tracker:
             self.tracker.log_metrics(metrics, step)
 
-    def tell(self, outcome: Outcome) -> None:
+    def report(self, outcome: RunResult) -> None:
         """Tells the evaluation: figures, tables, pictures, report, model folder and, once, the checkpoints."""
         from segpipe.report.page import write_report
 
         cases, lesions = case_rows(outcome.results), lesion_rows(outcome.results)
-        pictures = draw_run(self.settings, self.material, outcome)
+        pictures = draw_run(self.settings, self.run_data, outcome)
         report = write_report(
             self.folder,
-            title=f"{self.settings.name}: {outcome.summary['cases']} held-out cases of {self.material.manifest.name}",
+            title=f"{self.settings.name}: {outcome.summary['cases']} held-out cases of {self.run_data.manifest.name}",
             summary=outcome.summary,
             cases=cases,
             lesions=lesions,
@@ -126,22 +126,22 @@ class Story:
 
         folder = self.folder / "figures"
         folder.mkdir(exist_ok=True)
-        curves = learning_curves(read_history(self.folder), data=self.material.manifest.name)
+        curves = learning_curves(read_history(self.folder), data=self.run_data.manifest.name)
         kept = {name: figure for name, figure in pictures.figures.items() if not name.startswith(CURVE)}
         for name, figure in {"learning_curves": curves, **kept}.items():
             figure.savefig(folder / f"{name}.png", dpi=160, bbox_inches="tight")
         return folder
 
-    def _tell_data(self) -> None:
+    def _log_datasets(self) -> None:
         assert self.tracker
-        manifest = self.material.manifest
+        manifest = self.run_data.manifest
         for role, context in (("train", "training"), ("val", "validation"), ("test", "testing")):
-            entries = self.material.entries(role)  # type: ignore[arg-type]
+            entries = self.run_data.entries(role)  # type: ignore[arg-type]
             counts = {"cases": len(entries), "patients": len({entry.patient for entry in entries})}
             if entries:
                 self.tracker.log_dataset(
                     f"{manifest.name} ({role})",
-                    self.material.hash,
+                    self.run_data.hash,
                     source=manifest.source,
                     counts=counts,
                     context=context,

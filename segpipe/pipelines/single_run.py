@@ -8,18 +8,18 @@ from typing import Any
 import yaml
 
 from segpipe.config.schema import Settings
-from segpipe.pipelines.run_reporting import Story
-from segpipe.training.evaluate_and_export import Outcome, describe, judge_and_release
+from segpipe.pipelines.run_reporting import RunReporter
+from segpipe.training.evaluate_and_export import RunResult, describe, evaluate_and_export
 from segpipe.training.fitting import fit, recipe_of
 from segpipe.training.lung_crop_report import report_lung_crop
-from segpipe.training.run_data import gather, write_split
+from segpipe.training.run_data import prepare_data, write_split
 
 log = logging.getLogger(__name__)
 
 
 def run_single(
     settings: Settings, config: Mapping[str, Any], folder: Path, *, parent: str | None = None
-) -> Outcome | None:
+) -> RunResult | None:
     """Runs one training from data to report.
 
     Args:
@@ -34,18 +34,20 @@ def run_single(
     folder.mkdir(parents=True, exist_ok=True)
     recipe = recipe_of(settings)
     log.info("%s: preparing data", settings.name)
-    material = gather(settings, recipe)
-    cropped = [report_lung_crop(list(material.cached.values()), folder)] if recipe.lung_crop else []
-    with Story.open(settings, material, folder, config=config, parent=parent) as story:
-        story.keep(write_config(config, folder), write_split(material, folder), *cropped)
-        fitted = fit(settings, material.patches(settings), folder, facts=story.facts, log_metrics=story.log_metrics)
+    run_data = prepare_data(settings, recipe)
+    cropped = [report_lung_crop(list(run_data.cached.values()), folder)] if recipe.lung_crop else []
+    with RunReporter.open(settings, run_data, folder, config=config, parent=parent) as reporter:
+        reporter.keep(write_config(config, folder), write_split(run_data, folder), *cropped)
+        fitted = fit(
+            settings, run_data.patches(settings), folder, facts=reporter.facts, log_metrics=reporter.log_metrics
+        )
         if not fitted.main:
             return None
-        outcome = judge_and_release(settings, material, fitted, folder, facts=story.facts)
-        story.tell(outcome)
+        outcome = evaluate_and_export(settings, run_data, fitted, folder, facts=reporter.facts)
+        reporter.report(outcome)
     log.info("%s", describe(outcome.summary, folder, outcome.model.path))
-    if story.tracker:
-        log.info("MLflow   %s", story.tracker.run_url)
+    if reporter.tracker:
+        log.info("MLflow   %s", reporter.tracker.run_url)
     return outcome
 
 

@@ -11,7 +11,7 @@ from filelock import FileLock
 from segpipe.config.schema import Settings
 from segpipe.pipelines.run_reporting import remember_run, tracked_run
 from segpipe.pipelines.single_run import write_config
-from segpipe.tracking.nested_runs import Child, tell_family
+from segpipe.tracking.nested_runs import Child, report_nested_runs
 from segpipe.tracking.trackers import RunFacts, build_tracker
 
 
@@ -31,7 +31,7 @@ def open_sweep(settings: Settings, config: Mapping[str, Any], folder: Path) -> s
         return tracker.run_id
 
 
-def tell_sweep(settings: Settings, folder: Path) -> None:
+def report_sweep(settings: Settings, folder: Path) -> None:
     """Tells the sweep's run which of its jobs are done, and which is the best by mean Dice."""
     with FileLock(folder / ".sweep.lock"):
         run_id = tracked_run(folder)
@@ -43,7 +43,7 @@ def tell_sweep(settings: Settings, folder: Path) -> None:
             return
         with tracker:
             children = finished_jobs(folder)
-            tell_family(tracker, children, best=max(children, key=_dice))
+            report_nested_runs(tracker, children, best=max(children, key=_dice))
 
 
 def finished_jobs(folder: Path) -> list[Child]:

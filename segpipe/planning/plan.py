@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.datasets.fingerprint import Fingerprint
-from segpipe.planning.sizing import BOTTOM, THICKEST, WIDEST, Fit, MeasureStep, fit_batch, fit_patch, gigabytes
+from segpipe.planning.sizing import BOTTOM, THICKEST, WIDEST, MeasureStep, MemoryFit, fit_batch, fit_patch, gigabytes
 
 ANISOTROPIC = 3.0
 """Ratio of slice distance to pixel size from which finer slices are kept (doi 10.1038/s41592-020-01008-z)."""
@@ -108,7 +108,7 @@ def _window(fingerprint: Fingerprint) -> tuple[list[float], str]:
     return [PARENCHYMA_HU, top], why
 
 
-def _why_patch(fit: Fit, spacing_mm: Sequence[float], fingerprint: Fingerprint) -> str:
+def _why_patch(fit: MemoryFit, spacing_mm: Sequence[float], fingerprint: Fingerprint) -> str:
     scan_mm = np.median(fingerprint.extent_mm, axis=0)
     patch_mm = np.multiply(fit.size.patch, spacing_mm)
     why = f"{_times(patch_mm)} mm of a median scan of {_times(scan_mm)} mm"
@@ -118,7 +118,7 @@ def _why_patch(fit: Fit, spacing_mm: Sequence[float], fingerprint: Fingerprint) 
     return f"{why}; the largest that fits with batch {fit.size.batch}: {_times(fit.larger.patch)} {_too_much(fit)}"
 
 
-def _why_batch(fit: Fit, most: int, memory_bytes: int) -> str:
+def _why_batch(fit: MemoryFit, most: int, memory_bytes: int) -> str:
     why = f"a dry step took {gigabytes(fit.peak_bytes)} of {gigabytes(memory_bytes)}"
     if fit.larger is not None:
         return f"{why}; batch {fit.larger.batch} {_too_much(fit)}"
@@ -127,7 +127,7 @@ def _why_batch(fit: Fit, most: int, memory_bytes: int) -> str:
     return f"{why}; the largest batch that does not show more than {SHARE_IN_A_STEP:.0%} of all voxels in a step"
 
 
-def _too_much(fit: Fit) -> str:
+def _too_much(fit: MemoryFit) -> str:
     if fit.larger is None or fit.larger_bytes is None:
         return "ran out of memory"
     takes = "takes" if fit.larger.voxels in fit.measured else "would take about"

@@ -43,7 +43,7 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Fit:
+class MemoryFit:
     """The largest size that fits.
 
     Args:
@@ -68,7 +68,7 @@ def fit_patch(
     *,
     memory_bytes: int,
     measure: MeasureStep,
-) -> Fit:
+) -> MemoryFit:
     """The largest patch whose step fits with the smallest batch.
 
     Args:
@@ -86,7 +86,7 @@ def fit_patch(
     return _largest(sizes, {}, memory_bytes=memory_bytes, measure=measure)
 
 
-def fit_batch(patch: Fit, most: int, *, memory_bytes: int, measure: MeasureStep) -> Fit:
+def fit_batch(patch: MemoryFit, most: int, *, memory_bytes: int, measure: MeasureStep) -> MemoryFit:
     """The largest batch, up to `most`, that fits with a patch that does."""
     size = patch.size
     sizes = [Size(size.patch, batch, size.network) for batch in range(size.batch, max(most, size.batch) + 1)]
@@ -141,7 +141,7 @@ def _suited(network: Mapping[str, Any], patch: list[int], spacing_mm: Sequence[f
     return {**network, "channels": channels, "strides": strides}
 
 
-def _largest(sizes: Sequence[Size], measured: dict[int, int], *, memory_bytes: int, measure: MeasureStep) -> Fit:
+def _largest(sizes: Sequence[Size], measured: dict[int, int], *, memory_bytes: int, measure: MeasureStep) -> MemoryFit:
     """Looks where measured sizes foretell the limit, until the next one does not fit, measured or clearly foretold.
 
     Args:
@@ -173,12 +173,12 @@ def _largest(sizes: Sequence[Size], measured: dict[int, int], *, memory_bytes: i
         )
     larger = sizes[fits + 1] if fits + 1 < len(sizes) else None
     ran_out = larger is not None and fits + 1 == beyond and larger.voxels not in measured
-    larger_bytes = foretell(measured, larger.voxels) if larger and not ran_out else None
-    return Fit(sizes[fits], measured[sizes[fits].voxels], larger, larger_bytes, measured)
+    larger_bytes = predict_memory(measured, larger.voxels) if larger and not ran_out else None
+    return MemoryFit(sizes[fits], measured[sizes[fits].voxels], larger, larger_bytes, measured)
 
 
 def _clearly_too_large(size: Size, measured: Mapping[int, int], memory_bytes: int) -> bool:
-    return len(measured) > 1 and foretell(measured, size.voxels) > _SLACK * memory_bytes
+    return len(measured) > 1 and predict_memory(measured, size.voxels) > _SLACK * memory_bytes
 
 
 def _next_index(sizes: Sequence[Size], measured: Mapping[int, int], between: tuple[int, int], memory_bytes: int) -> int:
@@ -192,12 +192,12 @@ def _next_index(sizes: Sequence[Size], measured: Mapping[int, int], between: tup
     within = [
         index
         for index in range(fits + 1, beyond)
-        if sizes[index].voxels <= farthest and foretell(measured, sizes[index].voxels) <= memory_bytes
+        if sizes[index].voxels <= farthest and predict_memory(measured, sizes[index].voxels) <= memory_bytes
     ]
     return within[-1] if within else fits + 1
 
 
-def foretell(measured: Mapping[int, int], voxels: int) -> float:
+def predict_memory(measured: Mapping[int, int], voxels: int) -> float:
     """Bytes on the line through the two nearest measured sizes, or through 0 and the only one.
 
     >>> foretell({100: 1200}, 200), foretell({100: 1200, 200: 1400}, 400), foretell({100: 1200, 200: 1400}, 200)

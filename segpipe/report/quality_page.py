@@ -32,7 +32,7 @@ def write_quality(quality: Quality, folder: Path) -> tuple[Path, Path]:
         title=f"Quality of {quality.name}",
         name=quality.name,
         counts=_counts(quality),
-        remarks=[(remark, _facts(remark.facts)) for remark in quality.remarks],
+        issues=[(issue, _facts(issue.facts)) for issue in quality.issues],
         cases=[_card(case) for case in sorted(quality.cases, key=_urgency)],
     )
     return file, page
@@ -40,7 +40,7 @@ def write_quality(quality: Quality, folder: Path) -> tuple[Path, Path]:
 
 def _counts(quality: Quality) -> list[tuple[str, int]]:
     lesions = sum(int(case.facts.get("lesions", 0)) for case in quality.cases)
-    flawless = sum(not case.remarks for case in quality.cases)
+    flawless = sum(not case.issues for case in quality.cases)
     return [
         ("cases", len(quality.cases)),
         ("without any remark", flawless),
@@ -61,11 +61,11 @@ def _card(case: CaseQuality) -> dict[str, Any]:
             "lesions": f"{facts['lesions']}, {facts['lesion_mm3']:,.0f} mm³",
         }
     picture = base64.b64encode(case.thumbnail).decode() if case.thumbnail else ""
-    return {"id": case.id, "picture": picture, "facts": shown, "remarks": case.remarks}
+    return {"id": case.id, "picture": picture, "facts": shown, "remarks": case.issues}
 
 
 def _urgency(case: CaseQuality) -> tuple[int, str]:
-    levels = {remark.level for remark in case.remarks}
+    levels = {issue.level for issue in case.issues}
     return (0 if "error" in levels else 1 if levels else 2), case.id
 
 

@@ -25,7 +25,7 @@ td+td{{text-align:right;font-variant-numeric:tabular-nums}}</style></head>
 
 
 @dataclass(frozen=True)
-class Door:
+class HealthServerConfig:
     """Who may look, and how.
 
     Args:
@@ -50,13 +50,13 @@ class HealthPage:
 
     Args:
         report: Gives what is told; its `status` is `ok` when all is well.
-        door: See `Door`.
+        door: See `HealthServerConfig`.
 
     Raises:
         ConfigError: when the port is taken or the certificate cannot be used.
     """
 
-    def __init__(self, report: Report, door: Door) -> None:
+    def __init__(self, report: Report, door: HealthServerConfig) -> None:
         try:
             self._server = ThreadingHTTPServer((door.host, door.port), _handler(report, door))
         except OSError as error:
@@ -101,7 +101,7 @@ def _secured(socket: Any, certificate: Path, key: Path | None) -> Any:
     return context.wrap_socket(socket, server_side=True, do_handshake_on_connect=False)
 
 
-def _handler(report: Report, door: Door) -> type[BaseHTTPRequestHandler]:
+def _handler(report: Report, door: HealthServerConfig) -> type[BaseHTTPRequestHandler]:
     credentials = f"{door.user}:{door.password or ''}".encode()
     wanted = b"Basic " + base64.b64encode(credentials)
 

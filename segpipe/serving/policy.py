@@ -13,7 +13,7 @@ _OTHER_IMAGES = ("MR", "PT", "NM", "US", "CR", "DX", "MG", "XA")
 
 
 @dataclass(frozen=True)
-class Habits:
+class WorkerPolicy:
     """How a worker goes about it.
 
     Args:
@@ -39,7 +39,7 @@ def back_off(tries: int) -> float:
     return min(LONGEST_DELAY_S, doubled) * random.uniform(1.0, 1.25)
 
 
-def why_not(entry: SeriesEntry, *, named: bool) -> str:
+def rejection_reason(entry: SeriesEntry, *, named: bool) -> str:
     """Why a series is refused before it is fetched; empty when nothing speaks against it.
 
     Args:

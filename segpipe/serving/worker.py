@@ -14,7 +14,7 @@ from segpipe.io.pacs.dicomweb import SeriesEntry
 from segpipe.io.pacs.errors import PacsAccessError, PacsAwayError, PacsFaultError
 from segpipe.io.pacs.receive import Arrival
 from segpipe.serving.alias import Aliases
-from segpipe.serving.policy import Habits, back_off, in_one_line, is_of_the_disk, why_not
+from segpipe.serving.policy import WorkerPolicy, back_off, in_one_line, is_of_the_disk, rejection_reason
 from segpipe.serving.queue import FETCHED, RECEIVED, Job, Queue
 
 _LOG = logging.getLogger("segpipe.serve")
@@ -49,11 +49,11 @@ class Worker:
         answers: Makes answers.
         queue: The series to answer.
         state: A folder for what is on its way.
-        habits: See `Habits`.
+        policy: See `WorkerPolicy`.
     """
 
-    def __init__(self, archive: Archive, answers: Answers, queue: Queue, state: Path, *, habits: Habits) -> None:
-        self._archive, self._answers, self._queue, self._habits = archive, answers, queue, habits
+    def __init__(self, archive: Archive, answers: Answers, queue: Queue, state: Path, *, policy: WorkerPolicy) -> None:
+        self._archive, self._answers, self._queue, self._habits = archive, answers, queue, policy
         self._state = state
         self._aliases = Aliases(state / "salt")
         self._next_poll = 0.0
@@ -144,7 +144,7 @@ class Worker:
 
     def _notice(self, entries: Sequence[SeriesEntry]) -> None:
         for entry in entries:
-            reason = why_not(entry, named=bool(self._habits.studies))
+            reason = rejection_reason(entry, named=bool(self._habits.studies))
             if reason:
                 if self._queue.refuse_unseen(entry.study_uid, entry.series_uid, reason):
                     _LOG.warning("series %s is refused: %s", self._aliases.of(entry.series_uid), reason)
@@ -161,7 +161,7 @@ class Worker:
             found = self._archive.find_in_study(study)
             if not any(entry.is_ct for entry in found):
                 self._tell_empty(study, strict=strict)
-            listed += [entry for entry in found if entry.is_ct or why_not(entry, named=True)]
+            listed += [entry for entry in found if entry.is_ct or rejection_reason(entry, named=True)]
         return listed
 
     def _work(self, job: Job) -> None:
@@ -224,24 +224,24 @@ class Worker:
         """Asks nothing more of the PACS for a while; a look into it that succeeds ends that."""
         self._in_a_row[_PACS] += 1
         self._next_poll = time.monotonic() + back_off(self._in_a_row[_PACS])
-        self._tell(_PACS, error)
+        self._report(_PACS, error)
 
     def _wait_for_room(self, error: SegpipeError, stop: threading.Event) -> None:
         """Waits for the disk; what was in work is queued again, as soon as that can be written."""
-        self._tell(_DISK, error)
+        self._report(_DISK, error)
         self._in_a_row[_DISK] += 1
         stop.wait(back_off(self._in_a_row[_DISK]))
         with suppress(OutputError):
             self._queue.put_back()
 
-    def _tell(self, kind: str, error: SegpipeError) -> None:
+    def _report(self, kind: str, error: SegpipeError) -> None:
         if kind not in self._troubles:
             _LOG.warning("%s", in_one_line(error))
         self._troubles[kind] = error.message
 
     def _tell_full(self) -> None:
         hint = "a larger --queue-size holds more"
-        self._tell(_QUEUE, OutputError("the queue is full; further series wait outside", hint=hint))
+        self._report(_QUEUE, OutputError("the queue is full; further series wait outside", hint=hint))
 
     def _well(self, kind: str, text: str) -> None:
         if self._troubles.pop(kind, None):

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from segpipe.errors import ServiceError
 from segpipe.tracking.metric_names import summary_metrics
 from segpipe.tracking.parameters import config_text, cut_values, flatten, mask_credentials
-from segpipe.tracking.sender import Delivery
+from segpipe.tracking.sender import Sender
 from segpipe.tracking.server import absolute_uri, connect, experiment_id, is_server, unreachable
-from segpipe.tracking.spool import Outbox
+from segpipe.tracking.spool import Spool
 from segpipe.tracking.tables import table_text
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Tracker:
     def __init__(self, client: "MlflowClient", uri: str, run_id: str, folder: Path) -> None:
         self.uri, self.run_id, self.folder = uri, run_id, folder
         self._experiment_id = str(client.get_run(run_id).info.experiment_id)
-        self._outbox = Outbox(Delivery(client, run_id, folder), folder / SPOOL / "unsent.jsonl")
+        self._outbox = Spool(Sender(client, run_id, folder), folder / SPOOL / "unsent.jsonl")
         self._watch: SystemWatch | None = None
 
     @classmethod
@@ -86,7 +86,7 @@ class Tracker:
         except Exception as error:
             raise unreachable(uri, error) from error
         _keep_identity(folder, tracker.uri, run_id)
-        tracker._tell_config(config, tags, earlier)
+        tracker._log_config(config, tags, earlier)
         return tracker
 
     @property
@@ -183,7 +183,7 @@ class Tracker:
         interrupted = kind is not None and not issubclass(kind, Exception)
         self.finish("KILLED" if interrupted else "FAILED" if kind else "FINISHED")
 
-    def _tell_config(self, config: Mapping[str, Any], tags: Mapping[str, Any], earlier: Mapping[str, str]) -> None:
+    def _log_config(self, config: Mapping[str, Any], tags: Mapping[str, Any], earlier: Mapping[str, str]) -> None:
         params = flatten(config)
         changed = {key: value for key, value in params.items() if key in earlier and earlier[key] != value}
         fresh = {key: value for key, value in params.items() if key not in earlier}

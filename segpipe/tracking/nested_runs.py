@@ -31,7 +31,7 @@ class Child:
     summary: Mapping[str, Any]
 
 
-def tell_family(
+def report_nested_runs(
     parent: "Tracker", children: Sequence[Child], *, pooled: Mapping[str, Any] | None = None, best: Child | None = None
 ) -> None:
     """Tells the parent run what its children found.

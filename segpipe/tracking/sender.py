@@ -19,7 +19,7 @@ LONGEST_TAG = 8000
 _TRIES = 3
 
 
-class Delivery:
+class Sender:
     """Sends messages of one run.
 
     Args:

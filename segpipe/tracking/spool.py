@@ -20,7 +20,7 @@ class UnreachableError(Exception):
     """The server does not answer; the message must be kept."""
 
 
-class Outbox:
+class Spool:
     """Delivers messages in the background and keeps those that cannot be delivered.
 
     Args:

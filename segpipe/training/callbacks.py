@@ -56,7 +56,7 @@ class RunLogger(Logger):
         self._log(values, step or 0)
 
 
-class Pulse(pl.Callback):
+class ThroughputMonitor(pl.Callback):
     """Logs loss, learning rate, samples per second and the fraction of time spent waiting for data.
 
     Args:

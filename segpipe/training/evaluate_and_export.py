@@ -10,22 +10,22 @@ import torch
 
 from segpipe.config.schema import Settings
 from segpipe.datasets.loading import load_case
-from segpipe.evaluation.detection.operating_point import choose_operating_point
+from segpipe.evaluation.detection.operating_point_search import choose_operating_point
 from segpipe.evaluation.evaluate import CaseResult
 from segpipe.export.model_folder import ModelFolder, write_model_folder
 from segpipe.inference.engines.engine import TorchEngine
 from segpipe.inference.predictor import PredictOptions
 from segpipe.networks import network_divisor
 from segpipe.preprocessing.resampling import apply_window, plan_preparation, resample_to_recipe
-from segpipe.training.evaluation import Judge, evaluate
-from segpipe.training.fitting import Fit
-from segpipe.training.run_data import Material
+from segpipe.training.evaluation import CaseEvaluator, evaluate
+from segpipe.training.fitting import TrainingResult
+from segpipe.training.run_data import RunData
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunResult:
     """What a run found and made.
 
     Args:
@@ -60,47 +60,51 @@ def describe(summary: Mapping[str, Any], folder: Path, model: Path) -> str:
     )
 
 
-def judge_and_release(
-    settings: Settings, material: Material, fitted: Fit, folder: Path, *, facts: Mapping[str, Any]
-) -> Outcome:
+def evaluate_and_export(
+    settings: Settings, run_data: RunData, fitted: TrainingResult, folder: Path, *, facts: Mapping[str, Any]
+) -> RunResult:
     """Chooses an operating point on the validation cases, evaluates on the held-out ones and writes the model folder.
 
     Args:
         settings: The checked configuration.
-        material: The cases by role.
+        run_data: The cases by role.
         fitted: The trained network.
         folder: The run folder.
         facts: What the run knows of itself, for summary and model card.
     """
     divisor = network_divisor(settings.network)
     engine = TorchEngine(fitted.network, device="cpu" if settings.trainer.accelerator == "cpu" else "auto")
-    judge = Judge(engine, material.recipe, divisor, material.manifest.labels, progress=settings.trainer.progress)
+    judge = CaseEvaluator(
+        engine, run_data.recipe, divisor, run_data.manifest.labels, progress=settings.trainer.progress
+    )
     options = PredictOptions(overlap=settings.evaluation.overlap, flips=tuple(settings.evaluation.flips))
-    point = _operating_point(settings, material, judge, options)
+    point = _operating_point(settings, run_data, judge, options)
     options = replace(options, **{key: value for key, value in point.items() if key not in ("froc", "origin")})
-    log.info("evaluating on %d held-out cases", len(material.entries("test")))
-    told = {**_told(facts), "selection": _selection(settings, material), "steps": fitted.steps}
+    log.info("evaluating on %d held-out cases", len(run_data.entries("test")))
+    told = {**_told(facts), "selection": _selection(settings, run_data), "steps": fitted.steps}
     results, summary = evaluate(
-        judge, material.entries("test"), options, folder=folder / "evaluation", facts=told, seed=settings.seed
+        judge, run_data.entries("test"), options, folder=folder / "evaluation", facts=told, seed=settings.seed
     )
     log.info("exporting the model folder")
-    example = _example(material)
+    example = _example(run_data)
     model = write_model_folder(
         folder / "model",
         network=fitted.network,
         spec=settings.network,
-        recipe=material.recipe,
+        recipe=run_data.recipe,
         operating_point={**point, "flips": list(options.flips)},
         facts={**told, "figures": _figures(summary)},
         example_bcxyz=example,
     )
-    return Outcome(folder, summary, results, model, example)
+    return RunResult(folder, summary, results, model, example)
 
 
-def _operating_point(settings: Settings, material: Material, judge: Judge, options: PredictOptions) -> dict[str, Any]:
+def _operating_point(
+    settings: Settings, run_data: RunData, judge: CaseEvaluator, options: PredictOptions
+) -> dict[str, Any]:
     """Voxel threshold, smallest volume and lowest confidence, chosen on validation cases where there are any."""
-    entries = material.entries("val")
-    tunes = settings.evaluation.tune_operating_point and material.recipe.scope == "scan"
+    entries = run_data.entries("val")
+    tunes = settings.evaluation.tune_operating_point and run_data.recipe.scope == "scan"
     if not tunes or not entries:
         return choose_operating_point([], threshold=options.threshold)
     log.info("choosing the operating point on %d validation cases", len(entries))
@@ -109,19 +113,19 @@ def _operating_point(settings: Settings, material: Material, judge: Judge, optio
     return point
 
 
-def _example(material: Material) -> torch.Tensor:
+def _example(run_data: RunData) -> torch.Tensor:
     """A held-out scan as the network sees it, (1, 1, x, y, z): what export checks parity with."""
-    case = load_case(material.entries("test")[0], material.manifest.labels)
-    prepared = resample_to_recipe(case.image, plan_preparation(case.grid, material.recipe))
-    return apply_window(prepared, material.recipe)[None, None]
+    case = load_case(run_data.entries("test")[0], run_data.manifest.labels)
+    prepared = resample_to_recipe(case.image, plan_preparation(case.grid, run_data.recipe))
+    return apply_window(prepared, run_data.recipe)[None, None]
 
 
-def _selection(settings: Settings, material: Material) -> str:
+def _selection(settings: Settings, run_data: RunData) -> str:
     """Says whether held-out cases chose anything; if so, the figures are not independent of them."""
     chosen = settings.evaluation.weights == "best" or settings.training.early_stopping is not None
     if not chosen:
         return "none: the last weights are evaluated"
-    where = "the held-out cases themselves (optimistic)" if material.monitors_test else "the validation cases"
+    where = "the held-out cases themselves (optimistic)" if run_data.monitors_test else "the validation cases"
     return f"weights chosen on {where}"
 
 

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Judge:
+class CaseEvaluator:
     """What a case is predicted and judged with.
 
     Args:
@@ -72,7 +72,7 @@ class Judge:
 
 
 def evaluate(
-    judge: Judge,
+    judge: CaseEvaluator,
     entries: Sequence[Entry],
     options: PredictOptions,
     *,

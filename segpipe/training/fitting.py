@@ -16,10 +16,10 @@ from segpipe.config.schema import Settings
 from segpipe.errors import ModelError
 from segpipe.networks import build_network
 from segpipe.preprocessing.recipe import Recipe
-from segpipe.training.callbacks import LogMetrics, Progress, Pulse, RunLogger
+from segpipe.training.callbacks import LogMetrics, Progress, RunLogger, ThroughputMonitor
 from segpipe.training.checkpoints import MONITOR, AtomicCheckpointIO, Checkpoints, find_resumable, read_checkpoint
 from segpipe.training.datamodule import PatchDataModule
-from segpipe.training.hardware import check_accelerator, choose_precision, lay_out
+from segpipe.training.hardware import check_accelerator, choose_precision, to_channels_last
 from segpipe.training.losses import build_loss
 from segpipe.training.module import SegmentationModule
 from segpipe.training.optimizers import build_optimizer
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Fit:
+class TrainingResult:
     """A finished fit.
 
     Args:
@@ -46,7 +46,7 @@ class Fit:
 
 def fit(
     settings: Settings, data: PatchDataModule, folder: Path, *, facts: Mapping[str, Any], log_metrics: LogMetrics
-) -> Fit:
+) -> TrainingResult:
     """Trains until `trainer.max_steps` or early stopping, going on from a checkpoint when `resume` asks for it.
 
     Args:
@@ -71,14 +71,14 @@ def fit(
     trainer = build_trainer(settings, folder, log_metrics)
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     network = load_weights(module.network, folder / "checkpoints" / f"{settings.evaluation.weights}.ckpt")
-    return Fit(network, trainer.global_step, trainer.is_global_zero)
+    return TrainingResult(network, trainer.global_step, trainer.is_global_zero)
 
 
 def build_module(settings: Settings, facts: Mapping[str, Any]) -> SegmentationModule:
     """The Lightning module of a configuration, with fresh weights drawn from its seed."""
     torch.manual_seed(settings.seed)
     module = SegmentationModule(
-        lay_out(build_network(settings.network), settings.trainer.accelerator),
+        to_channels_last(build_network(settings.network), settings.trainer.accelerator),
         build_loss(settings.loss),
         make_optimizer=partial(build_optimizer, settings.optimizer),
         make_scheduler=lambda optimizer: build_scheduler(settings.scheduler, optimizer, settings.trainer.max_steps),
@@ -132,7 +132,7 @@ def _callbacks(settings: Settings, folder: Path) -> list[Callback]:
     training = settings.training
     processes = settings.trainer.nodes * (settings.trainer.devices if isinstance(settings.trainer.devices, int) else 1)
     callbacks: list[Callback] = [
-        Pulse(every=training.log_every, batch=training.batch_size * training.accumulate * processes),
+        ThroughputMonitor(every=training.log_every, batch=training.batch_size * training.accumulate * processes),
         Checkpoints(folder / "checkpoints", every=training.checkpoint_every, validate_every=training.validate_every),
     ]
     if training.ema:

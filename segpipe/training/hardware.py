@@ -35,7 +35,7 @@ def choose_precision(precision: str, accelerator: str) -> str:
     return "bf16-mixed" if on_cpu and computes_bf16(torch.device("cpu")) else "32-true"
 
 
-def lay_out(network: torch.nn.Module, accelerator: str) -> torch.nn.Module:
+def to_channels_last(network: torch.nn.Module, accelerator: str) -> torch.nn.Module:
     """Puts channels last in memory where that is faster: everywhere on GPUs, in narrow convolutions on CPUs.
 
     The numbers of the weights stay; a residual U-Net takes a fifth less time per step than with one layout throughout.

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Material:
+class RunData:
     """What a run works on.
 
     Args:
@@ -56,7 +56,7 @@ class Material:
         return [self.cached[entry.id] for entry in entries]
 
 
-def gather(settings: Settings, recipe: Recipe) -> Material:
+def prepare_data(settings: Settings, recipe: Recipe) -> RunData:
     """Opens the data set, splits it by patient and prepares its training and monitoring cases.
 
     Raises:
@@ -80,7 +80,7 @@ def gather(settings: Settings, recipe: Recipe) -> Material:
         workers=None if data.workers == "auto" else int(data.workers),
         progress=settings.trainer.progress,
     )
-    return Material(manifest, recipe, data_hash(manifest), {case.id: case for case in cached})
+    return RunData(manifest, recipe, data_hash(manifest), {case.id: case for case in cached})
 
 
 def check_outlines(manifest: Manifest) -> None:
@@ -106,9 +106,9 @@ def check_outlines(manifest: Manifest) -> None:
     raise_together(errors, headline="the data set cannot be trained on")
 
 
-def write_split(material: Material, folder: Path) -> Path:
+def write_split(run_data: RunData, folder: Path) -> Path:
     """Writes `split.csv`: case, patient and role of every case of the run."""
-    rows = [f"{entry.id},{entry.patient},{entry.split}" for entry in material.manifest.entries]
+    rows = [f"{entry.id},{entry.patient},{entry.split}" for entry in run_data.manifest.entries]
     file = folder / "split.csv"
     file.write_text("\n".join(["case,patient,role", *rows]) + "\n")
     return file

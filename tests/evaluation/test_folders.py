@@ -3,7 +3,7 @@ import pytest
 
 from segpipe.errors import DatasetError, GeometryError, ImageError, LabelError
 from segpipe.evaluation.comparison.case_table import read_case_table
-from segpipe.evaluation.folders import Foreground, judge_pairs, pair_masks
+from segpipe.evaluation.folders import Foreground, evaluate_pairs, pair_masks
 from segpipe.geometry import Grid
 from segpipe.io.images.volumes import write_volume
 
@@ -34,7 +34,7 @@ def folders(tmp_path):
 @pytest.mark.parametrize("processes", [1, 2])
 def test_pairs_are_judged_in_order_whatever_the_format_and_number_of_processes(folders, processes):
     pairs, alone = pair_masks(*folders)
-    judged = judge_pairs(pairs, processes=processes, progress=False)
+    judged = evaluate_pairs(pairs, processes=processes, progress=False)
     assert (alone.errors, judged.errors) == ([], [])
     assert [result.case for result in judged.results] == ["a", "b"]
     assert [result.figures["dice"] for result in judged.results] == [0.5, 1.0]
@@ -51,7 +51,7 @@ def test_missing_surplus_and_bad_files_are_named_and_the_rest_is_done(folders):
     write(references, "g.nii.gz", block(4))
     write(predictions, "g.nii.gz", block(4) * np.float32(0.7))
     pairs, alone = pair_masks(predictions, references)
-    judged = judge_pairs(pairs, progress=False)
+    judged = evaluate_pairs(pairs, progress=False)
     assert [(error.message, error.facts["case"]) for error in alone.errors] == [
         ("a case has no prediction", "c"),
         ("a prediction has no reference", "d"),
@@ -70,7 +70,7 @@ def test_errors_keep_their_facts_on_the_way_from_another_process(folders):
     predictions, references = folders
     write(references, "e.nii.gz", block(4))
     write(predictions, "e.nii.gz", block(4), Grid(GRID.shape, np.diag([1.0, 1.0, 1.0, 1.0])))
-    judged = judge_pairs(pair_masks(predictions, references)[0], processes=2, progress=False)
+    judged = evaluate_pairs(pair_masks(predictions, references)[0], processes=2, progress=False)
     assert judged.errors[0].facts["case"] == "e"
     assert judged.errors[0].hint
 
@@ -80,7 +80,7 @@ def test_one_value_of_a_mask_may_be_chosen_on_either_side(folders):
     write(predictions, "a.nii.gz", block(4, value=2) + block(12, value=1))
     write(predictions, "b.nrrd", block(8, value=2))
     pairs, _ = pair_masks(predictions, references)
-    judged = judge_pairs(pairs, foreground=Foreground(prediction=2, reference=1), progress=False)
+    judged = evaluate_pairs(pairs, foreground=Foreground(prediction=2, reference=1), progress=False)
     assert [result.figures["dice"] for result in judged.results] == [1.0, 1.0]
 
 
@@ -88,7 +88,7 @@ def test_masks_may_lie_in_a_folder_for_each_case(folders, tmp_path):
     for name, start in (("a", 4), ("b", 10)):
         write(tmp_path / "cases" / name, "lung_nodules.nii.gz", block(start))
     pairs, alone = pair_masks(tmp_path / "cases", folders[1])
-    assert [result.figures["dice"] for result in judge_pairs(pairs, progress=False).results] == [1.0, 0.5]
+    assert [result.figures["dice"] for result in evaluate_pairs(pairs, progress=False).results] == [1.0, 0.5]
     assert alone.errors == []
     write(tmp_path / "cases" / "a", "lung.nii.gz", block(0))
     with pytest.raises(DatasetError, match="holds several masks") as caught:

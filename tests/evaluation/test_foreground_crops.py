@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from segpipe.evaluation import foreground_crops as module
-from segpipe.evaluation.foreground_crops import find_islands
+from segpipe.evaluation.foreground_crops import find_foreground_crops
 from segpipe.geometry import Grid
 
 GRID = Grid((60, 50, 40), np.diag([0.5, 0.5, 2.0, 1.0]))
@@ -16,8 +16,8 @@ def lesions(*boxes):
 
 
 def test_far_lesions_lie_in_boxes_of_their_own():
-    found = find_islands(lesions((2, 2, 2, 4)), lesions((3, 2, 2, 4), (50, 40, 30, 5)), GRID)
-    assert [island.box for island in found] == [
+    found = find_foreground_crops(lesions((2, 2, 2, 4)), lesions((3, 2, 2, 4), (50, 40, 30, 5)), GRID)
+    assert [crop.box for crop in found] == [
         (slice(2, 7), slice(2, 6), slice(2, 6)),
         (slice(50, 55), slice(40, 45), slice(30, 35)),
     ]
@@ -30,17 +30,17 @@ def test_every_voxel_is_in_exactly_one_island(monkeypatch):
     for mask in masks:
         mask[tuple(rng.integers(0, count, size=25) for count in GRID.shape)] = 1
     rebuilt = [np.zeros(GRID.shape, dtype=int) for _ in range(2)]
-    for island in find_islands(*masks, GRID):
-        rebuilt[0][island.box] += island.prediction
-        rebuilt[1][island.box] += island.reference
+    for crop in find_foreground_crops(*masks, GRID):
+        rebuilt[0][crop.box] += crop.prediction
+        rebuilt[1][crop.box] += crop.reference
     assert all((mask == again).all() for mask, again in zip(masks, rebuilt, strict=True))
 
 
 def test_the_grid_of_an_island_keeps_positions():
-    island = find_islands(lesions((50, 40, 30, 5)), lesions(), GRID)[0]
-    assert island.grid.affine[:3, 3] == pytest.approx((25.0, 20.0, 60.0))
-    assert island.grid.shape == (5, 5, 5)
+    crop = find_foreground_crops(lesions((50, 40, 30, 5)), lesions(), GRID)[0]
+    assert crop.grid.affine[:3, 3] == pytest.approx((25.0, 20.0, 60.0))
+    assert crop.grid.shape == (5, 5, 5)
 
 
 def test_two_empty_masks_have_no_island():
-    assert find_islands(lesions(), lesions(), GRID) == []
+    assert find_foreground_crops(lesions(), lesions(), GRID) == []

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segpipe.evaluation.foreground_crops import find_islands
+from segpipe.evaluation.foreground_crops import find_foreground_crops
 from segpipe.evaluation.overlap import OVERLAP_FIGURES, Overlap, count_overlap
 from segpipe.geometry import Grid
 
@@ -25,8 +25,8 @@ def test_counts_of_two_masks():
     prediction, reference = np.zeros((2, 4, 4, 4), dtype=bool)
     prediction[:2, :2, :2] = True
     reference[1:3, :2, :2] = True
-    islands = find_islands(prediction, reference, Grid((4, 4, 4), np.eye(4)))
-    assert count_overlap(islands) == Overlap(tp=4, fp=4, fn=4)
+    crops = find_foreground_crops(prediction, reference, Grid((4, 4, 4), np.eye(4)))
+    assert count_overlap(crops) == Overlap(tp=4, fp=4, fn=4)
 
 
 @pytest.mark.parametrize(("fp", "kind"), [(0, "both"), (3, "reference")])

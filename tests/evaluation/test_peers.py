@@ -15,7 +15,7 @@ import SimpleITK
 from segpipe.__main__ import main
 from segpipe.evaluation.detection.froc import collect_marks, froc_curve
 from segpipe.evaluation.evaluate import evaluate_pair
-from segpipe.evaluation.foreground_crops import find_islands
+from segpipe.evaluation.foreground_crops import find_foreground_crops
 from segpipe.evaluation.surface import hausdorff_mm, surface_dice
 from segpipe.geometry import Grid
 from segpipe.io.images.volumes import write_volume
@@ -58,11 +58,11 @@ def test_dice_iou_and_hausdorff_are_those_of_monai(spacing):
     figures = evaluate_pair("c", "p", prediction, reference, grid).figures
     assert figures["dice"] == pytest.approx(compute_dice(*tensors).item(), abs=1e-6)
     assert figures["iou"] == pytest.approx(compute_iou(*tensors).item(), abs=1e-6)
-    islands = find_islands(prediction, reference, grid)
+    crops = find_foreground_crops(prediction, reference, grid)
     for percent in (95, 100):
         theirs = compute_hausdorff_distance(*tensors, include_background=True, percentile=percent, spacing=spacing)
-        assert hausdorff_mm(islands, grid, percent=percent) == pytest.approx(theirs.item(), abs=1e-4)
-    assert figures["hd95_mm"] == pytest.approx(hausdorff_mm(islands, grid, percent=95.0))
+        assert hausdorff_mm(crops, grid, percent=percent) == pytest.approx(theirs.item(), abs=1e-4)
+    assert figures["hd95_mm"] == pytest.approx(hausdorff_mm(crops, grid, percent=95.0))
 
 
 @monai_noise
@@ -76,7 +76,7 @@ def test_surface_dice_is_that_of_monai(spacing):
         theirs = compute_surface_dice(
             *tensors, class_thresholds=[tolerance], include_background=True, spacing=spacing, use_subvoxels=True
         )
-        ours = surface_dice(find_islands(prediction, reference, grid), grid, tolerance_mm=tolerance)
+        ours = surface_dice(find_foreground_crops(prediction, reference, grid), grid, tolerance_mm=tolerance)
         assert ours == pytest.approx(theirs.item(), abs=1e-5)
 
 
@@ -93,7 +93,7 @@ def test_dice_overlap_and_hausdorff_are_those_of_simpleitk(spacing):
     assert figures["iou"] == pytest.approx(overlap.GetJaccardCoefficient(1))
     distance = SimpleITK.HausdorffDistanceImageFilter()
     distance.Execute(*images)
-    ours = hausdorff_mm(find_islands(prediction, reference, grid), grid, percent=100.0)
+    ours = hausdorff_mm(find_foreground_crops(prediction, reference, grid), grid, percent=100.0)
     assert ours == pytest.approx(distance.GetHausdorffDistance(), abs=1e-4)
 
 
@@ -107,7 +107,7 @@ def test_surface_dice_is_that_of_surface_distance(spacing, seed):
         distances = package.compute_surface_distances(reference, prediction, spacing)
     for tolerance in (0.5, 1.0, 2.0):
         theirs = package.compute_surface_dice_at_tolerance(distances, tolerance)
-        ours = surface_dice(find_islands(prediction, reference, grid), grid, tolerance_mm=tolerance)
+        ours = surface_dice(find_foreground_crops(prediction, reference, grid), grid, tolerance_mm=tolerance)
         assert ours == pytest.approx(theirs, abs=1e-9)
 
 

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.ndimage import binary_erosion
 from scipy.spatial.distance import cdist
 
-from segpipe.evaluation.foreground_crops import find_islands
+from segpipe.evaluation.foreground_crops import find_foreground_crops
 from segpipe.evaluation.surface import hausdorff_mm, surface_dice, surface_figures
 from segpipe.evaluation.surface_elements import surfel_areas
 from segpipe.geometry import Grid, to_world
@@ -29,8 +29,8 @@ def block(shape, start, size):
 
 
 def measure(prediction, reference, grid, *, percent=95.0, tolerance_mm=1.0):
-    islands = find_islands(prediction, reference, grid)
-    return hausdorff_mm(islands, grid, percent=percent), surface_dice(islands, grid, tolerance_mm=tolerance_mm)
+    crops = find_foreground_crops(prediction, reference, grid)
+    return hausdorff_mm(crops, grid, percent=percent), surface_dice(crops, grid, tolerance_mm=tolerance_mm)
 
 
 def test_a_flat_surface_has_the_area_of_a_face_and_a_lone_corner_that_of_its_triangle():
@@ -74,9 +74,9 @@ def test_empty_masks():
     lesion, empty = block((9, 9, 9), (2, 2, 2), (3, 3, 3)), np.zeros((9, 9, 9), dtype=bool)
     grid = grid_of(lesion.shape)
     undefined = {"nsd": None, "hd95_mm": None}
-    assert surface_figures(find_islands(empty, empty, grid), grid) == undefined
-    assert surface_figures(find_islands(lesion, empty, grid), grid) == undefined
-    assert surface_figures(find_islands(empty, lesion, grid), grid) == {"nsd": 0.0, "hd95_mm": None}
+    assert surface_figures(find_foreground_crops(empty, empty, grid), grid) == undefined
+    assert surface_figures(find_foreground_crops(lesion, empty, grid), grid) == undefined
+    assert surface_figures(find_foreground_crops(empty, lesion, grid), grid) == {"nsd": 0.0, "hd95_mm": None}
 
 
 @settings(deadline=None)

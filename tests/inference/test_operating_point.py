@@ -3,7 +3,7 @@
 import pytest
 
 from segpipe.errors import ConfigError, ModelError
-from segpipe.inference.operating_point import OperatingPoint, Wish, choose_point
+from segpipe.inference.operating_point import OperatingPoint, OperatingPointRequest, choose_point
 
 STORED = {
     "threshold": 0.4,
@@ -20,36 +20,38 @@ STORED = {
 
 
 def test_without_a_wish_the_models_own_point_counts():
-    assert choose_point(STORED, Wish()) == OperatingPoint(0.4, 10.0, 0.6)
+    assert choose_point(STORED, OperatingPointRequest()) == OperatingPoint(0.4, 10.0, 0.6)
 
 
 def test_a_model_without_a_point_gets_the_plain_one():
-    assert choose_point({}, Wish()) == OperatingPoint(0.5, 0.0, 0.0)
+    assert choose_point({}, OperatingPointRequest()) == OperatingPoint(0.5, 0.0, 0.0)
 
 
 @pytest.mark.parametrize(("sensitivity", "confidence"), [(0.9, 0.6), (0.85, 0.6), (0.5, 0.9), (0.95, 0.3)])
 def test_a_sensitivity_is_reached_with_as_few_false_findings_as_possible(sensitivity, confidence):
-    assert choose_point(STORED, Wish(sensitivity=sensitivity)) == OperatingPoint(0.4, 10.0, confidence)
+    assert choose_point(STORED, OperatingPointRequest(sensitivity=sensitivity)) == OperatingPoint(0.4, 10.0, confidence)
 
 
 @pytest.mark.parametrize(("fp", "confidence"), [(1.0, 0.6), (0.9, 0.7), (100.0, 0.3), (0.1, 0.9)])
 def test_a_rate_of_false_findings_is_used_up_for_sensitivity(fp, confidence):
-    assert choose_point(STORED, Wish(fp_per_scan=fp)).min_probability == confidence
+    assert choose_point(STORED, OperatingPointRequest(fp_per_scan=fp)).min_probability == confidence
 
 
 def test_threshold_and_volume_can_be_set_by_hand():
-    assert choose_point(STORED, Wish(threshold=0.2, min_volume_mm3=50.0)) == OperatingPoint(0.2, 50.0, 0.6)
+    assert choose_point(STORED, OperatingPointRequest(threshold=0.2, min_volume_mm3=50.0)) == OperatingPoint(
+        0.2, 50.0, 0.6
+    )
 
 
 @pytest.mark.parametrize(
     ("wish", "message"),
     [
-        (Wish(sensitivity=0.99), "does not reach this sensitivity"),
-        (Wish(fp_per_scan=0.01), "more false findings at every point"),
-        (Wish(sensitivity=0.9, fp_per_scan=1.0), "only one wish"),
-        (Wish(sensitivity=0.9, threshold=0.5), "only one wish"),
-        (Wish(sensitivity=90.0), "a sensitivity lies in"),
-        (Wish(fp_per_scan=-1.0), "cannot be negative"),
+        (OperatingPointRequest(sensitivity=0.99), "does not reach this sensitivity"),
+        (OperatingPointRequest(fp_per_scan=0.01), "more false findings at every point"),
+        (OperatingPointRequest(sensitivity=0.9, fp_per_scan=1.0), "only one wish"),
+        (OperatingPointRequest(sensitivity=0.9, threshold=0.5), "only one wish"),
+        (OperatingPointRequest(sensitivity=90.0), "a sensitivity lies in"),
+        (OperatingPointRequest(fp_per_scan=-1.0), "cannot be negative"),
     ],
 )
 def test_impossible_wishes_are_told(wish, message):
@@ -59,10 +61,10 @@ def test_impossible_wishes_are_told(wish, message):
 
 def test_both_wishes_are_named_by_their_flags():
     with pytest.raises(ConfigError) as caught:
-        choose_point(STORED, Wish(sensitivity=0.9, min_volume_mm3=5.0))
+        choose_point(STORED, OperatingPointRequest(sensitivity=0.9, min_volume_mm3=5.0))
     assert caught.value.facts == {"found": "--sensitivity and --min-volume"}
 
 
 def test_a_model_without_a_curve_has_nothing_to_choose_from():
     with pytest.raises(ModelError, match="holds no FROC curve"):
-        choose_point({"threshold": 0.5, "froc": []}, Wish(sensitivity=0.9))
+        choose_point({"threshold": 0.5, "froc": []}, OperatingPointRequest(sensitivity=0.9))

@@ -17,7 +17,7 @@ from segpipe.inference.batch.scans import find_scans, number_slices
 from segpipe.inference.engines.backends import build_engine
 from segpipe.inference.findings import measure_findings
 from segpipe.inference.predictor import PredictOptions, predict_case
-from segpipe.inference.window.grid import choose_frame
+from segpipe.inference.window.grid import choose_grid
 from segpipe.inference.window.region import require_lungs
 from segpipe.inference.window.sliding import Sliding, starts
 from segpipe.io.dicom.objects import Derivation, Maker
@@ -67,7 +67,7 @@ def searched(case):
     counted = Everything()
     options = PredictOptions(keep_probability=False, overlap=0.25, region=require_lungs)
     mask = predict_case(case, SMALL, counted, options, divisor=(8, 8, 8)).mask
-    frame = choose_frame(plan_preparation(case.grid, SMALL), SMALL, (8, 8, 8))
+    frame = choose_grid(plan_preparation(case.grid, SMALL), SMALL, (8, 8, 8))
     sliding = Sliding(frame.window, options.overlap, 1)
     windows = math.prod(len(starts(frame.size, sliding, axis=axis)) for axis in range(3))
     return mask, counted.calls / windows

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from segpipe.geometry import Grid
-from segpipe.io.atomic_write import whole_file
+from segpipe.io.atomic_write import atomic_write
 from segpipe.io.images.volumes import write_volume
 
 WRITER = """
@@ -42,7 +42,7 @@ def writer(tmp_path):
 
 
 def write(folder, name="new.txt"):
-    with whole_file(folder / name) as part:
+    with atomic_write(folder / name) as part:
         part.write_text(name)
 
 
@@ -112,14 +112,14 @@ def test_what_others_left_stays(tmp_path):
 
 def test_a_block_that_fails_leaves_the_file_before(tmp_path):
     write(tmp_path)
-    with pytest.raises(TypeError), whole_file(tmp_path / "new.txt") as part:
+    with pytest.raises(TypeError), atomic_write(tmp_path / "new.txt") as part:
         part.write_text(None)
     assert names(tmp_path) == ["new.txt"]
     assert (tmp_path / "new.txt").read_text() == "new.txt"
 
 
 def test_writers_side_by_side_do_not_disturb_each_other(tmp_path):
-    with whole_file(tmp_path / "a") as first, whole_file(tmp_path / "b") as second:
+    with atomic_write(tmp_path / "a") as first, atomic_write(tmp_path / "b") as second:
         first.write_text("a")
         second.write_text("b")
     assert names(tmp_path) == ["a", "b"]

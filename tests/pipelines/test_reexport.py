@@ -9,7 +9,7 @@ import yaml
 from segpipe.cli.export import run
 from segpipe.errors import ConfigError, ModelError
 from segpipe.export.model_folder import load_network, read_model_folder
-from segpipe.pipelines.reexport import reexport, tell_parity
+from segpipe.pipelines.reexport import describe_parity, reexport
 from tests.small_models import FACTS, POINT, SCAN, UNET, example, network_of, write_small
 
 DATA = {"name": "nifti", "table": None, "case_column": "case", "patient_column": "patient", "cache": None}
@@ -63,7 +63,7 @@ def test_figures_and_operating_point_belong_to_the_evaluated_weights(run_folder,
         expected = network_of(UNET)
         expected.load_state_dict({key: 2 * value for key, value in expected.state_dict().items()})
         torch.testing.assert_close(logits(other.path), expected(example()))
-    assert "differ by" in tell_parity(other)
+    assert "differ by" in describe_parity(other)
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from segpipe.datasets.quality.report import CaseQuality, Quality, Remark
+from segpipe.datasets.quality.report import CaseQuality, Issue, Quality
 from segpipe.errors import OutputError
 from segpipe.report.quality_page import write_quality
 
@@ -12,8 +12,8 @@ _FACTS = {"shape": [5, 6, 7], "spacing_mm": [1.0, 1.0, 2.5], "orientation": "LPS
 
 
 def _quality():
-    remark = Remark("error", "bad labels", "the mask holds values outside <the> label map", {"found": "3 & 4"}, "b")
-    return Quality("mine", (CaseQuality("a", (), _FACTS, "d", b"picture"), CaseQuality("b", (remark,), {})))
+    issue = Issue("error", "bad labels", "the mask holds values outside <the> label map", {"found": "3 & 4"}, "b")
+    return Quality("mine", (CaseQuality("a", (), _FACTS, "d", b"picture"), CaseQuality("b", (issue,), {})))
 
 
 def test_page_and_json_tell_the_same(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import requests
 
 from segpipe.errors import ConfigError
-from segpipe.serving.health import Door, HealthPage
+from segpipe.serving.health import HealthPage, HealthServerConfig
 
 WELL = {"status": "ok", "up_s": 3, "series": {"queued": 2, "done": 5}, "reasons": {"no lungs": 4}}
 
@@ -17,7 +17,7 @@ def open_page():
     pages = []
 
     def start(told=WELL, **door):
-        pages.append(HealthPage(lambda: told, Door(port=0, **door)))
+        pages.append(HealthPage(lambda: told, HealthServerConfig(port=0, **door)))
         pages[-1].start()
         return f"http://127.0.0.1:{pages[-1].port}"
 
@@ -66,10 +66,10 @@ def test_tls_with_a_certificate(open_page, tmp_path):
 def test_a_taken_port(open_page):
     port = int(open_page().rsplit(":", 1)[1])
     with pytest.raises(ConfigError, match="health page cannot be opened"):
-        HealthPage(lambda: WELL, Door(port=port))
+        HealthPage(lambda: WELL, HealthServerConfig(port=port))
 
 
 def test_a_certificate_that_is_none(tmp_path):
     (tmp_path / "a.pem").write_text("nothing")
     with pytest.raises(ConfigError, match="certificate of the health page"):
-        HealthPage(lambda: WELL, Door(port=0, certificate=tmp_path / "a.pem", key=tmp_path / "a.pem"))
+        HealthPage(lambda: WELL, HealthServerConfig(port=0, certificate=tmp_path / "a.pem", key=tmp_path / "a.pem"))

@@ -9,7 +9,7 @@ from segpipe.errors import ImageError, OutputError, ServiceError
 from segpipe.io.pacs.dicomweb import SeriesEntry
 from segpipe.io.pacs.errors import PacsAwayError, PacsFaultError, WrongPasswordError
 from segpipe.io.pacs.receive import Arrival
-from segpipe.serving.policy import LONGEST_DELAY_S, Habits, back_off
+from segpipe.serving.policy import LONGEST_DELAY_S, WorkerPolicy, back_off
 from segpipe.serving.queue import Queue
 from segpipe.serving.worker import Worker
 
@@ -73,11 +73,11 @@ def quick(monkeypatch):
     monkeypatch.setattr("segpipe.serving.policy.FIRST_DELAY_S", 0.0)
 
 
-def work(archive, state, answers=None, *, bound=100, **habits):
+def work(archive, state, answers=None, *, bound=100, **policy):
     state.mkdir(exist_ok=True)
     queue = Queue(state / "queue.sqlite", model="m", bound=bound)
     try:
-        worker = Worker(archive, answers or Answers(), queue, state, habits=Habits(0.0, 0.01, **habits))
+        worker = Worker(archive, answers or Answers(), queue, state, policy=WorkerPolicy(0.0, 0.01, **policy))
         worker.run(threading.Event(), once=True)
         return queue.counts()
     finally:
@@ -200,7 +200,7 @@ def test_a_full_disk_is_told_once_and_waited_for(tmp_path, caplog):
 
     archive, stop = Archive(SeriesEntry("s1", "a", 9)), threading.Event()
     queue = Queue(tmp_path / "queue.sqlite", model="m", bound=100)
-    worker = Worker(archive, Full(), queue, tmp_path, habits=Habits(0.0, 0.01))
+    worker = Worker(archive, Full(), queue, tmp_path, policy=WorkerPolicy(0.0, 0.01))
     with caplog.at_level(logging.INFO, "segpipe.serve"):
         worker.run(stop)
     assert queue.counts()["done"] == 1
@@ -236,7 +236,7 @@ def test_what_a_killed_worker_left_is_swept(tmp_path):
 def test_a_received_series_is_answered_and_dropped_when_it_comes_again(tmp_path):
     queue = Queue(tmp_path / "queue.sqlite", model="m", bound=100)
     archive, arrival = Archive(), Arrival("s1", "a")
-    worker = Worker(archive, Answers(), queue, tmp_path, habits=Habits(0.0, 0.01))
+    worker = Worker(archive, Answers(), queue, tmp_path, policy=WorkerPolicy(0.0, 0.01))
     for _ in range(2):
         folder = worker.folder_of(arrival)
         folder.mkdir(parents=True)
@@ -280,7 +280,7 @@ def test_while_the_pacs_is_away_nothing_is_asked_of_it_and_one_line_is_told(tmp_
     archive.away = 1
     queue = Queue(tmp_path / "queue.sqlite", model="m", bound=100)
     with caplog.at_level(logging.INFO, "segpipe.serve"):
-        Worker(archive, Answers(), queue, tmp_path, habits=Habits(0.0, 0.0)).run(archive.stop)
+        Worker(archive, Answers(), queue, tmp_path, policy=WorkerPolicy(0.0, 0.0)).run(archive.stop)
     queue.close()
     assert caplog.text.count("the PACS does not answer") == 1
     assert caplog.text.count("the PACS answers again") == 1

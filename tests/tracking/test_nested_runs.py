@@ -1,6 +1,6 @@
 import pytest
 
-from segpipe.tracking.nested_runs import Child, describe_run, spread, tell_family
+from segpipe.tracking.nested_runs import Child, describe_run, report_nested_runs, spread
 
 
 class Notes:
@@ -35,7 +35,7 @@ FOLDS = [Child(f"fold {k}", f"id{k}", summary(dice, f1)) for k, (dice, f1) in en
 def test_a_cross_validation_tells_its_pooled_figures_and_how_its_folds_differ():
     parent = Notes()
     pooled = summary(0.69, 0.55, cases=8)
-    tell_family(parent, FOLDS, pooled=pooled)
+    report_nested_runs(parent, FOLDS, pooled=pooled)
     assert parent.summary == pooled
     assert parent.metrics == {
         "spread/dice_mean": pytest.approx(0.7),
@@ -59,7 +59,7 @@ def test_a_cross_validation_tells_its_pooled_figures_and_how_its_folds_differ():
 
 def test_a_sweep_has_no_pooled_figures_but_a_best_child():
     parent = Notes()
-    tell_family(parent, FOLDS, best=FOLDS[1])
+    report_nested_runs(parent, FOLDS, best=FOLDS[1])
     assert parent.summary is None
     assert parent.tags == {"children": 2, "best_child": "id1"}
     assert parent.text.endswith("Best: **fold 1**")

@@ -17,7 +17,7 @@ from segpipe.evaluation.evaluate import evaluate_pair, summarise
 from segpipe.evaluation.tables import case_rows, lesion_rows
 from segpipe.geometry import Grid
 from segpipe.tracking.mlflow import Tracker
-from segpipe.tracking.nested_runs import Child, tell_family
+from segpipe.tracking.nested_runs import Child, report_nested_runs
 from segpipe.tracking.tables import side_by_side
 
 pytestmark = pytest.mark.slow
@@ -82,7 +82,7 @@ def runs(server, tmp_path_factory):
             tell(server, home / name, config | {"optimizer": {"lr": rate, "name": "adamw"}}, shift, parent.run_id)
             for name, rate, shift in (("slow", 0.001, 2), ("fast", 0.01, 1))
         ]
-        tell_family(parent, children, best=children[1])
+        report_nested_runs(parent, children, best=children[1])
     return {"sweep": parent.run_id, **{child.name: child.run_id for child in children}}
 
 

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from segpipe.tracking.spool import Outbox, UnreachableError, merge_metrics
+from segpipe.tracking.spool import Spool, UnreachableError, merge_metrics
 
 
 class Server:
@@ -39,7 +39,7 @@ def make(server, tmp_path):
     boxes = []
 
     def build():
-        boxes.append(Outbox(server, tmp_path / "run" / "unsent.jsonl", interval_s=3600, retry_s=3600))
+        boxes.append(Spool(server, tmp_path / "run" / "unsent.jsonl", interval_s=3600, retry_s=3600))
         return boxes[-1]
 
     yield build
@@ -63,7 +63,7 @@ def test_merging_does_not_change_the_messages_it_was_given():
 
 def test_putting_never_waits_for_a_server_that_hangs(tmp_path):
     answer = threading.Event()
-    box = Outbox(lambda message: answer.wait(), tmp_path / "unsent.jsonl", interval_s=0.0)
+    box = Spool(lambda message: answer.wait(), tmp_path / "unsent.jsonl", interval_s=0.0)
     for step in range(1000):
         box.put(metrics(step))
     answer.set()
@@ -147,7 +147,7 @@ def test_a_refused_message_is_named_and_does_not_hold_up_the_others(server, make
 
 def test_a_full_disk_costs_messages_but_not_the_training(server, tmp_path, caplog):
     (tmp_path / "run").write_text("a file where the folder should be")
-    box = Outbox(server, tmp_path / "run" / "unsent.jsonl", interval_s=3600)
+    box = Spool(server, tmp_path / "run" / "unsent.jsonl", interval_s=3600)
     server.down = True
     box.put(metrics(1))
     assert box.close() == 0

@@ -7,7 +7,7 @@ from segpipe.datasets.manifest import Entry
 from segpipe.geometry import Grid
 from segpipe.inference.predictor import Prediction, PredictOptions
 from segpipe.io.images.volumes import write_volume
-from segpipe.training.evaluation import Judge
+from segpipe.training.evaluation import CaseEvaluator
 from tests.prepared_cases import make_recipe, make_scan
 
 
@@ -21,7 +21,7 @@ def test_lungs_in_a_reference_mask_do_not_count(tmp_path, monkeypatch, labels, l
     files = [write_volume(tmp_path / f"{name}.nii.gz", array, grid) for name, array in (("i", image), ("m", mask))]
     monkeypatch.setattr("segpipe.training.evaluation.predict_case", lambda *_, **__: Prediction(drawn, []))
 
-    judge = Judge(engine=None, recipe=make_recipe(), divisor=(1, 1, 1), labels=labels, progress=False)
+    judge = CaseEvaluator(engine=None, recipe=make_recipe(), divisor=(1, 1, 1), labels=labels, progress=False)
     (result,) = judge.results([Entry("a", "p", *files)], PredictOptions())
 
     assert result.figures["dice"] == 1.0

@@ -41,7 +41,7 @@ def test_channels_lie_last_where_that_is_faster(monkeypatch, cuda, wide_last):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     narrow, wide = torch.nn.Conv3d(2, 16, 3), torch.nn.Conv3d(16, 17, 3)
     before = wide.weight.detach().clone()
-    network = hardware.lay_out(torch.nn.Sequential(narrow, wide), "auto")
+    network = hardware.to_channels_last(torch.nn.Sequential(narrow, wide), "auto")
     assert narrow.weight.is_contiguous(memory_format=torch.channels_last_3d)
     assert wide.weight.is_contiguous(memory_format=torch.channels_last_3d) == wide_last
     torch.testing.assert_close(network[1].weight, before, rtol=0, atol=0)

@@ -15,7 +15,7 @@ from segpipe.config.compose import check_command_line, read_command_line, settin
 from segpipe.training.callbacks import HISTORY, read_history
 from segpipe.training.checkpoints import read_checkpoint
 from segpipe.training.fitting import fit, recipe_of
-from segpipe.training.run_data import gather
+from segpipe.training.run_data import prepare_data
 
 SCRIPT = """
 import sys
@@ -29,10 +29,10 @@ fit_words(sys.argv[3:], Path(sys.argv[2]))
 def fit_words(words: list[str], folder: Path) -> None:
     settings = settings_of(check_command_line(read_command_line(words), registries()), registries())
     recipe = recipe_of(settings)
-    material = gather(settings, recipe)
+    run_data = prepare_data(settings, recipe)
     folder.mkdir(parents=True, exist_ok=True)
     facts = {"digest": recipe.digest, "network": settings.network}
-    fit(settings, material.patches(settings), folder, facts=facts, log_metrics=lambda values, step: None)
+    fit(settings, run_data.patches(settings), folder, facts=facts, log_metrics=lambda values, step: None)
 
 
 def losses(folder: Path) -> list[float]:

@@ -10,7 +10,7 @@ from segpipe.datasets.manifest import write_manifest
 from segpipe.datasets.sources.folders import find_cases
 from segpipe.errors import ConfigError, DatasetError
 from segpipe.training.fitting import recipe_of
-from segpipe.training.run_data import check_outlines, gather
+from segpipe.training.run_data import check_outlines, prepare_data
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_a_run_on_scans_alone_is_refused_before_any_work(manifest, tmp_path, mon
     words = ["+experiment=lung_nodule", "data=manifest", f"data.root={tmp_path / 'data'}", "tracking=none"]
     settings = settings_of(check_command_line(read_command_line(words), registries()), registries())
     with pytest.raises(DatasetError, match="every case to train or test on must have a mask"):
-        gather(settings, recipe_of(settings))
+        prepare_data(settings, recipe_of(settings))
     assert not (tmp_path / "cache").exists()
 
 
@@ -51,7 +51,7 @@ def test_the_balance_of_sizes_is_a_key_of_the_configuration(manifest, tmp_path, 
     words = ["data=manifest", f"data.root={tmp_path / 'data'}", f"sampling.size_balance={balance}", "data.workers=0"]
     settings = settings_of(check_command_line(read_command_line(words), registries()), registries())
     monkeypatch.setattr("segpipe.training.datamodule.PatchDataset", lambda *_, sampling, **__: sampling)
-    data = gather(settings, recipe_of(settings)).patches(settings)
+    data = prepare_data(settings, recipe_of(settings)).patches(settings)
     assert data.train.size_balance == balance
 
 

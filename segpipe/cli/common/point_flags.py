@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from segpipe.inference.operating_point import Wish
+    from segpipe.inference.operating_point import OperatingPointRequest
 
 
 def add_point_flags(add: Any) -> None:
@@ -19,8 +19,8 @@ def add_point_flags(add: Any) -> None:
     add("--fp-per-scan", type=float, metavar="N", help="at most so many false findings per scan, e.g. 1")
 
 
-def wish_of(given: argparse.Namespace) -> "Wish":
+def wish_of(given: argparse.Namespace) -> "OperatingPointRequest":
     """What these flags ask of the operating point."""
-    from segpipe.inference.operating_point import Wish
+    from segpipe.inference.operating_point import OperatingPointRequest
 
-    return Wish(given.threshold, given.min_volume, given.sensitivity, given.fp_per_scan)
+    return OperatingPointRequest(given.threshold, given.min_volume, given.sensitivity, given.fp_per_scan)

@@ -5,11 +5,11 @@ from types import TracebackType
 from typing import Any
 
 from segpipe.errors import explain
-from segpipe.inference.batch.runner import Outcome
-from segpipe.inference.stage_timer import Watch
+from segpipe.inference.batch.runner import ScanOutcome
+from segpipe.inference.stage_timer import StageTimer
 
 
-class Bar(Watch):
+class Bar(StageTimer):
     """Draws on stderr, from the first scan on; rarely where nobody looks on."""
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Bar(Watch):
         """Moves within the current scan."""
         self._bar.update(max(0.0, self._done + 0.99 * done / total - self._bar.n))
 
-    def tell(self, outcome: Outcome) -> Outcome:
+    def report(self, outcome: ScanOutcome) -> ScanOutcome:
         """Moves to the end of a scan, and names it when it was left out."""
         self._done += 1
         if outcome.error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from segpipe.cli.compare.flags import parse_flags
 
 if TYPE_CHECKING:
-    from segpipe.pipelines.compared_runs import Contender
+    from segpipe.pipelines.compared_runs import ComparedRun
 
 
 def run(argv: list[str]) -> int:
@@ -22,20 +22,20 @@ def run(argv: list[str]) -> int:
         check_model,
         known_uri,
         register_best,
-        tell_comparison,
+        report_comparison,
     )
 
-    contenders = find_contenders(given.runs, uri=given.tracking_uri or DEFAULT_URI)
-    report = compare([one.evaluation for one in contenders], metric=given.metric, force=given.force, seed=given.seed)
+    compared_runs = find_contenders(given.runs, uri=given.tracking_uri or DEFAULT_URI)
+    report = compare([one.evaluation for one in compared_runs], metric=given.metric, force=given.force, seed=given.seed)
     print(describe_comparison(report))
-    print(f"page  {_write(given, report, contenders)}")
-    best = next(one for one in contenders if one.name == report["best"])
+    print(f"page  {_write(given, report, compared_runs)}")
+    best = next(one for one in compared_runs if one.name == report["best"])
     if given.register:
         check_model(best)
-    tracked = given.tracking_uri or given.register or any(one.run_id for one in contenders)
+    tracked = given.tracking_uri or given.register or any(one.run_id for one in compared_runs)
     if tracked and not given.no_tracking:
-        uri = given.tracking_uri or known_uri(contenders) or DEFAULT_URI
-        told = tell_comparison(report, contenders, given.output, uri=uri)
+        uri = given.tracking_uri or known_uri(compared_runs) or DEFAULT_URI
+        told = report_comparison(report, compared_runs, given.output, uri=uri)
         print(f"MLflow  {told.run_url}")
         if given.register:
             model = register_best(best, given.register, given.alias, uri=uri, fallback_run=told.run_id)
@@ -43,7 +43,7 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def _write(given: argparse.Namespace, report: dict[str, Any], contenders: "list[Contender]") -> Path:
+def _write(given: argparse.Namespace, report: dict[str, Any], compared_runs: "list[ComparedRun]") -> Path:
     """Writes `comparison.json` and `comparison.html`."""
     from segpipe.pipelines.differing_cases import draw_differing_cases
     from segpipe.report.comparison import draw_comparison, write_comparison
@@ -53,7 +53,7 @@ def _write(given: argparse.Namespace, report: dict[str, Any], contenders: "list[
     temporary = file.with_suffix(".part")
     temporary.write_text(json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     temporary.replace(file)
-    first, second = contenders[:2]
+    first, second = compared_runs[:2]
     cases, missing = draw_differing_cases(report["pairs"][0], first, second, data=given.data)
     if missing:
         print(missing)

@@ -8,7 +8,7 @@ from segpipe.cli.evaluate.flags import parse_flags
 from segpipe.errors import DatasetError, explain
 
 if TYPE_CHECKING:
-    from segpipe.evaluation.folders import Judged
+    from segpipe.evaluation.folders import EvaluatedCases
 
 
 def run(argv: list[str]) -> int:
@@ -19,7 +19,7 @@ def run(argv: list[str]) -> int:
     from segpipe.pipelines.case_pictures import draw_judged
     from segpipe.pipelines.evaluation_report import write_evaluation_report
 
-    judged, facts = _judge_model(given) if given.model else _judge_masks(given)
+    judged, facts = _evaluate_model(given) if given.model else _evaluate_masks(given)
     for error in judged.errors:
         print(explain(error), file=sys.stderr)
     if not judged.results:
@@ -33,23 +33,23 @@ def run(argv: list[str]) -> int:
     return 2 if judged.errors else 0
 
 
-def _judge_masks(given: argparse.Namespace) -> "tuple[Judged, dict[str, Any]]":
-    from segpipe.evaluation.folders import Foreground, default_processes, judge_pairs, pair_masks
+def _evaluate_masks(given: argparse.Namespace) -> "tuple[EvaluatedCases, dict[str, Any]]":
+    from segpipe.evaluation.folders import Foreground, default_processes, evaluate_pairs, pair_masks
     from segpipe.pipelines.sphere_references import mark_spheres
 
     pairs, judged = pair_masks(given.predictions, given.references, table=given.table, mask_name=given.mask_name)
     pairs = mark_spheres(pairs, given.references)
     foreground = Foreground(given.prediction_label, given.reference_label)
-    done = judge_pairs(pairs, foreground=foreground, processes=given.processes or default_processes())
+    done = evaluate_pairs(pairs, foreground=foreground, processes=given.processes or default_processes())
     judged.results, judged.errors = done.results, [*judged.errors, *done.errors]
     return judged, {"data": given.references.resolve().name, "predictions": given.predictions.resolve().name}
 
 
-def _judge_model(given: argparse.Namespace) -> "tuple[Judged, dict[str, Any]]":
+def _evaluate_model(given: argparse.Namespace) -> "tuple[EvaluatedCases, dict[str, Any]]":
     from segpipe.export.model_folder import read_model_folder
     from segpipe.inference.engines.backends import build_engine
-    from segpipe.pipelines.model_evaluation import judge_model
+    from segpipe.pipelines.model_evaluation import evaluate_model
 
     model = read_model_folder(given.model)
     engine = build_engine(model, backend=given.backend or "torch", device=given.device or "auto")
-    return judge_model(model, given.data, split=given.split, engine=engine, masks=given.output / "masks")
+    return evaluate_model(model, given.data, split=given.split, engine=engine, masks=given.output / "masks")

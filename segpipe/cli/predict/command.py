@@ -10,7 +10,7 @@ from segpipe.cli.predict.flags import check_single, parse_flags
 from segpipe.cli.predict.inputs import open_scans
 
 if TYPE_CHECKING:
-    from segpipe.inference.batch.runner import Job, Outcome
+    from segpipe.inference.batch.runner import PredictionJob, ScanOutcome
     from segpipe.inference.batch.scans import Scan
     from segpipe.inference.memory import MemoryBound
 
@@ -29,15 +29,15 @@ def run(argv: list[str]) -> int:
     bound = MemoryBound.of(job.engine, job.model, limit, per_voxel=per_voxel)
     with open_scans(given) as batches:
         outcomes, times = _predict(given, job, batches, bound)
-    _tell(given, job, outcomes, times=times)
+    _report(given, job, outcomes, times=times)
     if given.follow_up and outcomes[0].findings is not None:
         _follow_up(given, outcomes[0].scan.name)
     return 2 if any(outcome.findings is None for outcome in outcomes) else 0
 
 
 def _predict(
-    given: argparse.Namespace, job: "Job", batches: "Iterable[Sequence[Scan]]", bound: "MemoryBound"
-) -> "tuple[list[Outcome], str]":
+    given: argparse.Namespace, job: "PredictionJob", batches: "Iterable[Sequence[Scan]]", bound: "MemoryBound"
+) -> "tuple[list[ScanOutcome], str]":
     from segpipe.cli.common.progress import Bar
     from segpipe.inference.batch.dicom_results import check_sources
     from segpipe.inference.batch.runner import predict_scans
@@ -48,15 +48,15 @@ def _predict(
             check_sources(scans, given.output_format)
             check_single(given, len(scans))
             bar.expect(len(scans))
-            outcomes += [bar.tell(outcome) for outcome in predict_scans(scans, job, bound=bound, watch=bar)]
+            outcomes += [bar.report(outcome) for outcome in predict_scans(scans, job, bound=bound, timer=bar)]
     return outcomes, bar.describe()
 
 
-def _job(given: argparse.Namespace) -> "Job":
+def _job(given: argparse.Namespace) -> "PredictionJob":
     from segpipe.export.model_folder import read_model_folder
     from segpipe.inference.batch.dicom_results import DICOM_WRITERS
     from segpipe.inference.batch.results import WRITERS, choose_writers
-    from segpipe.inference.batch.runner import Job
+    from segpipe.inference.batch.runner import PredictionJob
     from segpipe.inference.engines.backends import build_engine
     from segpipe.inference.operating_point import choose_point
     from segpipe.inference.predictor import PredictOptions
@@ -71,10 +71,10 @@ def _job(given: argparse.Namespace) -> "Job":
     more = {"overlap": given.overlap, "flips": flips, "region": region, "keep_entropy": given.uncertainty}
     options = PredictOptions.at(point, **more)
     engine = build_engine(model, backend=given.backend, device=given.device, exact=given.exact)
-    return Job(model, engine, options, writers, given.output, given.at)
+    return PredictionJob(model, engine, options, writers, given.output, given.at)
 
 
-def _tell(given: argparse.Namespace, job: "Job", outcomes: "Sequence[Outcome]", *, times: str) -> None:
+def _report(given: argparse.Namespace, job: "PredictionJob", outcomes: "Sequence[ScanOutcome]", *, times: str) -> None:
     from segpipe.inference.batch.results import write_table
 
     done = {outcome.scan.name: outcome.findings for outcome in outcomes if outcome.findings is not None}
@@ -92,7 +92,7 @@ def _tell(given: argparse.Namespace, job: "Job", outcomes: "Sequence[Outcome]", 
     )
 
 
-def _describe_point(given: argparse.Namespace, job: "Job") -> str:
+def _describe_point(given: argparse.Namespace, job: "PredictionJob") -> str:
     """What a lesion must have to be a finding, and who chose that."""
     point, wish = job.options.point, wish_of(given)
     numbers = f"probability {point.threshold:g}, {point.min_volume_mm3:g} mm³, confidence {point.min_probability:g}"

@@ -14,7 +14,7 @@ from segpipe.cli.serve.flags import parse_flags
 
 if TYPE_CHECKING:
     from segpipe.serving.answer import Answerer
-    from segpipe.serving.policy import Habits
+    from segpipe.serving.policy import WorkerPolicy
     from segpipe.serving.queue import Queue
     from segpipe.serving.worker import Worker
 
@@ -24,7 +24,7 @@ def run(argv: list[str]) -> int:
     given = parse_flags(argv)
     from segpipe.inference.memory import TOO_LARGE
     from segpipe.io.pacs.dicomweb import Pacs
-    from segpipe.serving.health import Door, HealthPage
+    from segpipe.serving.health import HealthPage, HealthServerConfig
     from segpipe.serving.queue import Queue
     from segpipe.serving.state import may_take_more, open_state
     from segpipe.serving.worker import Worker
@@ -37,8 +37,10 @@ def run(argv: list[str]) -> int:
         queue = Queue(state / "queue.sqlite", model=answers.digest, bound=given.queue_size)
         if may_take_more(state, answers.bound.limit):
             queue.reconsider(TOO_LARGE)
-        worker = Worker(pacs, answers, queue, state, habits=_habits(given))
-        door = Door(given.host, given.port, given.page_user, given.page_password, given.certificate, given.key)
+        worker = Worker(pacs, answers, queue, state, policy=_habits(given))
+        door = HealthServerConfig(
+            given.host, given.port, given.page_user, given.page_password, given.certificate, given.key
+        )
         page = HealthPage(lambda: _report(worker, queue), door)
         page.start()
         try:
@@ -62,10 +64,10 @@ def _serve(worker: "Worker", given: argparse.Namespace) -> None:
             receiver.stop()
 
 
-def _habits(given: argparse.Namespace) -> "Habits":
-    from segpipe.serving.policy import Habits
+def _habits(given: argparse.Namespace) -> "WorkerPolicy":
+    from segpipe.serving.policy import WorkerPolicy
 
-    return Habits(given.stable, given.poll, tuple(given.study), None if given.all_dates else given.days)
+    return WorkerPolicy(given.stable, given.poll, tuple(given.study), None if given.all_dates else given.days)
 
 
 def _answers(given: argparse.Namespace) -> "Answerer":

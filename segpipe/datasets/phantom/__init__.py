@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from segpipe.datasets.manifest import Entry, Manifest, Role
-from segpipe.datasets.sources.parallel import CaseJob, Made, make_cases
+from segpipe.datasets.sources.parallel import CaseJob, IngestResult, make_cases
 from segpipe.errors import ConfigError, raise_together
 from segpipe.labels import NODULE
 
@@ -30,7 +30,7 @@ def ensure_phantom(cache: Path, *, cases: int, seed: int) -> Manifest:
     return manifest
 
 
-def make_phantom(folder: Path, *, cases: int, seed: int, workers: int | None = None) -> tuple[Manifest, Made]:
+def make_phantom(folder: Path, *, cases: int, seed: int, workers: int | None = None) -> tuple[Manifest, IngestResult]:
     """Generates what is missing of a phantom data set in a folder.
 
     Returns:

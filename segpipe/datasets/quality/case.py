@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from segpipe.case import Case, Volume
 from segpipe.datasets.manifest import Entry
-from segpipe.datasets.quality.report import CaseQuality, Remark
+from segpipe.datasets.quality.report import CaseQuality, Issue
 from segpipe.datasets.quality.thumbnails import draw_thumbnail
 from segpipe.errors import SegpipeError
 from segpipe.geometry import Grid, axis_directions, to_voxel, to_world
@@ -27,82 +27,82 @@ Mask = NDArray[np.bool_]
 
 def check_case(entry: Entry, labels: Mapping[int, str]) -> CaseQuality:
     """Reads a case and tells all that is wrong with it; never raises for a bad file."""
-    remarks: list[Remark] = []
-    image = _read(entry, "image", remarks)
-    mask = _read(entry, "mask", remarks) if entry.mask else None
+    issues: list[Issue] = []
+    image = _read(entry, "image", issues)
+    mask = _read(entry, "mask", issues) if entry.mask else None
     if entry.mask is None:
-        remarks.append(Remark("warning", "no mask", "there is no mask; the case cannot train or test", {}, entry.id))
-    lesion = _foreground(entry, mask, labels, remarks)
+        issues.append(Issue("warning", "no mask", "there is no mask; the case cannot train or test", {}, entry.id))
+    lesion = _foreground(entry, mask, labels, issues)
     if image is None:
-        return CaseQuality(entry.id, tuple(remarks), {})
+        return CaseQuality(entry.id, tuple(issues), {})
     if mask is not None and not image.grid.matches(mask.grid):
         facts = {"image": str(image.grid), "mask": str(mask.grid)}
-        remarks.append(Remark("error", "grids differ", "image and mask are not on the same grid", facts, entry.id))
+        issues.append(Issue("error", "grids differ", "image and mask are not on the same grid", facts, entry.id))
         lesion = None
     drawn = np.zeros(image.array.shape, dtype=np.bool_) if lesion is None else lesion
-    remarks += _check_scan(entry, image, drawn)
+    issues += _check_scan(entry, image, drawn)
     digest = hashlib.sha256(np.ascontiguousarray(image.array).tobytes()).hexdigest()
-    return CaseQuality(entry.id, tuple(remarks), _facts(image, drawn), digest, draw_thumbnail(image, drawn))
+    return CaseQuality(entry.id, tuple(issues), _facts(image, drawn), digest, draw_thumbnail(image, drawn))
 
 
-def _read(entry: Entry, part: str, remarks: list[Remark]) -> Volume | None:
+def _read(entry: Entry, part: str, issues: list[Issue]) -> Volume | None:
     try:
         return read_volume(getattr(entry, part))
     except SegpipeError as error:
-        remarks.append(Remark("error", f"unreadable {part}", error.message, _plain(error), entry.id))
+        issues.append(Issue("error", f"unreadable {part}", error.message, _plain(error), entry.id))
         return None
 
 
-def _foreground(entry: Entry, mask: Volume | None, labels: Mapping[int, str], remarks: list[Remark]) -> Mask | None:
+def _foreground(entry: Entry, mask: Volume | None, labels: Mapping[int, str], issues: list[Issue]) -> Mask | None:
     if mask is None:
         return None
     try:
         values = check_mask_values(mask.array, labels)
     except SegpipeError as error:
-        remarks.append(Remark("error", "bad labels", error.message, _plain(error), entry.id))
+        issues.append(Issue("error", "bad labels", error.message, _plain(error), entry.id))
         return np.asarray(np.nan_to_num(mask.array) > 0, dtype=np.bool_)
     lesion = np.asarray(values == lesion_value(labels), dtype=np.bool_)
     if not lesion.any():
-        remarks.append(Remark("warning", "empty mask", "the mask has no lesion", {}, entry.id))
+        issues.append(Issue("warning", "empty mask", "the mask has no lesion", {}, entry.id))
     return lesion
 
 
-def _check_scan(entry: Entry, image: Volume, lesion: Mask) -> Iterable[Remark]:
+def _check_scan(entry: Entry, image: Volume, lesion: Mask) -> Iterable[Issue]:
     try:
         case = Case(entry.id, image.array, image.grid)
     except SegpipeError as error:
-        yield Remark("error", "bad voxels", error.message, _plain(error), entry.id)
+        yield Issue("error", "bad voxels", error.message, _plain(error), entry.id)
         return
     yield from _check_values(entry, image)
     yield from _check_lesions(case, lesion)
 
 
-def _check_values(entry: Entry, image: Volume) -> Iterable[Remark]:
+def _check_values(entry: Entry, image: Volume) -> Iterable[Issue]:
     """Whether the numbers can be HU."""
     low, high = float(image.array.min()), float(image.array.max())
     facts = {"lowest": f"{low:g}", "highest": f"{high:g}"}
     if low >= 0 and high <= 255:
-        yield Remark("error", "not HU", "the values are those of a picture, not HU", facts, entry.id)
+        yield Issue("error", "not HU", "the values are those of a picture, not HU", facts, entry.id)
     elif low >= 0:
         message = "the values start at 0; HU start near -1024 (was the rescale intercept lost?)"
-        yield Remark("error", "not HU", message, facts, entry.id)
+        yield Issue("error", "not HU", message, facts, entry.id)
     elif high - low < 200:
-        yield Remark("warning", "not HU", "the values span too little for a CT", facts, entry.id)
+        yield Issue("warning", "not HU", "the values span too little for a CT", facts, entry.id)
     elif low > AIR_HU:
-        yield Remark("warning", "no air", "there is neither air nor lung in the scan", facts, entry.id)
+        yield Issue("warning", "no air", "there is neither air nor lung in the scan", facts, entry.id)
 
 
-def _check_lesions(case: Case, lesion: Mask) -> Iterable[Remark]:
+def _check_lesions(case: Case, lesion: Mask) -> Iterable[Issue]:
     """Whether the mask can belong to this scan."""
     if not lesion.any():
         return
     share, density = float(lesion.mean()), float(np.median(case.image[lesion].astype(np.float32)))
     if share > LARGEST_LESION_SHARE:
         message = "the lesion fills most of the scan; is the mask inverted?"
-        yield Remark("warning", "huge lesion", message, {"share": f"{share:.0%}"}, case.id)
+        yield Issue("warning", "huge lesion", message, {"share": f"{share:.0%}"}, case.id)
     if density < THINNEST_LESION_HU:
         message = "the lesion is as thin as lung; is the mask shifted or mirrored?"
-        yield Remark("warning", "lesion like lung", message, {"median": f"{density:.0f} HU"}, case.id)
+        yield Issue("warning", "lesion like lung", message, {"median": f"{density:.0f} HU"}, case.id)
     lungs = find_lungs(case)
     if lungs is None:
         return  # a crop, where body and lungs cannot be told apart
@@ -110,10 +110,10 @@ def _check_lesions(case: Case, lesion: Mask) -> Iterable[Remark]:
         body = find_body(case)
         if _share(lesion, case.grid, body) < 0.5:
             message = "the lesion lies outside the body; is the mask from another series?"
-            yield Remark("error", "lesion outside the body", message, {}, case.id)
+            yield Issue("error", "lesion outside the body", message, {}, case.id)
         else:
             message = "most of the lesion lies outside the lungs and what is between and around them"
-            yield Remark("warning", "lesion outside the lungs", message, {}, case.id)
+            yield Issue("warning", "lesion outside the lungs", message, {}, case.id)
 
 
 def find_body(case: Case) -> Volume:

@@ -18,7 +18,7 @@ _OUTLIER_SPREADS = 6.0
 
 
 @dataclass(frozen=True)
-class Remark:
+class Issue:
     """Something that is or may be wrong.
 
     Args:
@@ -42,14 +42,14 @@ class CaseQuality:
 
     Args:
         id: Of the case.
-        remarks: About it.
+        issues: About it.
         facts: Shape, spacing, HU, lesions; empty where the scan cannot be read.
         digest: Of the voxels, to find the same scan under two names.
         thumbnail: PNG of the slice with most lesion, its outline drawn.
     """
 
     id: str
-    remarks: tuple[Remark, ...]
+    issues: tuple[Issue, ...]
     facts: Mapping[str, Any]
     digest: str = ""
     thumbnail: bytes = b""
@@ -68,14 +68,14 @@ class Quality:
     cases: tuple[CaseQuality, ...]
 
     @property
-    def remarks(self) -> list[Remark]:
+    def issues(self) -> list[Issue]:
         """All remarks, errors first."""
-        found = [remark for case in self.cases for remark in case.remarks]
-        return sorted(found, key=lambda remark: remark.level != "error")
+        found = [issue for case in self.cases for issue in case.issues]
+        return sorted(found, key=lambda issue: issue.level != "error")
 
     def count(self, level: Level) -> int:
         """How many remarks of a level there are."""
-        return sum(remark.level == level for remark in self.remarks)
+        return sum(issue.level == level for issue in self.issues)
 
     def to_dict(self) -> dict[str, Any]:
         """The content of `quality.json`."""
@@ -84,7 +84,7 @@ class Quality:
             "cases": len(self.cases),
             "errors": self.count("error"),
             "warnings": self.count("warning"),
-            "remarks": [asdict(remark) for remark in self.remarks],
+            "remarks": [asdict(issue) for issue in self.issues],
             "facts": {case.id: dict(case.facts) for case in self.cases},
         }
 
@@ -96,19 +96,19 @@ def check_dataset(manifest: Manifest, *, workers: int | None = None, progress: b
     work: Callable[[Entry], CaseQuality] = partial(check_case, labels=dict(manifest.labels))
     found = dict(map_cases(work, manifest.entries, title="check", workers=workers, progress=progress))
     cases = [found[index] for index in range(len(manifest.entries))]
-    added: dict[str, list[Remark]] = defaultdict(list)
-    for remark in [*_twins(cases, manifest.entries), *_torn_patients(manifest.entries), *_outliers(cases)]:
-        added[str(remark.case)].append(remark)
+    added: dict[str, list[Issue]] = defaultdict(list)
+    for issue in [*_twins(cases, manifest.entries), *_torn_patients(manifest.entries), *_outliers(cases)]:
+        added[str(issue.case)].append(issue)
     return Quality(
         manifest.name,
         tuple(
-            CaseQuality(case.id, (*case.remarks, *added[case.id]), case.facts, case.digest, case.thumbnail)
+            CaseQuality(case.id, (*case.issues, *added[case.id]), case.facts, case.digest, case.thumbnail)
             for case in cases
         ),
     )
 
 
-def _twins(cases: Sequence[CaseQuality], entries: Sequence[Entry]) -> Iterable[Remark]:
+def _twins(cases: Sequence[CaseQuality], entries: Sequence[Entry]) -> Iterable[Issue]:
     """The same voxels under two names; an error where it lets somebody be trained on and tested."""
     by_digest: dict[str, list[Entry]] = defaultdict(list)
     for case, entry in zip(cases, entries, strict=True):
@@ -119,20 +119,20 @@ def _twins(cases: Sequence[CaseQuality], entries: Sequence[Entry]) -> Iterable[R
         for entry in twins if len(twins) > 1 else []:
             others = _some([other.id for other in twins if other is not entry])
             message = "the same scan is there under another name"
-            yield Remark("error" if leaks else "warning", "identical scans", message, {"other": others}, entry.id)
+            yield Issue("error" if leaks else "warning", "identical scans", message, {"other": others}, entry.id)
 
 
-def _torn_patients(entries: Sequence[Entry]) -> Iterable[Remark]:
+def _torn_patients(entries: Sequence[Entry]) -> Iterable[Issue]:
     splits: dict[str, set[str]] = defaultdict(set)
     for entry in entries:
         splits[entry.patient].add(entry.split or "none")
     for entry in entries:
         if len(splits[entry.patient]) > 1:
             facts = {"patient": entry.patient, "splits": ", ".join(sorted(splits[entry.patient]))}
-            yield Remark("error", "patient in two splits", "a patient is in more than one split", facts, entry.id)
+            yield Issue("error", "patient in two splits", "a patient is in more than one split", facts, entry.id)
 
 
-def _outliers(cases: Sequence[CaseQuality]) -> Iterable[Remark]:
+def _outliers(cases: Sequence[CaseQuality]) -> Iterable[Issue]:
     """Voxel sizes and extents far from what the data set has; told from the median, which outliers do not move."""
     for name in ("spacing_mm", "extent_mm"):
         known = [case for case in cases if name in case.facts]
@@ -146,7 +146,7 @@ def _outliers(cases: Sequence[CaseQuality]) -> Iterable[Remark]:
                 typical = " × ".join(f"{exp(value):.2f}" for value in middle)
                 facts = {"found": _triple(sorted(case.facts[name])), "typical": f"{typical} mm (sorted)"}
                 kind = "unusual " + ("voxel size" if name == "spacing_mm" else "extent")
-                yield Remark(
+                yield Issue(
                     "warning", kind, f"the {kind.split(' ', 1)[1]} is far from that of most cases", facts, case.id
                 )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from segpipe.datasets.manifest import Entry, Manifest, Role
 from segpipe.datasets.sources.download import download
-from segpipe.datasets.sources.parallel import CaseJob, Made, make_cases
+from segpipe.datasets.sources.parallel import CaseJob, IngestResult, make_cases
 from segpipe.errors import ConfigError, DatasetError
 from segpipe.io.archives import unpack
 from segpipe.io.images.volumes import list_volumes, volume_name
@@ -31,13 +31,13 @@ class Description:
     labels: Mapping[int, str]
 
 
-def ingest_msd(request: "IngestRequest") -> tuple[Manifest, Made]:
+def ingest_msd(request: "IngestRequest") -> tuple[Manifest, IngestResult]:
     """Ingests a Decathlon task from its folder, its tar archive or, by `--download`, from its publisher."""
     root = _task_folder(_decathlon_input(request), request.output)
     return _ingest(request, root, "msd", folds=())
 
 
-def ingest_nnunet(request: "IngestRequest") -> tuple[Manifest, Made]:
+def ingest_nnunet(request: "IngestRequest") -> tuple[Manifest, IngestResult]:
     """Ingests an nnU-Net raw data set; `splits_final.json` beside dataset.json or by `--splits` tells the folds."""
     assert request.input is not None
     splits = request.options["splits"] or request.input / "splits_final.json"
@@ -83,7 +83,7 @@ def _labels(content: Mapping[str, Any]) -> dict[int, str]:
     return {value: name for value, name in sorted(pairs) if value}
 
 
-def _ingest(request: "IngestRequest", root: Path, kind: str, *, folds: Folds) -> tuple[Manifest, Made]:
+def _ingest(request: "IngestRequest", root: Path, kind: str, *, folds: Folds) -> tuple[Manifest, IngestResult]:
     from segpipe.datasets.sources.registry import take_in
 
     description = read_description(root / "dataset.json")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from segpipe.case import Case, Volume
 from segpipe.datasets.manifest import Entry, Manifest
 from segpipe.datasets.sources.case_names import CaseName, name_cases, origin_of
-from segpipe.datasets.sources.parallel import CaseJob, Made, make_cases
+from segpipe.datasets.sources.parallel import CaseJob, IngestResult, make_cases
 from segpipe.errors import ConfigError, LabelError
 from segpipe.io.dicom.rtstruct.reading import read_rois, read_rtstruct
 from segpipe.io.dicom.seg.reading import read_dicom_seg, read_segment_labels
@@ -49,13 +49,13 @@ class Regions:
     repair: tuple[str, ...] = ()
 
 
-def ingest_dicom(request: "IngestRequest") -> tuple[Manifest, Made]:
+def ingest_dicom(request: "IngestRequest") -> tuple[Manifest, IngestResult]:
     """Ingests any tree, zip file or DICOMDIR."""
     patterns = parse_regions(request.options["roi"], request.label)
     return _ingest(request, Regions(patterns, repair=parse_repair(request.options["repair"])), "dicom")
 
 
-def ingest_nsclc(request: "IngestRequest") -> tuple[Manifest, Made]:
+def ingest_nsclc(request: "IngestRequest") -> tuple[Manifest, IngestResult]:
     """Ingests NSCLC-Radiomics (LUNG1): `GTV-1`, `GTV-2`, … as tumour and `Lung L`, `Lung R` as lung mask."""
     repair = parse_repair(request.options["repair"])
     return _ingest(request, Regions({"tumour": NSCLC_TUMOUR}, NSCLC_LUNGS, repair), "nsclc-radiomics")
@@ -148,12 +148,12 @@ def series_key(series: SeriesInfo, *more: object) -> str:
     return hashlib.sha256(repr((slices, sizes, more)).encode()).hexdigest()
 
 
-def tell_left_out(scan: SeriesScan) -> tuple[str, ...]:
+def describe_left_out(scan: SeriesScan) -> tuple[str, ...]:
     """What was found beside the CT series, one line per reason."""
     return tuple(f"left out: {reason} ({count})" for reason, count in sorted(scan.left_out.items()))
 
 
-def _ingest(request: "IngestRequest", regions: Regions, kind: str) -> tuple[Manifest, Made]:
+def _ingest(request: "IngestRequest", regions: Regions, kind: str) -> tuple[Manifest, IngestResult]:
     assert request.input is not None
     scan = find_series(request.input)
     names = name_cases(list(map(origin_of, scan.series)), request.output, keep_ids=request.options["keep_ids"])
@@ -165,7 +165,7 @@ def _ingest(request: "IngestRequest", regions: Regions, kind: str) -> tuple[Mani
         else:
             lonely += 1
     made = make_cases(jobs, request.output, title=kind, workers=request.workers)
-    notes = tell_left_out(scan)
+    notes = describe_left_out(scan)
     if lonely:
         notes += (f"left out: a series to which no structure set or segmentation refers ({lonely})",)
     labels = dict(enumerate(regions.patterns, start=1))

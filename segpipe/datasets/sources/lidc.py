@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from segpipe.datasets.manifest import Entry, Manifest
 from segpipe.datasets.sources.case_names import CaseName, name_cases, origin_of
-from segpipe.datasets.sources.dicom import parse_repair, series_facts, series_key, store_case, tell_left_out
-from segpipe.datasets.sources.parallel import CaseJob, Made, make_cases
+from segpipe.datasets.sources.dicom import describe_left_out, parse_repair, series_facts, series_key, store_case
+from segpipe.datasets.sources.parallel import CaseJob, IngestResult, make_cases
 from segpipe.errors import ConfigError, DatasetError, SegpipeError
 from segpipe.geometry import Grid
 from segpipe.io.dicom.lidc_xml import Mark, Reading, consensus, mark_centre_mm, mark_masks, read_lidc_xml
@@ -35,7 +35,7 @@ class LidcChoice:
     repair: tuple[str, ...]
 
 
-def ingest_lidc(request: "IngestRequest") -> tuple[Manifest, Made]:
+def ingest_lidc(request: "IngestRequest") -> tuple[Manifest, IngestResult]:
     """Ingests series and readings below the input; series without a reading are left out.
 
     Raises:
@@ -56,7 +56,7 @@ def ingest_lidc(request: "IngestRequest") -> tuple[Manifest, Made]:
     lonely = len(scan.series) - len(jobs)
     unread = (f"left out: a series without reading ({lonely})",) if lonely else ()
     manifest = Manifest(request.output.resolve().name, "lidc-idri", made.entries, {1: "nodule"})
-    return manifest, replace(made, notes=(*tell_left_out(scan), *notes, *unread))
+    return manifest, replace(made, notes=(*describe_left_out(scan), *notes, *unread))
 
 
 def make_lidc_case(series: SeriesInfo, name: CaseName, reading: Reading, choice: LidcChoice, folder: Path) -> Entry:

@@ -14,7 +14,7 @@ from segpipe.case import Volume
 from segpipe.datasets.manifest import Entry, Manifest
 from segpipe.datasets.sources.case_names import CaseName, Origin, digest_of, name_cases
 from segpipe.datasets.sources.dicom import store_case
-from segpipe.datasets.sources.parallel import CaseJob, Made, make_cases
+from segpipe.datasets.sources.parallel import CaseJob, IngestResult, make_cases
 from segpipe.datasets.tables import read_rows
 from segpipe.errors import DatasetError, GeometryError, SegpipeError
 from segpipe.geometry import Grid, flip_ras_lps, to_voxel
@@ -35,7 +35,7 @@ class Sphere:
     diameter_mm: float
 
 
-def ingest_luna(request: "IngestRequest") -> tuple[Manifest, Made]:
+def ingest_luna(request: "IngestRequest") -> tuple[Manifest, IngestResult]:
     """Ingests the MetaImage scans below the input and `annotations.csv`; scans that it does not name have no nodule.
 
     Raises:

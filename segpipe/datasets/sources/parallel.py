@@ -37,7 +37,7 @@ class CaseJob:
 
 
 @dataclass(frozen=True)
-class Made:
+class IngestResult:
     """What became of the jobs.
 
     Args:
@@ -55,7 +55,7 @@ class Made:
 
 def make_cases(
     jobs: Sequence[CaseJob], folder: Path, *, title: str, workers: int | None = None, progress: bool = True
-) -> Made:
+) -> IngestResult:
     """Does the jobs whose result is not yet in `folder`.
 
     A case counts as done when its record, which is written last, has the job's key and its files are still there.
@@ -80,7 +80,7 @@ def make_cases(
     ordered = [outcomes[job.id] for job in jobs]
     entries = tuple(outcome for outcome in ordered if isinstance(outcome, Entry))
     errors = tuple(outcome for outcome in ordered if isinstance(outcome, SegpipeError))
-    return Made(entries, errors, new=len(missing) - len(errors))
+    return IngestResult(entries, errors, new=len(missing) - len(errors))
 
 
 def map_cases(

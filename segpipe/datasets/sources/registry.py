@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from segpipe.datasets.manifest import Entry, Manifest
-from segpipe.datasets.sources.parallel import Made
+from segpipe.datasets.sources.parallel import IngestResult
 
 
 @dataclass(frozen=True)
@@ -59,19 +59,19 @@ class Source:
     """
 
     text: str
-    read: Callable[[IngestRequest], tuple[Manifest, Made]]
+    read: Callable[[IngestRequest], tuple[Manifest, IngestResult]]
     flags: tuple[Flag, ...] = ()
     needs_input: bool = True
 
 
-def _phantom(request: IngestRequest) -> tuple[Manifest, Made]:
+def _phantom(request: IngestRequest) -> tuple[Manifest, IngestResult]:
     from segpipe.datasets.phantom import make_phantom
 
     cases, seed = request.options["cases"], request.options["seed"]
     return make_phantom(request.output, cases=cases, seed=seed, workers=request.workers)
 
 
-def _nifti(request: IngestRequest) -> tuple[Manifest, Made]:
+def _nifti(request: IngestRequest) -> tuple[Manifest, IngestResult]:
     from segpipe.datasets.sources.folders import find_cases, find_listed_cases
     from segpipe.datasets.sources.parallel import CaseJob, make_cases
 
@@ -93,9 +93,9 @@ def _nifti(request: IngestRequest) -> tuple[Manifest, Made]:
 
 def _named(found: Manifest, request: IngestRequest) -> tuple[Manifest, tuple[str, ...]]:
     """Cases are called as their files, unless the user wants other names or those may tell of a person."""
-    from segpipe.datasets.sources.case_names import rename_cases, tells_of_a_person
+    from segpipe.datasets.sources.case_names import names_a_person, rename_cases
 
-    telling = sum(tells_of_a_person(entry.id) for entry in found.entries)
+    telling = sum(names_a_person(entry.id) for entry in found.entries)
     if not telling and not request.options["rename"]:
         unused = ("cases are called as their files, so --keep-ids has nothing to write; --rename calls them otherwise",)
         return found, unused if request.options["keep_ids"] else ()
@@ -108,43 +108,43 @@ def _named(found: Manifest, request: IngestRequest) -> tuple[Manifest, tuple[str
     return replace(found, name=request.output.resolve().name, entries=entries), (note, *beside)
 
 
-def _dicom(request: IngestRequest) -> tuple[Manifest, Made]:
+def _dicom(request: IngestRequest) -> tuple[Manifest, IngestResult]:
     from segpipe.datasets.sources.dicom import ingest_dicom
 
     return ingest_dicom(request)
 
 
-def _nsclc(request: IngestRequest) -> tuple[Manifest, Made]:
+def _nsclc(request: IngestRequest) -> tuple[Manifest, IngestResult]:
     from segpipe.datasets.sources.dicom import ingest_nsclc
 
     return ingest_nsclc(request)
 
 
-def _lidc(request: IngestRequest) -> tuple[Manifest, Made]:
+def _lidc(request: IngestRequest) -> tuple[Manifest, IngestResult]:
     from segpipe.datasets.sources.lidc import ingest_lidc
 
     return ingest_lidc(request)
 
 
-def _luna(request: IngestRequest) -> tuple[Manifest, Made]:
+def _luna(request: IngestRequest) -> tuple[Manifest, IngestResult]:
     from segpipe.datasets.sources.luna import ingest_luna
 
     return ingest_luna(request)
 
 
-def _msd(request: IngestRequest) -> tuple[Manifest, Made]:
+def _msd(request: IngestRequest) -> tuple[Manifest, IngestResult]:
     from segpipe.datasets.sources.decathlon import ingest_msd
 
     return ingest_msd(request)
 
 
-def _nnunet(request: IngestRequest) -> tuple[Manifest, Made]:
+def _nnunet(request: IngestRequest) -> tuple[Manifest, IngestResult]:
     from segpipe.datasets.sources.decathlon import ingest_nnunet
 
     return ingest_nnunet(request)
 
 
-def _sample(request: IngestRequest) -> tuple[Manifest, Made]:
+def _sample(request: IngestRequest) -> tuple[Manifest, IngestResult]:
     from segpipe.datasets.sources.sample import ingest_sample
 
     return ingest_sample(request)

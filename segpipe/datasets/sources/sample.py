@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segpipe.datasets.manifest import Entry, Manifest, file_digest
-from segpipe.datasets.sources.parallel import CaseJob, Made, make_cases
+from segpipe.datasets.sources.parallel import CaseJob, IngestResult, make_cases
 from segpipe.errors import ServiceError
 from segpipe.io.archives import unpack
 
@@ -44,7 +44,7 @@ class __legacy__:
 """
 
 
-def ingest_sample(request: "IngestRequest") -> tuple[Manifest, Made]:
+def ingest_sample(request: "IngestRequest") -> tuple[Manifest, IngestResult]:
     """Fetches the archive once, takes the four files out of it and writes them as a data set.
 
     Raises:

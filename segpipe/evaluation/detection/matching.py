@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from segpipe.evaluation.foreground_crops import Island
+from segpipe.evaluation.foreground_crops import ForegroundCrop
 from segpipe.evaluation.results import PredictedLesion, ReferenceLesion
 from segpipe.lesions import Lesion, find_components, measure_components
 
@@ -28,7 +28,7 @@ class Lesions:
     voxel_counts: NDArray[np.int64]
 
 
-def find_lesions(masks: Sequence[NDArray[np.bool_]], islands: Sequence[Island]) -> Lesions:
+def find_lesions(masks: Sequence[NDArray[np.bool_]], crops: Sequence[ForegroundCrop]) -> Lesions:
     """Numbers and measures the 26-connected lesions of a mask that is given island by island.
 
     Lesions of one size are numbered by place, so that the numbers do not depend on the other mask.
@@ -36,13 +36,13 @@ def find_lesions(masks: Sequence[NDArray[np.bool_]], islands: Sequence[Island]) 
     numbers: list[NDArray[np.int64]] = []
     found: list[Lesion] = []
     counts: list[int] = []
-    for mask, island in zip(masks, islands, strict=True):
+    for mask, crop in zip(masks, crops, strict=True):
         components = find_components(mask)
         inside = np.zeros(mask.shape, dtype=np.int64)
         labelled = components.numbers
         inside[components.box] = np.where(labelled > 0, labelled.astype(np.int64) + len(found), 0)
         numbers.append(inside)
-        found += measure_components(components, island.grid)
+        found += measure_components(components, crop.grid)
         counts += components.voxel_counts
     places = [tuple(round(axis, 3) for axis in lesion.centre_mm) for lesion in found]
     order = np.array(sorted(range(len(found)), key=lambda index: (-counts[index], places[index])), dtype=np.int64)

@@ -14,7 +14,7 @@ def is_sphere(extra: Mapping[str, Any] | None) -> bool:
     return bool((extra or {}).get("sphere"))
 
 
-def judge_by_centre(result: CaseResult) -> CaseResult:
+def evaluate_by_centre(result: CaseResult) -> CaseResult:
     """The same case without any figure of voxels or surfaces, its lesions matched by centre alone.
 
     A lesion belongs to the most confident candidate (without confidences: the largest) whose centre lies within its

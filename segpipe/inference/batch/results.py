@@ -13,7 +13,7 @@ from segpipe.errors import ConfigError, OutputError
 from segpipe.export.model_folder import ModelFolder
 from segpipe.inference.batch.scans import Scan
 from segpipe.inference.predictor import Prediction
-from segpipe.io.atomic_write import whole_file
+from segpipe.io.atomic_write import atomic_write
 from segpipe.io.images.volumes import write_volume
 
 TABLE = "findings.csv"
@@ -145,7 +145,7 @@ def write_text(file: Path, text: str) -> Path:
         OutputError: when it cannot be written.
     """
     try:
-        with whole_file(file) as part:
+        with atomic_write(file) as part:
             part.write_text(text)
     except OSError as error:
         raise OutputError(

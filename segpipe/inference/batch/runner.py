@@ -19,12 +19,12 @@ from segpipe.inference.engines.engine import Engine
 from segpipe.inference.follow_up.thumbnail import write_thumbnail
 from segpipe.inference.memory import MemoryBound
 from segpipe.inference.predictor import PredictOptions, predict_case
-from segpipe.inference.stage_timer import Watch
+from segpipe.inference.stage_timer import StageTimer
 from segpipe.inference.window.grid import Point
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
+class PredictionJob:
     """What is done with each scan.
 
     Args:
@@ -61,7 +61,7 @@ class Job:
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class ScanOutcome:
     """How a scan went.
 
     Args:
@@ -77,14 +77,16 @@ class Outcome:
     resumed: bool = False
 
 
-def predict_scans(scans: Sequence[Scan], job: Job, *, bound: MemoryBound, watch: Watch) -> Iterator[Outcome]:
+def predict_scans(
+    scans: Sequence[Scan], job: PredictionJob, *, bound: MemoryBound, timer: StageTimer
+) -> Iterator[ScanOutcome]:
     """Predicts scans and writes their results; yields each one's outcome as soon as it is certain.
 
     Args:
         scans: Scans with different names.
         job: What is done with each.
         bound: How much memory may be taken; it never changes a result.
-        watch: Is told the time per stage and how far the current scan is.
+        timer: Is told the time per stage and how far the current scan is.
 
     Raises:
         OutputError: when results cannot be written, which would meet all scans.
@@ -93,12 +95,12 @@ def predict_scans(scans: Sequence[Scan], job: Job, *, bound: MemoryBound, watch:
     done = {scan.name: record for scan in scans if (record := records.find(scan))}
     for scan in scans:
         if scan.name in done:
-            yield Outcome(scan, done[scan.name]["findings"], resumed=True)
+            yield ScanOutcome(scan, done[scan.name]["findings"], resumed=True)
     todo = [scan for scan in scans if scan.name not in done]
-    steps = _Steps(job, bound, watch, records)
+    steps = _Steps(job, bound, timer, records)
     for scan, error in stream(todo, steps.read, steps.predict, steps.write, together=bound.together):
         record = None if error else records.find(scan)
-        yield Outcome(scan, record["findings"] if record else None, error)
+        yield ScanOutcome(scan, record["findings"] if record else None, error)
 
 
 def model_digest(model: ModelFolder) -> str:
@@ -110,16 +112,16 @@ def model_digest(model: ModelFolder) -> str:
 class _Steps:
     """What is done with one scan after the other."""
 
-    job: Job
+    job: PredictionJob
     bound: MemoryBound
-    watch: Watch
+    timer: StageTimer
     records: Records
 
     def read(self, scan: Scan) -> Case:
         """The scan, when it fits into the memory allowed."""
         self.bound.check(scan)
         self.records.forget(scan)
-        with self.watch.stage("reading"):
+        with self.timer.stage("reading"):
             case = scan.read_case()
         self.bound.check_case(scan, case, self.job.model, at_mm=self.job.at_mm)
         return case
@@ -129,14 +131,14 @@ class _Steps:
         job = self.job
         prediction = predict_case(
             case, job.model.recipe, job.engine, job.options,
-            divisor=job.model.divisor, at_mm=job.at_mm, watch=self.watch,
+            divisor=job.model.divisor, at_mm=job.at_mm, timer=self.timer,
         )  # fmt: skip
         numbered = replace(prediction, findings=number_slices(prediction.findings, scan, case.grid))
         return Result(scan, case, numbered, job.model, self.records.settings)
 
     def write(self, scan: Scan, result: Result) -> None:
         """The files of the result, and then the record that it is done."""
-        with self.watch.stage("writing"):
+        with self.timer.stage("writing"):
             files = write_files(result, self.job.writers, self.job.output)
             if "json" in self.job.writers:
                 files.append(write_thumbnail(result.case, self.job.output))

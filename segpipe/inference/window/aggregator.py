@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from segpipe.inference.window.grid import Frame, interpolate_plane, neighbours
+from segpipe.inference.window.grid import InferenceGrid, interpolate_plane, neighbours
 from segpipe.preprocessing.resampling import orient
 
 Foreground = list[tuple[int, NDArray[np.float32]]]
@@ -14,11 +14,11 @@ ENTROPY_STEPS = 250
 _SURELY_NOT = 1e-4
 
 
-class Painter:
+class Aggregator:
     """Paints a mask on the scan's grid from slices that arrive in order.
 
     Args:
-        frame: The box that the slices come from.
+        inference_grid: The box that the slices come from.
         like: The scan's array; the mask gets its memory layout.
         threshold: Probability from which a voxel is foreground.
         keep_probability: Whether the whole probability volume is kept, float32 on the scan's grid.
@@ -27,7 +27,7 @@ class Painter:
 
     def __init__(
         self,
-        frame: Frame,
+        inference_grid: InferenceGrid,
         like: NDArray[np.generic],
         *,
         threshold: float,
@@ -40,12 +40,12 @@ class Painter:
         self.foreground: Foreground = []
         self._threshold = threshold
         self._least = min(threshold, _SURELY_NOT) if keep_entropy else threshold
-        self._rows, self._row_positions = frame.box_positions(0)
-        self._columns, self._column_positions = frame.box_positions(1)
-        self._mask = orient(self.mask, frame.preparation)
-        self._probability = None if self.probability is None else orient(self.probability, frame.preparation)
-        self._entropy = None if self.entropy is None else orient(self.entropy, frame.preparation)
-        self._ready = _slices_by_need(frame)
+        self._rows, self._row_positions = inference_grid.box_positions(0)
+        self._columns, self._column_positions = inference_grid.box_positions(1)
+        self._mask = orient(self.mask, inference_grid.preparation)
+        self._probability = None if self.probability is None else orient(self.probability, inference_grid.preparation)
+        self._entropy = None if self.entropy is None else orient(self.entropy, inference_grid.preparation)
+        self._ready = _slices_by_need(inference_grid)
         self._kept: dict[int, torch.Tensor] = {}
 
     def add(self, number: int, probability_xy: torch.Tensor) -> None:
@@ -80,11 +80,11 @@ def binary_entropy(probability: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(np.where((probability <= 0) | (probability >= 1), 0, bits), dtype=np.float32)
 
 
-def _slices_by_need(frame: Frame) -> dict[int, list[tuple[int, int, int, float]]]:
+def _slices_by_need(inference_grid: InferenceGrid) -> dict[int, list[tuple[int, int, int, float]]]:
     """Frame slice → the scan's slices (number, lower, upper, weight) that can be painted once it has arrived."""
-    numbers, positions = frame.box_positions(2)
+    numbers, positions = inference_grid.box_positions(2)
     ready: dict[int, list[tuple[int, int, int, float]]] = {}
     for scan_slice, position in zip(range(numbers.start, numbers.stop), positions.tolist(), strict=True):
-        lower, upper, weight = neighbours(position, frame.size[2])
+        lower, upper, weight = neighbours(position, inference_grid.size[2])
         ready.setdefault(upper if weight else lower, []).append((scan_slice, lower, upper if weight else lower, weight))
     return ready

@@ -18,7 +18,7 @@ Point = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
-class Frame:
+class InferenceGrid:
     """A box of voxels on the recipe's grid and the window that slides over it.
 
     Args:
@@ -52,9 +52,9 @@ class Frame:
         return slice(first, last), index[first:last].clamp(0, self.size[axis] - 1)
 
 
-def choose_frame(
+def choose_grid(
     preparation: Preparation, recipe: Recipe, divisor: Shape, *, at_mm: Point | None = None, window: Shape | None = None
-) -> Frame:
+) -> InferenceGrid:
     """The box to predict: the whole scan, or for a recipe of scope `voi` the surroundings of one point.
 
     Where the scan ends within the box, its border repeats; where it is smaller, it lies in the middle.
@@ -82,17 +82,17 @@ def choose_frame(
     return _centred(preparation, size, window or size)
 
 
-def crop_frame(frame: Frame, box: tuple[slice, slice, slice]) -> Frame:
+def crop_frame(inference_grid: InferenceGrid, box: tuple[slice, slice, slice]) -> InferenceGrid:
     """The part of a frame that holds a box of the scan's voxels, nowhere smaller than the window."""
-    scan, grid = frame.preparation.scan, frame.preparation.grid
+    scan, grid = inference_grid.preparation.scan, inference_grid.preparation.grid
     ends = to_world(scan.affine, [[axis.start for axis in box], [axis.stop - 1 for axis in box]])
     voxels = to_voxel(grid.affine, ends)
-    first, whole = np.array(frame.start), np.array(frame.size)
+    first, whole = np.array(inference_grid.start), np.array(inference_grid.size)
     low = np.maximum(np.floor(voxels.min(axis=0)).astype(int), first)
     high = np.minimum(np.ceil(voxels.max(axis=0)).astype(int) + 1, first + whole)
-    size = np.maximum(high - low, frame.window)
+    size = np.maximum(high - low, inference_grid.window)
     start = np.clip(low - (size - (high - low)) // 2, first, first + whole - size)
-    return replace(frame, start=_shape(start), size=_shape(size))
+    return replace(inference_grid, start=_shape(start), size=_shape(size))
 
 
 def round_up(shape: Shape, divisor: Shape) -> Shape:
@@ -131,13 +131,13 @@ class SliceReader:
 
     Args:
         image: The scan in HU on its own grid.
-        frame: The box to read.
+        inference_grid: The box to read.
         recipe: For the intensity window.
     """
 
-    def __init__(self, image: NDArray[np.generic], frame: Frame, recipe: Recipe) -> None:
-        self._oriented = orient(image, frame.preparation)
-        self._positions = [frame.scan_positions(axis) for axis in range(3)]
+    def __init__(self, image: NDArray[np.generic], inference_grid: InferenceGrid, recipe: Recipe) -> None:
+        self._oriented = orient(image, inference_grid.preparation)
+        self._positions = [inference_grid.scan_positions(axis) for axis in range(3)]
         self._recipe = recipe
         self._kept: dict[int, torch.Tensor] = {}
 
@@ -179,15 +179,15 @@ def _largest(one: Shape, other: Shape) -> Shape:
     return x, y, z
 
 
-def _centred(preparation: Preparation, size: Shape, window: Shape) -> Frame:
+def _centred(preparation: Preparation, size: Shape, window: Shape) -> InferenceGrid:
     x, y, z = ((have - want) // 2 for have, want in zip(preparation.grid.shape, size, strict=True))
-    return Frame(preparation, (x, y, z), size, window)
+    return InferenceGrid(preparation, (x, y, z), size, window)
 
 
-def _around(preparation: Preparation, window: Shape, at_mm: Point) -> Frame:
+def _around(preparation: Preparation, window: Shape, at_mm: Point) -> InferenceGrid:
     middle = np.array([(length - 1) / 2 for length in window])
     x, y, z = np.round(to_voxel(preparation.grid.affine, at_mm) - middle).astype(int).tolist()
-    return Frame(preparation, (x, y, z), window, window)
+    return InferenceGrid(preparation, (x, y, z), window, window)
 
 
 def _check_crop(preparation: Preparation, recipe: Recipe) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from segpipe.case import Case, Volume
 from segpipe.errors import ImageError
 from segpipe.geometry import Grid, to_voxel, to_world
-from segpipe.inference.window.grid import Frame, crop_frame
+from segpipe.inference.window.grid import InferenceGrid, crop_frame
 from segpipe.inference.window.sliding import Wanted
 from segpipe.lesions import superior_axis
 from segpipe.preprocessing.lungs import find_lungs, lung_mask
@@ -36,16 +36,16 @@ def require_lungs(case: Case) -> Volume | None:
     return region
 
 
-def crop_to_lungs(frame: Frame, case: Case) -> Frame:
+def crop_to_lungs(inference_grid: InferenceGrid, case: Case) -> InferenceGrid:
     """The part of a frame around the lungs, for recipes that crop to them; the whole frame where none are found."""
     lungs = find_lungs(case)
     if lungs is None:
         log.warning("%s: no lungs found, the whole scan is used", case.id)
-        return frame
-    return crop_frame(frame, lungs.box)
+        return inference_grid
+    return crop_frame(inference_grid, lungs.box)
 
 
-def windows_in(region: Volume, frame: Frame) -> Wanted:
+def windows_in(region: Volume, inference_grid: InferenceGrid) -> Wanted:
     """Returns a test that is true for the windows of a frame which hold a part of the region.
 
     A voxel of the region counts with its whole extent. Whatever lies in the region is only ever covered by windows
@@ -53,16 +53,18 @@ def windows_in(region: Volume, frame: Frame) -> Wanted:
 
     Args:
         region: Non-zero where lesions can be, on any grid in the scan's space; a coarse one is enough.
-        frame: The frame that the windows slide over.
+        inference_grid: The frame that the windows slide over.
     """
-    recipe_grid = frame.preparation.grid.affine
-    centres = to_voxel(recipe_grid, to_world(region.grid.affine, np.argwhere(region.array))) - np.array(frame.start)
+    recipe_grid = inference_grid.preparation.grid.affine
+    centres = to_voxel(recipe_grid, to_world(region.grid.affine, np.argwhere(region.array))) - np.array(
+        inference_grid.start
+    )
     reach = np.abs(np.linalg.solve(recipe_grid[:3, :3], region.grid.affine[:3, :3])).sum(axis=1) / 2
     low, high = centres - reach, centres + reach
 
     def wanted(corner: Shape) -> bool:
         first = np.array(corner)
-        last = first + np.array(frame.window) - 1
+        last = first + np.array(inference_grid.window) - 1
         return bool(((high >= first) & (low <= last)).all(axis=1).any())
 
     return wanted

@@ -13,7 +13,7 @@ from pydicom.sr.coding import Code as DicomCode
 from pydicom.uid import UID, ExplicitVRLittleEndian, SegmentationStorage, generate_uid
 
 from segpipe.errors import GeometryError, ImageError, OutputError
-from segpipe.io.atomic_write import whole_file
+from segpipe.io.atomic_write import atomic_write
 from segpipe.io.dicom.series.files import quiet_pydicom
 from segpipe.io.dicom.series.series import SeriesInfo, read_source_datasets, stack_series
 from segpipe.io.dicom.series.stack import Stack
@@ -202,7 +202,7 @@ def save(dataset: Dataset, path: Path) -> Path:
         OutputError: when the file cannot be written.
     """
     try:
-        with whole_file(path) as part:
+        with atomic_write(path) as part:
             dataset.save_as(part, enforce_file_format=True)
     except OSError as error:
         raise OutputError("the file cannot be written", facts={"file": path, "found": error.strerror}) from error

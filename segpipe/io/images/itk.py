@@ -29,7 +29,7 @@ def read(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
                 "the affine must be invertible; it is singular",
                 hint="export the scan again with its orientation and spacing",
             ) from error
-        raise OSError(_told_by_itk(error)) from error
+        raise OSError(_itk_message(error)) from error
     array = SimpleITK.GetArrayFromImage(image)
     if image.GetNumberOfComponentsPerPixel() > 1:
         return np.moveaxis(array.T, 0, -1), np.eye(4)
@@ -45,7 +45,7 @@ def read_shape(path: Path) -> tuple[int, ...]:
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
-        raise OSError(_told_by_itk(error)) from error
+        raise OSError(_itk_message(error)) from error
     return tuple(reader.GetSize())
 
 
@@ -66,10 +66,10 @@ def write(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64]) -
     try:
         SimpleITK.WriteImage(image, str(path), True)
     except RuntimeError as error:
-        raise OSError(_told_by_itk(error)) from error
+        raise OSError(_itk_message(error)) from error
 
 
-def _told_by_itk(error: RuntimeError) -> str:
+def _itk_message(error: RuntimeError) -> str:
     """The last line that tells something; ITK adds addresses, and the reason it gives is that of an earlier call."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("Reason:")]
     return re.sub(r"^.*\(0x[0-9a-f]+\): |^sitk::ERROR: ", "", lines[-1])

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from segpipe.case import Volume
 from segpipe.errors import GeometryError, ImageError, OutputError
 from segpipe.geometry import Grid
-from segpipe.io.atomic_write import whole_file
+from segpipe.io.atomic_write import atomic_write
 from segpipe.io.images import itk, nifti
 
 _FORMATS = {".nii": nifti, ".nii.gz": nifti, ".nrrd": itk, ".mha": itk, ".mhd": itk}
@@ -71,7 +71,7 @@ def write_volume(path: Path, array: NDArray[np.generic], grid: Grid) -> Path:
         raise GeometryError("array and grid must have one shape", facts={"array": array.shape, "grid": grid})
     writer = _FORMATS[_suffix(path)]
     try:
-        with whole_file(path) as part:
+        with atomic_write(path) as part:
             writer.write(part, _storable(array), grid.affine)
     except OSError as error:
         raise _write_error(path, error) from error

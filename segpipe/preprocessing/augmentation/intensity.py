@@ -22,7 +22,7 @@ def shift(image_xyz: torch.Tensor, offset: float) -> torch.Tensor:
     return image_xyz + offset
 
 
-def stretch(image_xyz: torch.Tensor, factor: float) -> torch.Tensor:
+def adjust_contrast(image_xyz: torch.Tensor, factor: float) -> torch.Tensor:
     """Multiplies the distance of all values from their mean."""
     mean = image_xyz.mean()
     return (image_xyz - mean).mul_(factor).add_(mean)
@@ -52,7 +52,7 @@ def lower_resolution(image_xyz: torch.Tensor, factor: float) -> torch.Tensor:
     return interpolate(coarse, positions)
 
 
-def bend_curve(image_xyz: torch.Tensor, gamma: float, *, inverted: bool) -> torch.Tensor:
+def adjust_gamma(image_xyz: torch.Tensor, gamma: float, *, inverted: bool) -> torch.Tensor:
     """Raises values in 0…1 to the power of `gamma`; inverted it works on 1 − value."""
     if inverted:
         return 1 - (1 - image_xyz).pow_(gamma)

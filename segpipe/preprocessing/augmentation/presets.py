@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from segpipe.errors import ConfigError
 from segpipe.parts import build_part
 from segpipe.preprocessing.augmentation import intensity
-from segpipe.preprocessing.augmentation.spatial import Motion
+from segpipe.preprocessing.augmentation.spatial import SpatialTransform
 from segpipe.preprocessing.recipe import Triple
 
 Probability = Annotated[float, Interval(ge=0, le=1)]
@@ -22,7 +22,7 @@ Range = tuple[float, float]
 class Augmentation(Protocol):
     """What a training patch goes through; both methods take all their randomness from `rng`."""
 
-    def motion(self, rng: np.random.Generator, spacing_mm: Triple) -> Motion:
+    def motion(self, rng: np.random.Generator, spacing_mm: Triple) -> SpatialTransform:
         """How the patch is taken from a scan on a grid of `spacing_mm`."""
 
     def intensities(self, image_xyz: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
@@ -33,9 +33,9 @@ class Augmentation(Protocol):
 class NoAugmentation:
     """Leaves patches as they are."""
 
-    def motion(self, rng: np.random.Generator, spacing_mm: Triple) -> Motion:
+    def motion(self, rng: np.random.Generator, spacing_mm: Triple) -> SpatialTransform:
         """No motion."""
-        return Motion()
+        return SpatialTransform()
 
     def intensities(self, image_xyz: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
         """No change."""
@@ -77,12 +77,12 @@ class LightAugmentation:
     def __post_init__(self) -> None:
         _check_ranges(self)
 
-    def motion(self, rng: np.random.Generator, spacing_mm: Triple) -> Motion:
+    def motion(self, rng: np.random.Generator, spacing_mm: Triple) -> SpatialTransform:
         """Flips, quarter turns and an affine motion in millimetres."""
         flips = tuple(axis for axis in range(3) if rng.random() < self.flip)
         turn = rng.random() < self.quarter_turn and np.isclose(spacing_mm[0], spacing_mm[1])
         turns = int(rng.integers(1, 4)) if turn else 0
-        return Motion(flips, turns, in_voxels(self._matrix_mm(rng), spacing_mm))
+        return SpatialTransform(flips, turns, in_voxels(self._matrix_mm(rng), spacing_mm))
 
     def intensities(self, image_xyz: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
         """Noise, brightness and contrast; the result stays in 0…1."""
@@ -92,7 +92,7 @@ class LightAugmentation:
         if rng.random() < self.brightness:
             image = intensity.shift(image, rng.uniform(*self.brightness_range))
         if rng.random() < self.contrast:
-            image = intensity.stretch(image, rng.uniform(*self.contrast_range))
+            image = intensity.adjust_contrast(image, rng.uniform(*self.contrast_range))
         return image.clamp(0.0, 1.0)
 
     def _matrix_mm(self, rng: np.random.Generator) -> NDArray[np.float64] | None:
@@ -134,13 +134,13 @@ class StrongAugmentation(LightAugmentation):
     gamma: Probability
     gamma_range: Range
 
-    def motion(self, rng: np.random.Generator, spacing_mm: Triple) -> Motion:
+    def motion(self, rng: np.random.Generator, spacing_mm: Triple) -> SpatialTransform:
         """The light motion with tilts and shears, and an elastic one."""
         base = super().motion(rng, spacing_mm)
         if rng.random() >= self.elastic:
             return base
         bend = rng.normal(0.0, self.elastic_mm, (3, 5, 5, 5)) / np.reshape(spacing_mm, (3, 1, 1, 1))
-        return Motion(base.flips, base.turns, base.matrix, bend.astype(np.float32))
+        return SpatialTransform(base.flips, base.turns, base.matrix, bend.astype(np.float32))
 
     def intensities(self, image_xyz: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
         """The light changes, blur, low resolution and gamma; the result stays in 0…1."""
@@ -150,7 +150,7 @@ class StrongAugmentation(LightAugmentation):
         if rng.random() < self.low_resolution:
             image = intensity.lower_resolution(image, rng.uniform(*self.low_resolution_range))
         if rng.random() < self.gamma:
-            image = intensity.bend_curve(image, rng.uniform(*self.gamma_range), inverted=rng.random() < 0.5)
+            image = intensity.adjust_gamma(image, rng.uniform(*self.gamma_range), inverted=rng.random() < 0.5)
         return image.clamp(0.0, 1.0)
 
     def _matrix_mm(self, rng: np.random.Generator) -> NDArray[np.float64] | None:

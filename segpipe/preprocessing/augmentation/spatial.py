@@ -16,7 +16,7 @@ Vector = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Motion:
+class SpatialTransform:
     """How a patch is taken from a scan.
 
     Args:
@@ -42,7 +42,7 @@ class Motion:
 
 
 def read_patch(
-    case: CachedCase, start: tuple[int, int, int], patch: Shape, motion: Motion
+    case: CachedCase, start: tuple[int, int, int], patch: Shape, motion: SpatialTransform
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Reads the patch whose unmoved box begins at voxel `start`; what lies outside the scan repeats its border.
 
@@ -99,7 +99,7 @@ class _Warp:
         return _sample(box[None, None], grid)[0, 0]
 
 
-def _plan_warp(motion: Motion, start: tuple[int, int, int], shape: Shape) -> _Warp:
+def _plan_warp(motion: SpatialTransform, start: tuple[int, int, int], shape: Shape) -> _Warp:
     """Finds the box of the scan that the moved patch touches."""
     matrix = np.eye(3) if motion.matrix is None else motion.matrix
     centre = np.array(start) + (np.array(shape) - 1) / 2
@@ -141,7 +141,7 @@ def _reached(warp: _Warp, mask: NDArray[np.uint8]) -> tuple[NDArray[np.int64], N
     return first, last
 
 
-def _turned(box: torch.Tensor, motion: Motion) -> torch.Tensor:
+def _turned(box: torch.Tensor, motion: SpatialTransform) -> torch.Tensor:
     """Applies quarter turns and flips, which move voxels and mix none."""
     turned = torch.rot90(box, motion.turns, (0, 1)) if motion.turns % 4 else box
     return (turned.flip(motion.flips) if motion.flips else turned).contiguous()

@@ -2,12 +2,12 @@
 
 from segpipe.cli.common.progress import Bar
 from segpipe.errors import ImageError
-from segpipe.inference.batch.runner import Outcome
+from segpipe.inference.batch.runner import ScanOutcome
 from segpipe.inference.batch.scans import Scan
 
 
 def outcome(name, error=None):
-    return Outcome(Scan(name, lambda: None, lambda: 0, ""), None if error else [], error)
+    return ScanOutcome(Scan(name, lambda: None, lambda: 0, ""), None if error else [], error)
 
 
 def test_nothing_is_drawn_before_there_is_a_scan(capsys):
@@ -19,11 +19,11 @@ def test_nothing_is_drawn_before_there_is_a_scan(capsys):
 def test_scans_that_come_later_are_added_and_bad_ones_named(capsys):
     with Bar() as bar:
         bar.expect(1)
-        bar.tell(outcome("first"))
+        bar.report(outcome("first"))
         bar.expect(2)
         bar.advance(5, 10)
-        bar.tell(outcome("second", ImageError("no lungs in the scan")))
-        bar.tell(outcome("third"))
+        bar.report(outcome("second", ImageError("no lungs in the scan")))
+        bar.report(outcome("third"))
     told = capsys.readouterr().err
     assert "0.00/1" in told
     assert "1.00/3" in told

@@ -296,16 +296,16 @@ def test_what_the_server_does_not_have_is_told(here, tracked, capsys):
 def tell_parent(here, kind, *, pooled=None):
     """An MLflow run that holds a cross-validation or a sweep of two runs, as they tell it themselves."""
     from segpipe.tracking.mlflow import Tracker
-    from segpipe.tracking.nested_runs import Child, tell_family
+    from segpipe.tracking.nested_runs import Child, report_nested_runs
 
     children = [Child(f"child {n}", f"{n}" * 32, {"cases": 8, **summarise(results(n))}) for n in (1, 2)]
     facts = {"experiment": "e", "run_name": kind, "config": {}, "tags": {"kind": kind}, "folder": here / "parent"}
     with Tracker.start(uri=f"sqlite:///{here / 'mlflow.db'}", **facts) as parent:
         if pooled is None:
-            tell_family(parent, children, best=children[0])
+            report_nested_runs(parent, children, best=children[0])
         else:
             write_evaluation(here / "parent", pooled, {"data": "blocks", "data_hash": "d1", **summarise(pooled)})
-            tell_family(parent, children, pooled=summarise(pooled))
+            report_nested_runs(parent, children, pooled=summarise(pooled))
             parent.log_table(case_rows(pooled), "evaluation/cases")
             parent.log_table(lesion_rows(pooled), "evaluation/lesions")
             parent.log_file(here / "parent" / "summary.json")

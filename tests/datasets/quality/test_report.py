@@ -47,12 +47,12 @@ def _entry(folder, case="a", *, image=None, mask=None, mask_grid=GRID, at=INSIDE
 
 
 def _told(entry):
-    return [(remark.level, remark.kind) for remark in check_case(entry, LABELS).remarks]
+    return [(issue.level, issue.kind) for issue in check_case(entry, LABELS).issues]
 
 
 def test_a_good_case_has_no_remark_and_its_facts(tmp_path):
     found = check_case(_entry(tmp_path), LABELS)
-    assert found.remarks == ()
+    assert found.issues == ()
     assert found.facts["spacing_mm"] == [5.0, 5.0, 5.0]
     assert found.facts["extent_mm"] == [300.0, 200.0, 100.0]
     assert found.facts["lesions"] == 1
@@ -70,11 +70,11 @@ def test_both_files_are_looked_at_when_one_is_damaged(tmp_path):
     entry.image.write_bytes(entry.image.read_bytes()[:200])
     entry.mask.unlink()
     found = check_case(entry, LABELS)
-    assert [(remark.level, remark.kind) for remark in found.remarks] == [
+    assert [(issue.level, issue.kind) for issue in found.issues] == [
         ("error", "unreadable image"),
         ("error", "unreadable mask"),
     ]
-    assert not any("file" in remark.facts or str(tmp_path) in remark.message for remark in found.remarks)
+    assert not any("file" in issue.facts or str(tmp_path) in issue.message for issue in found.issues)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_lungs_in_the_mask_are_no_lesion(tmp_path):
 
     for drawn, labels in ((mask, {1: "nodule", 2: "lung"}), (swapped, {1: "lung", 2: "Tumor"})):
         found = check_case(_entry(tmp_path, image=image, mask=drawn), labels)
-        assert (found.remarks, found.facts["lesions"], found.facts["lesion_mm3"]) == ((), 1, 27 * 125)
+        assert (found.issues, found.facts["lesions"], found.facts["lesion_mm3"]) == ((), 1, 27 * 125)
 
 
 def test_empty_missing_and_inverted_masks_are_told(tmp_path):
@@ -148,7 +148,7 @@ def test_the_body_is_filled_with_its_lungs():
 
 def _check(*entries):
     quality = check_dataset(Manifest("test", "nifti", entries, LABELS), workers=0, progress=False)
-    return quality, {(remark.case, remark.level, remark.kind) for remark in quality.remarks}
+    return quality, {(issue.case, issue.level, issue.kind) for issue in quality.issues}
 
 
 def test_the_same_scan_under_two_names_is_told(tmp_path):
@@ -177,7 +177,7 @@ def test_outliers_of_voxel_size_and_extent_are_told(tmp_path):
 
 def test_errors_come_first_and_are_counted(tmp_path):
     quality, _ = _check(_entry(tmp_path, "a", mask=_lesion() * 0), _entry(tmp_path, "b", mask=_lesion() * 2))
-    assert [(remark.level, remark.case) for remark in quality.remarks] == [("error", "b"), ("warning", "a")]
+    assert [(issue.level, issue.case) for issue in quality.issues] == [("error", "b"), ("warning", "a")]
     assert (quality.count("error"), quality.count("warning")) == (1, 1)
     content = quality.to_dict()
     assert (content["cases"], content["errors"], content["warnings"]) == (2, 1, 1)

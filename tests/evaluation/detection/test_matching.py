@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from segpipe.evaluation.detection.matching import assign, find_lesions, match_lesions, overlaps
-from segpipe.evaluation.foreground_crops import find_islands
+from segpipe.evaluation.foreground_crops import find_foreground_crops
 from segpipe.geometry import Grid
 
 GRID = Grid((20, 20, 20), np.diag([1.0, 1.0, 2.0, 1.0]))
@@ -16,14 +16,14 @@ def blocks(*boxes):
 
 
 def found(prediction, reference):
-    islands = find_islands(prediction, reference, GRID)
-    predicted = find_lesions([island.prediction for island in islands], islands)
-    return predicted, find_lesions([island.reference for island in islands], islands), islands
+    crops = find_foreground_crops(prediction, reference, GRID)
+    predicted = find_lesions([crop.prediction for crop in crops], crops)
+    return predicted, find_lesions([crop.reference for crop in crops], crops), crops
 
 
 def match(prediction, reference, probability=None):
-    predicted, wanted, islands = found(prediction, reference)
-    parts = None if probability is None else [probability[island.box] for island in islands]
+    predicted, wanted, crops = found(prediction, reference)
+    parts = None if probability is None else [probability[crop.box] for crop in crops]
     return match_lesions(predicted, wanted, probability=parts)
 
 

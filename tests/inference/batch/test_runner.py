@@ -10,11 +10,11 @@ from segpipe.errors import OutputError
 from segpipe.export.model_folder import ModelFolder
 from segpipe.geometry import Grid
 from segpipe.inference.batch.results import WRITERS
-from segpipe.inference.batch.runner import Job, predict_scans
+from segpipe.inference.batch.runner import PredictionJob, predict_scans
 from segpipe.inference.batch.scans import find_scans
 from segpipe.inference.memory import BYTES_PER_VOXEL, MemoryBound
 from segpipe.inference.predictor import PredictOptions
-from segpipe.inference.stage_timer import Watch
+from segpipe.inference.stage_timer import StageTimer
 from segpipe.io.images.volumes import read_volume, write_volume
 from segpipe.preprocessing.recipe import Recipe
 
@@ -55,11 +55,11 @@ def inputs(tmp_path):
 
 
 def job(model, output, **options):
-    return Job(model, Bright(), PredictOptions(keep_probability=False, **options), WRITERS, output)
+    return PredictionJob(model, Bright(), PredictOptions(keep_probability=False, **options), WRITERS, output)
 
 
 def run(inputs, job, bound=PLENTY):
-    return list(predict_scans(find_scans(inputs), job, bound=bound, watch=Watch()))
+    return list(predict_scans(find_scans(inputs), job, bound=bound, timer=StageTimer()))
 
 
 def test_each_scan_gets_its_mask_and_findings(model, inputs, tmp_path):
@@ -86,7 +86,9 @@ def test_a_second_call_does_nothing_again(model, inputs, tmp_path):
 
 def test_a_call_that_was_interrupted_goes_on(model, inputs, tmp_path):
     output = tmp_path / "out"
-    flow = predict_scans(find_scans(inputs), job(model, output), bound=MemoryBound(0, base=-(10**9)), watch=Watch())
+    flow = predict_scans(
+        find_scans(inputs), job(model, output), bound=MemoryBound(0, base=-(10**9)), timer=StageTimer()
+    )
     next(flow)
     flow.close()
     resumed = [outcome.resumed for outcome in run(inputs, job(model, output))]
@@ -169,7 +171,7 @@ def test_settings_are_plain_and_complete(model, tmp_path):
 
 
 def test_the_time_per_stage_is_told(model, inputs, tmp_path):
-    watch = Watch()
-    list(predict_scans(find_scans(inputs), job(model, tmp_path / "out"), bound=PLENTY, watch=watch))
-    assert set(watch.seconds) == {"reading", "region", "preparation", "network", "way back", "findings", "writing"}
-    assert watch.describe().startswith("reading ")
+    timer = StageTimer()
+    list(predict_scans(find_scans(inputs), job(model, tmp_path / "out"), bound=PLENTY, timer=timer))
+    assert set(timer.seconds) == {"reading", "region", "preparation", "network", "way back", "findings", "writing"}
+    assert timer.describe().startswith("reading ")

@@ -7,7 +7,7 @@ import numpy as np
 from segpipe.case import Case, Volume
 from segpipe.geometry import Grid, to_voxel
 from segpipe.inference.predictor import PredictOptions, predict_case
-from segpipe.inference.window.grid import choose_frame
+from segpipe.inference.window.grid import choose_grid
 from segpipe.inference.window.region import windows_in
 from segpipe.preprocessing.lungs import find_lungs
 from segpipe.preprocessing.recipe import Recipe
@@ -29,8 +29,8 @@ def region_of(*voxels, spacing=4.0):
 
 def test_a_coarse_voxel_counts_with_its_whole_extent():
     """Voxel 3 of the region reaches from 11.5 to 15.5 mm, voxel 3 along the other axes likewise."""
-    frame = choose_frame(plan_preparation(GRID, RECIPE), RECIPE, (1, 1, 1))
-    wanted = windows_in(region_of((3, 3, 3)), frame)
+    inference_grid = choose_grid(plan_preparation(GRID, RECIPE), RECIPE, (1, 1, 1))
+    wanted = windows_in(region_of((3, 3, 3)), inference_grid)
     assert wanted((8, 8, 8))
     assert wanted((5, 12, 12))  # its last voxel is 12
     assert not wanted((4, 12, 12))  # its last voxel is 11
@@ -39,8 +39,8 @@ def test_a_coarse_voxel_counts_with_its_whole_extent():
 
 
 def test_an_empty_region_wants_nothing():
-    frame = choose_frame(plan_preparation(GRID, RECIPE), RECIPE, (1, 1, 1))
-    assert not windows_in(region_of(), frame)((0, 0, 0))
+    inference_grid = choose_grid(plan_preparation(GRID, RECIPE), RECIPE, (1, 1, 1))
+    assert not windows_in(region_of(), inference_grid)((0, 0, 0))
 
 
 def test_what_lies_in_the_region_is_predicted_as_without_it():

@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from segpipe.errors import ConfigError
 from segpipe.preprocessing.augmentation import intensity
 from segpipe.preprocessing.augmentation.presets import AUGMENTATIONS, build_augmentation, in_voxels, rotation
-from segpipe.preprocessing.augmentation.spatial import Motion, read_patch
+from segpipe.preprocessing.augmentation.spatial import SpatialTransform, read_patch
 from tests.prepared_cases import augmentation_spec, make_recipe, make_scan, prepare
 
 SPACING = (1.0, 1.0, 1.0)
@@ -60,7 +60,7 @@ def test_a_motion_moves_voxels_where_scipy_moves_them(case, seed, planar, patch,
     matrix = random_matrix(seed)
     if planar:
         matrix[:2, 2] = matrix[2, :2] = 0.0
-    image, mask = read_patch(case, start, patch, Motion(matrix=matrix))
+    image, mask = read_patch(case, start, patch, SpatialTransform(matrix=matrix))
     wanted, share = by_scipy(case, start, patch, matrix)
     np.testing.assert_allclose(image, wanted, atol=0.5)
     decided = np.abs(share - 0.5) > 1e-3
@@ -78,7 +78,7 @@ def test_a_motion_equals_monai(case, seed):
     affine[:3, :3] = matrix
     grid, _ = mt.AffineGrid(affine=torch.from_numpy(shift @ affine))(spatial_size=patch)
     wanted = mt.Resample(mode="bilinear", padding_mode="border")(volume, grid=grid)[0]
-    image, _ = read_patch(case, start, patch, Motion(matrix=matrix))
+    image, _ = read_patch(case, start, patch, SpatialTransform(matrix=matrix))
     np.testing.assert_allclose(image, wanted, atol=0.5)
 
 
@@ -87,7 +87,7 @@ def test_a_bend_moves_voxels_where_scipy_moves_them(case):
     bend = np.random.default_rng(0).normal(0, 2, (3, 2, 2, 2)).astype(np.float32)
     ends = np.stack(np.meshgrid(*[np.linspace(0, 1, n) for n in patch], indexing="ij"))
     field = np.stack([map_coordinates(axis.astype(float), ends, order=1) for axis in bend])
-    image, mask = read_patch(case, start, patch, Motion(matrix=rotation(0, 20.0), bend=bend))
+    image, mask = read_patch(case, start, patch, SpatialTransform(matrix=rotation(0, 20.0), bend=bend))
     wanted, share = by_scipy(case, start, patch, rotation(0, 20.0), field)
     np.testing.assert_allclose(image, wanted, atol=0.5)
     np.testing.assert_array_equal(mask, share >= 0.5)
@@ -97,7 +97,7 @@ def test_a_bend_moves_voxels_where_scipy_moves_them(case):
 @pytest.mark.parametrize("flips", [(), (0,), (1, 2)])
 def test_turns_and_flips_are_numpys(case, turns, flips):
     patch, start = (12, 16, 6), (8, 9, 6)
-    motion = Motion(flips=flips, turns=turns)
+    motion = SpatialTransform(flips=flips, turns=turns)
     image, mask = read_patch(case, start, patch, motion)
     source = case.read(start, motion.source_shape(patch))
     for ours, array in zip((image, mask), source, strict=True):
@@ -107,16 +107,16 @@ def test_turns_and_flips_are_numpys(case, turns, flips):
 
 def test_turns_and_flips_come_after_the_resampling(case):
     patch, start, matrix = (12, 16, 6), (8, 9, 6), rotation(2, 33.0)
-    motion = Motion(flips=(1,), turns=1, matrix=matrix)
-    still, _ = read_patch(case, start, motion.source_shape(patch), Motion(matrix=matrix))
+    motion = SpatialTransform(flips=(1,), turns=1, matrix=matrix)
+    still, _ = read_patch(case, start, motion.source_shape(patch), SpatialTransform(matrix=matrix))
     moved, _ = read_patch(case, start, patch, motion)
     np.testing.assert_array_equal(moved, np.flip(np.rot90(still), 1))
 
 
 def test_a_rotation_by_90_degrees_is_a_quarter_turn(case):
     # the matrix leads from the patch to the scan, so the patch's content turns the other way
-    image, _ = read_patch(case, (8, 8, 6), (12, 12, 6), Motion(matrix=rotation(2, 90.0)))
-    turned, _ = read_patch(case, (8, 8, 6), (12, 12, 6), Motion(turns=3))
+    image, _ = read_patch(case, (8, 8, 6), (12, 12, 6), SpatialTransform(matrix=rotation(2, 90.0)))
+    turned, _ = read_patch(case, (8, 8, 6), (12, 12, 6), SpatialTransform(turns=3))
     np.testing.assert_allclose(image, turned, atol=0.05)
 
 
@@ -210,9 +210,9 @@ def test_intensities_from_a_pencil():
     image = torch.tensor([0.0, 0.25, 1.0]).reshape(3, 1, 1)
     assert intensity.shift(image, 0.1).flatten().tolist() == pytest.approx([0.1, 0.35, 1.1])
     flat = torch.tensor([0.2, 0.4, 0.6]).reshape(3, 1, 1)
-    assert intensity.stretch(flat, 2.0).flatten().tolist() == pytest.approx([0.0, 0.4, 0.8])
-    assert intensity.bend_curve(image, 2.0, inverted=False).flatten().tolist() == pytest.approx([0.0, 0.0625, 1.0])
-    assert intensity.bend_curve(image, 2.0, inverted=True).flatten().tolist() == pytest.approx([0.0, 0.4375, 1.0])
+    assert intensity.adjust_contrast(flat, 2.0).flatten().tolist() == pytest.approx([0.0, 0.4, 0.8])
+    assert intensity.adjust_gamma(image, 2.0, inverted=False).flatten().tolist() == pytest.approx([0.0, 0.0625, 1.0])
+    assert intensity.adjust_gamma(image, 2.0, inverted=True).flatten().tolist() == pytest.approx([0.0, 0.4375, 1.0])
 
 
 def test_low_resolution_from_a_pencil():
@@ -255,10 +255,10 @@ def test_values_equal_monais():
     fixed_mean = mt.ScaleIntensityFixedMean(factor=0.3, preserve_range=False, fixed_mean=True)(image[None])[0]
     pairs = [
         (intensity.shift(image, 0.1), mt.ShiftIntensity(0.1)(image[None])[0]),
-        (intensity.stretch(image, 1.3), fixed_mean),
-        (intensity.bend_curve(image, 0.8, inverted=False), mt.AdjustContrast(0.8)(image[None])[0]),
+        (intensity.adjust_contrast(image, 1.3), fixed_mean),
+        (intensity.adjust_gamma(image, 0.8, inverted=False), mt.AdjustContrast(0.8)(image[None])[0]),
         (
-            intensity.bend_curve(image, 0.8, inverted=True),
+            intensity.adjust_gamma(image, 0.8, inverted=True),
             mt.AdjustContrast(0.8, invert_image=True)(image[None])[0],
         ),
     ]

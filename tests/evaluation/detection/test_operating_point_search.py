@@ -1,6 +1,6 @@
 import pytest
 
-from segpipe.evaluation.detection.operating_point import choose_operating_point, froc_table
+from segpipe.evaluation.detection.operating_point_search import choose_operating_point, froc_table
 from segpipe.evaluation.results import CaseResult, PredictedLesion, ReferenceLesion
 
 
