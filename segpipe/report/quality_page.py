@@ -61,7 +61,7 @@ def _card(case: CaseQuality) -> dict[str, Any]:
             "lesions": f"{facts['lesions']}, {facts['lesion_mm3']:,.0f} mm³",
         }
     picture = base64.b64encode(case.thumbnail).decode() if case.thumbnail else ""
-    return {"id": case.id, "picture": picture, "facts": shown, "remarks": case.issues}
+    return {"id": case.id, "picture": picture, "facts": shown, "issues": case.issues}
 
 
 def _urgency(case: CaseQuality) -> tuple[int, str]:

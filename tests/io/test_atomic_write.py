@@ -16,9 +16,9 @@ from segpipe.io.images.volumes import write_volume
 WRITER = """
 import sys
 from pathlib import Path
-from segpipe.io.atomic_write import whole_file
+from segpipe.io.atomic_write import atomic_write
 
-with whole_file(Path(sys.argv[1])) as part:
+with atomic_write(Path(sys.argv[1])) as part:
     part.write_text("half")
     print("writing", flush=True)
     sys.stdin.readline()

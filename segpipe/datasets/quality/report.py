@@ -61,7 +61,7 @@ class Quality:
 
     Args:
         name: Of the data set.
-        cases: In the order of the manifest, with the remarks that comparing cases adds.
+        cases: In the order of the manifest, with the issues that comparing cases adds.
     """
 
     name: str
@@ -69,12 +69,12 @@ class Quality:
 
     @property
     def issues(self) -> list[Issue]:
-        """All remarks, errors first."""
+        """All issues, errors first."""
         found = [issue for case in self.cases for issue in case.issues]
         return sorted(found, key=lambda issue: issue.level != "error")
 
     def count(self, level: Level) -> int:
-        """How many remarks of a level there are."""
+        """How many issues of a level there are."""
         return sum(issue.level == level for issue in self.issues)
 
     def to_dict(self) -> dict[str, Any]:
@@ -84,7 +84,7 @@ class Quality:
             "cases": len(self.cases),
             "errors": self.count("error"),
             "warnings": self.count("warning"),
-            "remarks": [asdict(issue) for issue in self.issues],
+            "issues": [asdict(issue) for issue in self.issues],
             "facts": {case.id: dict(case.facts) for case in self.cases},
         }
 
