@@ -1,17 +1,53 @@
-"""What several rooms' tests share: small data sets, the way to the real scans, and a browser."""
+"""What several rooms' tests share: the processes they run in, small data sets and models, a database, a browser."""
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import settings
 
+from tests.workers import COUNT, make_once, shared_folder, usable_cores
+
+# Nothing here may import torch or numpy on top: they read the number of threads when they are loaded.
+MOST_PROCESSES = 8  # each takes about 1.5 GB
+
 settings.register_profile("segpipe", deadline=None)
 settings.load_profile("segpipe")
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("DO_NOT_TRACK", "1")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """The whole suite runs in a process per core, named tests in one; `-n` has the last word."""
+    option = config.option
+    if getattr(option, "numprocesses", 0) is None and not option.file_or_dir and not option.usepdb:
+        option.numprocesses = min(usable_cores(), MOST_PROCESSES)
+    if getattr(option, "numprocesses", None) and option.dist == "no":
+        option.dist, option.loadscopereorder = "loadfile", False  # fixtures of a file are made once
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Each process that runs tests gets its share of the cores, and no test sees the user's own MLflow."""
+    if getattr(config.option, "dist", "no") == "no":
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+            os.environ.setdefault(name, str(max(1, usable_cores() // COUNT)))
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a thread that waits leaves its core to the others
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that no process is still busy when the others have nothing left."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_the_run(tmp_path_factory) -> None:
+    """The cache of prepared cases: one for all processes of this test run, never the user's own."""
+    os.environ["SEGPIPE_CACHE"] = str(shared_folder(tmp_path_factory.getbasetemp()) / "cache")
 
 
 @pytest.fixture(scope="session")
@@ -26,21 +62,9 @@ def realdata() -> Path:
 @pytest.fixture(scope="session")
 def tiny_dataset(tmp_path_factory) -> Path:
     """Ten scans of 40×40×24 voxels, each with one bright ball on a noisy dark ground: learnt within a few steps."""
-    from segpipe.geometry import Grid
-    from segpipe.io.images.volumes import write_volume
+    from tests.tiny_data import write_tiny_data
 
-    root = tmp_path_factory.mktemp("tiny")
-    rng = np.random.default_rng(0)
-    grid = Grid((40, 40, 24), np.diag([1.0, 1.0, 1.5, 1.0]))
-    axes = np.meshgrid(*[np.arange(n) for n in grid.shape], indexing="ij")
-    for number in range(10):
-        centre = rng.uniform(12, 28), rng.uniform(12, 28), rng.uniform(8, 16)
-        distance = np.sqrt(sum(((axis - c) * s) ** 2 for axis, c, s in zip(axes, centre, grid.spacing_mm, strict=True)))
-        mask = distance < rng.uniform(4, 7)
-        image = np.where(mask, 0, -850) + rng.normal(0, 30, grid.shape)
-        write_volume(root / "images" / f"case_{number}.nii.gz", image.astype(np.int16), grid)
-        write_volume(root / "masks" / f"case_{number}.nii.gz", mask.astype(np.uint8), grid)
-    return root
+    return make_once(tmp_path_factory.getbasetemp(), "tiny", write_tiny_data)
 
 
 @pytest.fixture(scope="session")
@@ -74,7 +98,47 @@ def untrained_model(tmp_path_factory) -> Path:
     """A model folder with random weights: opens and predicts like any other (slow: it is exported to ONNX)."""
     from tests.small_models import UNET, write_small
 
-    return write_small(tmp_path_factory.mktemp("untrained") / "model", {**UNET, "channels": [8, 16]}, facts={}).path
+    def make(folder: Path) -> None:
+        write_small(folder, {**UNET, "channels": [8, 16]}, facts={})
+
+    return make_once(tmp_path_factory.getbasetemp(), "untrained_model", make)
+
+
+@pytest.fixture(scope="session")
+def chest_model(tmp_path_factory) -> Path:
+    """A model folder of a tiny network with random weights that finds something in a synthetic chest (slow)."""
+    from tests.synthetic_chest import write_chest_model
+
+    return make_once(tmp_path_factory.getbasetemp(), "chest_model", write_chest_model)
+
+
+@pytest.fixture
+def without_onnx(monkeypatch) -> None:
+    """Model folders get an empty file for the ONNX model, whose export takes most of the time."""
+    from segpipe.export import writing
+
+    def leave_out(file: Path, release: object, patches: object) -> writing.Parity:
+        file.write_bytes(b"")
+        return writing.Parity(0.0, ())
+
+    monkeypatch.setattr(writing, "_write_onnx", leave_out)
+
+
+@pytest.fixture(scope="session")
+def new_database(tmp_path_factory) -> Callable[[Path], str]:
+    """Puts an empty MLflow database into a folder and returns its address: a copy, as making one takes seconds."""
+    from segpipe.tracking.server import connect
+
+    def make(file: Path) -> None:
+        connect(f"sqlite:///{file}")
+
+    empty = make_once(tmp_path_factory.getbasetemp(), "mlflow.db", make)
+
+    def put(folder: Path) -> str:
+        folder.mkdir(parents=True, exist_ok=True)
+        return f"sqlite:///{shutil.copy(empty, folder / 'mlflow.db')}"
+
+    return put
 
 
 @pytest.fixture(autouse=True)
@@ -86,14 +150,6 @@ def own_tracking_address():
         os.environ.pop("MLFLOW_TRACKING_URI", None)
     else:
         os.environ["MLFLOW_TRACKING_URI"] = before
-
-
-@pytest.fixture(scope="session")
-def chest_model(tmp_path_factory) -> Path:
-    """A model folder of a tiny network with random weights that finds something in a synthetic chest (slow)."""
-    from tests.synthetic_chest import write_chest_model
-
-    return write_chest_model(tmp_path_factory.mktemp("chest") / "model")
 
 
 @pytest.fixture(scope="module")

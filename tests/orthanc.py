@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -16,19 +15,14 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.workers import free_port
+
 ROOT = "/dicom-web"
 PATIENCE_S = 900  # on a busy machine a process may take minutes to start
 USER, PASSWORD = "worker", "not-a-secret"
 PLUGINS = [
     Path(folder) / "libOrthancDicomWeb.so" for folder in ("/usr/share/orthanc/plugins", "/usr/lib/orthanc/plugins")
 ]
-
-
-def free_port():
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Orthanc:

@@ -10,9 +10,10 @@ import requests
 
 from segpipe.inference.memory import parse_bytes
 from tests.dcmtk import storescu
-from tests.orthanc import PASSWORD, PATIENCE_S, Orthanc, Service, TlsFront, free_port, make_certificate, wait_for
+from tests.orthanc import PASSWORD, PATIENCE_S, Orthanc, Service, TlsFront, make_certificate, wait_for
 from tests.synthetic_chest import chest_series
 from tests.synthetic_dicom import PATIENT, save
+from tests.workers import free_port
 
 pytestmark = pytest.mark.slow
 SERIES = 20

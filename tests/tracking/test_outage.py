@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import pytest
 from segpipe.errors import ServiceError
 from segpipe.tracking.mlflow import SPOOL, Tracker, known_run_id
 from segpipe.tracking.server import connect
+from tests.workers import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -22,9 +22,7 @@ class Server:
     """An `mlflow server` process of our own on a free port."""
 
     def __init__(self, folder):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.folder, self.uri, self.process = folder, f"http://127.0.0.1:{self.port}", None
 
     def start(self):

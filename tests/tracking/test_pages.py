@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -19,15 +18,10 @@ from segpipe.geometry import Grid
 from segpipe.tracking.mlflow import Tracker
 from segpipe.tracking.nested_runs import Child, report_nested_runs
 from segpipe.tracking.tables import side_by_side
+from tests.workers import free_port
 
 pytestmark = pytest.mark.slow
 GRID = Grid((30, 20, 12), np.eye(4))
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module", autouse=True)

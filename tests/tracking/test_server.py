@@ -8,12 +8,7 @@ import pytest
 from segpipe.errors import ConfigError, ServiceError, explain
 from segpipe.tracking import server
 from segpipe.tracking.server import absolute_uri, artifact_location, connect, silence
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+from tests.workers import free_port
 
 
 @pytest.mark.parametrize("uri", ["mlruns", "./mlruns", "/data/mlruns", "file:///data/mlruns"])

@@ -120,7 +120,7 @@ def test_a_point_outside_the_scan_is_told(untrained_model, scans, tmp_path, caps
 
 @pytest.mark.slow
 def test_growth_since_an_earlier_scan(untrained_model, tmp_path, capsys):
-    from tests.inference.test_follow_up import ISOTROPIC, body
+    from tests.inference.follow_up.test_matching import ISOTROPIC, body
 
     for name in ("first", "second"):
         write_volume(tmp_path / f"{name}.nii.gz", body(), Grid(body().shape, ISOTROPIC))

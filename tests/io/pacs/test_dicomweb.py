@@ -9,7 +9,7 @@ from segpipe.errors import ConfigError, ServiceError
 from segpipe.io.pacs.address import Address, is_address
 from segpipe.io.pacs.dicomweb import Pacs, SeriesEntry
 from segpipe.io.pacs.errors import MissingError, PacsAwayError, PacsFaultError, WrongPasswordError
-from tests.orthanc import free_port
+from tests.workers import free_port
 
 
 @pytest.fixture

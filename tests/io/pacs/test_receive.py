@@ -6,8 +6,9 @@ import pytest
 from segpipe.errors import ConfigError
 from segpipe.io.pacs.receive import CT_IMAGE, Inbox, Peer, Receiver
 from tests.dcmtk import storescu
-from tests.orthanc import free_port, wait_for
+from tests.orthanc import wait_for
 from tests.synthetic_dicom import ct_slices, other_object, save, thorax
+from tests.workers import free_port
 
 
 @pytest.fixture
