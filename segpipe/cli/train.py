@@ -40,16 +40,20 @@ def train(config: "DictConfig", folder: Path, sweep: Path | None) -> int:
     return 2 if outcome and outcome.summary["failed_cases"] else 0
 
 
-def registries() -> Mapping[str, Registry]:
-    """The sections that choose a part by name, and their builders."""
+def registries() -> Mapping[str, Registry | type]:
+    """The sections that choose a part by name and their builders, and those that are made into one class."""
     from segpipe.networks import NETWORKS
     from segpipe.preprocessing.augmentation.presets import AUGMENTATIONS
+    from segpipe.preprocessing.recipe import Recipe
+    from segpipe.preprocessing.sampling import Sampling
     from segpipe.tracking.trackers import TRACKERS
     from segpipe.training.losses import LOSSES
     from segpipe.training.optimizers import OPTIMIZERS
     from segpipe.training.schedulers import SCHEDULERS
 
     parts: dict[str, Any] = {
+        "recipe": Recipe,
+        "sampling": Sampling,
         "network": NETWORKS,
         "augmentation": AUGMENTATIONS,
         "loss": LOSSES,

@@ -51,7 +51,7 @@ def read_command_line(argv: Sequence[str]) -> CommandLine:
     return CommandLine(tuple(overrides), tuple(flags), tuple(folders))
 
 
-def check_command_line(line: CommandLine, registries: Mapping[str, Registry]) -> DictConfig:
+def check_command_line(line: CommandLine, registries: Mapping[str, Registry | type]) -> DictConfig:
     """Composes what the command line asks for and checks every key and value of it.
 
     With `--cfg`, which only shows, values that must be given may be missing.
@@ -78,7 +78,7 @@ def check_command_line(line: CommandLine, registries: Mapping[str, Registry]) ->
     return config
 
 
-def find_mistakes(config: DictConfig, registries: Mapping[str, Registry]) -> list[str]:
+def find_mistakes(config: DictConfig, registries: Mapping[str, Registry | type]) -> list[str]:
     """All mistakes in a composed configuration, missing values included."""
     missing = [f"{path}: must be given, e.g. {path}=/data/my_scans" for path in sorted(OmegaConf.missing_keys(config))]
     if missing:
@@ -86,7 +86,7 @@ def find_mistakes(config: DictConfig, registries: Mapping[str, Registry]) -> lis
     return check_settings(plain(config), registries)[1]
 
 
-def settings_of(config: DictConfig, registries: Mapping[str, Registry]) -> Settings:
+def settings_of(config: DictConfig, registries: Mapping[str, Registry | type]) -> Settings:
     """The typed settings of a composed configuration.
 
     Raises:

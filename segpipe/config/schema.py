@@ -6,10 +6,10 @@ keyword-only parameters are the keys.
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from annotated_types import Ge, Gt, Interval, Le, MinLen
-from pydantic import BaseModel, ConfigDict, Discriminator, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Discriminator, TypeAdapter, ValidationError, create_model
 
 from segpipe.errors import ConfigError
 from segpipe.spelling import nearest
@@ -24,19 +24,6 @@ class Section(BaseModel):
     """A part of the configuration; unknown keys are mistakes."""
 
     model_config = ConfigDict(extra="forbid", strict=False)
-
-
-class RecipeSettings(Section):
-    """See `segpipe.preprocessing.recipe.Recipe`."""
-
-    name: Annotated[str, MinLen(1)]
-    scope: Literal["scan", "voi"]
-    orientation: str
-    spacing_mm: tuple[Annotated[float, Gt(0)], Annotated[float, Gt(0)], Annotated[float, Gt(0)]]
-    window_hu: tuple[float, float]
-    patch: tuple[Positive, Positive, Positive]
-    label: Literal["nodule", "tumour"]
-    lung_crop: bool
 
 
 class ScheduleSettings(Section):
@@ -112,14 +99,6 @@ class TrainerSettings(Section):
     progress: bool
 
 
-class SamplingSettings(Section):
-    """Where training patches are read."""
-
-    lesion_fraction: Fraction
-    shift: Annotated[float, Interval(ge=0, le=0.5)]
-    size_balance: Fraction
-
-
 class EvaluationSettings(Section):
     """How held-out cases are judged."""
 
@@ -131,15 +110,15 @@ class EvaluationSettings(Section):
 
 
 class Settings(Section):
-    """The whole configuration; the sections that choose a part by name are checked by `check_part`."""
+    """The whole configuration; sections that rooms above define are checked by `check_part` and `check_section`."""
 
     name: Annotated[str, MinLen(1)]
     seed: Annotated[int, Ge(0)]
     resume: bool
-    recipe: RecipeSettings
+    recipe: Any
     training: TrainingSettings
     trainer: TrainerSettings
-    sampling: SamplingSettings
+    sampling: Any
     evaluation: EvaluationSettings
     data: Annotated[PhantomData | NiftiData | ManifestData, Discriminator("name")]
     augmentation: dict[str, Any]
@@ -150,12 +129,14 @@ class Settings(Section):
     tracking: dict[str, Any]
 
 
-def check_settings(config: Mapping[str, Any], registries: Mapping[str, Registry]) -> tuple[Settings | None, list[str]]:
-    """Checks a plain configuration against the schema and the builders' signatures.
+def check_settings(
+    config: Mapping[str, Any], registries: Mapping[str, Registry | type]
+) -> tuple[Settings | None, list[str]]:
+    """Checks a plain configuration against the schema, the builders' signatures and the classes of sections.
 
     Args:
         config: Resolved plain data.
-        registries: Section → name → builder.
+        registries: Section → name → builder, or section → the class that the section is made into.
 
     Returns:
         The settings (None when there are mistakes) and the mistakes, one line each.
@@ -165,12 +146,13 @@ def check_settings(config: Mapping[str, Any], registries: Mapping[str, Registry]
     checked = dict(config)
     for section, registry in registries.items():
         if isinstance(config.get(section), Mapping):
-            checked[section], found = check_part(section, config[section], registry)
+            check: Callable[..., Any] = check_section if isinstance(registry, type) else check_part
+            checked[section], found = check(section, config[section], registry)
             mistakes += found
     try:
         settings = Settings.model_validate(checked)
     except ValidationError as error:
-        mistakes += [_mistake(item, Settings) for item in error.errors()]
+        mistakes += mistakes_in(error, Settings)
     return (None if mistakes else settings), mistakes
 
 
@@ -186,8 +168,16 @@ def check_part(section: str, values: Mapping[str, Any], registry: Registry) -> t
     try:
         part = model.model_validate({key: value for key, value in values.items() if key != "name"})
     except ValidationError as error:
-        return dict(values), [_mistake(item, model, section) for item in error.errors()]
+        return dict(values), mistakes_in(error, model, section)
     return {"name": name, **part.model_dump()}, []
+
+
+def check_section(section: str, values: Mapping[str, Any], kind: type) -> tuple[Any, list[str]]:
+    """Makes a section into its class, a pydantic dataclass, e.g. the recipe; it is that class that says the bounds."""
+    try:
+        return TypeAdapter(kind).validate_python(dict(values)), []
+    except ValidationError as error:
+        return dict(values), mistakes_in(error, kind, section)
 
 
 def builder_model(builder: Callable[..., Any]) -> type[BaseModel]:
@@ -221,15 +211,27 @@ def raise_mistakes(mistakes: list[str], *, show: str = "python -m segpipe --cfg 
         )
 
 
-def _mistake(item: Any, model: type[BaseModel], section: str = "") -> str:
+def mistakes_in(error: ValidationError, kind: type, section: str = "") -> list[str]:
+    """One line for each mistake that pydantic found: its path, what must hold and the nearest match.
+
+    Args:
+        error: What it raised.
+        kind: The model or pydantic dataclass that it checked.
+        section: Where in the configuration its keys lie.
+    """
+    return [_mistake(item, kind, section) for item in error.errors()]
+
+
+def _mistake(item: Any, kind: type, section: str) -> str:
     path = ".".join([section, *_keys(item["loc"])]).strip(".")
-    if item["type"] == "extra_forbidden":
-        known = _fields_at(model, item["loc"][:-1])
+    if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        known = _fields_at(kind, item["loc"][:-1])
         near = nearest(str(item["loc"][-1]), known)
         return f"{path}: no such key; allowed: {', '.join(known)}" + (f"; did you mean {near}?" if near else "")
     if item["type"] == "missing":
         return f"{path}: must be given"
-    text = f"{path}={item['input']!s:.80}: {item['msg'][:1].lower()}{item['msg'][1:]}"
+    message = str(item["msg"]).removeprefix("Value error, ")
+    text = f"{path}={item['input']!s:.80}: {message[:1].lower()}{message[1:]}"
     allowed = str(item.get("ctx", {}).get("expected", ""))
     near = nearest(str(item["input"]), [word.strip("' ") for word in allowed.replace(" or ", ",").split(",")])
     return text + (f"; did you mean {near}?" if near else "")
@@ -241,8 +243,10 @@ def _keys(location: tuple[Any, ...]) -> list[str]:
     return [str(key) for key in location if not (isinstance(key, str) and key.lower().startswith(noise))]
 
 
-def _fields_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
-    current: Any = model
+def _fields_at(kind: type, location: tuple[Any, ...]) -> list[str]:
+    current: Any = kind
     for key in location:
-        current = current.model_fields[key].annotation
-    return list(current.model_fields)
+        # of a union, e.g. of the data sets, pydantic puts the member's name into the location
+        members = [one for one in get_args(current) if key in get_args(one.model_fields["name"].annotation)]
+        current = members[0] if members else current.__pydantic_fields__[key].annotation
+    return list(current.__pydantic_fields__)

@@ -1,55 +1,83 @@
-"""The recipe: the few numbers that turn a scan into a network's input, frozen and digested."""
+"""The recipe: the few numbers that turn a scan into a network's input, frozen, checked and digested."""
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from dataclasses import fields
+from typing import Annotated, Any, Literal
 
+from annotated_types import Interval, MinLen
+from pydantic import AfterValidator, ConfigDict, FiniteFloat, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from segpipe.config.schema import mistakes_in
 from segpipe.errors import ModelError
 from segpipe.labels import LabelMap
 
 Triple = tuple[float, float, float]
 Shape = tuple[int, int, int]
 
+_AXES = ({"R", "L"}, {"A", "P"}, {"S", "I"})
 
-@dataclass(frozen=True)
+
+def _check_orientation(letters: str) -> str:
+    if len(letters) != 3 or not all(any(letter in axis for letter in letters) for axis in _AXES):
+        raise ValueError("must name one direction of each of R/L, A/P and S/I, e.g. RAS")
+    return letters
+
+
+def _check_window(window: tuple[float, float]) -> tuple[float, float]:
+    # the cache keeps whole HU, so a narrower window would leave it a constant image
+    if window[1] - window[0] < 1:
+        raise ValueError("must go from the HU that become 0 up to the HU that become 1, e.g. [-1000, 400]")
+    return window
+
+
+Millimetres = Annotated[FiniteFloat, Interval(ge=0.05, le=20)]
+# what the cache's 16 bits hold
+Hu = Annotated[FiniteFloat, Interval(ge=-32768, le=32767)]
+Voxels = Annotated[int, Interval(ge=1, le=1024)]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Recipe:
     """How scans are prepared, for training and for prediction alike; nobody types a spacing twice.
 
+    What its values must hold is said here alone: the configuration, a model folder and Python code are checked by it.
+
     Args:
         name: e.g. `ct_nodule`.
-        scope: `scan` searches a whole scan by sliding window; `voi` segments the lesion in the middle of one patch.
-        orientation: Anatomical direction of the array axes, e.g. `RAS`.
-        spacing_mm: Voxel size of the network's input along these axes.
+        spacing_mm: Voxel size of the network's input along its axes.
         window_hu: HU that map to 0 and 1; values outside are clipped.
         patch: Voxels of a training patch and of a sliding window.
+        scope: `scan` searches a whole scan by sliding window; `voi` segments the lesion in the middle of one patch.
+        orientation: Anatomical direction of the array axes, e.g. `RAS`.
         label: Name of the foreground label, `nodule` or `tumour`.
         lung_crop: Whether scans are cropped to the lungs' box before anything else.
+
+    Raises:
+        ValidationError: (a ValueError) naming all values out of bounds.
     """
 
-    name: str
-    spacing_mm: Triple
-    window_hu: tuple[float, float]
-    patch: Shape
+    name: Annotated[str, MinLen(1)]
+    spacing_mm: tuple[Millimetres, Millimetres, Millimetres]
+    window_hu: Annotated[tuple[Hu, Hu], AfterValidator(_check_window)]
+    patch: tuple[Voxels, Voxels, Voxels]
     scope: Literal["scan", "voi"] = "scan"
-    orientation: str = "RAS"
-    label: str = "nodule"
+    orientation: Annotated[str, AfterValidator(_check_orientation)] = "RAS"
+    label: Literal["nodule", "tumour"] = "nodule"
     lung_crop: bool = False
-
-    def __post_init__(self) -> None:
-        x, y, z = self.spacing_mm
-        low, high = self.window_hu
-        px, py, pz = self.patch
-        object.__setattr__(self, "spacing_mm", (float(x), float(y), float(z)))
-        object.__setattr__(self, "window_hu", (float(low), float(high)))
-        object.__setattr__(self, "patch", (int(px), int(py), int(pz)))
 
     @property
     def digest(self) -> str:
-        """First 16 hex digits of the SHA-256 of all numbers of the recipe; equal digests prepare scans equally."""
-        numbers = {key: value for key, value in self.to_dict().items() if key != "name"}
-        return hashlib.sha256(json.dumps(numbers, sort_keys=True).encode()).hexdigest()[:16]
+        """Digest of all that a model's input depends on; a model predicts by the recipe it was trained with alone."""
+        return _digest({key: value for key, value in self.to_dict().items() if key != "name"})
+
+    @property
+    def preparation_digest(self) -> str:
+        """Digest of what a prepared case depends on: recipes that differ in the patch alone share their cases."""
+        used = ("orientation", "spacing_mm", "window_hu", "lung_crop")
+        return _digest({key: self.to_dict()[key] for key in used})
 
     @property
     def labels(self) -> LabelMap:
@@ -58,26 +86,27 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that `from_dict` reads back."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
     @classmethod
     def from_dict(cls, numbers: Mapping[str, Any]) -> "Recipe":
         """Reads a recipe from plain data.
 
         Raises:
-            ModelError: when keys are missing or unknown.
+            ModelError: naming all keys that are missing or unknown and all values out of bounds.
         """
-        known = {item.name for item in fields(cls)}
-        required = {"name", "spacing_mm", "window_hu", "patch"}
-        if set(numbers) - known or required - set(numbers):
+        try:
+            return TypeAdapter(cls).validate_python(dict(numbers))
+        except ValidationError as error:
+            mistakes = mistakes_in(error, cls, "recipe")
             raise ModelError(
-                "the recipe has missing or unknown keys",
-                facts={
-                    "missing": ", ".join(sorted(required - set(numbers))) or "none",
-                    "unknown": ", ".join(sorted(set(numbers) - known)) or "none",
-                },
-            )
-        values: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in numbers.items()
-        }
-        return cls(**values)
+                "the recipe is not valid",
+                facts={str(number): line for number, line in enumerate(mistakes, start=1)},
+                hint="the model belongs to another version of segpipe, or its recipe was changed by hand",
+            ) from error
+
+
+def _digest(numbers: Mapping[str, Any]) -> str:
+    """First 16 hex digits of the SHA-256 of plain data."""
+    return hashlib.sha256(json.dumps(numbers, sort_keys=True).encode()).hexdigest()[:16]

@@ -8,6 +8,8 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Interval
 from numpy.typing import NDArray
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass as checked_dataclass
 
 from segpipe.errors import DatasetError
 from segpipe.preprocessing.cache.cached_case import CachedCase
@@ -19,9 +21,9 @@ SIZE_CLASSES_MM = (6.0, 10.0, 20.0, 30.0)
 Fraction = Annotated[float, Interval(ge=0, le=1)]
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked_dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Sampling:
-    """How patches are placed.
+    """How patches are placed; the section `sampling` of the configuration.
 
     Args:
         lesion_fraction: Share of patches that are placed on a lesion; the others lie anywhere in the body.

@@ -31,7 +31,7 @@ class PatchDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.settings = settings
-        sampling = Sampling(**settings.sampling.model_dump())
+        sampling: Sampling = settings.sampling
         augmentation = build_augmentation(settings.augmentation)
         unchanged = build_augmentation({"name": "none"})
         self.train = PatchDataset(train, recipe, sampling=sampling, augmentation=augmentation, seed=settings.seed)

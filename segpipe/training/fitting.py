@@ -157,7 +157,8 @@ def _check_resumable(checkpoint: Path, facts: Mapping[str, Any]) -> None:
 
 def recipe_of(settings: Settings) -> Recipe:
     """The recipe that the configuration names."""
-    return Recipe(**settings.recipe.model_dump())
+    recipe: Recipe = settings.recipe
+    return recipe
 
 
 def _quieten() -> None:

@@ -72,6 +72,7 @@ def test_all_mistakes_are_told_at_once():
         (["experiment=lung_nodule"], "write +experiment=lung_nodule"),
         (["+unknown.key=3"], "unknown: no such key"),
         (["recipe.spacing_mm=[1,2]"], "recipe.spacing_mm.2: must be given"),
+        (["+data.shuffle=1"], "no such key; allowed: fold, folds, split_seed,"),
         (["data.fold=-1"], "fold=-1: input should be greater than or equal to 0"),
         (["trainer.max_steps=many"], "trainer.max_steps=many: input should be a valid integer"),
     ],

@@ -129,7 +129,7 @@ class _Job:
     def _target(self, digests: Sequence[str]) -> Path:
         parts = [FORMAT, *digests, str(self.foreground), *(["lung share"] if self.recipe.lung_crop else [])]
         key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
-        return self.folder / self.recipe.digest / key
+        return self.folder / self.recipe.preparation_digest / key
 
     def _write(self, entry: Source, target: Path) -> None:
         """Writes beside the target and renames; whoever holds the lock may clear what a killed builder left."""

@@ -154,6 +154,8 @@ def test_prepares_each_content_once(tmp_path):
     assert again.id == "b"
     build([replace(moved, id="c")], replace(recipe, name="other"), tmp_path / "cache", load=load)
     assert loads == ["a"]
+    build([moved], replace(recipe, patch=(8, 8, 8), scope="voi"), tmp_path / "cache", load=load)
+    assert loads == ["a"]
 
 
 def test_another_mask_label_or_recipe_is_another_case(tmp_path):
