@@ -8,7 +8,6 @@ from typing import Any
 from segpipe.cli.common.flags import VerbParser
 from segpipe.datasets.sources.registry import SOURCES, Flag, IngestRequest, Source
 from segpipe.errors import ConfigError, explain
-from segpipe.labels import KNOWN_LABELS
 from segpipe.spelling import nearest
 
 
@@ -108,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--plan", type=Path, metavar="DATASET", help="measure it and propose a plan for training")
     parser.add_argument("--memory", default="8GB", metavar="SIZE", help="what a training step may take (default: 8GB)")
     parser.add_argument("--input", type=Path, metavar="DIR", help="what to read")
-    parser.add_argument("--label", default="nodule", choices=KNOWN_LABELS, help="what the masks show")
+    parser.add_argument("--label", default="nodule", metavar="NAME", help="what the masks show")
     parser.add_argument("--workers", type=int, metavar="N", help="processes; by default one per core")
     for flag in _all_flags().values():
         _add_flag(parser, flag)

@@ -83,11 +83,11 @@ def _image(release: Release) -> dict[str, Any]:
 
 
 def _prediction(release: Release) -> dict[str, Any]:
-    names = {"0": "background", **{str(value): name for value, name in release.recipe.labels.names.items()}}
+    names = {"0": "background", **{str(value): name for value, name in release.recipe.label_map.class_names.items()}}
     return {
         "type": "image",
         "format": "logits",
-        "num_channels": release.recipe.labels.channels,
+        "num_channels": release.recipe.label_map.channels,
         "spatial_shape": _sizes(release),
         "dtype": "float32",
         "value_range": [],

@@ -90,7 +90,7 @@ def load_network(folder: ModelFolder) -> nn.Module:
     from safetensors.torch import load_file
 
     try:
-        network = build_network(folder.network, out_channels=folder.recipe.labels.channels)
+        network = build_network(folder.network, out_channels=folder.recipe.label_map.channels)
         network.load_state_dict(load_file(folder.weights))
     except (SafetensorError, ConfigError, RuntimeError) as error:
         raise ModelError(
@@ -134,7 +134,7 @@ def write_model_folder(
 
 def _same_network(network: nn.Module, spec: Mapping[str, Any], recipe: Recipe) -> nn.Module:
     """A clean copy on the CPU in float32, which shows that `spec` and weights alone make the network."""
-    fresh = build_network(spec, out_channels=recipe.labels.channels)
+    fresh = build_network(spec, out_channels=recipe.label_map.channels)
     try:
         fresh.load_state_dict({name: tensor.detach().cpu() for name, tensor in network.state_dict().items()})
     except RuntimeError as error:

@@ -102,7 +102,7 @@ def _write_torchscript(file: Path, release: Release, patches: Sequence[torch.Ten
 def _write_onnx(file: Path, release: Release, patches: Sequence[torch.Tensor]) -> Parity:
     told = {
         "recipe": release.recipe.to_dict(),
-        "labels": release.recipe.labels.names,
+        "labels": release.recipe.label_map.class_names,
         "divisor": release.divisor,
         "fixed_shape": release.fixed_shape,
         "threshold": release.threshold,
@@ -126,7 +126,7 @@ def _index(folder: Path, release: Release, parity: Parity) -> dict[str, Any]:
             "segpipe_version": __version__,
             "recipe": release.recipe.to_dict(),
             "recipe_digest": release.recipe.digest,
-            "labels": [asdict(label) for label in release.recipe.labels.labels],
+            "labels": [asdict(label) for label in release.recipe.label_map.classes],
             "network": release.spec,
             "divisor": release.divisor,
             "onnx": {

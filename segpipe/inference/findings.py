@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from segpipe.case import Case
 from segpipe.geometry import flip_ras_lps, to_world
 from segpipe.inference.window.aggregator import Foreground
+from segpipe.labels import Label
 from segpipe.lesions import (
     Components,
     equivalent_diameter_mm,
@@ -30,7 +31,9 @@ class Finding:
     """One lesion that the network found.
 
     Args:
-        number: 1 for the largest of the scan.
+        number: From 1, class by class in the order of the label map, in each from the largest.
+        label: Name of its class.
+        value: Value of its class in the mask.
         volume_mm3: Voxel count times voxel volume.
         longest_diameter_mm: Longest distance within the lesion in 3-D; see `segpipe.lesions.Lesion`.
         axial_diameter_mm: Longest diameter in an axial slice (RECIST); see `segpipe.lesions.AxialSize`.
@@ -54,6 +57,8 @@ class Finding:
     """
 
     number: int
+    label: str
+    value: int
     volume_mm3: float
     longest_diameter_mm: float
     axial_diameter_mm: float
@@ -74,21 +79,30 @@ class Finding:
         return asdict(self)
 
 
-def measure_findings(
-    case: Case, components: Components, kept: Sequence[int], confidence: Sequence[tuple[float, float]]
-) -> list[Finding]:
-    """Measures components of a mask on the scan's own grid; they become findings 1, 2, … in the order given.
+@dataclass(frozen=True, eq=False)
+class ClassComponents:
+    """The components of one class in a mask.
 
     Args:
-        case: The scan.
-        components: The components of its mask.
+        label: The class.
+        components: Its components.
         kept: Numbers of those that are findings.
         confidence: Mean and largest probability of every component.
     """
+
+    label: Label
+    components: Components
+    kept: Sequence[int]
+    confidence: Sequence[tuple[float, float]]
+
+
+def measure_findings(case: Case, classes: Sequence[ClassComponents]) -> list[Finding]:
+    """Measures components of a mask on the scan's own grid; they become findings 1, 2, … in the order given."""
     sides = Sides(case)
+    chosen = [(found, component) for found in classes for component in found.kept]
     return [
-        _measure(case, components, component, number=number, confidence=confidence[component - 1], sides=sides)
-        for number, component in enumerate(kept, start=1)
+        _measure(case, found, component, number=number, sides=sides)
+        for number, (found, component) in enumerate(chosen, start=1)
     ]
 
 
@@ -147,21 +161,16 @@ class Sides:
         return float((low + high) / 2) if high - low >= NARROWEST_THORAX_MM else None
 
 
-def _measure(
-    case: Case,
-    components: Components,
-    component: int,
-    *,
-    number: int,
-    confidence: tuple[float, float],
-    sides: Sides,
-) -> Finding:
-    voxels = components.voxels(component)
+def _measure(case: Case, found: ClassComponents, component: int, *, number: int, sides: Sides) -> Finding:
+    voxels = found.components.voxels(component)
     lesion, axial = measure_lesion(voxels, case.grid, number=number), measure_axial(voxels, case.grid)
-    hu: NDArray[Any] = case.image[components.parts[component - 1]][voxels.inside]
+    hu: NDArray[Any] = case.image[found.components.parts[component - 1]][voxels.inside]
+    mean_probability, max_probability = found.confidence[component - 1]
     x, y, z = flip_ras_lps(lesion.centre_mm)
     return Finding(
         number=number,
+        label=found.label.name,
+        value=found.label.value,
         volume_mm3=lesion.volume_mm3,
         longest_diameter_mm=lesion.longest_diameter_mm,
         axial_diameter_mm=axial.longest_mm,
@@ -174,8 +183,8 @@ def _measure(
         centre_lps_mm=(float(x), float(y), float(z)),
         slice_index=axial.slice_index,
         slice_number=axial.slice_index + 1,
-        mean_probability=confidence[0],
-        max_probability=confidence[1],
+        mean_probability=mean_probability,
+        max_probability=max_probability,
     )
 
 

@@ -11,7 +11,7 @@ from segpipe.case import Case
 from segpipe.errors import ConfigError, ModelError
 from segpipe.geometry import to_world
 from segpipe.inference.engines.engine import Engine
-from segpipe.inference.findings import Finding, measure_confidence, measure_findings
+from segpipe.inference.findings import ClassComponents, Finding, measure_confidence, measure_findings
 from segpipe.inference.operating_point import OperatingPoint
 from segpipe.inference.postprocess import choose_components, erase_others
 from segpipe.inference.stage_timer import StageTimer
@@ -19,6 +19,7 @@ from segpipe.inference.window.aggregator import Aggregator
 from segpipe.inference.window.grid import InferenceGrid, SliceReader, choose_grid
 from segpipe.inference.window.region import FindRegion, crop_to_lungs, windows_in
 from segpipe.inference.window.sliding import Sliding, predict_flipped, slide
+from segpipe.labels import Label
 from segpipe.lesions import find_components
 from segpipe.preprocessing.lungs import lung_mask
 from segpipe.preprocessing.recipe import Recipe, Shape
@@ -135,12 +136,18 @@ def predict_case(
     aggregator = _paint(case, recipe, engine, options, inference_grid=inference_grid, timer=timer)
     point = at_mm if at_mm is not None or recipe.scope == "scan" else _middle(case)
     with timer.stage("findings"):
-        findings = _findings(case, aggregator, preparation, options, at_mm=point)
+        findings = _findings(case, aggregator, preparation, options, label=recipe.label_map.classes[0], at_mm=point)
     return Prediction(aggregator.mask, findings, aggregator.probability, aggregator.entropy)
 
 
 def _findings(
-    case: Case, aggregator: Aggregator, preparation: Preparation, options: PredictOptions, *, at_mm: Point | None
+    case: Case,
+    aggregator: Aggregator,
+    preparation: Preparation,
+    options: PredictOptions,
+    *,
+    label: Label,
+    at_mm: Point | None,
 ) -> list[Finding]:
     """Numbers and measures the lesions of the painted mask; what is no finding is erased from it."""
     components = find_components(aggregator.mask)
@@ -149,7 +156,7 @@ def _findings(
     kept = choose_components(components, means, case.grid, point=options.point, at_mm=at_mm)
     _check_count(len(kept), options.most_findings)
     erase_others(aggregator.mask, components, kept)
-    return measure_findings(case, components, kept, confidence)
+    return measure_findings(case, [ClassComponents(label, components, kept, confidence)])
 
 
 def _paint(

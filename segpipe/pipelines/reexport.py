@@ -46,7 +46,7 @@ def reexport(run_folder: Path, output: Path, *, weights: str | None = None, case
     file = run_folder / "checkpoints" / f"{weights or evaluated}.ckpt"
     told = read_checkpoint(file)["segpipe"]
     recipe = Recipe.from_dict(told["recipe"])
-    network = build_network(told["network"], out_channels=recipe.labels.channels)
+    network = build_network(told["network"], out_channels=recipe.label_map.channels)
     try:
         load_weights(network, file)
     except RuntimeError as error:

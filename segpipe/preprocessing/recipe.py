@@ -80,8 +80,8 @@ class Recipe:
         return _digest({key: self.to_dict()[key] for key in used})
 
     @property
-    def labels(self) -> LabelMap:
-        """The label map of the recipe's task."""
+    def label_map(self) -> LabelMap:
+        """The classes of the task."""
         return LabelMap.of(self.label)
 
     def to_dict(self) -> dict[str, Any]:

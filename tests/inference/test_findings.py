@@ -5,7 +5,8 @@ import pytest
 
 from segpipe.case import Case
 from segpipe.geometry import Grid, to_world
-from segpipe.inference.findings import Sides, measure_findings
+from segpipe.inference.findings import ClassComponents, Sides, measure_findings
+from segpipe.labels import NODULE
 from segpipe.lesions import find_components
 
 SHAPE = (60, 50, 20)
@@ -24,7 +25,7 @@ def thorax(affine=LPS, shape=SHAPE):
 def found(case, mask, confidence=(0.75, 0.875)):
     components = find_components(mask)
     kept = list(range(1, components.count + 1))
-    return measure_findings(case, components, kept, [confidence] * components.count)
+    return measure_findings(case, [ClassComponents(NODULE, components, kept, [confidence] * components.count)])
 
 
 def test_a_box_in_a_thorax():
@@ -34,7 +35,7 @@ def test_a_box_in_a_thorax():
     case.image[15:19, 20:23, 5:7] = -700
     case.image[15:17, 20:23, 5:7] = 60
     (finding,) = found(case, mask)
-    assert finding.number == 1
+    assert (finding.number, finding.label, finding.value) == (1, "nodule", 1)
     assert finding.volume_mm3 == pytest.approx(24 * 100)
     assert finding.longest_diameter_mm == pytest.approx(np.sqrt(15**2 + 10**2 + 4**2) + 14 / 3)
     assert finding.axial_diameter_mm == pytest.approx(np.sqrt(15**2 + 10**2) + 5)

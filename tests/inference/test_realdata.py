@@ -15,7 +15,7 @@ from segpipe.export.model_folder import write_model_folder
 from segpipe.geometry import Grid, to_world
 from segpipe.inference.batch.scans import find_scans, number_slices
 from segpipe.inference.engines.backends import build_engine
-from segpipe.inference.findings import measure_findings
+from segpipe.inference.findings import ClassComponents, measure_findings
 from segpipe.inference.predictor import PredictOptions, predict_case
 from segpipe.inference.window.grid import choose_grid
 from segpipe.inference.window.region import require_lungs
@@ -26,7 +26,7 @@ from segpipe.io.dicom.rtstruct.writing import write_rtstruct
 from segpipe.io.dicom.seg.writing import write_dicom_seg
 from segpipe.io.dicom.series.series import find_series, read_series, stack_series
 from segpipe.io.dicom.sr import write_dicom_sr
-from segpipe.labels import TUMOUR
+from segpipe.labels import NODULE, TUMOUR
 from segpipe.lesions import find_components, label_lesions
 from segpipe.networks import build_network
 from segpipe.preprocessing.recipe import Recipe
@@ -198,7 +198,7 @@ def read_lung(realdata, name):
 def measured(case, mask):
     components = find_components(mask)
     kept = list(range(1, components.count + 1))
-    return measure_findings(case, components, kept, [(0.9, 0.95)] * components.count)
+    return measure_findings(case, [ClassComponents(NODULE, components, kept, [(0.9, 0.95)] * components.count)])
 
 
 def test_dicom_results_of_a_real_series_are_valid_and_within_a_tenth_of_a_millimetre(tumour, tmp_path):

@@ -8,7 +8,6 @@ from segpipe.datasets.manifest import Entry, Manifest
 from segpipe.datasets.tables import COLUMN_WORDS, Row, harmless_numbers, name_patients, read_rows, read_table
 from segpipe.errors import DatasetError
 from segpipe.io.images.volumes import list_volumes, volume_name
-from segpipe.labels import LabelMap
 
 LAYOUTS = (("images", "masks"), ("imagesTr", "labelsTr"))
 _LISTED = frozenset({"case", "patient", "image", "mask"})
@@ -49,7 +48,7 @@ def find_cases(
         Entry(case, names[rows[case].patient], image, mask, extra=dict(rows[case].numbers) or None)
         for case, (image, mask) in pairs.items()
     ]
-    return Manifest(root.resolve().name, "nifti", tuple(entries), LabelMap.of(label).names)
+    return Manifest(root.resolve().name, "nifti", tuple(entries), {1: label})
 
 
 def find_listed_cases(table: Path, *, label: str = "nodule") -> Manifest:
@@ -79,7 +78,7 @@ def find_listed_cases(table: Path, *, label: str = "nodule") -> Manifest:
         )
         for case, patient, row in zip(cases, patients, rows, strict=True)
     ]
-    return Manifest(table.stem, "nifti", tuple(entries), LabelMap.of(label).names)
+    return Manifest(table.stem, "nifti", tuple(entries), {1: label})
 
 
 def _layout(root: Path) -> tuple[Path, Path]:

@@ -32,7 +32,7 @@ def derive(series: SeriesInfo, model: ModelFolder, options: Mapping[str, Any]) -
     """
     recipe = model.recipe
     maker = Maker(recipe.name, model_digest(model), recipe.digest, __version__, point_digest(options))
-    return Derivation(series, recipe.labels.labels[0], maker)
+    return Derivation(series, recipe.label_map.classes[0], maker)
 
 
 def point_digest(options: Mapping[str, Any]) -> str:

@@ -1,0 +1,17 @@
+"""Label maps: what a mask's values mean, which classes a network tells apart, and how radiology systems name them."""
+
+from segpipe.labels.label import NODULE, TUMOUR, Code, Label, make_label
+from segpipe.labels.label_map import LabelMap, label_mistakes
+from segpipe.labels.masks import check_mask_values, lesion_value
+
+__all__ = [
+    "NODULE",
+    "TUMOUR",
+    "Code",
+    "Label",
+    "LabelMap",
+    "check_mask_values",
+    "label_mistakes",
+    "lesion_value",
+    "make_label",
+]
