@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from segpipe.errors import OutputError
+from segpipe.system.atomic_write import write_text
 
 SHARE_OF_MACHINE = 80
 """Percent of a machine without GPU that a training may take."""
@@ -76,9 +76,4 @@ def _there(wanted: int, machine: int) -> int:
 
 
 def _write(file: Path, text: str) -> Path:
-    part = file.with_suffix(".part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        return part.replace(file)
-    except OSError as error:
-        raise OutputError("the plan cannot be written", facts={"file": file, "found": error}) from error
+    return write_text(file, text, what="the plan")

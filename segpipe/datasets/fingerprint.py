@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,11 @@ from numpy.typing import NDArray
 
 from segpipe.datasets.loading import load_case
 from segpipe.datasets.manifest import Entry, Manifest
-from segpipe.datasets.sources.parallel import map_cases
 from segpipe.errors import DatasetError, SegpipeError
 from segpipe.geometry import axis_directions
 from segpipe.labels import lesion_value
 from segpipe.lesions import label_lesions, measure_lesions
+from segpipe.system.parallel_map import parallel_map
 
 _SAMPLE = 5000
 _PERCENTILES = (0.5, 50.0, 99.5)
@@ -24,7 +25,7 @@ Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True, eq=False)
-class CaseFacts:
+class CaseMeasurements:
     """What one case measures, along right–left, anterior–posterior and superior–inferior.
 
     Args:
@@ -113,7 +114,7 @@ def take_fingerprint(manifest: Manifest, *, workers: int | None = None, progress
     )
 
 
-def measure_case(entry: Entry, labels: dict[int, str]) -> CaseFacts | None:
+def measure_case(entry: Entry, labels: dict[int, str]) -> CaseMeasurements | None:
     """Measures one case, or returns None when it cannot be read."""
     try:
         case = load_case(entry, labels)
@@ -128,7 +129,7 @@ def measure_case(entry: Entry, labels: dict[int, str]) -> CaseFacts | None:
     components, _ = label_lesions(lesion)
     lesions = measure_lesions(components, case.grid)
     values = case.image[lesion].astype(np.float32)
-    return CaseFacts(
+    return CaseMeasurements(
         spacing_mm=_triple(spacing),
         extent_mm=_triple(extent),
         lesion_hu=values[:: max(1, len(values) // _SAMPLE)],
@@ -137,10 +138,12 @@ def measure_case(entry: Entry, labels: dict[int, str]) -> CaseFacts | None:
     )
 
 
-def _measure_all(manifest: Manifest, workers: int | None, progress: bool) -> list[CaseFacts]:
-    measure: Callable[[Entry], CaseFacts | None] = partial(measure_case, labels=dict(manifest.labels))
-    found = dict(map_cases(measure, manifest.entries, title="measure", workers=workers, progress=progress))
-    return [facts for _, facts in sorted(found.items()) if facts]
+def _measure_all(manifest: Manifest, workers: int | None, progress: bool) -> list[CaseMeasurements]:
+    measure: Callable[[Entry], CaseMeasurements | None] = partial(measure_case, labels=dict(manifest.labels))
+    title = "measure" if progress else None
+    found = dict(parallel_map(measure, manifest.entries, name=attrgetter("id"), title=title, workers=workers))
+    measured = [found[index] for index in range(len(manifest.entries))]
+    return [facts for facts in measured if isinstance(facts, CaseMeasurements)]
 
 
 def _spread(values: NDArray[Any]) -> dict[str, float]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from segpipe.errors import DatasetError
+from segpipe.system.atomic_write import write_json
 
 FORMAT = "segpipe-manifest-1"
 Role = Literal["train", "val", "test"]
@@ -86,12 +87,7 @@ def write_manifest(manifest: Manifest, folder: Path) -> Path:
         "labels": {str(value): name for value, name in manifest.labels.items()},
         "cases": rows,
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "manifest.json"
-    temporary = file.with_suffix(".json.part")
-    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    temporary.replace(file)
-    return file
+    return write_json(folder / "manifest.json", content, what="the data set's manifest")
 
 
 def data_hash(manifest: Manifest) -> str:

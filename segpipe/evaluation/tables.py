@@ -1,19 +1,19 @@
 """The files of an evaluation: `summary.json`, `cases.csv`, `lesions.csv` and `froc.csv`."""
 
-import csv
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from segpipe.errors import OutputError
 from segpipe.evaluation.detection.froc import RULES, collect_marks, froc_curve
 from segpipe.evaluation.results import CaseResult, PredictedLesion, ReferenceLesion
+from segpipe.system.atomic_write import write_json
+from segpipe.system.csv_table import write_csv
 
 Row = dict[str, Any]
 CASE_COLUMNS = ("case", "patient", "empty")
 LESION_COLUMNS = ("case", "patient", "kind", "number", "matched", "diameter_mm", "volume_mm3", "overlap", "probability")
 FROC_COLUMNS = ("rule", "threshold", "fp_per_scan", "sensitivity")
+_WHAT = "the evaluation"
 
 
 def write_evaluation(folder: Path, results: Sequence[CaseResult], summary: Mapping[str, Any]) -> None:
@@ -22,14 +22,10 @@ def write_evaluation(folder: Path, results: Sequence[CaseResult], summary: Mappi
     Raises:
         OutputError: when a file cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / "cases.csv", lambda stream: _write_csv(stream, case_rows(results), CASE_COLUMNS))
-        _replace(folder / "lesions.csv", lambda stream: _write_csv(stream, lesion_rows(results), LESION_COLUMNS))
-        _replace(folder / "froc.csv", lambda stream: _write_csv(stream, froc_rows(results), FROC_COLUMNS))
-        _replace(folder / "summary.json", lambda stream: _write_json(stream, summary))
-    except OSError as error:
-        raise OutputError("the evaluation cannot be written", facts={"folder": folder, "found": error}) from error
+    write_csv(folder / "cases.csv", case_rows(results), CASE_COLUMNS, what=_WHAT)
+    write_csv(folder / "lesions.csv", lesion_rows(results), LESION_COLUMNS, what=_WHAT)
+    write_csv(folder / "froc.csv", froc_rows(results), FROC_COLUMNS, what=_WHAT)
+    write_json(folder / "summary.json", summary, what=_WHAT)
 
 
 def case_rows(results: Sequence[CaseResult]) -> list[Row]:
@@ -112,22 +108,3 @@ def _measurements(kind: str, lesion: ReferenceLesion | PredictedLesion) -> Row:
         "centre_y_mm": y,
         "centre_z_mm": z,
     }
-
-
-def _write_csv(stream: TextIO, rows: Sequence[Row], columns: Sequence[str]) -> None:
-    names = list(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
-    writer = csv.DictWriter(stream, fieldnames=names, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-
-
-def _write_json(stream: TextIO, summary: Mapping[str, Any]) -> None:
-    json.dump(summary, stream, indent=1, ensure_ascii=False, allow_nan=False)
-    stream.write("\n")
-
-
-def _replace(file: Path, write: Callable[[TextIO], None]) -> None:
-    temporary = file.with_name(f"{file.name}.part")
-    with temporary.open("w", encoding="utf-8", newline="") as stream:
-        write(stream)
-    temporary.replace(file)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segpipe import __version__
-from segpipe.errors import OutputError
 from segpipe.report.figures import CURVE
 from segpipe.report.style import to_svg
 from segpipe.report.summary import data_facts, explanations, notes, parts, tiles
 from segpipe.report.tables import show, table
+from segpipe.system.atomic_write import write_text
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -149,14 +149,7 @@ def render(file: Path, template: str, **content: Any) -> Path:
     )
     date = datetime.now().astimezone().strftime("%d %B %Y, %H:%M")
     page = engine.get_template(template).render(version=__version__, date=date, **content)
-    temporary = file.with_name(f"{file.name}.part")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(page, encoding="utf-8")
-        temporary.replace(file)
-    except OSError as error:
-        raise OutputError("the report cannot be written", facts={"file": file, "found": error}) from error
-    return file
+    return write_text(file, page, what="the report")
 
 
 def _known(columns: Sequence[str], rows: Sequence[Row]) -> list[str]:

@@ -1,14 +1,12 @@
 """The page of a data set's quality: every remark, and every case with a picture."""
 
 import base64
-import json
-import os
 from pathlib import Path
 from typing import Any
 
 from segpipe.datasets.quality.report import CaseQuality, Quality
-from segpipe.errors import OutputError
 from segpipe.report.page import render
+from segpipe.system.atomic_write import write_json
 
 PAGE, FILE = "quality.html", "quality.json"
 
@@ -20,12 +18,7 @@ def write_quality(quality: Quality, folder: Path) -> tuple[Path, Path]:
         OutputError: when they cannot be written.
     """
     file = folder / FILE
-    temporary = file.with_name(f"{FILE}.{os.getpid()}.part")
-    try:
-        temporary.write_text(json.dumps(quality.to_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        temporary.replace(file)
-    except OSError as error:
-        raise OutputError("the quality file cannot be written", facts={"file": file, "found": error}) from error
+    write_json(file, quality.to_dict(), what="the quality file")
     page = render(
         folder / PAGE,
         "quality.html",

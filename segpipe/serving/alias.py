@@ -1,11 +1,11 @@
 """Names for series in logs and folders that nobody can turn back into a UID without the salt on the worker's disk."""
 
 import hashlib
-import os
 import secrets
 from pathlib import Path
 
 from segpipe.errors import OutputError
+from segpipe.system.atomic_write import atomic_write
 
 
 class Aliases:
@@ -21,10 +21,9 @@ class Aliases:
     def __init__(self, file: Path) -> None:
         try:
             if not file.exists():
-                part = file.with_suffix(f".{os.getpid()}.part")
-                part.touch(mode=0o600)
-                part.write_bytes(secrets.token_bytes(32))
-                part.replace(file)
+                with atomic_write(file) as part:
+                    part.touch(mode=0o600)
+                    part.write_bytes(secrets.token_bytes(32))
             self._salt = file.read_bytes()
         except OSError as error:
             raise OutputError("the state folder cannot be used", facts={"file": file, "found": error}) from error

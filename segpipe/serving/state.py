@@ -7,6 +7,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from segpipe.errors import OutputError
+from segpipe.system.atomic_write import atomic_write
 
 
 @contextmanager
@@ -41,9 +42,8 @@ def may_take_more(state: Path, limit: int) -> bool:
     file = state / "memory"
     try:
         before = int(file.read_text()) if file.exists() else limit
-        part = file.with_suffix(".part")
-        part.write_text(str(limit))
-        part.replace(file)
+        with atomic_write(file) as part:
+            part.write_text(str(limit))
     except OSError as error:
         raise OutputError("the state folder cannot be used", facts={"file": file, "found": error.strerror}) from error
     return limit > before

@@ -1,6 +1,5 @@
 """Checkpoints of tensors and plain data, written whole or not at all, and found again after a kill."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from segpipe.errors import ModelError, OutputError
+from segpipe.system.atomic_write import atomic_write
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 MONITOR = "val/pseudo_dice"
@@ -24,16 +24,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             OutputError: when the disk is full or not writable; the former checkpoint stays.
         """
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_suffix(".part")
         try:
-            with temporary.open("wb") as stream:
+            with atomic_write(target, durable=True) as part, part.open("wb") as stream:
                 torch.save(checkpoint, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(target)
         except (OSError, RuntimeError) as error:
-            temporary.unlink(missing_ok=True)
             raise OutputError(
                 "the checkpoint could not be written; the former one is kept",
                 facts={"file": target, "found": error},

@@ -1,11 +1,11 @@
 """Tells how much of each scan a crop to the lungs keeps, and which scans stay whole because no lungs were found."""
 
-import csv
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from segpipe.preprocessing.cache.cached_case import CachedCase
+from segpipe.system.csv_table import write_csv
 
 log = logging.getLogger(__name__)
 _COLUMNS = ("case", "lungs", "kept_fraction")
@@ -18,11 +18,8 @@ def report_lung_crop(cases: Sequence[CachedCase], folder: Path) -> Path:
         cases: Prepared by a recipe that crops to the lungs.
         folder: The run folder.
     """
-    file = folder / "lung_crop.csv"
-    with file.open("w", newline="", encoding="utf-8") as stream:
-        table = csv.writer(stream, lineterminator="\n")
-        table.writerow(_COLUMNS)
-        table.writerows((case.id, _word(case), f"{_share(case):.4f}") for case in cases)
+    rows = [{"case": case.id, "lungs": _word(case), "kept_fraction": f"{_share(case):.4f}"} for case in cases]
+    file = write_csv(folder / "lung_crop.csv", rows, _COLUMNS, what="the table of lung crops")
     shares = [_share(case) for case in cases]
     log.info(
         "lung crop: %.0f %% of the volume of %d scans is kept, %.0f to %.0f %% by case; see %s",

@@ -15,6 +15,7 @@ from segpipe.errors import DatasetError, SegpipeError, raise_together
 from segpipe.preprocessing.cache.build import build_cache
 from segpipe.preprocessing.cache.cached_case import CachedCase
 from segpipe.preprocessing.recipe import Recipe
+from segpipe.system.csv_table import write_csv
 from segpipe.training.datamodule import PatchDataModule
 
 log = logging.getLogger(__name__)
@@ -108,10 +109,8 @@ def check_outlines(manifest: Manifest) -> None:
 
 def write_split(run_data: RunData, folder: Path) -> Path:
     """Writes `split.csv`: case, patient and role of every case of the run."""
-    rows = [f"{entry.id},{entry.patient},{entry.split}" for entry in run_data.manifest.entries]
-    file = folder / "split.csv"
-    file.write_text("\n".join(["case,patient,role", *rows]) + "\n")
-    return file
+    rows = [{"case": entry.id, "patient": entry.patient, "role": entry.split} for entry in run_data.manifest.entries]
+    return write_csv(folder / "split.csv", rows, ("case", "patient", "role"), what="the split")
 
 
 def _some(names: Sequence[str]) -> str:

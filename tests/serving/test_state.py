@@ -34,5 +34,6 @@ def test_more_memory_is_noticed_once(tmp_path):
 
 
 def test_a_limit_that_cannot_be_remembered_is_told(tmp_path):
+    (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="the state folder cannot be used"):
-        may_take_more(tmp_path / "nothing", 10)
+        may_take_more(tmp_path / "file", 10)

@@ -1,7 +1,6 @@
 """`python -m segpipe compare`: which run is better, by how much, where, and whether it is luck."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,12 +46,9 @@ def _write(given: argparse.Namespace, report: dict[str, Any], compared_runs: "li
     """Writes `comparison.json` and `comparison.html`."""
     from segpipe.pipelines.differing_cases import draw_differing_cases
     from segpipe.report.comparison import draw_comparison, write_comparison
+    from segpipe.system.atomic_write import write_json
 
-    given.output.mkdir(parents=True, exist_ok=True)
-    file = given.output / "comparison.json"
-    temporary = file.with_suffix(".part")
-    temporary.write_text(json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    temporary.replace(file)
+    write_json(given.output / "comparison.json", report, what="the comparison")
     first, second = compared_runs[:2]
     cases, missing = draw_differing_cases(report["pairs"][0], first, second, data=given.data)
     if missing:

@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from math import exp, log
+from operator import attrgetter
 from typing import Any, Literal
 
 import numpy as np
 
 from segpipe.datasets.manifest import Entry, Manifest
-from segpipe.datasets.sources.parallel import map_cases
+from segpipe.errors import SegpipeError
+from segpipe.system.parallel_map import parallel_map
 
 Level = Literal["error", "warning"]
 OUTLIER_FACTOR = 2.0
@@ -94,8 +96,9 @@ def check_dataset(manifest: Manifest, *, workers: int | None = None, progress: b
     from segpipe.datasets.quality.case import check_case
 
     work: Callable[[Entry], CaseQuality] = partial(check_case, labels=dict(manifest.labels))
-    found = dict(map_cases(work, manifest.entries, title="check", workers=workers, progress=progress))
-    cases = [found[index] for index in range(len(manifest.entries))]
+    title = "check" if progress else None
+    found = dict(parallel_map(work, manifest.entries, name=attrgetter("id"), title=title, workers=workers))
+    cases = [_checked(found[index], entry) for index, entry in enumerate(manifest.entries)]
     added: dict[str, list[Issue]] = defaultdict(list)
     for issue in [*_twins(cases, manifest.entries), *_torn_patients(manifest.entries), *_outliers(cases)]:
         added[str(issue.case)].append(issue)
@@ -106,6 +109,14 @@ def check_dataset(manifest: Manifest, *, workers: int | None = None, progress: b
             for case in cases
         ),
     )
+
+
+def _checked(outcome: CaseQuality | SegpipeError, entry: Entry) -> CaseQuality:
+    if isinstance(outcome, CaseQuality):
+        return outcome
+    facts = {name: value for name, value in outcome.facts.items() if name != "case"}
+    issue = Issue("error", "case cannot be checked", outcome.message, facts, entry.id)
+    return CaseQuality(entry.id, (issue,), {})
 
 
 def _twins(cases: Sequence[CaseQuality], entries: Sequence[Entry]) -> Iterable[Issue]:

@@ -1,18 +1,17 @@
 """Gives cases names made by the tool: numbers that stay the same when more scans come, and tell nothing of anybody."""
 
-import csv
 import hashlib
-import io
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from segpipe.datasets.manifest import Entry
-from segpipe.errors import DatasetError, OutputError
+from segpipe.errors import DatasetError
 from segpipe.io.dicom.series.series import SeriesInfo
+from segpipe.system.atomic_write import write_text
+from segpipe.system.csv_table import csv_text
 
 _REGISTRY = Path(".done", "names.json")
 _COLUMNS = ("patient_id", "study_uid", "series_uid", "folder", "name")
@@ -118,25 +117,15 @@ def write_private(file: Path, text: str) -> Path:
     Raises:
         OutputError: when it cannot be written.
     """
-    part = file.with_name(f"{file.name}.{os.getpid()}.part")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part.unlink(missing_ok=True)
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-            stream.write(text)
-        part.replace(file)
-    except OSError as error:
-        raise OutputError("the file cannot be written", facts={"file": file, "found": error}) from error
-    return file
+    return write_text(file, text, what="the file", private=True)
 
 
 def _write_identities(origins: Sequence[Origin], names: Sequence[CaseName], file: Path) -> None:
-    text = io.StringIO()
-    table = csv.writer(text)
-    table.writerow(["case", "patient", *_COLUMNS])
-    for origin, name in zip(origins, names, strict=True):
-        table.writerow([name.case, name.patient, *(origin.identity.get(column, "") for column in _COLUMNS)])
-    write_private(file, text.getvalue())
+    rows = [
+        {"case": name.case, "patient": name.patient, **{column: origin.identity.get(column, "") for column in _COLUMNS}}
+        for origin, name in zip(origins, names, strict=True)
+    ]
+    write_private(file, csv_text(rows, ("case", "patient", *_COLUMNS)))
 
 
 def _read(file: Path) -> dict[str, CaseName]:

@@ -2,22 +2,18 @@
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
+from operator import attrgetter
 from pathlib import Path
-from typing import TypeVar
 
 from segpipe.datasets.manifest import Entry, entry_from_row, row_of_entry
 from segpipe.errors import DatasetError, OutputError, SegpipeError
+from segpipe.system.atomic_write import write_json
+from segpipe.system.parallel_map import parallel_map
 
 _RECORDS = ".done"
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -28,7 +24,7 @@ class CaseJob:
         id: Of the case.
         key: Plain text of everything the result depends on; when it changes the case is made again.
         make: Makes the case's files below the folder it is given and returns the entry; a function of a module (or a
-            `functools.partial` of one), since it runs in another process. It raises SegpipeError for a bad case.
+            `functools.partial` of one), since it runs in another process. What it raises costs this case alone.
     """
 
     id: str
@@ -68,14 +64,20 @@ def make_cases(
         progress: Whether to draw a bar (on terminals only).
 
     Raises:
-        DatasetError: when two jobs have one id or a worker process dies.
+        DatasetError: when two jobs have one id.
     """
     if len({job.id for job in jobs}) < len(jobs):
         raise DatasetError("case ids must be unique", facts={"data set": folder})
     found = {job.id: _read_record(job, folder) for job in jobs}
     missing = [job for job in jobs if found[job.id] is None]
     outcomes: dict[str, Entry | SegpipeError | None] = dict(found)
-    done = map_cases(partial(_do, folder=folder), missing, title=title, workers=workers, progress=progress)
+    done = parallel_map(
+        partial(_do, folder=folder),
+        missing,
+        name=attrgetter("id"),
+        title=title if progress else None,
+        workers=workers,
+    )
     outcomes.update((missing[index].id, outcome) for index, outcome in done)
     ordered = [outcomes[job.id] for job in jobs]
     entries = tuple(outcome for outcome in ordered if isinstance(outcome, Entry))
@@ -83,64 +85,13 @@ def make_cases(
     return IngestResult(entries, errors, new=len(missing) - len(errors))
 
 
-def map_cases(
-    work: Callable[[Item], Result],
-    items: Sequence[Item],
-    *,
-    title: str,
-    workers: int | None = None,
-    progress: bool = True,
-) -> Iterator[tuple[int, Result]]:
-    """Does the same work on many items and yields each result with the item's index as soon as it is there.
-
-    Args:
-        work: A function of a module, or a `functools.partial` of one.
-        items: What it is called with, one by one.
-        title: Shown at the progress bar.
-        workers: Processes; by default one per core, 0 works in this process.
-        progress: Whether to draw a bar (on terminals only).
-
-    Raises:
-        DatasetError: when a worker process dies.
-    """
-    from tqdm import tqdm
-
-    count = min(available_cores() if workers is None else workers, len(items))
-    outcomes = enumerate(map(work, items)) if count < 2 else _in_processes(work, items, count)
-    # disable=None draws on terminals only
-    yield from tqdm(outcomes, total=len(items), desc=title, unit="case", disable=None if progress and items else True)
-
-
-def available_cores() -> int:
-    """Cores this process may use, which on a shared machine are fewer than it has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _in_processes(work: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[tuple[int, Result]]:
-    # a fork of a process that has used threads can hang, so workers start fresh
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(work, item): index for index, item in enumerate(items)}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BrokenProcessPool as error:
-            raise DatasetError(
-                "a worker process died, perhaps for want of memory",
-                facts={"workers": workers},
-                hint="use fewer workers; the cases that are done are kept",
-            ) from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _do(job: CaseJob, folder: Path) -> Entry | SegpipeError:
+def _do(job: CaseJob, folder: Path) -> Entry:
     try:
         entry = job.make(folder)
-        _write_record(job, entry, folder)
-    except SegpipeError as error:
-        return error if "case" in error.facts else error.with_facts(case=job.id)
     except OSError as error:
-        return OutputError("the case cannot be written", facts={"case": job.id, "found": error})
+        raise OutputError("the case cannot be written", facts={"case": job.id, "found": error}) from error
+    content = {"key": _digest(job), "case": row_of_entry(entry, folder)}
+    write_json(_record_file(job, folder), content, what="the record of a case", indent=None)
     return entry
 
 
@@ -157,14 +108,6 @@ def _read_record(job: CaseJob, folder: Path) -> Entry | None:
         return None
     files = [file for file in (entry.image, entry.mask) if file]
     return entry if record.get("key") == _digest(job) and all(file.is_file() for file in files) else None
-
-
-def _write_record(job: CaseJob, entry: Entry, folder: Path) -> None:
-    file = _record_file(job, folder)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f"{file.name}.{os.getpid()}.part")
-    temporary.write_text(json.dumps({"key": _digest(job), "case": row_of_entry(entry, folder)}))
-    temporary.replace(file)
 
 
 def _digest(job: CaseJob) -> str:

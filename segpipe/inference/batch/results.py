@@ -1,7 +1,5 @@
 """What a predicted scan leaves in the output folder: mask and findings in the formats asked for."""
 
-import csv
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from segpipe.case import Case
-from segpipe.errors import ConfigError, OutputError
+from segpipe.errors import ConfigError
 from segpipe.export.model_folder import ModelFolder
 from segpipe.inference.batch.scans import Scan
 from segpipe.inference.predictor import Prediction
-from segpipe.io.atomic_write import atomic_write
 from segpipe.io.images.volumes import write_volume
+from segpipe.system import atomic_write
+from segpipe.system.csv_table import csv_text
 
 TABLE = "findings.csv"
 FRAME = "centre_mm is RAS+ (as in NIfTI and --at), centre_lps_mm is LPS+ (patient coordinates of DICOM)"
@@ -106,11 +105,7 @@ def write_table(folder: Path, findings: Mapping[str, Sequence[Mapping[str, Any]]
     """
     rows = [finding_row(name, finding) for name, several in findings.items() for finding in several]
     columns = ["scan", "lesion", *_MEASURES, *(f"{prefix}_{axis}_mm" for prefix in _POSITIONS for axis in "xyz")]
-    stream = io.StringIO()
-    table = csv.DictWriter(stream, columns, lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    return write_text(folder / TABLE, stream.getvalue())
+    return write_text(folder / TABLE, csv_text(rows, columns))
 
 
 def finding_row(scan: str, finding: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,13 +139,5 @@ def write_text(file: Path, text: str) -> Path:
     Raises:
         OutputError: when it cannot be written.
     """
-    try:
-        with atomic_write(file) as part:
-            part.write_text(text)
-    except OSError as error:
-        raise OutputError(
-            "a result cannot be written",
-            facts={"file": file, "found": error.strerror},
-            hint="make room on the disk, or choose another --output",
-        ) from error
-    return file
+    hint = "make room on the disk, or choose another --output"
+    return atomic_write.write_text(file, text, what="a result", hint=hint)

@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from segpipe.errors import OutputError, SegpipeError
+from segpipe.system.case_errors import as_case_error
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -22,8 +23,8 @@ def stream(
 ) -> Iterator[tuple[Item, SegpipeError | None]]:
     """Reads, works on and writes items; yields each with what was wrong with it, or None.
 
-    At most three items are alive: one being read, one worked on, one being written. A bad item is told and left out;
-    an error of the output stops everything, since it would meet the other items as well.
+    At most three items are alive: one being read, one worked on, one being written. Whatever goes wrong with an item
+    costs that item; an error of the output stops everything, since it would meet the other items as well.
 
     Args:
         items: In the order in which they are worked on.
@@ -45,13 +46,16 @@ def stream(
             while todo and _has_room(reading, writing, todo[0], together):
                 reading.append((todo[0], reader.submit(read, todo.popleft())))
             item, value = reading.popleft()
+            failed: SegpipeError | None = None
             try:
                 result = work(item, value.result())
-            except SegpipeError as error:
-                yield item, error.with_traceback(None)  # its frames would keep the scan alive
-                continue
+            except Exception as error:
+                failed = as_case_error(error)
             finally:
                 del value
+            if failed:
+                yield item, failed
+                continue
             if writing:
                 yield _written(writing)
             writing.append((item, writer.submit(write, item, result)))
@@ -78,6 +82,6 @@ def _written(writing: deque[tuple[Item, Future[None]]]) -> tuple[Item, SegpipeEr
         done.result()
     except OutputError:
         raise
-    except SegpipeError as error:
-        return item, error.with_traceback(None)
+    except Exception as error:
+        return item, as_case_error(error)
     return item, None

@@ -13,11 +13,11 @@ from pydicom.sr.coding import Code as DicomCode
 from pydicom.uid import UID, ExplicitVRLittleEndian, SegmentationStorage, generate_uid
 
 from segpipe.errors import GeometryError, ImageError, OutputError
-from segpipe.io.atomic_write import atomic_write
 from segpipe.io.dicom.series.files import quiet_pydicom
 from segpipe.io.dicom.series.series import SeriesInfo, read_source_datasets, stack_series
 from segpipe.io.dicom.series.stack import Stack
 from segpipe.labels import Code, Label
+from segpipe.system.atomic_write import atomic_write
 
 MANUFACTURER = "segpipe"
 SERIES_NUMBER = {"SEG": 9001, "SR": 9002, "RTSTRUCT": 9003}

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from segpipe.case import Volume
 from segpipe.errors import GeometryError, ImageError, OutputError
 from segpipe.geometry import Grid
-from segpipe.io.atomic_write import atomic_write
 from segpipe.io.images import itk, nifti
+from segpipe.system.atomic_write import atomic_write
 
 _FORMATS = {".nii": nifti, ".nii.gz": nifti, ".nrrd": itk, ".mha": itk, ".mhd": itk}
 SUFFIXES = tuple(_FORMATS)

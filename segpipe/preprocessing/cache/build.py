@@ -1,13 +1,10 @@
 """The cache of prepared cases: each scan is brought to the recipe's grid once, for all runs, ranks and workers."""
 
 import hashlib
-import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +23,7 @@ from segpipe.preprocessing.cache.sample_points import find_points
 from segpipe.preprocessing.lungs import crop_to_lungs
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.preprocessing.resampling import plan_preparation, resample_to_recipe
+from segpipe.system.parallel_map import parallel_map
 
 
 class Source(Protocol):
@@ -74,9 +72,11 @@ def build_cache(
     job = _Job(recipe, lesion_value(labels, recipe.label), folder, load)
     found = {number: job.find(entry) for number, entry in enumerate(entries)}
     outcomes: dict[int, Path | SegpipeError] = {number: path for number, path in found.items() if path is not None}
-    missing = {number: entry for number, entry in enumerate(entries) if number not in outcomes}
-    for number, outcome in _bar(_run(job, missing, workers), total=len(missing), show=progress and bool(missing)):
-        outcomes[number] = outcome
+    missing = [number for number, path in found.items() if path is None]
+    title = "preparing cases" if progress else None
+    todo = [entries[number] for number in missing]
+    for index, outcome in parallel_map(job, todo, name=attrgetter("id"), title=title, workers=workers):
+        outcomes[missing[index]] = outcome
     errors = [outcome for _, outcome in sorted(outcomes.items()) if isinstance(outcome, SegpipeError)]
     raise_together(errors, headline="some cases cannot be prepared for training; the others are done and kept")
     return [_opened(outcomes[number], entry) for number, entry in enumerate(entries)]
@@ -98,14 +98,16 @@ class _Job:
         target = self._target([digest for digest in digests if digest])
         return target if all(digests) and open_case(target, entry.id) else None
 
-    def __call__(self, entry: Source) -> Path | SegpipeError:
-        """Returns the folder of the prepared case or what is wrong with the case."""
+    def __call__(self, entry: Source) -> Path:
+        """Returns the folder of the prepared case.
+
+        Raises:
+            SegpipeError: when something is wrong with the case.
+        """
         try:
             return self._prepare(entry)
-        except SegpipeError as error:
-            return error if "case" in error.facts else error.with_facts(case=entry.id)
         except OSError as error:
-            return OutputError("a case cannot be prepared", facts={"case": entry.id, "found": error})
+            raise OutputError("a case cannot be prepared", facts={"case": entry.id, "found": error}) from error
 
     def _prepare(self, entry: Source) -> Path:
         if entry.mask is None:
@@ -160,35 +162,6 @@ class _Job:
 def _clip_to_window(image_hu: torch.Tensor, recipe: Recipe) -> NDArray[np.int16]:
     clipped: NDArray[np.int16] = image_hu.clamp(*recipe.window_hu).round_().to(torch.int16).numpy()
     return clipped
-
-
-def _run(job: _Job, entries: Mapping[int, Source], workers: int | None) -> Iterator[tuple[int, Path | SegpipeError]]:
-    count = min(os.cpu_count() or 1 if workers is None else workers, len(entries))
-    if count <= 1:
-        yield from ((number, job(entry)) for number, entry in entries.items())
-        return
-    # a fork of a process that has used threads can hang, so workers start fresh
-    fresh = get_context("spawn")
-    pool = ProcessPoolExecutor(count, mp_context=fresh, initializer=torch.set_num_threads, initargs=(1,))
-    try:
-        futures = {pool.submit(job, entry): number for number, entry in entries.items()}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-    except BrokenProcessPool as error:
-        raise DatasetError(
-            "a process that prepared cases was killed, most likely for lack of memory",
-            facts={"processes": count},
-            hint="use fewer workers; cases that are done are kept",
-        ) from error
-    finally:
-        # an interrupt waits for the cases in work only
-        pool.shutdown(cancel_futures=True)
-
-
-def _bar(outcomes: Iterator[Any], *, total: int, show: bool) -> Iterator[Any]:
-    from tqdm import tqdm
-
-    yield from tqdm(outcomes, total=total, desc="preparing cases", unit="case", disable=not show)
 
 
 def _opened(outcome: Path | SegpipeError, entry: Source) -> CachedCase:

@@ -65,3 +65,13 @@ def test_bad_cases_are_named_and_the_others_done_in_order(tmp_path, workers):
 def test_two_cases_with_one_id_are_told(tmp_path):
     with pytest.raises(DatasetError, match="unique"):
         make_cases([*_jobs(a="1"), *_jobs(a="2")], tmp_path, title="test", workers=0)
+
+
+def test_a_case_without_memory_costs_that_case(tmp_path):
+    def make(folder):
+        raise MemoryError
+
+    made = make_cases([CaseJob("a", "", make), *_jobs(b="1")], tmp_path, title="test", workers=0, progress=False)
+    assert [entry.id for entry in made.entries] == ["b"]
+    assert made.errors[0].facts == {"case": "a"}
+    assert "MemoryError" in made.errors[0].message

@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+import torch
 
 from segpipe.errors import ImageError, OutputError
 from segpipe.inference.batch.stream import stream
@@ -11,7 +12,8 @@ from segpipe.inference.batch.stream import stream
 class Plant:
     """Reads n as 10 n, works to 100 n, and keeps what is written and how many were alive."""
 
-    def __init__(self, bad_read=(), bad_work=(), bad_write=()):
+    def __init__(self, bad_read=(), bad_work=(), bad_write=(), kind=ImageError):
+        self.kind = kind
         self.bad_read, self.bad_work, self.bad_write = bad_read, bad_work, bad_write
         self.written, self.alive, self.most = [], set(), 0
         self.lock = threading.Lock()
@@ -22,13 +24,13 @@ class Plant:
             self.most = max(self.most, len(self.alive))
         if item in self.bad_read:
             self.alive.discard(item)
-            raise ImageError(f"unreadable {item}")
+            raise self.kind(f"unreadable {item}")
         return item * 10
 
     def work(self, item, value):
         if item in self.bad_work:
             self.alive.discard(item)
-            raise ImageError(f"unworkable {item}")
+            raise self.kind(f"unworkable {item}")
         return value * 10
 
     def write(self, item, result):
@@ -58,6 +60,33 @@ def test_a_bad_item_is_told_and_the_others_are_done(bad):
         assert "able" in found.pop(bad)
         assert found == dict.fromkeys({1, 2, 3} - {bad})
         assert plant.written == [item * 100 for item in (1, 2, 3) if item != bad]
+
+
+@pytest.mark.parametrize("kind", [MemoryError, RuntimeError, torch.OutOfMemoryError, ZeroDivisionError])
+def test_whatever_goes_wrong_in_an_item_costs_that_item_and_is_named(kind):
+    for plant in (Plant(bad_read=[2], kind=kind), Plant(bad_work=[2], kind=kind)):
+        found = dict(plant.run([1, 2, 3]))
+        assert found.pop(2).startswith(f"{kind.__name__}: ")
+        assert found == {1: None, 3: None}
+        assert plant.written == [100, 300]
+
+
+def test_a_writer_that_fails_in_an_unforeseen_way_costs_its_item():
+    plant = Plant()
+
+    def write(item, result):
+        if item == 2:
+            raise KeyError("SliceThickness")
+        plant.written.append(result)
+
+    found = dict(stream([1, 2, 3], plant.read, plant.work, write, together=lambda items: True))
+    assert str(found[2]) == "KeyError: 'SliceThickness'"
+    assert plant.written == [100, 300]
+
+
+def test_an_interrupt_is_no_bad_item():
+    with pytest.raises(KeyboardInterrupt):
+        Plant(bad_work=[2], kind=KeyboardInterrupt).run([1, 2, 3])
 
 
 def test_nothing_is_read_ahead_when_memory_holds_one():

@@ -9,14 +9,16 @@ import time
 import numpy as np
 import pytest
 
+from segpipe.errors import OutputError
 from segpipe.geometry import Grid
-from segpipe.io.atomic_write import atomic_write
 from segpipe.io.images.volumes import write_volume
+from segpipe.system import atomic_write as atomic_write_module
+from segpipe.system.atomic_write import atomic_write, write_json, write_text
 
 WRITER = """
 import sys
 from pathlib import Path
-from segpipe.io.atomic_write import atomic_write
+from segpipe.system.atomic_write import atomic_write
 
 with atomic_write(Path(sys.argv[1])) as part:
     part.write_text("half")
@@ -47,7 +49,8 @@ def write(folder, name="new.txt"):
 
 
 def grow_old(folder):
-    """As if nothing in the folder had been changed for two minutes."""
+    """As if nothing in the folder had been changed, and nobody had looked there, for two minutes."""
+    atomic_write_module._swept.clear()
     for file in (folder, *folder.rglob("*")):
         os.utime(file, (time.time() - 120,) * 2)
 
@@ -105,6 +108,7 @@ def test_what_others_left_stays(tmp_path):
     before = names(tmp_path)
     for file in tmp_path.iterdir():
         os.utime(file, (0, 0))
+    atomic_write_module._swept.clear()
     write(tmp_path)
     assert names(tmp_path) == sorted([*before, "new.txt"])
     assert list((tmp_path / "elsewhere").iterdir()) == []
@@ -123,3 +127,36 @@ def test_writers_side_by_side_do_not_disturb_each_other(tmp_path):
         first.write_text("a")
         second.write_text("b")
     assert names(tmp_path) == ["a", "b"]
+
+
+def test_a_durable_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(os, "fsync", lambda number: seen.append((tmp_path / "new.txt").exists()))
+    with atomic_write(tmp_path / "new.txt", durable=True) as part:
+        part.write_text("safe")
+    assert seen == [False]
+    assert (tmp_path / "new.txt").read_text() == "safe"
+
+
+def test_a_private_text_is_for_its_owner_alone(tmp_path):
+    write_text(tmp_path / "secret", "x", what="the secret", private=True)
+    write_text(tmp_path / "open", "x", what="the text")
+    assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "open").stat().st_mode & 0o400
+
+
+def test_a_text_that_cannot_be_written_says_what_it_is(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="the report cannot be written") as caught:
+        write_text(tmp_path / "file" / "report.html", "x", what="the report", hint="make room")
+    assert caught.value.facts["file"] == tmp_path / "file" / "report.html"
+    assert caught.value.facts["found"] in ("Not a directory", "File exists")
+    assert caught.value.hint == "make room"
+
+
+def test_json_is_plain_data_without_nan(tmp_path):
+    file = write_json(tmp_path / "a.json", {"name": "é", "value": 0.5}, what="the summary")
+    assert file.read_text(encoding="utf-8") == '{\n "name": "é",\n "value": 0.5\n}\n'
+    with pytest.raises(ValueError, match="Out of range float"):
+        write_json(file, {"value": float("nan")}, what="the summary")
+    assert "0.5" in file.read_text()

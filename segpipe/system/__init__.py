@@ -1,0 +1,1 @@
+"""What files, processes and tables have in common, whatever they are about."""

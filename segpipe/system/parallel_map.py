@@ -1,0 +1,104 @@
+"""The same work on many cases in processes of their own; a case that fails, or ends its process, fails alone."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from multiprocessing import get_context
+from typing import TypeVar
+
+from segpipe.errors import SegpipeError
+from segpipe.system.case_errors import CaseError, attempt
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def parallel_map(
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    *,
+    name: Callable[[Item], str],
+    title: str | None = None,
+    workers: int | None = None,
+) -> Iterator[tuple[int, Result | SegpipeError]]:
+    """Does the same work on many items and yields each result with the item's index as soon as it is there.
+
+    An item whose work raises, whatever the kind, yields an error with the item's name as the fact `case`.
+
+    Args:
+        work: A function of a module, or a `functools.partial` of one.
+        items: What it is called with, one by one.
+        name: Item → what it is called.
+        title: Shown at the progress bar, which is drawn on terminals only; None draws none.
+        workers: Processes; by default one per core, 0 works in this process.
+    """
+    from tqdm import tqdm
+
+    count = min(available_cores() if workers is None else workers, len(items))
+    outcomes = _in_this_process(work, items, name) if count < 2 else _in_processes(work, items, name, count)
+    # disable=None draws on terminals only
+    yield from tqdm(outcomes, total=len(items), desc=title, unit="case", disable=None if title and items else True)
+
+
+def available_cores() -> int:
+    """Cores this process may use, which on a shared machine are fewer than it has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _in_this_process(
+    work: Callable[[Item], Result], items: Sequence[Item], name: Callable[[Item], str]
+) -> Iterator[tuple[int, Result | SegpipeError]]:
+    for index, item in enumerate(items):
+        yield index, attempt(partial(work, item), case=name(item))
+
+
+def _in_processes(
+    work: Callable[[Item], Result], items: Sequence[Item], name: Callable[[Item], str], workers: int
+) -> Iterator[tuple[int, Result | SegpipeError]]:
+    """Goes on with one process after a process was killed, since only then it is known in which case that happened."""
+    waiting = dict(enumerate(items))
+    while waiting:
+        for index, outcome in _until_killed(work, waiting, name, workers):
+            del waiting[index]
+            yield index, outcome
+        if waiting and workers == 1:
+            index = next(iter(waiting))
+            yield index, _killed(name(waiting.pop(index)))
+        workers = 1
+
+
+def _until_killed(
+    work: Callable[[Item], Result], items: dict[int, Item], name: Callable[[Item], str], workers: int
+) -> Iterator[tuple[int, Result | SegpipeError]]:
+    # a fork of a process that has used threads can hang, so workers start fresh
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_use_one_thread)
+    try:
+        futures: dict[Future[Result | SegpipeError], int] = {
+            pool.submit(attempt, partial(work, item), case=name(item)): index for index, item in items.items()
+        }
+        for future in as_completed(futures):
+            if not isinstance(future.exception(), BrokenProcessPool):
+                yield futures[future], attempt(future.result, case=name(items[futures[future]]))
+    except BrokenProcessPool:
+        return  # while the cases were still being submitted
+    finally:
+        # an interrupt waits for the cases in work only
+        pool.shutdown(cancel_futures=True)
+
+
+def _use_one_thread() -> None:
+    """There is a worker for each core: threads of their own would only hold them up."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
+def _killed(case: str) -> CaseError:
+    return CaseError(
+        "the process that worked on this case was killed, most likely for lack of memory",
+        facts={"case": case},
+        hint="use fewer workers, or take a machine with more memory; the cases that are done are kept",
+    )

@@ -1,0 +1,66 @@
+"""The same work on many cases: every case has its result or its error, whatever a process does."""
+
+import os
+import signal
+
+import pytest
+
+from segpipe.errors import ImageError
+from segpipe.system import parallel_map as module
+from segpipe.system.parallel_map import parallel_map
+
+
+def work(item):
+    if item == "bad":
+        raise ImageError("cannot be read")
+    if item == "odd":
+        raise MemoryError
+    if item == "unpicklable":
+        return lambda: None
+    if item == "deadly":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item.upper()
+
+
+def run(items, workers):
+    found = dict(parallel_map(work, items, name=lambda item: f"case {item}", workers=workers))
+    return [found[index] for index in range(len(items))]
+
+
+@pytest.mark.parametrize("workers", [0, 1, pytest.param(2, marks=pytest.mark.slow)])
+def test_bad_items_are_named_and_the_others_done(workers):
+    first, bad, odd, last = run(["a", "bad", "odd", "b"], workers)
+    assert (first, last) == ("A", "B")
+    assert (type(bad), bad.facts) == (ImageError, {"case": "case bad"})
+    assert odd.message == "MemoryError: the memory does not suffice for this case"
+    assert odd.facts == {"case": "case odd"}
+
+
+@pytest.mark.slow
+def test_a_killed_process_costs_its_item_alone():
+    items = ["a", "deadly", "b", "unpicklable", "c", "deadly", "d"]
+    found = run(items, workers=2)
+    assert [one for one in found if isinstance(one, str)] == ["A", "B", "C", "D"]
+    for index in (1, 5):
+        assert "was killed, most likely for lack of memory" in found[index].message
+        assert found[index].facts == {"case": "case deadly"}
+    assert found[3].facts == {"case": "case unpicklable"}
+    assert "pickle" in found[3].message
+
+
+def test_no_items_are_no_work():
+    assert run([], workers=None) == []
+
+
+def test_a_bar_is_drawn_on_terminals_only(capfd):
+    assert dict(parallel_map(work, ["a"], name=str, title="working", workers=0)) == {0: "A"}
+    assert "working" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("affinity", "expected"), [(True, 3), (False, 8)])
+def test_cores_are_those_this_process_may_use(monkeypatch, affinity, expected):
+    monkeypatch.setattr(module.os, "cpu_count", lambda: 8)
+    monkeypatch.delattr(module.os, "sched_getaffinity", raising=False)
+    if affinity:
+        monkeypatch.setattr(module.os, "sched_getaffinity", lambda pid: {1, 2, 5}, raising=False)
+    assert module.available_cores() == expected
