@@ -53,7 +53,7 @@ def test_all_mistakes_are_told_at_once():
         "6 mistakes",
         "did you mean lung_nodule?",
         "optimzer.lr: no such key; did you mean optimizer.lr?",
-        "data=nifi: must be one of manifest, nifti, phantom; did you mean nifti?",
+        "data=nifi: must be one of manifest, nifti, nifti_nodules, phantom; did you mean nifti?",
         "training.batch_size=0: input should be greater than 0",
         "did you mean bf16-mixed?",
         "foo: not of the form key=value",

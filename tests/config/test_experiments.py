@@ -1,0 +1,55 @@
+"""Experiments choose options, and options carry the numbers: another option brings its own."""
+
+import pytest
+
+from segpipe.cli.train import registries
+from segpipe.config.compose import check_command_line, read_command_line, settings_of
+
+
+def settings(*words: str):
+    return settings_of(check_command_line(read_command_line(words), registries()), registries()).model_dump()
+
+
+def test_the_main_job_keeps_its_numbers():
+    main_job = settings("+experiment=lung_nodule")
+    assert main_job["network"]["channels"] == [16, 32, 64, 128]
+    assert (main_job["optimizer"]["name"], main_job["optimizer"]["lr"]) == ("adamw", 3e-3)
+    assert (main_job["scheduler"]["name"], main_job["trainer"]["max_steps"]) == ("one_cycle", 750)
+    assert (main_job["training"]["batch_size"], main_job["sampling"]["lesion_fraction"]) == (4, 0.67)
+
+
+def test_the_volume_of_interest_keeps_its_numbers():
+    voi = settings("+experiment=lung_nodule_voi", "data.root=scans")
+    assert (voi["data"]["table"], voi["data"]["fold"], voi["data"]["schedule"]["max_steps"]) == ("nodules.csv", 0, 2400)
+    assert (voi["network"]["norm"], voi["network"]["act"], voi["network"]["channels"][0]) == ("batch", "relu", 32)
+    assert (voi["optimizer"]["lr"], voi["optimizer"]["weight_decay"]) == (3e-3, 1e-2)
+    assert (voi["scheduler"]["name"], voi["scheduler"]["warmup"]) == ("cosine", 0.1)
+    assert voi["loss"]["batch_dice"] is False
+    assert [voi["training"][key] for key in ("batch_size", "clip_norm", "validation_patches")] == [16, 5.0, 64]
+    assert [voi["sampling"][key] for key in ("lesion_fraction", "shift", "size_balance")] == [0.0, 0.08, 0.5]
+    assert voi["evaluation"]["flips"] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("word", "key", "value"),
+    [
+        ("optimizer=nesterov", "lr", 1e-2),
+        ("optimizer=adamw", "lr", 1e-3),
+        ("scheduler=plateau", "patience", 3),
+        ("augmentation=none", "name", "none"),
+        ("loss=dice_ce", "batch_dice", True),
+        ("training=scan", "batch_size", 4),
+        ("network=unet", "norm", "instance"),
+    ],
+)
+def test_another_option_brings_its_own_numbers(word, key, value):
+    section = word.partition("=")[0]
+    for experiment in (["+experiment=lung_nodule"], ["+experiment=lung_nodule_voi", "data.root=scans"]):
+        assert settings(*experiment, word)[section][key] == value
+
+
+def test_another_data_set_keeps_the_network():
+    phantom = settings("+experiment=lung_nodule")
+    own = settings("+experiment=lung_nodule", "data=nifti", "data.root=scans")
+    assert phantom["network"] == own["network"]
+    assert settings("+experiment=lung_tumour", "data=phantom")["network"]["channels"][0] == 32
