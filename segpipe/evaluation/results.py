@@ -96,3 +96,11 @@ class CaseResult:
     def false_positives(self) -> int:
         """Predicted lesions without a counterpart."""
         return sum(candidate.matched is None for candidate in self.candidates)
+
+    def candidates_by_centre(self) -> dict[int, list[PredictedLesion]]:
+        """Number of a reference lesion → the candidates whose centre lies within its radius; only those with any."""
+        hits: dict[int, list[PredictedLesion]] = {}
+        for candidate in self.candidates:
+            for number in candidate.hits:
+                hits.setdefault(number, []).append(candidate)
+        return hits

@@ -1,6 +1,6 @@
 """The files of an evaluation: `summary.json`, `cases.csv`, `lesions.csv` and `froc.csv`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +52,7 @@ def lesion_rows(results: Sequence[CaseResult]) -> list[Row]:
     return [
         {"case": result.case, "patient": result.patient, **row, **_facts(result)}
         for result in results
-        for row in [
-            *(_reference_row(lesion, result) for lesion in result.lesions),
-            *(_false_positive_row(candidate) for candidate in result.candidates if candidate.matched is None),
-        ]
+        for row in [*_reference_rows(result), *_false_positive_rows(result)]
     ]
 
 
@@ -76,22 +73,24 @@ def _facts(result: CaseResult) -> Row:
     return {f"extra_{name}": value for name, value in (result.extra or {}).items()}
 
 
-def _reference_row(lesion: ReferenceLesion, result: CaseResult) -> Row:
-    match = next((candidate for candidate in result.candidates if candidate.number == lesion.matched), None)
-    by_centre = [candidate.number for candidate in result.candidates if lesion.number in candidate.hits]
-    return {
-        **_measurements("reference", lesion),
-        "hits_by_centre": " ".join(str(number) for number in by_centre),
-        "matched_diameter_mm": match.diameter_mm if match else None,
-        "matched_volume_mm3": match.volume_mm3 if match else None,
-    }
+def _reference_rows(result: CaseResult) -> Iterator[Row]:
+    matches = {candidate.number: candidate for candidate in result.candidates if candidate.matched is not None}
+    by_centre = result.candidates_by_centre()
+    for lesion in result.lesions:
+        match = matches.get(lesion.matched or 0)
+        yield {
+            **_measurements("reference", lesion),
+            "hits_by_centre": " ".join(str(candidate.number) for candidate in by_centre.get(lesion.number, [])),
+            "matched_diameter_mm": match.diameter_mm if match else None,
+            "matched_volume_mm3": match.volume_mm3 if match else None,
+        }
 
 
-def _false_positive_row(candidate: PredictedLesion) -> Row:
-    return {
-        **_measurements("prediction", candidate),
-        "hits_by_centre": " ".join(str(number) for number in candidate.hits),
-    }
+def _false_positive_rows(result: CaseResult) -> Iterator[Row]:
+    for candidate in result.candidates:
+        if candidate.matched is None:
+            numbers = " ".join(str(number) for number in candidate.hits)
+            yield {**_measurements("prediction", candidate), "hits_by_centre": numbers}
 
 
 def _measurements(kind: str, lesion: ReferenceLesion | PredictedLesion) -> Row:

@@ -135,10 +135,11 @@ def _marks_of(result: CaseResult, rule: Rule) -> list[tuple[float | None, bool]]
     if rule == "overlap":
         return [(candidate.probability, candidate.matched is not None) for candidate in result.candidates]
     alarms = [(candidate.probability, False) for candidate in result.candidates if not candidate.hits]
-    found: list[tuple[float | None, bool]] = []
-    for lesion in result.lesions:
-        inside = [candidate.probability for candidate in result.candidates if lesion.number in candidate.hits]
-        if inside:
-            known = [value for value in inside if value is not None]
-            found.append((max(known) if len(known) == len(inside) else None, True))
-    return [*alarms, *found]
+    inside = sorted(result.candidates_by_centre().items())
+    return [*alarms, *((_most_confident([each.probability for each in candidates]), True) for _, candidates in inside)]
+
+
+def _most_confident(values: Sequence[float | None]) -> float | None:
+    """The largest of them; None when any is not known."""
+    known = [value for value in values if value is not None]
+    return max(known) if len(known) == len(values) else None

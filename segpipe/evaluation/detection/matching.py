@@ -18,7 +18,7 @@ class Lesions:
     """The lesions of one mask, numbered from 1, largest first.
 
     Args:
-        numbers: For each island the lesion number of each voxel, 0 = background, (x, y, z).
+        numbers: For each crop the lesion number of each voxel, 0 = background, (x, y, z).
         measured: The lesions in the order of their numbers.
         voxel_counts: Voxels of each lesion.
     """
@@ -29,7 +29,7 @@ class Lesions:
 
 
 def find_lesions(masks: Sequence[NDArray[np.bool_]], crops: Sequence[ForegroundCrop]) -> Lesions:
-    """Numbers and measures the 26-connected lesions of a mask that is given island by island.
+    """Numbers and measures the 26-connected lesions of a mask that is given crop by crop.
 
     Lesions of one size are numbered by place, so that the numbers do not depend on the other mask.
     """
@@ -57,13 +57,13 @@ def match_lesions(
 ) -> tuple[tuple[ReferenceLesion, ...], tuple[PredictedLesion, ...]]:
     """Pairs predicted lesions and reference lesions one to one: as many as possible, then with the largest sum of IoU.
 
-    Only pairs with an IoU of at least 0.1 count. Centres are judged apart, by the rule of LUNA16: a candidate hits a
+    Only pairs with an IoU of at least 0.1 count. Centres are evaluated apart, by the rule of LUNA16: a candidate hits a
     lesion when its centre is nearer to the lesion's centre than half the lesion's longest diameter.
 
     Args:
         predicted: Lesions of the prediction.
-        reference: Lesions of the reference, on the same islands.
-        probability: Foreground probability of each voxel of each island; gives each candidate its mean over the
+        reference: Lesions of the reference, on the same crops.
+        probability: Foreground probability of each voxel of each crop; gives each candidate its mean over the
             candidate's voxels.
 
     Source:
@@ -105,13 +105,40 @@ def assign(
     rows: NDArray[np.int64], columns: NDArray[np.int64], iou: NDArray[np.float64], *, minimum: float = MINIMUM_IOU
 ) -> list[tuple[int, int, float]]:
     """One-to-one pairs (row, column, IoU) of at least `minimum`: the most pairs, and of these the largest total."""
+    enough = iou >= minimum
+    rows, columns, iou = rows[enough], columns[enough], iou[enough]
+    groups = _separate(rows, columns)
+    return sorted(pair for group in groups for pair in _solve(rows[group], columns[group], iou[group]))
+
+
+def _separate(rows: NDArray[np.int64], columns: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Indices of the pairs of each group of lesions that no overlap connects with another group.
+
+    Groups are small, and one table each takes little memory where one for all would grow with the square of the count.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    if not len(rows):
+        return []
+    first_column = int(rows.max()) + 1
+    nodes = first_column + int(columns.max()) + 1
+    graph = coo_array((np.ones(len(rows)), (rows, first_column + columns)), shape=(nodes, nodes))
+    group = connected_components(graph, directed=False)[1][rows]
+    order = np.argsort(group, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
+
+
+def _solve(
+    rows: NDArray[np.int64], columns: NDArray[np.int64], iou: NDArray[np.float64]
+) -> list[tuple[int, int, float]]:
+    """The best one-to-one pairs (row, column, IoU) of one group."""
     from scipy.optimize import linear_sum_assignment
 
-    enough = iou >= minimum
-    known_rows, row_of = np.unique(rows[enough], return_inverse=True)
-    known_columns, column_of = np.unique(columns[enough], return_inverse=True)
+    known_rows, row_of = np.unique(rows, return_inverse=True)
+    known_columns, column_of = np.unique(columns, return_inverse=True)
     table = np.zeros((len(known_rows), len(known_columns)))
-    table[row_of, column_of] = iou[enough]
+    table[row_of, column_of] = iou
     pairs = zip(*linear_sum_assignment(table + (table > 0), maximize=True), strict=True)
     return [(int(known_rows[r]), int(known_columns[c]), float(table[r, c])) for r, c in pairs if table[r, c] > 0]
 
@@ -128,20 +155,27 @@ def _candidates(
             diameter_mm=lesion.longest_diameter_mm,
             centre_mm=lesion.centre_mm,
             probability=mean,
-            hits=tuple(int(index) + 1 for index in np.flatnonzero(hit)),
+            hits=hit,
         )
         for lesion, mean, hit in zip(predicted.measured, means, hits, strict=True)
     ]
 
 
-def _hits(candidates: Sequence[Lesion], lesions: Sequence[Lesion]) -> NDArray[np.bool_]:
-    """Whether a candidate's centre (row) is within a lesion's radius (column)."""
-    if not candidates or not lesions:
-        return np.zeros((len(candidates), len(lesions)), dtype=np.bool_)
-    given = np.array([lesion.centre_mm for lesion in candidates])
-    wanted = np.array([lesion.centre_mm for lesion in lesions])
-    radius = np.array([lesion.longest_diameter_mm for lesion in lesions]) / 2
-    return np.asarray(np.linalg.norm(given[:, None] - wanted[None], axis=2) < radius, dtype=np.bool_)
+def _hits(candidates: Sequence[Lesion], lesions: Sequence[Lesion]) -> list[tuple[int, ...]]:
+    """For each candidate the numbers of the lesions whose radius its centre lies within."""
+    from scipy.spatial import KDTree
+
+    hits: list[list[int]] = [[] for _ in candidates]
+    if candidates:
+        centres = np.array([candidate.centre_mm for candidate in candidates])
+        tree = KDTree(centres)
+        for lesion in lesions:
+            radius = lesion.longest_diameter_mm / 2
+            near = np.array(tree.query_ball_point(lesion.centre_mm, radius * (1 + 1e-9)), dtype=np.int64)
+            inside = np.linalg.norm(centres[near] - np.array(lesion.centre_mm), axis=1) < radius
+            for index in near[inside]:
+                hits[index].append(lesion.number)
+    return [tuple(numbers) for numbers in hits]
 
 
 def _mean_probabilities(

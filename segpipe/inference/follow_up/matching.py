@@ -17,7 +17,7 @@ from segpipe.inference.follow_up.thumbnail import read_thumbnail
 
 GROWTH_PERCENT = 25.0
 REACH_MM = 10.0
-Status = Literal["matched", "new", "gone", "out of view"]
+Status = Literal["matched", "new", "not seen before", "gone", "out of view"]
 Findings = Sequence[Mapping[str, Any]]
 
 
@@ -26,7 +26,9 @@ class Course:
     """What became of one lesion.
 
     Args:
-        status: `matched` in both scans, `new` in the later, `gone` from the later, or `out of view` there.
+        status: `matched` in both scans; of those in the later scan alone, `new` where the earlier scan shows the place
+            without it, and `not seen before` where the earlier scan does not reach; of those in the earlier scan alone,
+            `gone` and `out of view` likewise.
         earlier: Number of the finding in the earlier scan.
         later: Number of the finding in the later scan.
         distance_mm: Between the centres, after the alignment.
@@ -53,6 +55,29 @@ class Course:
     doubling_days: float | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Views:
+    """What two scans show, and how they lie to each other.
+
+    Args:
+        earlier: Grid of the earlier scan.
+        later: Grid of the later scan.
+        matrix: 4×4, positions (RAS+ mm) of the earlier scan → of the later one.
+    """
+
+    earlier: Grid
+    later: Grid
+    matrix: FloatArray
+
+    def in_later(self, position_mm: Sequence[float]) -> bool:
+        """Whether the later scan shows a place of the earlier one."""
+        return _shows(self.later, to_world(self.matrix, position_mm))
+
+    def in_earlier(self, position_mm: Sequence[float]) -> bool:
+        """Whether the earlier scan shows a place of the later one."""
+        return _shows(self.earlier, to_world(np.linalg.inv(self.matrix), position_mm))
+
+
 def follow_up(earlier: Path, later: Path, *, days: float | None = None) -> Path:
     """Compares two predicted scans by the findings and thumbnails that their predictions left.
 
@@ -62,15 +87,15 @@ def follow_up(earlier: Path, later: Path, *, days: float | None = None) -> Path:
         days: Between the scans.
 
     Returns:
-        `NAME.follow_up.json` beside the later one.
+        `NAME.follow_up.json` next to the later one.
 
     Raises:
-        ImageError: when a file is no prediction, its thumbnail is missing, or the scans cannot be aligned.
+        ImageError: when a file holds no findings, its thumbnail is missing, or the scans cannot be aligned.
     """
     before, after = read_findings(earlier), read_findings(later)
     alignment = align(read_thumbnail(earlier), read_thumbnail(later))
-    grid = Grid(tuple(after["grid"]["shape"]), np.array(after["grid"]["affine_ras_mm"]))
-    courses = match_findings(before["findings"], after["findings"], alignment.matrix, seen=grid, days=days)
+    views = Views(_grid(before), _grid(after), alignment.matrix)
+    courses = match_findings(before["findings"], after["findings"], views, days=days)
     content = {
         "format": "segpipe-follow-up-1",
         "earlier": before["scan"],
@@ -88,9 +113,7 @@ def describe_follow_up(file: Path) -> str:
     return "\n".join([f"follow-up: {file}", *(f"  {_sentence(lesion)}" for lesion in content["lesions"])])
 
 
-def match_findings(
-    earlier: Findings, later: Findings, matrix: FloatArray, *, seen: Grid, days: float | None
-) -> list[Course]:
+def match_findings(earlier: Findings, later: Findings, views: Views, *, days: float | None) -> list[Course]:
     """Pairs findings one to one so that the sum of their distances is smallest.
 
     Centres may lie 10 mm apart, or as far as the larger of the two lesions reaches.
@@ -98,20 +121,27 @@ def match_findings(
     Args:
         earlier: Findings of the earlier scan, as plain data.
         later: Findings of the later scan.
-        matrix: 4×4, positions (RAS+ mm) of the earlier scan → of the later one.
-        seen: Grid of the later scan: earlier lesions outside are out of view, not gone.
+        views: What the two scans show, and how they lie to each other.
         days: Between the scans.
     """
-    moved = [to_world(matrix, finding["centre_mm"]) for finding in earlier]
+    moved = [to_world(views.matrix, finding["centre_mm"]) for finding in earlier]
     pairs = _assign(moved, earlier, later)
     matched = [_course(earlier[i], later[j], distance, days) for (i, j), distance in pairs.items()]
     lost = [
-        Course(_lost(position, seen), earlier=finding["number"], earlier_mm3=finding["volume_mm3"])
-        for number, (finding, position) in enumerate(zip(earlier, moved, strict=True))
+        Course(
+            "gone" if views.in_later(finding["centre_mm"]) else "out of view",
+            earlier=finding["number"],
+            earlier_mm3=finding["volume_mm3"],
+        )
+        for number, finding in enumerate(earlier)
         if number not in {i for i, _ in pairs}
     ]
     new = [
-        Course("new", later=finding["number"], later_mm3=finding["volume_mm3"])
+        Course(
+            "new" if views.in_earlier(finding["centre_mm"]) else "not seen before",
+            later=finding["number"],
+            later_mm3=finding["volume_mm3"],
+        )
         for number, finding in enumerate(later)
         if number not in {j for _, j in pairs}
     ]
@@ -182,8 +212,8 @@ def _course(before: Mapping[str, Any], after: Mapping[str, Any], distance: float
 
 
 def _sentence(lesion: Mapping[str, Any]) -> str:
-    if lesion["status"] == "new":
-        return f"finding {lesion['later']}: new, {lesion['later_mm3']:.0f} mm³"
+    if lesion["earlier"] is None:
+        return f"finding {lesion['later']}: {lesion['status']}, {lesion['later_mm3']:.0f} mm³"
     if lesion["status"] != "matched":
         return f"earlier finding {lesion['earlier']} ({lesion['earlier_mm3']:.0f} mm³): {lesion['status']}"
     days = lesion["doubling_days"]
@@ -195,10 +225,15 @@ def _sentence(lesion: Mapping[str, Any]) -> str:
     )
 
 
-def _lost(position_mm: FloatArray, seen: Grid) -> Status:
-    index = to_voxel(seen.affine, position_mm)
-    inside = np.all(index >= -0.5) and np.all(index <= np.array(seen.shape) - 0.5)
-    return "gone" if inside else "out of view"
+def _grid(findings: Mapping[str, Any]) -> Grid:
+    """The grid of the scan that findings belong to."""
+    return Grid(tuple(findings["grid"]["shape"]), np.array(findings["grid"]["affine_ras_mm"]))
+
+
+def _shows(grid: Grid, position_mm: FloatArray) -> bool:
+    """Whether a position (RAS+ mm) lies in a voxel of the grid."""
+    index = to_voxel(grid.affine, position_mm)
+    return bool(np.all(index >= -0.5) and np.all(index <= np.array(grid.shape) - 0.5))
 
 
 def _describe(alignment: Alignment) -> dict[str, Any]:

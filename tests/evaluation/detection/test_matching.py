@@ -1,9 +1,13 @@
+import tracemalloc
+
 import numpy as np
 import pytest
+from scipy.optimize import linear_sum_assignment
 
-from segpipe.evaluation.detection.matching import assign, find_lesions, match_lesions, overlaps
+from segpipe.evaluation.detection.matching import Lesions, assign, find_lesions, match_lesions, overlaps
 from segpipe.evaluation.foreground_crops import find_foreground_crops
 from segpipe.geometry import Grid
+from segpipe.lesions import Lesion
 
 GRID = Grid((20, 20, 20), np.diag([1.0, 1.0, 2.0, 1.0]))
 
@@ -98,3 +102,32 @@ def test_the_probability_of_a_candidate_is_the_mean_over_its_voxels():
 
 def test_without_any_lesion_there_is_nothing_to_match():
     assert match(blocks(), blocks()) == ((), ())
+
+
+def test_lesions_in_separate_groups_are_paired_as_in_one_table():
+    """Random overlaps: the number of pairs and their total are those of one table for all."""
+    rng = np.random.default_rng(4)
+    for _ in range(20):
+        codes = rng.choice(30 * 30, size=60, replace=False)
+        rows, columns, iou = codes // 30, codes % 30, rng.uniform(0.1, 1, 60)
+        table = np.zeros((30, 30))
+        table[rows, columns] = iou
+        best = table[linear_sum_assignment(table + (table > 0), maximize=True)]
+        pairs = assign(rows, columns, iou)
+        assert len(pairs) == np.count_nonzero(best)
+        assert sum(value for _, _, value in pairs) == pytest.approx(best.sum())
+        assert len({row for row, _, _ in pairs}) == len({column for _, column, _ in pairs}) == len(pairs)
+
+
+def test_memory_grows_with_the_number_of_lesions_and_not_with_its_square():
+    count = 4000  # a table of all distances would take 384 MB, one of all overlaps 128 MB
+    lesions = [Lesion(number, 1.0, 2.0, (3.0 * number, 0.0, 0.0)) for number in range(1, count + 1)]
+    numbers = np.arange(1, count + 1)[:, None, None]
+    one = Lesions([numbers], lesions, np.ones(count, dtype=np.int64))
+    tracemalloc.start()
+    found, candidates = match_lesions(one, one)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [lesion.matched for lesion in found] == list(range(1, count + 1))
+    assert [candidate.hits for candidate in candidates] == [(number,) for number in range(1, count + 1)]
+    assert peak < 16e6

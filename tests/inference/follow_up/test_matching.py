@@ -12,7 +12,7 @@ from segpipe.case import Case, Volume
 from segpipe.errors import ImageError
 from segpipe.geometry import Grid, to_voxel, to_world
 from segpipe.inference.batch.results import write_text
-from segpipe.inference.follow_up.matching import doubling_days, follow_up, match_findings
+from segpipe.inference.follow_up.matching import Views, describe_follow_up, doubling_days, follow_up, match_findings
 from segpipe.inference.follow_up.registration import align
 from segpipe.inference.follow_up.thumbnail import make_thumbnail, write_thumbnail
 
@@ -60,7 +60,7 @@ def test_findings_are_paired_by_place_and_their_growth_is_told():
     shift[:3, 3] = (20.0, 0.0, 0.0)
     earlier = [finding(1, (100.0, 100, 100), 1000.0), finding(2, (200.0, 200, 200), 400.0)]
     later = [finding(1, (222.0, 200, 200), 500.0), finding(2, (120.0, 103, 100), 1100.0)]
-    first, second = match_findings(earlier, later, shift, seen=SEEN, days=100.0)
+    first, second = match_findings(earlier, later, Views(SEEN, SEEN, shift), days=100.0)
     assert (first.status, first.earlier, first.later) == ("matched", 1, 2)
     assert first.distance_mm == pytest.approx(3.0)
     assert first.growth_percent == pytest.approx(10.0)
@@ -73,7 +73,7 @@ def test_findings_are_paired_by_place_and_their_growth_is_told():
 def test_what_is_only_in_one_scan_is_new_gone_or_out_of_view():
     earlier = [finding(1, (100.0, 100, 100)), finding(2, (-50.0, 100, 100))]
     later = [finding(1, (300.0, 300, 300))]
-    courses = match_findings(earlier, later, np.eye(4), seen=SEEN, days=None)
+    courses = match_findings(earlier, later, Views(SEEN, SEEN, np.eye(4)), days=None)
     assert [(c.status, c.earlier, c.later) for c in courses] == [
         ("new", None, 1),
         ("gone", 1, None),
@@ -81,10 +81,22 @@ def test_what_is_only_in_one_scan_is_new_gone_or_out_of_view():
     ]
 
 
+def test_a_lesion_outside_the_earlier_scan_is_not_called_new():
+    """The earlier scan ends 10 mm below the lesion: 40 slices of 4 mm from 0; the patient moved by 50 mm in between."""
+    shift = np.eye(4)
+    shift[:3, 3] = (0.0, 0.0, 50.0)
+    short = Grid((100, 100, 40), SEEN.affine)
+    later = [finding(1, (100.0, 100, 218.0)), finding(2, (100.0, 100, 200.0))]
+    courses = match_findings([], later, Views(short, SEEN, shift), days=None)
+    assert [(c.status, c.later) for c in courses] == [("not seen before", 1), ("new", 2)]
+
+
 def test_large_lesions_may_be_further_apart_than_small_ones():
     near, far = (100.0, 100, 100), (118.0, 100, 100)
-    small = match_findings([finding(1, near)], [finding(1, far)], np.eye(4), seen=SEEN, days=None)
-    large = match_findings([finding(1, near)], [finding(1, far, diameter=40.0)], np.eye(4), seen=SEEN, days=None)
+    small = match_findings([finding(1, near)], [finding(1, far)], Views(SEEN, SEEN, np.eye(4)), days=None)
+    large = match_findings(
+        [finding(1, near)], [finding(1, far, diameter=40.0)], Views(SEEN, SEEN, np.eye(4)), days=None
+    )
     assert [course.status for course in small] == ["new", "gone"]
     assert [course.status for course in large] == ["matched"]
 
@@ -93,7 +105,7 @@ def test_a_crowd_is_paired_so_that_all_find_a_partner():
     """Greedy pairing would give 101 to 100 and leave 109, which is 15 mm from 94."""
     earlier = [finding(1, (100.0, 0, 0)), finding(2, (94.0, 0, 0))]
     later = [finding(1, (101.0, 0, 0)), finding(2, (109.0, 0, 0))]
-    courses = match_findings(earlier, later, np.eye(4), seen=SEEN, days=None)
+    courses = match_findings(earlier, later, Views(SEEN, SEEN, np.eye(4)), days=None)
     assert [(course.earlier, course.later) for course in courses] == [(1, 2), (2, 1)]
 
 
@@ -159,6 +171,9 @@ def test_two_predictions_become_a_follow_up(tmp_path):
     assert lesion["growth_percent"] == pytest.approx(100.0)
     assert lesion["doubling_days"] == pytest.approx(75.0)
     assert lesion["distance_mm"] < 1.5
+    assert "finding 1 was 1: 200 → 400 mm³ (+100 %, grown, doubling in 75 days)" in describe_follow_up(
+        tmp_path / "b" / "second.follow_up.json"
+    )
     assert (content["earlier"], content["later"]) == ("first", "second")
 
 
