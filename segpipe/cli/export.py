@@ -9,12 +9,13 @@ from segpipe.cli.common.flags import VerbParser
 def run(argv: list[str]) -> int:
     """Exports; returns 0."""
     given = _parser().parse_args(argv)
+    from segpipe.export.model_folder import predict_command
     from segpipe.pipelines.reexport import describe_parity, reexport
 
     model = reexport(given.checkpoint, given.output, weights=given.weights, case=given.case)
     print(describe_parity(model))
     print(f"model    {model.path}")
-    print(f"predict  python -m segpipe predict --model {model.path} --input SCAN --output DIR")
+    print(f"predict  {predict_command(model.path)}")
     return 0
 
 

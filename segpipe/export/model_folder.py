@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -130,6 +131,15 @@ def write_model_folder(
     with staged_folder(path, marker=INDEX) as staging:
         fill_folder(staging, release, example_bcxyz)
     return read_model_folder(path)
+
+
+def predict_command(model: Path) -> str:
+    """The command line that predicts with a model folder, quoted for a shell.
+
+    >>> predict_command(Path("my runs/model"))
+    "python -m segpipe predict --model 'my runs/model' --input SCAN --output DIR"
+    """
+    return f"python -m segpipe predict --model {shlex.quote(str(model))} --input SCAN --output DIR"
 
 
 def _same_network(network: nn.Module, spec: Mapping[str, Any], recipe: Recipe) -> nn.Module:

@@ -12,7 +12,7 @@ from segpipe.config.schema import Settings
 from segpipe.datasets.loading import load_case
 from segpipe.evaluation.detection.operating_point_search import choose_operating_point
 from segpipe.evaluation.evaluate import CaseResult
-from segpipe.export.model_folder import ModelFolder, write_model_folder
+from segpipe.export.model_folder import ModelFolder, predict_command, write_model_folder
 from segpipe.inference.engines.engine import TorchEngine
 from segpipe.inference.predictor import PredictOptions
 from segpipe.networks import network_divisor
@@ -55,7 +55,7 @@ def describe(summary: Mapping[str, Any], folder: Path, model: Path) -> str:
             f"figures  {folder / 'evaluation' / 'summary.json'}",
             f"report   {folder / 'report.html'}",
             f"model    {model}",
-            f"predict  python -m segpipe predict --model {model} --input SCAN --output DIR",
+            f"predict  {predict_command(model)}",
         ]
     )
 

@@ -6,6 +6,7 @@ import torch
 
 from segpipe.errors import ConfigError
 from segpipe.inference.engines.engine import computes_bf16
+from segpipe.system.parallel_map import available_cores
 
 _NARROW = 16  # channels up to which a CPU (oneDNN) convolves faster with the channels last
 
@@ -52,10 +53,10 @@ def _is_narrow(layer: torch.nn.Conv3d | torch.nn.ConvTranspose3d) -> bool:
 
 
 def choose_workers(workers: int | str, *, processes: int = 1) -> int:
-    """The named number of loader processes; for `auto` one per core beside the trainer's, at most 8."""
+    """The named number of loader processes; for `auto` one for each core that the trainer does not use, at most 8."""
     if workers != "auto":
         return int(workers)
-    return max(1, min(8, len(os.sched_getaffinity(0)) // max(processes, 1) - 1))
+    return max(1, min(8, available_cores() // max(processes, 1) - 1))
 
 
 def this_rank() -> int:

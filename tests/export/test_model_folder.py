@@ -1,6 +1,7 @@
 import hashlib
 import json
 import pickle
+import shlex
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from segpipe.errors import ModelError, OutputError
 from segpipe.export import writing
-from segpipe.export.model_folder import load_network, read_model_folder, write_model_folder
+from segpipe.export.model_folder import load_network, predict_command, read_model_folder, write_model_folder
 from segpipe.export.writing import checksum
 from tests.small_models import FACTS, POINT, SCAN, UNET, example, network_of, write_small
 
@@ -197,3 +198,11 @@ def test_a_network_must_be_the_one_that_its_spec_names(tmp_path) -> None:
             facts={},
             example_bcxyz=example(),
         )
+
+
+def test_the_command_that_predicts_is_quoted_for_a_shell():
+    command = predict_command(Path("my runs/lung (2)/model"))
+    assert shlex.split(command)[5] == "my runs/lung (2)/model"
+    assert (
+        predict_command(Path("runs/model")) == "python -m segpipe predict --model runs/model --input SCAN --output DIR"
+    )

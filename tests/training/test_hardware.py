@@ -1,5 +1,7 @@
 """What a machine has decides what `auto` means."""
 
+import os
+
 import pytest
 import torch
 
@@ -23,7 +25,7 @@ def test_auto_takes_bf16_where_the_cpu_has_it(monkeypatch, bf16, expected):
 
 @pytest.mark.parametrize(("cores", "processes", "expected"), [(2, 1, 1), (2, 2, 1), (16, 1, 8), (16, 4, 3)])
 def test_auto_leaves_a_core_to_the_trainer(monkeypatch, cores, processes, expected):
-    monkeypatch.setattr(hardware.os, "sched_getaffinity", lambda pid: set(range(cores)))
+    monkeypatch.setattr(hardware, "available_cores", lambda: cores)
     assert hardware.choose_workers("auto", processes=processes) == expected
     assert hardware.choose_workers(0) == 0
 
@@ -45,3 +47,9 @@ def test_channels_lie_last_where_that_is_faster(monkeypatch, cuda, wide_last):
     assert narrow.weight.is_contiguous(memory_format=torch.channels_last_3d)
     assert wide.weight.is_contiguous(memory_format=torch.channels_last_3d) == wide_last
     torch.testing.assert_close(network[1].weight, before, rtol=0, atol=0)
+
+
+def test_a_system_without_affinities_such_as_macos_counts_all_cores(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert hardware.choose_workers("auto") == 5
