@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from segpipe.config.compose import check_command_line, plain, read_command_line, settings_of
 from segpipe.config.launch import launch
 from segpipe.config.plan import expand_plans
-from segpipe.config.schema import Registry
+from segpipe.parts import Registry
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -47,7 +47,9 @@ def registries() -> Mapping[str, Registry | type]:
     from segpipe.preprocessing.recipe import Recipe
     from segpipe.preprocessing.sampling import Sampling
     from segpipe.tracking.trackers import TRACKERS
+    from segpipe.training.callbacks import CALLBACKS
     from segpipe.training.losses import LOSSES
+    from segpipe.training.module import MODULES
     from segpipe.training.optimizers import OPTIMIZERS
     from segpipe.training.schedulers import SCHEDULERS
 
@@ -60,6 +62,8 @@ def registries() -> Mapping[str, Registry | type]:
         "optimizer": OPTIMIZERS,
         "scheduler": SCHEDULERS,
         "tracking": TRACKERS,
+        "module": MODULES,
+        "callbacks": CALLBACKS,
     }
     return parts
 

@@ -14,7 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from segpipe.config.folder import conf_folder
-from segpipe.config.schema import Registry, Settings, check_settings, raise_mistakes
+from segpipe.config.schema import Settings, check_settings, raise_mistakes
+from segpipe.parts import Registry
 from segpipe.spelling import nearest
 
 

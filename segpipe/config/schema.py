@@ -12,9 +12,10 @@ from annotated_types import Ge, Gt, Interval, Le, MinLen
 from pydantic import BaseModel, ConfigDict, Discriminator, TypeAdapter, ValidationError, create_model
 
 from segpipe.errors import ConfigError
+from segpipe.parts import TARGET, Registry, target_mistakes
+from segpipe.parts.targets import argument_mistakes
 from segpipe.spelling import nearest
 
-Registry = Mapping[str, Callable[..., Any]]
 Positive = Annotated[int, Gt(0)]
 Fraction = Annotated[float, Interval(ge=0, le=1)]
 Auto = Literal["auto"]
@@ -127,6 +128,8 @@ class Settings(Section):
     optimizer: dict[str, Any]
     scheduler: dict[str, Any]
     tracking: dict[str, Any]
+    module: dict[str, Any]
+    callbacks: list[dict[str, Any]]
 
 
 def check_settings(
@@ -145,9 +148,8 @@ def check_settings(
     settings: Settings | None = None
     checked = dict(config)
     for section, registry in registries.items():
-        if isinstance(config.get(section), Mapping):
-            check: Callable[..., Any] = check_section if isinstance(registry, type) else check_part
-            checked[section], found = check(section, config[section], registry)
+        if section in config:
+            checked[section], found = _check(section, config, registry)
             mistakes += found
     try:
         settings = Settings.model_validate(checked)
@@ -156,20 +158,68 @@ def check_settings(
     return (None if mistakes else settings), mistakes
 
 
-def check_part(section: str, values: Mapping[str, Any], registry: Registry) -> tuple[dict[str, Any], list[str]]:
-    """Checks one part, e.g. the network, against its builder's keyword-only parameters."""
+def _check(section: str, config: Mapping[str, Any], registry: Registry | type) -> tuple[Any, list[str]]:
+    """Checks a section: one that is made into a class, a part, or a list of parts."""
+    values = config[section]
+    if isinstance(values, list) and isinstance(registry, Registry):
+        items = [item if isinstance(item, Mapping) else {} for item in values]
+        found = [check_part(f"{section}.{number}", item, registry, config) for number, item in enumerate(items)]
+        return [part for part, _ in found], [mistake for _, mistakes in found for mistake in mistakes]
+    if not isinstance(values, Mapping):
+        return values, []
+    if isinstance(registry, Registry):
+        return check_part(section, values, registry, config)
+    return check_section(section, values, registry)
+
+
+def check_part(
+    path: str, values: Mapping[str, Any], registry: Registry, config: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+    """Checks one part, e.g. the network, against the signature of what builds it.
+
+    Shipped parts have typed keys with bounds; of others the names of the keys are compared, and they are tried.
+
+    Args:
+        path: Of the section, e.g. `network` or `callbacks.0`.
+        values: The section as plain data.
+        registry: The parts of this kind.
+        config: The whole configuration as plain data, for the trial.
+    """
+    name = str(values.get("name"))
+    if TARGET not in values and name in registry.shipped:
+        return _check_shipped(path, values, registry.shipped[name])
+    if TARGET in values:
+        mistakes = target_mistakes(path, values, registry.given)
+    else:
+        mistakes = _plug_in_mistakes(path, values, registry)
+    if not mistakes and registry.trial:
+        mistakes = [f"{path}: {mistake}" for mistake in registry.trial(values, config)]
+    return dict(values), mistakes
+
+
+def _plug_in_mistakes(path: str, values: Mapping[str, Any], registry: Registry) -> list[str]:
     name = str(values.get("name"))
     if name not in registry:
         near = nearest(name, registry)
-        return dict(values), [
-            f"{section}.name={name}: must be one of {', '.join(registry)}" + (f"; did you mean {near}?" if near else "")
-        ]
-    model = builder_model(registry[name])
+        guess = f"; did you mean {near}?" if near else ""
+        return [f"{path}.name={name}: must be one of {', '.join(registry)}, or {path}.{TARGET} be given{guess}"]
+    try:
+        builder = registry[name]
+    except ConfigError as error:
+        facts = ", ".join(f"{fact}: {value}" for fact, value in error.facts.items())
+        return [f"{path}.name={name}: {error.message} ({facts})"]
+    return argument_mistakes(path, builder, [key for key in values if key != "name"], registry.given)
+
+
+def _check_shipped(
+    section: str, values: Mapping[str, Any], builder: Callable[..., Any]
+) -> tuple[dict[str, Any], list[str]]:
+    model = builder_model(builder)
     try:
         part = model.model_validate({key: value for key, value in values.items() if key != "name"})
     except ValidationError as error:
         return dict(values), mistakes_in(error, model, section)
-    return {"name": name, **part.model_dump()}, []
+    return {"name": values["name"], **part.model_dump()}, []
 
 
 def check_section(section: str, values: Mapping[str, Any], kind: type) -> tuple[Any, list[str]]:

@@ -14,9 +14,9 @@ from segpipe.networks.ensemble import Ensemble
 from segpipe.networks.monai_networks import segresnet, swin_unetr, unet
 from segpipe.networks.resnet_unet import resnet_unet
 from segpipe.networks.settings import Shape, product_of_strides
-from segpipe.parts import build_part, check_name
+from segpipe.parts import Registry, build_part
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {
+_SHIPPED: dict[str, Callable[..., nn.Module]] = {
     "unet": unet,
     "dynunet": dynunet,
     "segresnet": segresnet,
@@ -24,16 +24,19 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "resnet_unet": resnet_unet,
     "swin_unetr": swin_unetr,
 }
+_GIVEN = ("in_channels", "out_channels")
+NETWORKS = Registry("network", _SHIPPED, group="segpipe.networks", given=_GIVEN)
 
 
 def ensemble(
     in_channels: int, out_channels: int, *, members: Annotated[int, Ge(1)], member: Mapping[str, Any]
 ) -> nn.Module:
     """Several networks of one kind, e.g. of the folds of a cross-validation; not for training."""
-    return Ensemble([build_part("network", NETWORKS, member, in_channels, out_channels) for _ in range(members)])
+    given = {"in_channels": in_channels, "out_channels": out_channels}
+    return Ensemble([build_part(NETWORKS, member, **given) for _ in range(members)])
 
 
-_KNOWN: dict[str, Callable[..., nn.Module]] = {**NETWORKS, "ensemble": ensemble}
+_KNOWN = Registry("network", {**_SHIPPED, "ensemble": ensemble}, group="segpipe.networks", given=_GIVEN)
 
 
 def build_network(spec: Mapping[str, Any], *, in_channels: int = 1, out_channels: int = 2) -> nn.Module:
@@ -42,7 +45,7 @@ def build_network(spec: Mapping[str, Any], *, in_channels: int = 1, out_channels
     Raises:
         ConfigError: for a name, key or value that the closed list does not know.
     """
-    network = build_part("network", _KNOWN, spec, in_channels, out_channels)
+    network: nn.Module = build_part(_KNOWN, spec, in_channels=in_channels, out_channels=out_channels)
     network.register_forward_pre_hook(SizeCheck(str(spec["name"]), network_divisor(spec)))
     return network
 
@@ -53,7 +56,7 @@ def network_divisor(spec: Mapping[str, Any]) -> Shape:
     >>> network_divisor({"name": "unet", "strides": [[2, 2, 1], 2, 2]})
     (8, 8, 4)
     """
-    return _DIVISORS[check_name("network", _KNOWN, spec)](spec)
+    return _DIVISORS[_KNOWN.check_name(spec)](spec)
 
 
 def has_fixed_size(spec: Mapping[str, Any]) -> bool:

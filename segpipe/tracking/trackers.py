@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from annotated_types import MinLen
 
+from segpipe.parts import Registry, build_part
 from segpipe.tracking.mlflow import Tracker
 
 
@@ -57,9 +58,11 @@ def none(run: RunFacts) -> None:
     """Does not track the run."""
 
 
-TRACKERS: dict[str, Callable[..., Tracker | None]] = {"mlflow": mlflow, "none": none}
+_SHIPPED: dict[str, Callable[..., Tracker | None]] = {"mlflow": mlflow, "none": none}
+TRACKERS = Registry("tracking", _SHIPPED, group="segpipe.trackers", given=("run",))
 
 
 def build_tracker(spec: Mapping[str, Any], run: RunFacts) -> Tracker | None:
     """Starts the tracker that the section `tracking` of a configuration names; None for `none`."""
-    return TRACKERS[spec["name"]](run, **{key: value for key, value in spec.items() if key != "name"})
+    tracker: Tracker | None = build_part(TRACKERS, spec, run=run)
+    return tracker

@@ -10,8 +10,11 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
+from segpipe.parts import Registry
+
 HISTORY = "metrics.jsonl"
 LogMetrics = Callable[[dict[str, float], int], None]
+CALLBACKS = Registry("callbacks", {}, group="segpipe.callbacks")
 
 
 class RunLogger(Logger):

@@ -15,13 +15,14 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping
 from segpipe.config.schema import Settings
 from segpipe.errors import ModelError
 from segpipe.networks import build_network
+from segpipe.parts import build_part
 from segpipe.preprocessing.recipe import Recipe
-from segpipe.training.callbacks import LogMetrics, Progress, RunLogger, ThroughputMonitor
+from segpipe.training.callbacks import CALLBACKS, LogMetrics, Progress, RunLogger, ThroughputMonitor
 from segpipe.training.checkpoints import MONITOR, AtomicCheckpointIO, Checkpoints, find_resumable, read_checkpoint
 from segpipe.training.datamodule import PatchDataModule
 from segpipe.training.hardware import check_accelerator, choose_precision, to_channels_last
 from segpipe.training.losses import build_loss
-from segpipe.training.module import SegmentationModule
+from segpipe.training.module import MODULES, SegmentationModule
 from segpipe.training.optimizers import build_optimizer
 from segpipe.training.schedulers import build_scheduler
 from segpipe.training.weight_averaging import average_weights
@@ -77,9 +78,11 @@ def fit(
 def build_module(settings: Settings, facts: Mapping[str, Any]) -> SegmentationModule:
     """The Lightning module of a configuration, with fresh weights drawn from its seed."""
     torch.manual_seed(settings.seed)
-    module = SegmentationModule(
-        to_channels_last(build_network(settings.network), settings.trainer.accelerator),
-        build_loss(settings.loss),
+    module: SegmentationModule = build_part(
+        MODULES,
+        settings.module,
+        network=to_channels_last(build_network(settings.network), settings.trainer.accelerator),
+        loss=build_loss(settings.loss),
         make_optimizer=partial(build_optimizer, settings.optimizer),
         make_scheduler=lambda optimizer: build_scheduler(settings.scheduler, optimizer, settings.trainer.max_steps),
         seed=settings.seed,
@@ -141,7 +144,7 @@ def _callbacks(settings: Settings, folder: Path) -> list[Callback]:
         callbacks.append(EarlyStopping(MONITOR, mode="max", patience=training.early_stopping))
     if settings.trainer.progress:
         callbacks.append(Progress())
-    return callbacks
+    return [*callbacks, *(build_part(CALLBACKS, spec) for spec in settings.callbacks)]
 
 
 def _check_resumable(checkpoint: Path, facts: Mapping[str, Any]) -> None:

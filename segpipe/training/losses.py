@@ -9,7 +9,7 @@ from monai.losses import DiceLoss, FocalLoss, GeneralizedDiceLoss, TverskyLoss
 from torch import nn
 from torch.nn import functional
 
-from segpipe.parts import build_part
+from segpipe.parts import Registry, build_part
 
 Weight = Annotated[float, Gt(0.0)]
 Share = Annotated[float, Ge(0.0)]
@@ -21,7 +21,7 @@ def build_loss(spec: Mapping[str, Any]) -> "SupervisedLoss":
     Raises:
         ConfigError: for a name or key that is not known.
     """
-    return SupervisedLoss(build_part("loss", LOSSES, spec))
+    return SupervisedLoss(build_part(LOSSES, spec))
 
 
 class SupervisedLoss(nn.Module):
@@ -162,7 +162,7 @@ def generalized_dice(*, volume_weight: Literal["square", "simple", "uniform"], b
     return loss
 
 
-LOSSES: dict[str, Callable[..., nn.Module]] = {
+_SHIPPED: dict[str, Callable[..., nn.Module]] = {
     "dice_ce": dice_ce,
     "dice": dice,
     "dice_focal": dice_focal,
@@ -171,6 +171,7 @@ LOSSES: dict[str, Callable[..., nn.Module]] = {
     "tversky": tversky,
     "generalized_dice": generalized_dice,
 }
+LOSSES = Registry("loss", _SHIPPED, group="segpipe.losses")
 
 
 def _at_size(label_b1xyz: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:

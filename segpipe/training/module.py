@@ -7,6 +7,8 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from segpipe.parts import Registry
+
 Batch = Mapping[str, torch.Tensor]
 CHECKPOINT_KEY = "segpipe"
 
@@ -84,6 +86,19 @@ class SegmentationModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the plain facts that make a checkpoint self-describing."""
         checkpoint[CHECKPOINT_KEY] = self.facts
+
+
+def segmentation(**given: Any) -> SegmentationModule:
+    """The module that segpipe ships; it gets all that is handed over."""
+    return SegmentationModule(**given)
+
+
+MODULES = Registry(
+    "module",
+    {"segmentation": segmentation},
+    group="segpipe.modules",
+    given=("network", "loss", "make_optimizer", "make_scheduler", "seed", "facts"),
+)
 
 
 def count_overlap(prediction: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:

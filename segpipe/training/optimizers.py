@@ -8,7 +8,7 @@ from annotated_types import Ge, Gt, Interval
 from torch import nn, optim
 
 from segpipe.errors import ConfigError
-from segpipe.parts import build_part
+from segpipe.parts import Registry, build_part
 
 Groups = list[dict[str, Any]]
 Rate = Annotated[float, Gt(0.0)]
@@ -23,7 +23,8 @@ def build_optimizer(spec: Mapping[str, Any], network: nn.Module) -> optim.Optimi
     Raises:
         ConfigError: for a name or key that is not known, or a network without trainable parameters.
     """
-    return build_part("optimizer", OPTIMIZERS, spec, parameter_groups(network))
+    optimizer: optim.Optimizer = build_part(OPTIMIZERS, spec, params=parameter_groups(network))
+    return optimizer
 
 
 def parameter_groups(network: nn.Module) -> Groups:
@@ -41,61 +42,61 @@ def parameter_groups(network: nn.Module) -> Groups:
     return [group for group in groups if group["params"]]
 
 
-def adamw(groups: Groups, *, lr: Rate, weight_decay: Decay, betas: Betas, eps: Rate) -> optim.Optimizer:
+def adamw(params: Groups, *, lr: Rate, weight_decay: Decay, betas: Betas, eps: Rate) -> optim.Optimizer:
     """Adam with decoupled weight decay. Source: Loshchilov and Hutter, ICLR 2019, arXiv 1711.05101."""
-    return optim.AdamW(groups, lr=lr, weight_decay=weight_decay, betas=_pair(betas), eps=eps)
+    return optim.AdamW(params, lr=lr, weight_decay=weight_decay, betas=_pair(betas), eps=eps)
 
 
-def adam(groups: Groups, *, lr: Rate, weight_decay: Decay, betas: Betas, eps: Rate) -> optim.Optimizer:
+def adam(params: Groups, *, lr: Rate, weight_decay: Decay, betas: Betas, eps: Rate) -> optim.Optimizer:
     """Adam; weight decay is an L2 penalty. Source: Kingma and Ba, ICLR 2015, arXiv 1412.6980."""
-    return optim.Adam(groups, lr=lr, weight_decay=weight_decay, betas=_pair(betas), eps=eps)
+    return optim.Adam(params, lr=lr, weight_decay=weight_decay, betas=_pair(betas), eps=eps)
 
 
-def sgd(groups: Groups, *, lr: Rate, weight_decay: Decay) -> optim.Optimizer:
+def sgd(params: Groups, *, lr: Rate, weight_decay: Decay) -> optim.Optimizer:
     """Plain gradient descent."""
-    return optim.SGD(groups, lr=lr, weight_decay=weight_decay)
+    return optim.SGD(params, lr=lr, weight_decay=weight_decay)
 
 
-def momentum(groups: Groups, *, lr: Rate, weight_decay: Decay, momentum: Share) -> optim.Optimizer:
+def momentum(params: Groups, *, lr: Rate, weight_decay: Decay, momentum: Share) -> optim.Optimizer:
     """Gradient descent with momentum."""
-    return optim.SGD(groups, lr=lr, weight_decay=weight_decay, momentum=momentum)
+    return optim.SGD(params, lr=lr, weight_decay=weight_decay, momentum=momentum)
 
 
 def nesterov(
-    groups: Groups, *, lr: Rate, weight_decay: Decay, momentum: Annotated[float, Interval(gt=0.0, lt=1.0)]
+    params: Groups, *, lr: Rate, weight_decay: Decay, momentum: Annotated[float, Interval(gt=0.0, lt=1.0)]
 ) -> optim.Optimizer:
     """Gradient descent with Nesterov's momentum, nnU-Net's choice. Source: Sutskever et al., ICML 2013."""
-    return optim.SGD(groups, lr=lr, weight_decay=weight_decay, momentum=momentum, nesterov=True)
+    return optim.SGD(params, lr=lr, weight_decay=weight_decay, momentum=momentum, nesterov=True)
 
 
-def nadam(groups: Groups, *, lr: Rate, weight_decay: Decay, betas: Betas, eps: Rate) -> optim.Optimizer:
+def nadam(params: Groups, *, lr: Rate, weight_decay: Decay, betas: Betas, eps: Rate) -> optim.Optimizer:
     """Adam with Nesterov's momentum; decoupled weight decay. Source: Dozat, ICLR workshop 2016."""
     return optim.NAdam(
-        groups, lr=lr, weight_decay=weight_decay, betas=_pair(betas), eps=eps, decoupled_weight_decay=True
+        params, lr=lr, weight_decay=weight_decay, betas=_pair(betas), eps=eps, decoupled_weight_decay=True
     )
 
 
-def radam(groups: Groups, *, lr: Rate, weight_decay: Decay, betas: Betas, eps: Rate) -> optim.Optimizer:
+def radam(params: Groups, *, lr: Rate, weight_decay: Decay, betas: Betas, eps: Rate) -> optim.Optimizer:
     """Rectified Adam; decoupled weight decay. Source: Liu et al., ICLR 2020, arXiv 1908.03265."""
     return optim.RAdam(
-        groups, lr=lr, weight_decay=weight_decay, betas=_pair(betas), eps=eps, decoupled_weight_decay=True
+        params, lr=lr, weight_decay=weight_decay, betas=_pair(betas), eps=eps, decoupled_weight_decay=True
     )
 
 
-def adamax(groups: Groups, *, lr: Rate, weight_decay: Decay, betas: Betas, eps: Rate) -> optim.Optimizer:
+def adamax(params: Groups, *, lr: Rate, weight_decay: Decay, betas: Betas, eps: Rate) -> optim.Optimizer:
     """Adam with the maximum norm; weight decay is an L2 penalty. Source: Kingma and Ba, arXiv 1412.6980."""
-    return optim.Adamax(groups, lr=lr, weight_decay=weight_decay, betas=_pair(betas), eps=eps)
+    return optim.Adamax(params, lr=lr, weight_decay=weight_decay, betas=_pair(betas), eps=eps)
 
 
 def rmsprop(
-    groups: Groups, *, lr: Rate, weight_decay: Decay, alpha: Share, momentum: Share, eps: Rate
+    params: Groups, *, lr: Rate, weight_decay: Decay, alpha: Share, momentum: Share, eps: Rate
 ) -> optim.Optimizer:
     """Gradients divided by a running mean of their size; weight decay is an L2 penalty."""
-    return optim.RMSprop(groups, lr=lr, weight_decay=weight_decay, alpha=alpha, momentum=momentum, eps=eps)
+    return optim.RMSprop(params, lr=lr, weight_decay=weight_decay, alpha=alpha, momentum=momentum, eps=eps)
 
 
 def adabound(
-    groups: Groups, *, lr: Rate, weight_decay: Decay, betas: Betas, eps: Rate, final_lr: Rate, gamma: Rate
+    params: Groups, *, lr: Rate, weight_decay: Decay, betas: Betas, eps: Rate, final_lr: Rate, gamma: Rate
 ) -> optim.Optimizer:
     """Adam whose step sizes are bounded ever closer to `final_lr`; decoupled weight decay.
 
@@ -104,7 +105,7 @@ def adabound(
     from pytorch_optimizer import AdaBound
 
     return AdaBound(
-        groups,
+        params,
         lr=lr,
         weight_decay=weight_decay,
         betas=_pair(betas),
@@ -114,7 +115,7 @@ def adabound(
     )
 
 
-OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
+_SHIPPED: dict[str, Callable[..., optim.Optimizer]] = {
     "adamw": adamw,
     "adam": adam,
     "sgd": sgd,
@@ -126,6 +127,7 @@ OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
     "rmsprop": rmsprop,
     "adabound": adabound,
 }
+OPTIMIZERS = Registry("optimizer", _SHIPPED, group="segpipe.optimizers", given=("params",))
 
 
 def _is_kept(name: str, parameter: torch.Tensor) -> bool:

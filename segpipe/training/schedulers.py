@@ -8,7 +8,7 @@ from annotated_types import Ge, Gt, Interval
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
-from segpipe.parts import build_part
+from segpipe.parts import Registry, build_part
 
 Fraction = Annotated[float, Interval(ge=0.0, le=1.0)]
 Start = Annotated[float, Interval(gt=0.0, le=1.0)]
@@ -23,7 +23,8 @@ def build_scheduler(spec: Mapping[str, Any], optimizer: Optimizer, max_steps: in
     Raises:
         ConfigError: for a name or key that is not known.
     """
-    return build_part("scheduler", SCHEDULERS, spec, optimizer, max_steps)
+    scheduler: LRScheduler = build_part(SCHEDULERS, spec, optimizer=optimizer, max_steps=max_steps)
+    return scheduler
 
 
 def constant(optimizer: Optimizer, max_steps: int, *, warmup: Share) -> LRScheduler:
@@ -96,7 +97,7 @@ def plateau(
     return ReduceLROnPlateau(optimizer, mode="min", factor=factor, patience=patience, min_lr=lowest)
 
 
-SCHEDULERS: dict[str, Callable[..., LRScheduler]] = {
+_SHIPPED: dict[str, Callable[..., LRScheduler]] = {
     "constant": constant,
     "cosine": cosine,
     "polynomial": polynomial,
@@ -104,6 +105,7 @@ SCHEDULERS: dict[str, Callable[..., LRScheduler]] = {
     "plateau": plateau,
     "exponential": exponential,
 }
+SCHEDULERS = Registry("scheduler", _SHIPPED, group="segpipe.schedulers", given=("optimizer", "max_steps"))
 
 
 def _scaled(optimizer: Optimizer, factor: Callable[[int], float]) -> LRScheduler:

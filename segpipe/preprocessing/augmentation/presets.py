@@ -10,7 +10,7 @@ from annotated_types import Interval
 from numpy.typing import NDArray
 
 from segpipe.errors import ConfigError
-from segpipe.parts import build_part
+from segpipe.parts import Registry, build_part
 from segpipe.preprocessing.augmentation import intensity
 from segpipe.preprocessing.augmentation.spatial import SpatialTransform
 from segpipe.preprocessing.recipe import Triple
@@ -166,11 +166,12 @@ class StrongAugmentation(LightAugmentation):
         return matrix
 
 
-AUGMENTATIONS: dict[str, Callable[..., Augmentation]] = {
+_SHIPPED: dict[str, Callable[..., Augmentation]] = {
     "none": NoAugmentation,
     "light": LightAugmentation,
     "strong": StrongAugmentation,
 }
+AUGMENTATIONS = Registry("augmentation", _SHIPPED, group="segpipe.augmentations")
 
 
 def build_augmentation(spec: Mapping[str, Any]) -> Augmentation:
@@ -179,7 +180,8 @@ def build_augmentation(spec: Mapping[str, Any]) -> Augmentation:
     Raises:
         ConfigError: for a name or key that is not known, or a range whose ends are swapped.
     """
-    return build_part("augmentation", AUGMENTATIONS, spec)
+    augmentation: Augmentation = build_part(AUGMENTATIONS, spec)
+    return augmentation
 
 
 def rotation(axis: int, degrees: float) -> NDArray[np.float64]:

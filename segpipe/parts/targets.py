@@ -1,0 +1,146 @@
+"""Callables named by their import path (`_target_`, Hydra's word): found, compared with their arguments, and called.
+
+Only a configuration that the user wrote comes here; nothing that is read from a model folder does.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from importlib import import_module
+from inspect import Parameter, signature
+from pkgutil import resolve_name
+from types import ModuleType
+from typing import Any
+
+from segpipe.errors import ConfigError
+from segpipe.spelling import nearest
+
+TARGET = "_target_"
+_FOR_HYDRA = (TARGET, "_partial_", "_recursive_", "_convert_", "_args_")
+_NAMED = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+
+
+def build_target(spec: Mapping[str, Any], given: Mapping[str, Any] | None = None) -> Any:
+    """Calls what `spec["_target_"]` names, by Hydra's rules: targets inside the arguments are called first.
+
+    Args:
+        spec: Plain data, e.g. `{"_target_": "monai.losses.DiceCELoss", "to_onehot_y": True}`.
+        given: Objects that are handed over by name where the callable takes them and `spec` does not give them.
+
+    Raises:
+        ConfigError: when it cannot be imported or refuses the arguments.
+    """
+    from hydra.utils import instantiate
+
+    target = find_target(str(spec[TARGET]))
+    taken = {name: value for name, value in (given or {}).items() if name not in spec and takes(target, name)}
+    try:
+        # a partial, since Hydra copies what it is handed: an optimizer would hold copies of the weights
+        return instantiate({**spec, "_partial_": True, "_convert_": "all"})(**taken)
+    except Exception as error:  # whatever foreign code raises
+        raise ConfigError(
+            f"{spec[TARGET]} cannot be built from these values", facts={"found": reason(error)}
+        ) from error
+
+
+def find_target(path: str) -> Callable[..., Any]:
+    """Imports what `package.module.name` names.
+
+    Raises:
+        ConfigError: when there is no such callable, or when a module fails while it is imported.
+    """
+    try:
+        found = resolve_name(path) if all(path.split(".")) else None
+    except Exception as error:  # whatever a foreign module raises while it is imported
+        text, near = _explain(error)
+        raise ConfigError(
+            f"{path} cannot be imported", facts={"found": text}, hint=f"did you mean {near}?" if near else None
+        ) from error
+    if not callable(found):
+        raise ConfigError(f"{path} must name a class or function", facts={"found": type(found).__name__})
+    builder: Callable[..., Any] = found
+    return builder
+
+
+def target_mistakes(path: str, spec: Mapping[str, Any], given: Collection[str] = ()) -> list[str]:
+    """What is wrong with a section that has a `_target_`, and with all targets inside it, one line each.
+
+    Args:
+        path: Of the section, e.g. `network` or `callbacks.0`.
+        spec: The section as plain data.
+        given: Arguments that segpipe hands over.
+    """
+    try:
+        target = find_target(str(spec[TARGET]))
+    except ConfigError as error:
+        hint = f"; {error.hint}" if error.hint else ""
+        return [f"{path}.{TARGET}={spec[TARGET]}: {error.message} ({error.facts['found']}){hint}"]
+    keys = [key for key in spec if key not in _FOR_HYDRA]
+    found = [] if "_args_" in spec else argument_mistakes(path, target, keys, given)
+    return found + [mistake for inner, value in _inner(path, spec) for mistake in target_mistakes(inner, value)]
+
+
+def argument_mistakes(
+    path: str, builder: Callable[..., Any], keys: Collection[str], given: Collection[str] = ()
+) -> list[str]:
+    """Compares the keys of a section with the signature of what they are for; one line for each mistake."""
+    try:
+        parameters = signature(builder).parameters
+    except (TypeError, ValueError):  # some callables written in C have none
+        return []
+    named = {name: parameter for name, parameter in parameters.items() if parameter.kind in _NAMED}
+    allowed = [name for name in named if name not in given]
+    unknown = [] if _is_open(builder) else [key for key in keys if key not in named]
+    missing = [name for name in allowed if named[name].default is Parameter.empty and name not in keys]
+    return [
+        *(_unknown(path, key, allowed) for key in unknown),
+        *(f"{path}.{name}: must be given" for name in missing),
+    ]
+
+
+def takes(builder: Callable[..., Any], name: str) -> bool:
+    """Whether a callable takes an argument of that name."""
+    try:
+        parameter = signature(builder).parameters.get(name)
+    except (TypeError, ValueError):
+        return False
+    return _is_open(builder) or (parameter is not None and parameter.kind in _NAMED)
+
+
+def reason(error: BaseException) -> str:
+    """The first line of what an exception says, without Hydra's frame around it."""
+    inner = error.__cause__ if error.__cause__ and type(error).__name__ == "InstantiationException" else error
+    text = next(iter(str(inner).strip().splitlines()), "")
+    return f"{type(inner).__name__}: {text}" if text else type(inner).__name__
+
+
+def _is_open(builder: Callable[..., Any]) -> bool:
+    return any(parameter.kind is Parameter.VAR_KEYWORD for parameter in signature(builder).parameters.values())
+
+
+def _unknown(path: str, key: str, allowed: list[str]) -> str:
+    near = nearest(key, allowed)
+    listed = ", ".join(allowed) or "none"
+    return f"{path}.{key}: no such key; allowed: {listed}" + (f"; did you mean {near}?" if near else "")
+
+
+def _explain(error: Exception) -> tuple[str, str | None]:
+    """Why an import failed, and the nearest name; a module that fails inside a package looks like a missing name."""
+    if not isinstance(error, AttributeError) or not isinstance(error.obj, ModuleType):
+        return reason(error), None
+    module = f"{error.obj.__name__}.{error.name}"
+    try:
+        import_module(module)
+    except Exception as inner:  # whatever a foreign module raises while it is imported
+        if getattr(inner, "name", None) != module:
+            return reason(inner), None
+    near = nearest(str(error.name), [name for name in dir(error.obj) if not name.startswith("_")])
+    return f"{error.obj.__name__} has no {error.name}", near
+
+
+def _inner(path: str, value: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The targets directly inside a section: their paths and sections."""
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        if isinstance(item, Mapping) and TARGET in item:
+            yield f"{path}.{key}", item
+        else:
+            yield from _inner(f"{path}.{key}", item)
