@@ -45,6 +45,9 @@ def small(name: str, **changes: object) -> dict[str, object]:
 
 def shipped(name: str) -> dict[str, object]:
     content: dict[str, object] = yaml.safe_load((CONF / f"{name}.yaml").read_text())
+    bases: list[str] = content.pop("defaults", [])  # type: ignore[assignment]
+    for base in bases:
+        content = content if base == "_self_" else {**shipped(base), **content}
     return content
 
 
