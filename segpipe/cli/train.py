@@ -37,7 +37,7 @@ def train(config: "DictConfig", folder: Path, sweep: Path | None) -> int:
     outcome = run_single(settings, content, folder, parent=parent)
     if sweep and outcome:
         report_sweep(settings, sweep)
-    return 2 if outcome and outcome.summary["failed_cases"] else 0
+    return outcome.exit_code if outcome else 0
 
 
 def registries() -> Mapping[str, Registry | type]:

@@ -1,11 +1,9 @@
-"""Masks of any tool against reference masks: files paired by name, judged in parallel, bad ones named."""
+"""Masks of any tool against reference masks: files paired by name, evaluated in parallel, bad ones named."""
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
-from multiprocessing import get_context
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from segpipe.case import Volume
 from segpipe.errors import DatasetError, GeometryError, LabelError, SegpipeError
 from segpipe.evaluation.comparison.case_table import read_case_table
 from segpipe.evaluation.evaluate import CaseResult, evaluate_pair
+from segpipe.evaluation.evaluated_cases import EvaluatedCases, evaluate_cases
 from segpipe.io.images.volumes import list_volumes, read_volume, volume_name
 
 
@@ -25,8 +24,8 @@ class MaskPair:
 
     Args:
         case: The name both files have.
-        prediction: The mask to judge.
-        reference: The mask to judge it by.
+        prediction: The mask to evaluate.
+        reference: The mask to compare it with.
         patient: Groups cases that are resampled together.
         extra: Further facts of the case, for strata.
     """
@@ -46,14 +45,6 @@ class Foreground:
     reference: int | None = None
 
 
-@dataclass
-class EvaluatedCases:
-    """What became of the cases: the figures of the good ones, and what is wrong with the others."""
-
-    results: list[CaseResult] = field(default_factory=list)
-    errors: list[SegpipeError] = field(default_factory=list)
-
-
 def pair_masks(
     predictions: Path, references: Path, *, table: Path | None = None, mask_name: str | None = None
 ) -> tuple[list[MaskPair], EvaluatedCases]:
@@ -62,8 +53,8 @@ def pair_masks(
     A folder may also hold a folder for each case, as TotalSegmentator writes them; then that is the name.
 
     Args:
-        predictions: Folder of masks to judge.
-        references: Folder of masks to judge them by.
+        predictions: Folder of masks to evaluate.
+        references: Folder of masks to compare them with.
         table: CSV with the columns `case` and `patient`; its other columns serve strata. Without it every case counts
             as a patient of its own.
         mask_name: Which file of such a case's folder counts, e.g. `lung_nodules`; may be left out where there is one.
@@ -94,87 +85,41 @@ def pair_masks(
 
 
 def evaluate_pairs(
-    pairs: Sequence[MaskPair], *, foreground: Foreground | None = None, processes: int = 1, progress: bool = True
+    pairs: Sequence[MaskPair],
+    *,
+    foreground: Foreground | None = None,
+    processes: int | None = 1,
+    progress: bool = True,
 ) -> EvaluatedCases:
-    """Judges each pair; bad ones are told in `errors`. At most two masks per process are in memory.
+    """Evaluates each pair. At most two masks per process are in memory.
 
     Args:
         pairs: The files.
         foreground: Which values count; all but 0 by default.
-        processes: How many work at once.
+        processes: How many work at once; None takes one per core.
         progress: Whether to draw a bar.
     """
-    from tqdm import tqdm
-
-    values = foreground or Foreground()
-    done: dict[str, CaseResult | SegpipeError] = {}
-    bar = tqdm(
-        _evaluate_all(pairs, values, processes), total=len(pairs), desc="evaluating", unit="case", disable=not progress
-    )
-    for pair, outcome in bar:
-        done[pair.case] = outcome
-    outcomes = [done[pair.case] for pair in pairs]
-    return EvaluatedCases(
-        results=[outcome for outcome in outcomes if isinstance(outcome, CaseResult)],
-        errors=[outcome for outcome in outcomes if isinstance(outcome, SegpipeError)],
-    )
+    evaluate = partial(evaluate_mask_pair, foreground=foreground or Foreground())
+    return evaluate_cases(evaluate, pairs, name=attrgetter("case"), progress=progress, workers=processes)
 
 
 def evaluate_mask_pair(pair: MaskPair, foreground: Foreground) -> CaseResult:
-    """Reads both masks and judges them on the grid they share.
+    """Reads both masks and compares them on the grid they share.
 
     Raises:
         GeometryError: when the masks are on different grids.
         LabelError: when a mask does not hold whole numbers.
         SegpipeError: when a file cannot be read.
     """
-    try:
-        reference, prediction = read_volume(pair.reference), read_volume(pair.prediction)
-        if not reference.grid.matches(prediction.grid):
-            raise GeometryError(
-                "prediction and reference are not on the same grid",
-                facts={"prediction": prediction.grid, "reference": reference.grid},
-                hint="bring the prediction back to the scan's grid; segpipe judges nowhere else",
-            )
-        masks = [_mask(prediction, foreground.prediction), _mask(reference, foreground.reference)]
-        return evaluate_pair(pair.case, pair.patient, masks[0], masks[1], reference.grid, extra=pair.extra)
-    except SegpipeError as error:
-        raise error.with_facts(case=pair.case) from error
-
-
-def default_processes() -> int:
-    """One process per core that this program may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _evaluate_all(
-    pairs: Sequence[MaskPair], foreground: Foreground, processes: int
-) -> Iterator[tuple[MaskPair, CaseResult | SegpipeError]]:
-    if processes <= 1 or len(pairs) == 1:
-        yield from ((pair, _outcome(pair, foreground)) for pair in pairs)
-        return
-    with ProcessPoolExecutor(min(processes, len(pairs)), mp_context=get_context("spawn")) as pool:
-        work = {pool.submit(_outcome, pair, foreground): pair for pair in pairs}
-        for future in as_completed(work):
-            yield work[future], _told(future, work[future])
-
-
-def _outcome(pair: MaskPair, foreground: Foreground) -> CaseResult | SegpipeError:
-    try:
-        return evaluate_mask_pair(pair, foreground)
-    except SegpipeError as error:
-        return error
-
-
-def _told(future: "Future[CaseResult | SegpipeError]", pair: MaskPair) -> CaseResult | SegpipeError:
-    try:
-        return future.result()
-    except BrokenProcessPool:
-        return DatasetError(
-            "a worker process was ended from outside before this case was judged",
-            facts={"case": pair.case},
-            hint="most often memory ran out: try again with --processes 1",
+    reference, prediction = read_volume(pair.reference), read_volume(pair.prediction)
+    if not reference.grid.matches(prediction.grid):
+        raise GeometryError(
+            "prediction and reference are not on the same grid",
+            facts={"prediction": prediction.grid, "reference": reference.grid},
+            hint="bring the prediction back to the scan's grid; segpipe evaluates nowhere else",
         )
+    masks = [_mask(prediction, foreground.prediction), _mask(reference, foreground.reference)]
+    return evaluate_pair(pair.case, pair.patient, masks[0], masks[1], reference.grid, extra=pair.extra)
 
 
 def _mask(volume: Volume, value: int | None) -> NDArray[np.generic]:

@@ -57,7 +57,7 @@ def draw_cases(
     return Pictures(figures, views)
 
 
-def draw_judged(results: Sequence[CaseResult], data: Path, masks: Path) -> Pictures:
+def draw_evaluated(results: Sequence[CaseResult], data: Path, masks: Path) -> Pictures:
     """The same for cases of a data set folder, with the folder of their predicted masks."""
     return draw_cases(results, read_manifest(data), mask_files(masks))
 

@@ -3,12 +3,13 @@
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segpipe.config.schema import Settings
 from segpipe.errors import ConfigError
-from segpipe.evaluation.evaluate import CaseResult, summarise, write_evaluation
+from segpipe.evaluation.evaluated_cases import EvaluatedCases, write_summary
 from segpipe.evaluation.tables import case_rows, lesion_rows
 from segpipe.export.model_folder import ModelFolder, load_network, write_model_folder
 from segpipe.networks.ensemble import Ensemble
@@ -16,10 +17,12 @@ from segpipe.pipelines.case_pictures import configured_dataset, draw_cases, mask
 from segpipe.pipelines.evaluation_report import write_evaluation_report
 from segpipe.pipelines.run_reporting import TAGS, remember_run, tracked_run
 from segpipe.pipelines.single_run import run_single, write_config
+from segpipe.system.case_errors import attempt_step
 from segpipe.tracking.nested_runs import Child, report_nested_runs
 from segpipe.tracking.tables import side_by_side
 from segpipe.tracking.trackers import RunFacts, build_tracker
-from segpipe.training.evaluate_and_export import RunResult, describe
+from segpipe.training.evaluate_and_export import figures_of
+from segpipe.training.run_result import RunResult
 
 if TYPE_CHECKING:
     from segpipe.tracking.mlflow import Tracker
@@ -58,14 +61,13 @@ def cross_validate(settings: Settings, config: Mapping[str, Any], folder: Path) 
             )
             for fold in range(settings.data.folds)
         ]
-        found = [outcome for outcome in outcomes if outcome]
-        pooled = _pool(found, folder, config)
-        model = _release(found, folder, pooled)
-        log.info("%s", describe(pooled, folder, model.path))
+        folds = [outcome for outcome in outcomes if outcome]
+        result = _pool(folds, folder, config)
+        log.info("%s", result.describe())
         if parent:
-            _report(parent, found, pooled, folder, source=settings.data.name)
+            _report(parent, folds, result, source=settings.data.name)
             log.info("MLflow   %s", parent.run_url)
-    return 2 if pooled["failed_cases"] else 0
+    return result.exit_code
 
 
 @contextmanager
@@ -82,59 +84,70 @@ def open_parent(settings: Settings, config: Mapping[str, Any], folder: Path) -> 
         yield tracker
 
 
-def _pool(outcomes: list[RunResult], folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Summarises all cases, each judged by the fold that did not train on its patient."""
-    results: list[CaseResult] = [result for outcome in outcomes for result in outcome.results]
-    first = outcomes[0].summary
-    summary = {
+def _pool(folds: list[RunResult], folder: Path, config: Mapping[str, Any]) -> RunResult:
+    """All cases, each evaluated by the fold that did not train on its patient, and the folds' networks as one."""
+    cases = EvaluatedCases(
+        results=[result for fold in folds for result in fold.cases.results],
+        errors=[error for fold in folds for error in fold.cases.errors],
+    )
+    about = _about(folds)
+    write = partial(write_summary, cases, folder / "evaluation", about=about, seed=config["seed"])
+    summary, problem = attempt_step(write)
+    problem = problem or next((fold.problem for fold in folds if fold.problem), None)
+    model = _write_ensemble(folds, folder, about, summary)
+    result = RunResult(folder, model, folds[0].example_bcxyz, about, cases, summary, problem)
+    if summary is not None:
+        masks = mask_files(*(fold.folder / "evaluation" / "masks" for fold in folds))
+        pictures = draw_cases(cases.results, configured_dataset(config), masks, count=config["evaluation"]["overlays"])
+        write_evaluation_report(folder, cases.results, summary, cases=pictures, config=config)
+    return result
+
+
+def _about(folds: list[RunResult]) -> dict[str, Any]:
+    first = folds[0].about
+    headlines = ("cases", "metrics", "lesions")
+    return {
         **{name: first[name] for name in _SHARED},
-        "split": {"folds": len(outcomes), "seed": first["split"]["seed"]},
+        "split": {"folds": len(folds), "seed": first["split"]["seed"]},
         "selection": first["selection"],
-        "failed_cases": sum(outcome.summary["failed_cases"] for outcome in outcomes),
-        "folds": [{name: outcome.summary[name] for name in ("cases", "metrics", "lesions")} for outcome in outcomes],
-        **summarise(results, seed=config["seed"]),
+        "folds": [{name: fold.summary[name] for name in headlines} for fold in folds if fold.summary],
     }
-    (folder / "evaluation").mkdir(exist_ok=True)
-    write_evaluation(folder / "evaluation", results, summary)
-    masks = mask_files(*(outcome.folder / "evaluation" / "masks" for outcome in outcomes))
-    cases = draw_cases(results, configured_dataset(config), masks, count=config["evaluation"]["overlays"])
-    write_evaluation_report(folder, results, summary, cases=cases, config=config)
-    return summary
 
 
-def _release(outcomes: list[RunResult], folder: Path, pooled: Mapping[str, Any]) -> ModelFolder:
-    """Writes the folds' networks as one; its own figures are not known, those of its members are told."""
-    first = outcomes[0].model
-    member = dict(first.network)
-    spec = {"name": "ensemble", "members": len(outcomes), "member": member}
-    facts = {name: pooled[name] for name in (*_SHARED, "split", "selection")}
+def _write_ensemble(
+    folds: list[RunResult], folder: Path, about: Mapping[str, Any], summary: Mapping[str, Any] | None
+) -> ModelFolder:
+    """Writes the folds' networks as one; its own figures are not known, those of its members are on the card."""
+    first = folds[0].model
     return write_model_folder(
         folder / "model",
-        network=Ensemble([load_network(outcome.model) for outcome in outcomes]),
-        spec=spec,
+        network=Ensemble([load_network(fold.model) for fold in folds]),
+        spec={"name": "ensemble", "members": len(folds), "member": dict(first.network)},
         recipe=first.recipe,
         operating_point=first.operating_point,
-        facts={**facts, "figures": {name: pooled[name] for name in ("cases", "patients", "metrics", "lesions")}},
-        example_bcxyz=outcomes[0].example_bcxyz,
+        facts={**{name: about[name] for name in (*_SHARED, "split", "selection")}, **figures_of(summary)},
+        example_bcxyz=folds[0].example_bcxyz,
     )
 
 
-def _report(
-    parent: "Tracker", outcomes: list[RunResult], pooled: Mapping[str, Any], folder: Path, *, source: str
-) -> None:
+def _report(parent: "Tracker", folds: list[RunResult], result: RunResult, *, source: str) -> None:
+    parent.set_tags({name: result.about[name] for name in TAGS})
+    parent.log_folder(result.model.path, "model")
+    if result.summary is None:
+        return
+    pooled, folder = result.summary, result.folder
     children = [
-        Child(f"fold {fold}", tracked_run(outcome.folder), outcome.summary) for fold, outcome in enumerate(outcomes)
+        Child(f"fold {number}", tracked_run(fold.folder), fold.summary)
+        for number, fold in enumerate(folds)
+        if fold.summary is not None
     ]
     report_nested_runs(parent, children, pooled=pooled)
-    results = [result for outcome in outcomes for result in outcome.results]
-    parent.log_table(side_by_side(case_rows(results)), "evaluation/cases")
-    parent.log_table(side_by_side(lesion_rows(results)), "evaluation/lesions")
-    parent.set_tags({name: pooled[name] for name in TAGS})
+    parent.log_table(side_by_side(case_rows(result.results)), "evaluation/cases")
+    parent.log_table(side_by_side(lesion_rows(result.results)), "evaluation/lesions")
     counts = {"cases": pooled["cases"], "patients": pooled["patients"]}
     parent.log_dataset(
         f"{pooled['data']} (all folds)", pooled["data_hash"], source=source, counts=counts, context="cross-validation"
     )
-    parent.log_folder(folder / "model", "model")
     for name in ("evaluation/summary.json", "evaluation/cases.csv", "report.html"):
         if (folder / name).exists():
             parent.log_file(folder / name)

@@ -1,38 +1,36 @@
-"""Judges a model folder on a data set; if it was trained there, on the cases that its training held out."""
+"""Evaluates a model folder on a data set; if it was trained there, on the cases that its training held out."""
 
 import hashlib
-from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from segpipe.datasets.loading import load_lesions
 from segpipe.datasets.manifest import Entry, Manifest, data_hash, read_manifest
 from segpipe.datasets.splits import assign_roles
 from segpipe.errors import DatasetError, SegpipeError
-from segpipe.evaluation.evaluate import CaseResult, evaluate_pair
-from segpipe.evaluation.folders import EvaluatedCases
+from segpipe.evaluation.evaluated_cases import EvaluatedCases, evaluate_cases
 from segpipe.export.model_folder import ModelFolder
+from segpipe.inference.case_evaluator import CaseEvaluator
 from segpipe.inference.engines.engine import Engine
 from segpipe.inference.operating_point import OperatingPointRequest, choose_point
-from segpipe.inference.predictor import PredictOptions, predict_case
-from segpipe.io.images.volumes import write_volume
+from segpipe.inference.predictor import PredictOptions
 
 
 def evaluate_model(
     folder: ModelFolder, data: Path, *, split: str | None = None, engine: Engine, masks: Path | None = None
 ) -> tuple[EvaluatedCases, dict[str, Any]]:
-    """Predicts and judges the cases of a data set.
+    """Predicts the cases of a data set and compares them with their references.
 
     Args:
         folder: A verified model folder.
         data: A data set folder.
-        split: The role whose cases are judged, or `all`. By default those that the model's training held out when the
-            data set is the one it was trained on; else the test cases where the data set fixes some; else all.
+        split: The role whose cases are evaluated, or `all`. By default those that the model's training held out when
+            the data set is the one it was trained on; else the test cases where the data set fixes some; else all.
         engine: Runs its network.
         masks: Where predicted masks are written, if anywhere.
 
     Returns:
-        What became of the cases, and the facts that go in front of the summary.
+        What became of the cases, and what goes in front of the summary.
 
     Raises:
         DatasetError: when the data set cannot be used or has no case in this split.
@@ -43,19 +41,19 @@ def evaluate_model(
     point = choose_point(folder.operating_point, OperatingPointRequest())
     flips = tuple(folder.operating_point.get("flips", ()))
     options = PredictOptions.at(point, flips=flips, keep_probability=True, most_findings=None)
-    judged = _judge(entries, manifest, folder, options, engine, masks)
-    facts = {
+    evaluator = CaseEvaluator(engine, folder.recipe, folder.divisor, manifest.labels, options, masks)
+    about = {
         "data": manifest.name,
         "data_hash": digest,
         "recipe_digest": folder.recipe.digest,
         "split": chosen,
         "operating_point": {**vars(point), "flips": list(options.flips)},
     }
-    return judged, facts
+    return evaluate_cases(evaluator, entries, name=attrgetter("id")), about
 
 
 def choose_entries(manifest: Manifest, split: str | None, trained: Any) -> tuple[list[Entry], str]:
-    """The cases to judge, and in words which they are.
+    """The cases to evaluate, and in words which they are.
 
     Args:
         manifest: The data set.
@@ -74,7 +72,7 @@ def choose_entries(manifest: Manifest, split: str | None, trained: Any) -> tuple
         raise DatasetError(
             "the data set has no case in this split",
             facts={"split": wanted, "cases": len(manifest.entries)},
-            hint="--split all judges every case, also those the model may have seen in training",
+            hint="--split all evaluates every case, also those the model may have seen in training",
         )
     return entries, wanted + (" (of the model's own training)" if known and wanted != "all" else "")
 
@@ -89,50 +87,3 @@ def _split_of_training(manifest: Manifest, split: dict[str, Any]) -> Manifest | 
         return None
     trained = "\n".join(sorted(entry.id for entry in roles.entries if entry.split == "train"))
     return roles if hashlib.sha256(trained.encode()).hexdigest() == split.get("training_cases_sha256") else None
-
-
-def _judge(
-    entries: Sequence[Entry],
-    manifest: Manifest,
-    folder: ModelFolder,
-    options: PredictOptions,
-    engine: Engine,
-    masks: Path | None,
-) -> EvaluatedCases:
-    from tqdm import tqdm
-
-    judged = EvaluatedCases()
-    for entry in tqdm(entries, desc="evaluating", unit="case"):
-        try:
-            judged.results.append(_evaluate_case(entry, manifest, folder, options, engine, masks))
-        except SegpipeError as error:
-            judged.errors.append(error.with_facts(case=entry.id))
-    return judged
-
-
-def _evaluate_case(
-    entry: Entry,
-    manifest: Manifest,
-    folder: ModelFolder,
-    options: PredictOptions,
-    engine: Engine,
-    masks: Path | None,
-) -> CaseResult:
-    case = load_lesions(entry, manifest.labels, folder.recipe.label)
-    if case.mask is None:
-        raise DatasetError(
-            "a case to judge must have a reference mask",
-            hint="python -m segpipe predict --input SCAN   takes scans without masks",
-        )
-    prediction = predict_case(case, folder.recipe, engine, options, divisor=folder.divisor)
-    if masks:
-        write_volume(masks / f"{entry.id}.nii.gz", prediction.mask, case.grid)
-    return evaluate_pair(
-        entry.id,
-        entry.patient,
-        prediction.mask,
-        case.mask,
-        case.grid,
-        probability=prediction.probability,
-        extra=entry.extra,
-    )

@@ -15,9 +15,9 @@ from segpipe.tracking.nested_runs import describe_run
 from segpipe.tracking.tables import side_by_side
 from segpipe.tracking.trackers import RunFacts, build_tracker
 from segpipe.training.callbacks import read_history
-from segpipe.training.evaluate_and_export import RunResult
 from segpipe.training.hardware import this_rank
 from segpipe.training.run_data import RunData
+from segpipe.training.run_result import RunResult
 
 if TYPE_CHECKING:
     from segpipe.tracking.mlflow import Tracker
@@ -94,14 +94,21 @@ class RunReporter:
 
     def report(self, outcome: RunResult) -> None:
         """Tells the evaluation: figures, tables, pictures, report, model folder and, once, the checkpoints."""
+        if self.tracker:
+            self.tracker.log_folder(outcome.model.path, "model")
+            self.tracker.log_folder(self.folder / "checkpoints", "checkpoints")
+        if outcome.summary is not None:
+            self._report_evaluation(outcome, outcome.summary)
+
+    def _report_evaluation(self, outcome: RunResult, summary: Mapping[str, Any]) -> None:
         from segpipe.report.page import write_report
 
         cases, lesions = case_rows(outcome.results), lesion_rows(outcome.results)
-        pictures = draw_run(self.settings, self.run_data, outcome)
+        pictures = draw_run(self.settings, self.run_data, outcome, summary)
         report = write_report(
             self.folder,
-            title=f"{self.settings.name}: {outcome.summary['cases']} held-out cases of {self.run_data.manifest.name}",
-            summary=outcome.summary,
+            title=f"{self.settings.name}: {summary['cases']} held-out cases of {self.run_data.manifest.name}",
+            summary=summary,
             cases=cases,
             lesions=lesions,
             figures=pictures.figures,
@@ -112,13 +119,11 @@ class RunReporter:
         figures = self._keep_figures(pictures)
         if not self.tracker:
             return
-        self.tracker.log_summary(outcome.summary)
-        self.tracker.describe(describe_run(outcome.summary))
+        self.tracker.log_summary(summary)
+        self.tracker.describe(describe_run(summary))
         self.tracker.log_table(side_by_side(cases), "evaluation/cases")
         self.tracker.log_table(side_by_side(lesions), "evaluation/lesions")
         self.tracker.log_folder(figures, "figures")
-        self.tracker.log_folder(outcome.model.path, "model")
-        self.tracker.log_folder(self.folder / "checkpoints", "checkpoints")
         self.keep(self.folder / "evaluation" / "summary.json", report)
 
     def _keep_figures(self, pictures: Pictures) -> Path:

@@ -9,10 +9,11 @@ import yaml
 
 from segpipe.config.schema import Settings
 from segpipe.pipelines.run_reporting import RunReporter
-from segpipe.training.evaluate_and_export import RunResult, describe, evaluate_and_export
+from segpipe.training.evaluate_and_export import evaluate_and_export
 from segpipe.training.fitting import fit, recipe_of
 from segpipe.training.lung_crop_report import report_lung_crop
 from segpipe.training.run_data import prepare_data, write_split
+from segpipe.training.run_result import RunResult
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +44,9 @@ def run_single(
         )
         if not fitted.main:
             return None
-        outcome = evaluate_and_export(settings, run_data, fitted, folder, facts=reporter.facts)
+        outcome = evaluate_and_export(settings, run_data, fitted, folder, provenance=reporter.facts)
         reporter.report(outcome)
-    log.info("%s", describe(outcome.summary, folder, outcome.model.path))
+    log.info("%s", outcome.describe())
     if reporter.tracker:
         log.info("MLflow   %s", reporter.tracker.run_url)
     return outcome

@@ -43,7 +43,8 @@ def report_sweep(settings: Settings, folder: Path) -> None:
             return
         with tracker:
             children = finished_jobs(folder)
-            report_nested_runs(tracker, children, best=max(children, key=_dice))
+            if children:
+                report_nested_runs(tracker, children, best=max(children, key=_dice))
 
 
 def finished_jobs(folder: Path) -> list[Child]:

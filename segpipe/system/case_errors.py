@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-from segpipe.errors import SegpipeError
+from segpipe.errors import SegpipeError, explain
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -28,6 +28,15 @@ def attempt(work: Callable[[], Result], **where: object) -> Result | SegpipeErro
         return work()
     except Exception as error:
         return as_case_error(error, **where)
+
+
+def attempt_step(work: Callable[[], Result]) -> tuple[Result | None, SegpipeError | None]:
+    """Does a step that others can do without: returns what comes of it, or None and the error, which is logged."""
+    outcome = attempt(work)
+    if isinstance(outcome, SegpipeError):
+        log.error("%s", explain(outcome))
+        return None, outcome
+    return outcome, None
 
 
 def as_case_error(error: Exception, **where: object) -> SegpipeError:

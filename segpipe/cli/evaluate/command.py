@@ -5,44 +5,41 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from segpipe.cli.evaluate.flags import parse_flags
-from segpipe.errors import DatasetError, explain
+from segpipe.errors import explain
 
 if TYPE_CHECKING:
-    from segpipe.evaluation.folders import EvaluatedCases
+    from segpipe.evaluation.evaluated_cases import EvaluatedCases
 
 
 def run(argv: list[str]) -> int:
     """Evaluates; returns 0, or 2 when cases were left out."""
     given = parse_flags(argv)
-    from segpipe.evaluation.evaluate import summarise, write_evaluation
+    from segpipe.evaluation.evaluated_cases import write_summary
     from segpipe.evaluation.text_summary import describe
-    from segpipe.pipelines.case_pictures import draw_judged
+    from segpipe.pipelines.case_pictures import draw_evaluated
     from segpipe.pipelines.evaluation_report import write_evaluation_report
 
-    judged, facts = _evaluate_model(given) if given.model else _evaluate_masks(given)
-    for error in judged.errors:
+    cases, about = _evaluate_model(given) if given.model else _evaluate_masks(given)
+    for error in cases.errors:
         print(explain(error), file=sys.stderr)
-    if not judged.results:
-        raise DatasetError("no case could be judged", facts={"bad cases": len(judged.errors)})
-    summary = {**facts, "failed_cases": len(judged.errors), **summarise(judged.results, seed=given.seed)}
-    write_evaluation(given.output, judged.results, summary)
-    cases = draw_judged(judged.results, given.data, given.output / "masks") if given.model else None
-    report = write_evaluation_report(given.output, judged.results, summary, cases=cases)
+    summary = write_summary(cases, given.output, about=about, seed=given.seed)
+    pictures = draw_evaluated(cases.results, given.data, given.output / "masks") if given.model else None
+    report = write_evaluation_report(given.output, cases.results, summary, cases=pictures)
     print(describe(summary))
     print(f"tables  {given.output / 'cases.csv'}, {given.output / 'lesions.csv'}\nreport  {report}")
-    return 2 if judged.errors else 0
+    return 2 if cases.errors else 0
 
 
 def _evaluate_masks(given: argparse.Namespace) -> "tuple[EvaluatedCases, dict[str, Any]]":
-    from segpipe.evaluation.folders import Foreground, default_processes, evaluate_pairs, pair_masks
+    from segpipe.evaluation.folders import Foreground, evaluate_pairs, pair_masks
     from segpipe.pipelines.sphere_references import mark_spheres
 
-    pairs, judged = pair_masks(given.predictions, given.references, table=given.table, mask_name=given.mask_name)
+    pairs, cases = pair_masks(given.predictions, given.references, table=given.table, mask_name=given.mask_name)
     pairs = mark_spheres(pairs, given.references)
     foreground = Foreground(given.prediction_label, given.reference_label)
-    done = evaluate_pairs(pairs, foreground=foreground, processes=given.processes or default_processes())
-    judged.results, judged.errors = done.results, [*judged.errors, *done.errors]
-    return judged, {"data": given.references.resolve().name, "predictions": given.predictions.resolve().name}
+    done = evaluate_pairs(pairs, foreground=foreground, processes=given.processes)
+    cases.results, cases.errors = done.results, [*cases.errors, *done.errors]
+    return cases, {"data": given.references.resolve().name, "predictions": given.predictions.resolve().name}
 
 
 def _evaluate_model(given: argparse.Namespace) -> "tuple[EvaluatedCases, dict[str, Any]]":

@@ -88,7 +88,7 @@ def test_when_no_case_can_be_judged_nothing_is_written(folders, capsys):
     for file in (folders / "predictions").iterdir():
         file.write_bytes(b"no image")
     assert evaluate(folders) == 2
-    assert "no case could be judged" in capsys.readouterr().err
+    assert "no case could be evaluated" in capsys.readouterr().err
     assert not (folders / "out").exists()
 
 

@@ -5,9 +5,9 @@ import pytest
 
 from segpipe.datasets.manifest import Entry
 from segpipe.geometry import Grid
+from segpipe.inference.case_evaluator import CaseEvaluator
 from segpipe.inference.predictor import Prediction, PredictOptions
 from segpipe.io.images.volumes import write_volume
-from segpipe.training.evaluation import CaseEvaluator
 from tests.prepared_cases import make_recipe, make_scan
 
 
@@ -19,9 +19,8 @@ def test_lungs_in_a_reference_mask_do_not_count(tmp_path, monkeypatch, labels, l
     mask[20:30, 10:20, 5:15] = lung
     grid = Grid(image.shape, np.eye(4))
     files = [write_volume(tmp_path / f"{name}.nii.gz", array, grid) for name, array in (("i", image), ("m", mask))]
-    monkeypatch.setattr("segpipe.training.evaluation.predict_case", lambda *_, **__: Prediction(drawn, []))
+    monkeypatch.setattr("segpipe.inference.case_evaluator.predict_case", lambda *_, **__: Prediction(drawn, []))
 
-    judge = CaseEvaluator(engine=None, recipe=make_recipe(), divisor=(1, 1, 1), labels=labels, progress=False)
-    (result,) = judge.results([Entry("a", "p", *files)], PredictOptions())
-
+    evaluate = CaseEvaluator(None, make_recipe(), (1, 1, 1), labels, PredictOptions())
+    result = evaluate(Entry("a", "p", *files))
     assert result.figures["dice"] == 1.0

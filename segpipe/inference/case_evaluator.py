@@ -1,0 +1,61 @@
+"""Predicts a case of a data set and compares the mask with its reference, in the scan's own space."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from segpipe.datasets.loading import load_lesions
+from segpipe.datasets.manifest import Entry
+from segpipe.errors import DatasetError
+from segpipe.evaluation.evaluate import CaseResult, evaluate_pair
+from segpipe.inference.engines.engine import Engine
+from segpipe.inference.predictor import PredictOptions, predict_case
+from segpipe.io.images.volumes import write_volume
+from segpipe.preprocessing.recipe import Recipe, Shape
+
+
+@dataclass(frozen=True)
+class CaseEvaluator:
+    """What a case is predicted and evaluated with.
+
+    Args:
+        engine: Runs the network.
+        recipe: How it wants scans.
+        divisor: What its input shape must be a multiple of.
+        labels: Mask value → name in the data set.
+        options: Overlap, flips and operating point.
+        masks: Where predicted masks are written, if anywhere.
+    """
+
+    engine: Engine
+    recipe: Recipe
+    divisor: Shape
+    labels: Mapping[int, str]
+    options: PredictOptions
+    masks: Path | None = None
+
+    def __call__(self, entry: Entry) -> CaseResult:
+        """The figures of a case; its predicted mask is written to `masks`.
+
+        Raises:
+            DatasetError: when it has no reference mask.
+            SegpipeError: when it cannot be read, predicted or written.
+        """
+        case = load_lesions(entry, self.labels, self.recipe.label)
+        if case.mask is None:
+            raise DatasetError(
+                "a case to evaluate must have a reference mask",
+                hint="python -m segpipe predict --input SCAN   takes scans without masks",
+            )
+        prediction = predict_case(case, self.recipe, self.engine, self.options, divisor=self.divisor)
+        if self.masks:
+            write_volume(self.masks / f"{entry.id}.nii.gz", prediction.mask, case.grid)
+        return evaluate_pair(
+            entry.id,
+            entry.patient,
+            prediction.mask,
+            case.mask,
+            case.grid,
+            probability=prediction.probability,
+            extra=entry.extra,
+        )
