@@ -50,10 +50,11 @@ class RunResult:
         """The closing lines of the run."""
         if self.summary is not None:
             return describe(self.summary, self.folder, self.model.path)
+        model = shlex.quote(str(self.model.path))
         return "\n".join(
             [
                 f"the model is there, its evaluation is missing: {self.problem and self.problem.message}",
-                f"evaluate python -m segpipe evaluate --model {shlex.quote(str(self.model.path))} --data DATASET --output DIR",
+                f"evaluate python -m segpipe evaluate --model {model} --data DATASET --output DIR",
                 *_where(self.model.path),
             ]
         )

@@ -1,0 +1,93 @@
+"""The model folder is written whatever becomes of the evaluation; a bad case costs itself alone."""
+
+import json
+import shutil
+
+import pytest
+
+from segpipe.cli.train import registries
+from segpipe.config.compose import check_command_line, read_command_line, settings_of
+from segpipe.export.model_folder import read_model_folder
+from segpipe.networks import build_network
+from segpipe.pipelines.run_facts import collect_facts
+from segpipe.training import evaluate_and_export as module
+from segpipe.training.evaluate_and_export import evaluate_and_export
+from segpipe.training.fitting import TrainingResult, recipe_of
+from segpipe.training.run_data import prepare_data
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_onnx")]  # a model folder is written
+
+
+@pytest.fixture
+def data(tiny_dataset, tmp_path):
+    """A copy of the tiny data set that a test may damage."""
+    return shutil.copytree(tiny_dataset, tmp_path / "data")
+
+
+@pytest.fixture
+def finish(tiny_words, data, tmp_path):
+    """Evaluates and exports an untrained network after `damage` was done to the files of the held-out cases."""
+
+    def run(damage):
+        words = [*tiny_words, f"data.root={data}"]
+        settings = settings_of(check_command_line(read_command_line(words), registries()), registries())
+        run_data = prepare_data(settings, recipe_of(settings))
+        provenance = collect_facts(settings, run_data)
+        for number, entry in enumerate(run_data.entries("test")):
+            damage(number, entry)
+        fitted = TrainingResult(build_network(settings.network), 7, True)
+        return evaluate_and_export(settings, run_data, fitted, tmp_path / "run", provenance=provenance)
+
+    return run
+
+
+def truncate(entry):
+    entry.image.write_bytes(entry.image.read_bytes()[:1000])
+
+
+def test_a_bad_case_is_named_and_the_others_are_evaluated(finish, caplog):
+    result = finish(lambda number, entry: number or truncate(entry))
+    assert (result.summary["cases"], result.summary["failed_cases"]) == (1, 1)
+    assert (result.exit_code, result.problem) == (2, None)
+    assert "ImageError: " in caplog.text
+    assert "1 more could not be evaluated, see above" in result.describe()
+    model = read_model_folder(result.model.path)
+    assert model.facts["figures"]["cases"] == 1
+    assert model.facts["steps"] == 7
+
+
+def test_without_any_evaluation_the_model_is_exported_and_what_is_missing_is_said(finish, tmp_path):
+    result = finish(lambda number, entry: truncate(entry))
+    assert result.exit_code == 2
+    assert result.summary is None
+    assert result.problem.message == "no case could be evaluated"
+    assert "the model is there, its evaluation is missing: no case could be evaluated" in result.describe()
+    assert f"segpipe evaluate --model {tmp_path / 'run' / 'model'} --data DATASET" in result.describe()
+    assert "figures" not in read_model_folder(result.model.path).facts
+    assert not (tmp_path / "run" / "evaluation" / "summary.json").exists()
+
+
+def test_an_evaluation_that_cannot_be_written_costs_no_model(finish, tmp_path):
+    (tmp_path / "run" / "evaluation" / "cases.csv").mkdir(parents=True)
+    result = finish(lambda number, entry: None)
+    assert "the evaluation cannot be written" in result.problem.message
+    assert len(result.results) == 2
+    assert result.exit_code == 2
+    assert read_model_folder(result.model.path).operating_point["threshold"] == 0.5
+
+
+def test_an_operating_point_that_cannot_be_chosen_costs_no_model(finish, monkeypatch):
+    choose = module.choose_operating_point
+
+    def fail(results, **options):
+        if results:
+            raise ZeroDivisionError("division by zero")
+        return choose(results, **options)
+
+    monkeypatch.setattr(module, "choose_operating_point", fail)
+    result = finish(lambda number, entry: None)
+    assert result.problem.message == "ZeroDivisionError: division by zero"
+    assert result.summary["cases"] == 2
+    operating_point = json.loads((result.model.path / "segpipe.json").read_text())["operating_point"]
+    assert operating_point["min_probability"] == 0.0
+    assert result.exit_code == 2
