@@ -20,10 +20,12 @@ from segpipe.preprocessing.resampling import plan_preparation
 
 TOO_LARGE = "the scan needs more memory than allowed"
 BYTES_PER_VOXEL = 12
-"""While a scan is worked on: int16 image 2, mask 1, and for numbering components 1 + 4 + 4.
+"""While a scan of one class is worked on: int16 image 2, mask 1, and for numbering components 1 + 4 + 4.
 
 A voxel of foreground takes 4 more for its probability; of a chest that is little, and `RESERVE` holds it.
 """
+NUMBERS_PER_VOXEL = 4
+"""For the numbered components of each further class; they are kept until those of all classes are known."""
 _STATUS = Path("/proc/self/status")
 RESERVE = 96 * 2**20
 """For libraries that only some formats need, and for what the allocator keeps between scans."""
@@ -63,7 +65,8 @@ class MemoryBound:
             for library in _NEEDED_LATER:
                 import_module(library)
         allowed = limit if limit is not None else machine_memory() * 4 // 5
-        return cls(allowed, base=peak_memory() + RESERVE, per_voxel=per_voxel)
+        further = NUMBERS_PER_VOXEL * (len(model.recipe.label_map.classes) - 1)
+        return cls(allowed, base=peak_memory() + RESERVE, per_voxel=per_voxel + further)
 
     def together(self, scans: Sequence[Scan]) -> bool:
         """True when these scans fit side by side."""
@@ -100,7 +103,7 @@ class MemoryBound:
         """
         preparation = plan_preparation(case.grid, model.recipe)
         inference_grid = choose_grid(preparation, model.recipe, model.divisor, at_mm=at_mm)
-        self.check(scan, further=inference_grid.layer_bytes)
+        self.check(scan, further=inference_grid.layer_bytes(len(model.recipe.label_map.classes)))
 
 
 def parse_bytes(text: str) -> int:

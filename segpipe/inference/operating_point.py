@@ -1,12 +1,13 @@
 """Which lesions a reader gets to see: the model's own operating point, or another one of its stored FROC curve."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from segpipe.errors import ConfigError, ModelError
 
 Curve = Sequence[Mapping[str, float]]
+FIELDS = ("threshold", "min_volume_mm3", "min_probability")
 _FLAGS = {
     "sensitivity": "--sensitivity",
     "fp_per_scan": "--fp-per-scan",
@@ -23,11 +24,39 @@ class OperatingPoint:
         threshold: Probability from which a voxel is foreground.
         min_volume_mm3: Smaller lesions leave.
         min_probability: Lesions with a lower mean probability leave.
+        classes: Name of a class → what its lesions must have instead.
     """
 
     threshold: float = 0.5
     min_volume_mm3: float = 0.0
     min_probability: float = 0.0
+    classes: Mapping[str, "OperatingPoint"] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Refuses values out of range.
+
+        Raises:
+            ConfigError: with the value.
+        """
+        for name, rule, holds in (
+            ("threshold", "0 < threshold < 1", 0 < self.threshold < 1),
+            ("min_volume_mm3", "not negative", self.min_volume_mm3 >= 0),
+            ("min_probability", "0 ≤ min_probability ≤ 1", 0 <= self.min_probability <= 1),
+        ):
+            if not holds:
+                raise ConfigError(f"{name} must be: {rule}", facts={"found": getattr(self, name)})
+        for point in self.classes.values():
+            point.check()
+
+    def of(self, label: str) -> "OperatingPoint":
+        """What lesions of one class must have."""
+        return self.classes.get(label, self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; without `classes` where all have the same."""
+        values = {name: getattr(self, name) for name in FIELDS}
+        classes = {name: point.to_dict() for name, point in self.classes.items()}
+        return {**values, "classes": classes} if classes else values
 
 
 @dataclass(frozen=True)
@@ -52,17 +81,28 @@ def choose_point(stored: Mapping[str, Any], wish: OperatingPointRequest) -> Oper
 
     Args:
         stored: From the model folder: the fields of `OperatingPoint`, and `froc`, points of the curve by lesion
-            confidence, measured at these threshold and volume on cases that the network was not trained on.
+            confidence, measured at these threshold and volume on cases that the network was not trained on; of several
+            classes the same for each, under `classes`.
         wish: What the user asks for.
 
     Raises:
         ConfigError: for contradicting wishes, or one that the stored curve does not reach.
         ModelError: when the model folder holds no curve.
     """
-    own = OperatingPoint(
-        **{name: float(stored[name]) for name in ("threshold", "min_volume_mm3", "min_probability") if name in stored}
-    )
     _check(wish)
+    classes = {name: _choose(of_class, wish) for name, of_class in stored.get("classes", {}).items()}
+    if classes and (wish.sensitivity is not None or wish.fp_per_scan is not None):
+        return OperatingPoint(classes=classes)
+    return replace(_choose(stored, wish), classes=classes)
+
+
+def _choose(stored: Mapping[str, Any], wish: OperatingPointRequest) -> OperatingPoint:
+    """The operating point of one class."""
+    own = OperatingPoint(
+        float(stored.get("threshold", 0.5)),
+        float(stored.get("min_volume_mm3", 0.0)),
+        float(stored.get("min_probability", 0.0)),
+    )
     if wish.sensitivity is not None:
         return replace(own, min_probability=_for_sensitivity(_curve(stored), wish.sensitivity))
     if wish.fp_per_scan is not None:

@@ -1,4 +1,4 @@
-"""What happens to a mask after the threshold: components that are no findings leave."""
+"""What happens to a mask after the threshold: components that are no findings are removed."""
 
 from collections.abc import Sequence
 
@@ -6,47 +6,104 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.geometry import Grid, to_world
+from segpipe.inference.findings import ClassComponents, measure_confidence
 from segpipe.inference.operating_point import OperatingPoint
-from segpipe.lesions import Components, Voxels
+from segpipe.inference.window.aggregator import Aggregator
+from segpipe.labels import LabelMap
+from segpipe.lesions import Components, Voxels, find_components
+from segpipe.preprocessing.resampling import Preparation
+
+Point = tuple[float, float, float]
+
+
+def choose_findings(
+    aggregator: Aggregator,
+    preparation: Preparation,
+    *,
+    labels: LabelMap,
+    point: OperatingPoint,
+    at_mm: Point | None = None,
+) -> list[ClassComponents]:
+    """The components of each class that are findings; all others are removed from the mask, in place.
+
+    A region inside a removed one is removed with it; where a region inside another one is removed, the latter is left.
+
+    Args:
+        aggregator: The mask and the probabilities of its voxels.
+        preparation: Of the scan.
+        labels: The classes.
+        point: The smallest volume and the lowest mean probability of a finding, for each class.
+        at_mm: Only the lesion that holds this point (RAS+ mm) is kept, or else the one with the nearest voxel.
+    """
+    mask, grid = aggregator.mask, preparation.scan
+    found = [_components(aggregator, preparation, labels, number) for number in range(len(labels.classes))]
+    kept = [
+        choose_components(components, confidence, grid, point=point.of(label.name))
+        for (components, confidence), label in zip(found, labels.classes, strict=True)
+    ]
+    for number in reversed(range(len(found))):
+        around = labels.classes[number - 1].value if number and not labels.exclusive else 0
+        erase_others(mask, found[number][0], kept[number], left=around)
+    if at_mm is not None and sum(map(len, kept)) > 1:
+        _keep_nearest(mask, grid, at_mm)
+    return [
+        ClassComponents(label, components, [number for number in numbers if _is_left(mask, components, number)], means)
+        for label, (components, means), numbers in zip(labels.classes, found, kept, strict=True)
+    ]
 
 
 def choose_components(
-    components: Components,
-    means: Sequence[float],
-    grid: Grid,
-    *,
-    point: OperatingPoint,
-    at_mm: tuple[float, float, float] | None = None,
+    components: Components, confidence: Sequence[tuple[float, float]], grid: Grid, *, point: OperatingPoint
 ) -> list[int]:
-    """Numbers of the components that are findings.
+    """Numbers of the components that are large and sure enough.
 
     Args:
-        components: The components of the thresholded mask.
-        means: Mean probability of each.
+        components: The components of a class.
+        confidence: Mean and largest probability of each.
         grid: The scan's own grid.
-        point: The smallest volume and the lowest mean probability of a finding.
-        at_mm: Only the component that holds this point (RAS+ mm) stays, or else the one with the nearest voxel.
+        point: The smallest volume and the lowest mean probability.
     """
     voxels = point.min_volume_mm3 / grid.voxel_volume_mm3 - 1e-6
-    kept = [
+    return [
         number
-        for number, (count, mean) in enumerate(zip(components.voxel_counts, means, strict=True), start=1)
+        for number, (count, (mean, _)) in enumerate(zip(components.voxel_counts, confidence, strict=True), start=1)
         if count >= voxels and mean >= point.min_probability
     ]
-    if at_mm is not None and len(kept) > 1:
-        return [min(kept, key=lambda number: _distance_mm(components.voxels(number), grid, at_mm))]
-    return kept
 
 
-def erase_others(mask: NDArray[np.uint8], components: Components, kept: Sequence[int]) -> None:
-    """Removes all components but those `kept` from a mask, in place."""
+def erase_others(mask: NDArray[np.uint8], components: Components, kept: Sequence[int], *, left: int = 0) -> None:
+    """Gives all components but those `kept` the value `left`, in place."""
     if len(kept) < components.count:
-        flags = np.zeros(components.count + 1, dtype=np.uint8)
-        flags[list(kept)] = 1
-        mask[components.box] = flags[components.numbers]
+        erased = np.ones(components.count + 1, dtype=np.bool_)
+        erased[[0, *kept]] = False
+        mask[components.box][erased[components.numbers]] = left
 
 
-def _distance_mm(voxels: Voxels, grid: Grid, point_mm: tuple[float, float, float]) -> float:
+def _components(
+    aggregator: Aggregator, preparation: Preparation, labels: LabelMap, number: int
+) -> tuple[Components, list[tuple[float, float]]]:
+    """The components of a class with the mean and the largest probability of each."""
+    one_class = len(labels.classes) == 1
+    components = find_components(aggregator.mask if one_class else labels.class_mask(aggregator.mask, number))
+    return components, measure_confidence(components, aggregator.foregrounds[number], preparation)
+
+
+def _keep_nearest(mask: NDArray[np.uint8], grid: Grid, at_mm: Point) -> None:
+    """Keeps one lesion of any classes."""
+    lesions = find_components(mask)
+    if lesions.count > 1:
+        numbers = range(1, lesions.count + 1)
+        erase_others(mask, lesions, [min(numbers, key=lambda one: _distance_mm(lesions.voxels(one), grid, at_mm))])
+
+
+def _is_left(mask: NDArray[np.uint8], components: Components, number: int) -> bool:
+    """Whether a component is still in the mask; it is there as a whole or not at all."""
+    voxels = components.voxels(number)
+    first = np.unravel_index(int(voxels.inside.argmax()), voxels.inside.shape)
+    return bool(mask[tuple(np.add(first, voxels.start))])
+
+
+def _distance_mm(voxels: Voxels, grid: Grid, point_mm: Point) -> float:
     """Distance from a point to the nearest voxel centre, slice by slice."""
     nearest = np.inf
     for number, plane in enumerate(voxels.inside):

@@ -1,6 +1,7 @@
 """One scan in, one prediction out: prepare, slide, paint, clean, measure."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -11,19 +12,17 @@ from segpipe.case import Case
 from segpipe.errors import ConfigError, ModelError
 from segpipe.geometry import to_world
 from segpipe.inference.engines.engine import Engine
-from segpipe.inference.findings import ClassComponents, Finding, measure_confidence, measure_findings
+from segpipe.inference.findings import Finding, measure_findings
 from segpipe.inference.operating_point import OperatingPoint
-from segpipe.inference.postprocess import choose_components, erase_others
+from segpipe.inference.postprocess import choose_findings
 from segpipe.inference.stage_timer import StageTimer
 from segpipe.inference.window.aggregator import Aggregator
 from segpipe.inference.window.grid import InferenceGrid, SliceReader, choose_grid
 from segpipe.inference.window.region import FindRegion, crop_to_lungs, windows_in
 from segpipe.inference.window.sliding import Sliding, predict_flipped, slide
-from segpipe.labels import Label
-from segpipe.lesions import find_components
 from segpipe.preprocessing.lungs import lung_mask
 from segpipe.preprocessing.recipe import Recipe, Shape
-from segpipe.preprocessing.resampling import Preparation, plan_preparation
+from segpipe.preprocessing.resampling import plan_preparation
 
 Point = tuple[float, float, float]
 MOST_FINDINGS = 1000
@@ -40,6 +39,7 @@ class PredictOptions:
         threshold: Probability from which a voxel is foreground, on the scan's own grid.
         min_volume_mm3: Smaller components leave.
         min_probability: Lesions with a lower mean probability leave.
+        classes: Name of a class → an operating point of its own.
         batch: Windows per forward pass; None leaves it to the engine.
         keep_probability: Whether the prediction holds the probability volume.
         keep_entropy: Whether it holds the entropy of the probability.
@@ -56,6 +56,7 @@ class PredictOptions:
     threshold: float = 0.5
     min_volume_mm3: float = 0.0
     min_probability: float = 0.0
+    classes: Mapping[str, OperatingPoint] = field(default_factory=dict)
     batch: int | None = None
     keep_probability: bool = True
     keep_entropy: bool = False
@@ -65,20 +66,23 @@ class PredictOptions:
     def __post_init__(self) -> None:
         _check("overlap", self.overlap, "0 ≤ overlap < 1", holds=0 <= self.overlap < 1)
         _check("flips", self.flips, "different axes of 0, 1, 2", holds=_are_axes(self.flips))
-        _check("threshold", self.threshold, "0 < threshold < 1", holds=0 < self.threshold < 1)
-        _check("min_volume_mm3", self.min_volume_mm3, "not negative", holds=self.min_volume_mm3 >= 0)
-        _check("min_probability", self.min_probability, "0 ≤ min_probability ≤ 1", holds=0 <= self.min_probability <= 1)
         _check("batch", self.batch, "at least 1", holds=self.batch is None or self.batch >= 1)
+        self.point.check()
 
     @classmethod
     def at(cls, point: OperatingPoint, **others: Any) -> "PredictOptions":
         """Options for an operating point, as readers want them; evaluations take any number and the probability."""
-        return cls(**asdict(point), **{"keep_probability": False, "most_findings": MOST_FINDINGS, **others})
+        return cls(**vars(point), **{"keep_probability": False, "most_findings": MOST_FINDINGS, **others})
 
     @property
     def point(self) -> OperatingPoint:
         """What a lesion must have to be a finding."""
-        return OperatingPoint(self.threshold, self.min_volume_mm3, self.min_probability)
+        return OperatingPoint(self.threshold, self.min_volume_mm3, self.min_probability, self.classes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All values by name; without `classes` where all classes have the same operating point."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {name: value for name, value in {**values, **self.point.to_dict()}.items() if name != "classes" or value}
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,16 +90,21 @@ class Prediction:
     """What the network found in a scan.
 
     Args:
-        mask: 1 = foreground, uint8, on the scan's own grid.
-        findings: The mask's lesions, largest first.
-        probability: float32 on the scan's own grid before the threshold, or None when it was not kept.
-        entropy: Of the probability, uint8 in steps of 1/`ENTROPY_STEPS` bit, or None when it was not kept.
+        mask: Label map, uint8, on the scan's own grid.
+        findings: The mask's lesions, class by class, in each largest first.
+        probabilities: Of each class, float32 on the scan's own grid before the threshold; empty when not kept.
+        entropy: Of the foreground's probability, uint8 in steps of 1/`ENTROPY_STEPS` bit, or None when not kept.
     """
 
     mask: NDArray[np.uint8]
     findings: list[Finding]
-    probability: NDArray[np.float32] | None = None
+    probabilities: Sequence[NDArray[np.float32]] = ()
     entropy: NDArray[np.uint8] | None = None
+
+    @property
+    def probability(self) -> NDArray[np.float32] | None:
+        """Of the only class, or None where there are several or it was not kept."""
+        return self.probabilities[0] if len(self.probabilities) == 1 else None
 
 
 def predict_case(
@@ -136,27 +145,10 @@ def predict_case(
     aggregator = _paint(case, recipe, engine, options, inference_grid=inference_grid, timer=timer)
     point = at_mm if at_mm is not None or recipe.scope == "scan" else _middle(case)
     with timer.stage("findings"):
-        findings = _findings(case, aggregator, preparation, options, label=recipe.label_map.classes[0], at_mm=point)
-    return Prediction(aggregator.mask, findings, aggregator.probability, aggregator.entropy)
-
-
-def _findings(
-    case: Case,
-    aggregator: Aggregator,
-    preparation: Preparation,
-    options: PredictOptions,
-    *,
-    label: Label,
-    at_mm: Point | None,
-) -> list[Finding]:
-    """Numbers and measures the lesions of the painted mask; what is no finding is erased from it."""
-    components = find_components(aggregator.mask)
-    confidence = measure_confidence(components, aggregator.foreground, preparation)
-    means = [mean for mean, _ in confidence]
-    kept = choose_components(components, means, case.grid, point=options.point, at_mm=at_mm)
-    _check_count(len(kept), options.most_findings)
-    erase_others(aggregator.mask, components, kept)
-    return measure_findings(case, [ClassComponents(label, components, kept, confidence)])
+        chosen = choose_findings(aggregator, preparation, labels=recipe.label_map, point=options.point, at_mm=point)
+        _check_count(sum(len(found.kept) for found in chosen), options.most_findings)
+        findings = measure_findings(case, chosen)
+    return Prediction(aggregator.mask, findings, aggregator.probabilities, aggregator.entropy)
 
 
 def _paint(
@@ -169,10 +161,12 @@ def _paint(
     timer: StageTimer,
 ) -> Aggregator:
     """Slides over the frame and paints each slice on the scan's grid as soon as it is final."""
+    labels = recipe.label_map
     aggregator = Aggregator(
         inference_grid,
         case.image,
-        threshold=options.threshold,
+        thresholds=[options.point.of(label.name).threshold for label in labels.classes],
+        labels=labels,
         keep_probability=options.keep_probability,
         keep_entropy=options.keep_entropy,
     )
@@ -190,10 +184,10 @@ def _paint(
         with timer.stage("network"):
             return predict_flipped(engine, patches_bcxyz, options.flips)
 
-    sliding = Sliding(inference_grid.window, options.overlap, batch)
-    for number, probability_xy in enumerate(slide(read, inference_grid.size, sliding, run, wanted=wanted)):
+    sliding = Sliding(inference_grid.window, options.overlap, batch, len(labels.classes))
+    for number, probabilities_xy in enumerate(slide(read, inference_grid.size, sliding, run, wanted=wanted)):
         with timer.stage("way back"):
-            aggregator.add(number, probability_xy)
+            aggregator.add(number, probabilities_xy)
         timer.advance(number + 1, inference_grid.size[2])
     return aggregator
 

@@ -47,7 +47,7 @@ def evaluate_model(
         "data_hash": digest,
         "recipe_digest": folder.recipe.digest,
         "split": chosen,
-        "operating_point": {**vars(point), "flips": list(options.flips)},
+        "operating_point": {**point.to_dict(), "flips": list(options.flips)},
     }
     return evaluate_cases(evaluator, entries, name=attrgetter("id")), about
 

@@ -1,6 +1,6 @@
 """From the files of a series to the objects that go back into its study."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segpipe.case import Case, Volume
@@ -60,13 +60,13 @@ class Answerer:
         self.bound.check_case(scan, case, self.model)
         options = replace(self.options, region=find_lungs)
         prediction = predict_case(case, self.model.recipe, self.engine, options, divisor=self.model.divisor)
-        settings = {"options": asdict(self.options)}
+        settings = {"options": self.options.to_dict()}
         return write_report(Result(scan, case, prediction, self.model, settings), folder)
 
     @property
     def digest(self) -> str:
         """Of the model and of the options with which it answers."""
-        return f"{model_digest(self.model)}-{point_digest(asdict(self.options))}"
+        return f"{model_digest(self.model)}-{point_digest(self.options.to_dict())}"
 
     def report_uid(self, study_uid: str, series_uid: str) -> str:
         """The UID that the report to a series has or will have; series, model and options alone decide it."""
@@ -77,7 +77,9 @@ class Answerer:
         return str(self._derivation(study_uid, series_uid).uid("BINARY", "instance"))
 
     def _derivation(self, study_uid: str, series_uid: str) -> Derivation:
-        return derive(SeriesInfo(1, (), Identity("", study_uid, series_uid, ""), {}), self.model, asdict(self.options))
+        return derive(
+            SeriesInfo(1, (), Identity("", study_uid, series_uid, ""), {}), self.model, self.options.to_dict()
+        )
 
 
 def find_lungs(case: Case) -> Volume:

@@ -14,6 +14,7 @@ from segpipe.geometry import Grid
 from segpipe.inference.batch.scans import Scan
 from segpipe.inference.memory import BYTES_PER_VOXEL, RESERVE, MemoryBound, machine_memory, parse_bytes, peak_memory
 from segpipe.io.images.volumes import read_volume, write_volume
+from segpipe.labels import LabelMap
 from tests.synthetic_chest import chest, chest_series
 from tests.synthetic_dicom import save
 
@@ -59,6 +60,7 @@ def test_a_bound_knows_what_a_forward_pass_takes():
     class Model:
         class recipe:  # noqa: N801
             patch = (30, 30, 30)
+            label_map = LabelMap()
 
         divisor = (16, 16, 16)
 

@@ -68,3 +68,36 @@ def test_both_wishes_are_named_by_their_flags():
 def test_a_model_without_a_curve_has_nothing_to_choose_from():
     with pytest.raises(ModelError, match="holds no FROC curve"):
         choose_point({"threshold": 0.5, "froc": []}, OperatingPointRequest(sensitivity=0.9))
+
+
+CLASSES = {
+    "classes": {
+        "solid": {**STORED, "threshold": 0.3},
+        "ground glass": {**STORED, "min_volume_mm3": 30.0},
+    }
+}
+
+
+def test_each_class_has_its_own_point():
+    point = choose_point(CLASSES, OperatingPointRequest())
+    assert point.of("solid") == OperatingPoint(0.3, 10.0, 0.6)
+    assert point.of("ground glass") == OperatingPoint(0.4, 30.0, 0.6)
+    assert point.of("other") == OperatingPoint(0.5, 0.0, 0.0, point.classes)
+    assert choose_point(point.to_dict(), OperatingPointRequest()) == point
+
+
+def test_a_wish_holds_for_every_class():
+    point = choose_point(CLASSES, OperatingPointRequest(min_volume_mm3=50.0))
+    assert [point.of(name).min_volume_mm3 for name in CLASSES["classes"]] == [50.0, 50.0]
+    point = choose_point(CLASSES, OperatingPointRequest(fp_per_scan=1000.0))
+    assert point.of("solid") == OperatingPoint(0.3, 10.0, 0.3)
+
+
+def test_a_point_of_one_class_is_stored_as_ever():
+    stored = {"threshold": 0.4, "min_volume_mm3": 10.0, "min_probability": 0.6}
+    assert OperatingPoint(0.4, 10.0, 0.6).to_dict() == stored
+
+
+def test_a_class_out_of_range_is_refused():
+    with pytest.raises(ConfigError, match="0 < threshold < 1"):
+        OperatingPoint(classes={"solid": OperatingPoint(threshold=1.5)}).check()

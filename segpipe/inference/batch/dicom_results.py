@@ -19,7 +19,7 @@ from segpipe.io.dicom.series.series import SeriesInfo
 from segpipe.io.dicom.sr import write_dicom_sr
 from segpipe.lesions import label_lesions
 
-_DECISIVE = ("overlap", "flips", "threshold", "min_volume_mm3", "min_probability")
+_DECISIVE = ("overlap", "flips", "threshold", "min_volume_mm3", "min_probability", "classes")
 
 
 def derive(series: SeriesInfo, model: ModelFolder, options: Mapping[str, Any]) -> Derivation:

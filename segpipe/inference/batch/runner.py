@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ class PredictionJob:
     @property
     def settings(self) -> dict[str, Any]:
         """Everything that a result depends on besides the scan, as plain data."""
-        chosen = asdict(self.options)
+        chosen = self.options.to_dict()
         region = chosen.pop("region")
         del chosen["keep_probability"], chosen["most_findings"]
         return {

@@ -22,10 +22,11 @@ def build_engine(folder: ModelFolder, *, backend: str = "torch", device: str = "
     """
     if backend not in BACKENDS:
         raise ConfigError("unknown backend", facts={"found": backend, "known": ", ".join(BACKENDS)})
+    labels = folder.recipe.label_map
     if backend == "torch":
-        return TorchEngine(load_network(folder), device=device, precision="fp32" if exact else "auto")
+        return TorchEngine(load_network(folder), labels, device=device, precision="fp32" if exact else "auto")
     if device not in ("auto", "cpu"):
         raise ConfigError(f"the backend {backend} runs on the CPU", facts={"device": device}, hint="leave --device out")
     if backend == "openvino":
-        return OpenVinoEngine(folder.onnx, window=folder.fixed_shape, exact=exact)
-    return OnnxEngine(folder.onnx, window=folder.fixed_shape)
+        return OpenVinoEngine(folder.onnx, labels, window=folder.fixed_shape, exact=exact)
+    return OnnxEngine(folder.onnx, labels, window=folder.fixed_shape)

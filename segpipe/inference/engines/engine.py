@@ -1,4 +1,4 @@
-"""Engines run a network: one call from patches to foreground probabilities, whatever executes it."""
+"""Engines run a network: one call from patches to the probability of each class, whatever executes it."""
 
 from pathlib import Path
 from typing import Literal, Protocol
@@ -7,22 +7,25 @@ import torch
 from torch import nn
 
 from segpipe.errors import ConfigError, ModelError
+from segpipe.labels import LabelMap
+from segpipe.networks.activation import class_probabilities
 from segpipe.preprocessing.recipe import Shape
 
 GPU_BATCH = 4
+ONE_CLASS = LabelMap()
 _PRECISIONS = {"bf16": "bfloat16", "f32": "float32", "f16": "float16"}
 Precision = Literal["auto", "fp32", "bf16"]
 
 
 class Engine(Protocol):
-    """Anything that turns patches (B, 1, x, y, z) in 0…1 into foreground probabilities (B, 1, x, y, z), float32.
+    """Anything that turns patches (B, 1, x, y, z) in 0…1 into the probability of each class (B, K, x, y, z), float32.
 
     An engine may have `batch`, the windows per pass that suit it (else 1), `window`, the only shape that it takes, and
     `name`, which tells what computes how.
     """
 
     def __call__(self, patches_bcxyz: torch.Tensor) -> torch.Tensor:
-        """Returns the probability of channel 1 after a softmax over the logits, on the CPU."""
+        """Returns the probability of each class, on the CPU; see `segpipe.networks.activation.class_probabilities`."""
 
 
 class TorchEngine:
@@ -30,6 +33,7 @@ class TorchEngine:
 
     Args:
         network: Gives logits (B, C, x, y, z) in eval mode; put into eval mode and moved to the device.
+        labels: The classes.
         device: `auto` takes CUDA, else MPS, else the CPU.
         precision: `auto` takes bfloat16 where the hardware computes in it, else float32.
 
@@ -37,7 +41,15 @@ class TorchEngine:
         ConfigError: for a device that this machine does not have.
     """
 
-    def __init__(self, network: nn.Module, *, device: str = "auto", precision: Precision = "auto") -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        labels: LabelMap = ONE_CLASS,
+        *,
+        device: str = "auto",
+        precision: Precision = "auto",
+    ) -> None:
+        self.labels = labels
         self.device = choose_device(device)
         self.half = precision == "bf16" or (precision == "auto" and computes_bf16(self.device))
         self.batch = 1 if self.device.type == "cpu" else GPU_BATCH
@@ -46,10 +58,10 @@ class TorchEngine:
 
     @torch.inference_mode()
     def __call__(self, patches_bcxyz: torch.Tensor) -> torch.Tensor:
-        """Returns foreground probabilities; see `Engine`."""
+        """Returns the probability of each class; see `Engine`."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             logits = self.network(patches_bcxyz.to(self.device))
-        return _foreground(logits.float()).cpu()
+        return class_probabilities(logits.float(), self.labels).cpu()
 
 
 class OnnxEngine:
@@ -57,6 +69,7 @@ class OnnxEngine:
 
     Args:
         path: The ONNX file.
+        labels: The classes.
         window: The only spatial size that it takes, if there is but one.
         threads: As many as PyTorch uses, unless told.
 
@@ -64,7 +77,9 @@ class OnnxEngine:
         ModelError: when ONNX Runtime cannot open the file.
     """
 
-    def __init__(self, path: Path, *, window: Shape | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self, path: Path, labels: LabelMap = ONE_CLASS, *, window: Shape | None = None, threads: int | None = None
+    ) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -74,13 +89,14 @@ class OnnxEngine:
         except Exception as error:  # ONNX Runtime raises its own, undocumented kinds
             raise ModelError("the ONNX model cannot be opened", facts={"file": path, "found": error}) from error
         self.input = self.session.get_inputs()[0].name
+        self.labels = labels
         self.window = window
         self.name = "onnxruntime on cpu, float32"
 
     def __call__(self, patches_bcxyz: torch.Tensor) -> torch.Tensor:
-        """Returns foreground probabilities; see `Engine`."""
+        """Returns the probability of each class; see `Engine`."""
         (logits, *_) = self.session.run(None, {self.input: patches_bcxyz.numpy()})
-        return _foreground(torch.from_numpy(logits))
+        return class_probabilities(torch.from_numpy(logits), self.labels)
 
 
 class OpenVinoEngine:
@@ -90,6 +106,7 @@ class OpenVinoEngine:
 
     Args:
         path: The ONNX file.
+        labels: The classes.
         window: The only spatial size that it takes, if there is but one.
         exact: Compute in float32.
 
@@ -98,7 +115,9 @@ class OpenVinoEngine:
         ModelError: when it cannot open the file.
     """
 
-    def __init__(self, path: Path, *, window: Shape | None = None, exact: bool = False) -> None:
+    def __init__(
+        self, path: Path, labels: LabelMap = ONE_CLASS, *, window: Shape | None = None, exact: bool = False
+    ) -> None:
         try:
             import openvino
         except ImportError as error:
@@ -112,14 +131,15 @@ class OpenVinoEngine:
             self.model = core.compile_model(core.read_model(path), "CPU", settings)
         except RuntimeError as error:
             raise ModelError("the ONNX model cannot be opened", facts={"file": path, "found": error}) from error
+        self.labels = labels
         self.window = window
         precision = self.model.get_property("INFERENCE_PRECISION_HINT").to_string()
         self.name = f"openvino on cpu, {_PRECISIONS.get(precision, precision)}"
 
     def __call__(self, patches_bcxyz: torch.Tensor) -> torch.Tensor:
-        """Returns foreground probabilities; see `Engine`."""
+        """Returns the probability of each class; see `Engine`."""
         logits = self.model(patches_bcxyz.contiguous().numpy())[0]
-        return _foreground(torch.from_numpy(logits))
+        return class_probabilities(torch.from_numpy(logits), self.labels)
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -143,10 +163,3 @@ def computes_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
-
-
-def _foreground(logits_bcxyz: torch.Tensor) -> torch.Tensor:
-    """Probability of channel 1; for two channels a sigmoid of the difference is the softmax, at half the cost."""
-    if logits_bcxyz.shape[1] == 2:
-        return torch.sigmoid(logits_bcxyz[:, 1:] - logits_bcxyz[:, :1])
-    return torch.softmax(logits_bcxyz, dim=1)[:, 1:2]

@@ -1,10 +1,14 @@
-"""Brings probability slices of a frame back to the scan's own grid; thresholds them there, tells their entropy."""
+"""Brings probability slices of a frame back to the scan's own grid; decides the classes there, and the entropy."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from segpipe.inference.window.decision import decide_classes, foreground_probability, label_plane
 from segpipe.inference.window.grid import InferenceGrid, interpolate_plane, neighbours
+from segpipe.labels import LabelMap
 from segpipe.preprocessing.resampling import orient
 
 Foreground = list[tuple[int, NDArray[np.float32]]]
@@ -20,9 +24,15 @@ class Aggregator:
     Args:
         inference_grid: The box that the slices come from.
         like: The scan's array; the mask gets its memory layout.
-        threshold: Probability from which a voxel is foreground.
-        keep_probability: Whether the whole probability volume is kept, float32 on the scan's grid.
-        keep_entropy: Whether the entropy of the probability is kept, uint8 in steps of 1/`ENTROPY_STEPS` bit.
+        thresholds: Probability from which a voxel belongs to a class, for each class.
+        labels: The classes.
+        keep_probability: Whether the probability volume of each class is kept, float32 on the scan's grid.
+        keep_entropy: Whether the entropy of the foreground's probability is kept, uint8 in steps of 1/`ENTROPY_STEPS`
+            bit.
+
+    Attributes:
+        mask: The label map.
+        foregrounds: For each class the probabilities of its voxels.
     """
 
     def __init__(
@@ -30,43 +40,51 @@ class Aggregator:
         inference_grid: InferenceGrid,
         like: NDArray[np.generic],
         *,
-        threshold: float,
+        thresholds: Sequence[float],
+        labels: LabelMap,
         keep_probability: bool = False,
         keep_entropy: bool = False,
     ) -> None:
         self.mask = np.zeros_like(like, dtype=np.uint8, subok=False)
-        self.probability = np.zeros_like(like, dtype=np.float32, subok=False) if keep_probability else None
+        self.probabilities = [
+            np.zeros_like(like, dtype=np.float32, subok=False) for _ in thresholds if keep_probability
+        ]
         self.entropy = np.zeros_like(like, dtype=np.uint8, subok=False) if keep_entropy else None
-        self.foreground: Foreground = []
-        self._threshold = threshold
-        self._least = min(threshold, _SURELY_NOT) if keep_entropy else threshold
+        self.foregrounds: list[Foreground] = [[] for _ in thresholds]
+        self._thresholds, self._labels = thresholds, labels
+        self._least = min(*thresholds, _SURELY_NOT if keep_entropy else 1.0)
         self._rows, self._row_positions = inference_grid.box_positions(0)
         self._columns, self._column_positions = inference_grid.box_positions(1)
         self._mask = orient(self.mask, inference_grid.preparation)
-        self._probability = None if self.probability is None else orient(self.probability, inference_grid.preparation)
+        self._probabilities = [orient(volume, inference_grid.preparation) for volume in self.probabilities]
         self._entropy = None if self.entropy is None else orient(self.entropy, inference_grid.preparation)
         self._ready = _slices_by_need(inference_grid)
-        self._kept: dict[int, torch.Tensor] = {}
+        self._kept: dict[int, Sequence[torch.Tensor]] = {}
 
-    def add(self, number: int, probability_xy: torch.Tensor) -> None:
-        """Takes slice `number` of the frame and paints the scan's slices that need nothing beyond it."""
-        self._kept = {index: plane for index, plane in self._kept.items() if index == number - 1}
-        self._kept[number] = probability_xy
+    def add(self, number: int, probabilities_xy: Sequence[torch.Tensor]) -> None:
+        """Takes the classes' slice `number` of the frame and paints the scan's slices that need nothing beyond it."""
+        self._kept = {index: planes for index, planes in self._kept.items() if index == number - 1}
+        self._kept[number] = probabilities_xy
         for scan_slice, lower, upper, weight in self._ready.get(number, []):
-            self._paint(scan_slice, torch.lerp(self._kept[lower], self._kept[upper], weight))
+            between = zip(self._kept[lower], self._kept[upper], strict=True)
+            self._paint(scan_slice, [torch.lerp(below, above, weight) for below, above in between])
 
-    def _paint(self, scan_slice: int, plane: torch.Tensor) -> None:
-        if self._probability is None and not bool((plane >= self._least).any()):
+    def _paint(self, scan_slice: int, planes: Sequence[torch.Tensor]) -> None:
+        if not self._probabilities and not any(bool((plane >= self._least).any()) for plane in planes):
             return
-        values = interpolate_plane(plane, [self._row_positions, self._column_positions]).numpy()
-        inside = values >= self._threshold
-        self._mask[self._rows, self._columns, scan_slice] = inside
-        if self._probability is not None:
-            self._probability[self._rows, self._columns, scan_slice] = values
+        positions = [self._row_positions, self._column_positions]
+        values = [interpolate_plane(plane, positions).numpy() for plane in planes]
+        inside = decide_classes(values, self._thresholds, self._labels)
+        here = (self._rows, self._columns, scan_slice)
+        self._mask[here] = label_plane(inside, self._labels)
+        for volume, plane in zip(self._probabilities, values, strict=False):
+            volume[here] = plane
         if self._entropy is not None:
-            self._entropy[self._rows, self._columns, scan_slice] = np.rint(binary_entropy(values) * ENTROPY_STEPS)
-        if inside.any():
-            self.foreground.append((scan_slice, values[inside]))
+            foreground = foreground_probability(values, self._labels)
+            self._entropy[here] = np.rint(binary_entropy(foreground) * ENTROPY_STEPS)
+        for kept, plane, where in zip(self.foregrounds, values, inside, strict=True):
+            if where.any():
+                kept.append((scan_slice, plane[where]))
 
 
 def binary_entropy(probability: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -33,10 +33,9 @@ class InferenceGrid:
     size: Shape
     window: Shape
 
-    @property
-    def layer_bytes(self) -> int:
-        """Memory of the layer that slides over the box: image, sum and weight, float32."""
-        return 3 * 4 * self.size[0] * self.size[1] * self.window[2]
+    def layer_bytes(self, classes: int) -> int:
+        """Memory of the layer that slides over the box: image, a sum for each class and weight, float32."""
+        return (2 + classes) * 4 * self.size[0] * self.size[1] * self.window[2]
 
     def scan_positions(self, axis: int) -> torch.Tensor:
         """Index on the scan's (oriented) axis of every voxel of the box along `axis`, float64."""

@@ -24,17 +24,19 @@ class Sliding:
         window: Voxels of one forward pass.
         overlap: Part of the window that neighbours share at least, 0 ≤ overlap < 1.
         batch: Windows per forward pass.
+        classes: Probabilities of each voxel.
     """
 
     window: Shape
     overlap: float
     batch: int
+    classes: int = 1
 
 
 def slide(
     read: Callable[[int], torch.Tensor], size: Shape, sliding: Sliding, run: Run, *, wanted: Wanted | None = None
-) -> Iterator[torch.Tensor]:
-    """Yields the foreground probability (x, y) of slice 0, 1, … of a box.
+) -> Iterator[list[torch.Tensor]]:
+    """Yields the probability (x, y) of each class in slice 0, 1, … of a box.
 
     The windows of one layer share their slices. Once the next layer begins, the slices before it are final and leave,
     so memory holds one layer whatever the length of the scan, and the result cannot depend on how much there is.
@@ -43,12 +45,12 @@ def slide(
         read: Gives slice k (x, y) of the prepared box.
         size: Voxels of the box.
         sliding: How the window slides.
-        run: Gives the probabilities (B, 1, x, y, z) of patches.
+        run: Gives the probabilities (B, K, x, y, z) of patches.
         wanted: Tells from a window's first voxel whether it is worth a pass; others count as empty.
     """
     plane = [(x, y) for x in starts(size, sliding, axis=0) for y in starts(size, sliding, axis=1)]
     layers = starts(size, sliding, axis=2)
-    layer = _Layer(size, sliding.window)
+    layer = _Layer(size, sliding)
     for number, z in enumerate(layers):
         layer.fill([read(k) for k in range(layer.filled_to(z), z + sliding.window[2])])
         windows = [(x, y) for x, y in plane if wanted is None or wanted((x, y, z))]
@@ -92,15 +94,15 @@ def predict_flipped(engine: Engine, patches_bcxyz: torch.Tensor, flips: Sequence
 
 
 class _Layer:
-    """The slices of one layer: the prepared image, the weighted sum of probabilities and the sum of weights."""
+    """The slices of one layer: the prepared image, the classes' weighted sums of probabilities, the sum of weights."""
 
-    def __init__(self, size: Shape, window: Shape) -> None:
-        depth, plane = window[2], size[:2]
-        self.window = window
+    def __init__(self, size: Shape, sliding: Sliding) -> None:
+        depth, plane = sliding.window[2], size[:2]
+        self.window = sliding.window
         self.image = torch.zeros(depth, *plane)
-        self.total = torch.zeros(depth, *plane)
+        self.totals = [torch.zeros(depth, *plane) for _ in range(sliding.classes)]
         self.weight = torch.zeros(depth, *plane)
-        self.kernel_zxy = gaussian(window).permute(2, 0, 1).contiguous()
+        self.kernel_zxy = gaussian(sliding.window).permute(2, 0, 1).contiguous()
         self.kept = 0
 
     def filled_to(self, z: int) -> int:
@@ -121,19 +123,20 @@ class _Layer:
 
     def add(self, corners: Sequence[tuple[int, int]], probability_bcxyz: torch.Tensor) -> None:
         for corner, probability in zip(corners, probability_bcxyz, strict=True):
-            self._part(self.total, corner).addcmul_(probability[0].permute(2, 0, 1), self.kernel_zxy)
+            for total, values_xyz in zip(self.totals, probability, strict=True):
+                self._part(total, corner).addcmul_(values_xyz.permute(2, 0, 1), self.kernel_zxy)
             self._part(self.weight, corner).add_(self.kernel_zxy)
 
-    def leave(self, count: int) -> Iterator[torch.Tensor]:
+    def leave(self, count: int) -> Iterator[list[torch.Tensor]]:
         """Yields the first `count` slices and moves the others to the front."""
-        for total, weight in zip(self.total[:count], self.weight[:count], strict=True):
-            yield torch.where(weight > 0, total / weight, torch.zeros(()))
+        for number, weight in enumerate(self.weight[:count]):
+            yield [torch.where(weight > 0, total[number] / weight, torch.zeros(())) for total in self.totals]
         self.kept = self.window[2] - count
-        for buffer, fresh in ((self.image, False), (self.total, True), (self.weight, True)):
+        for buffer in (self.image, *self.totals, self.weight):
             for offset in range(self.kept):
                 buffer[offset] = buffer[offset + count]
-            if fresh:
-                buffer[self.kept :] = 0
+        for buffer in (*self.totals, self.weight):
+            buffer[self.kept :] = 0
 
     def _part(self, buffer: torch.Tensor, corner: tuple[int, int]) -> torch.Tensor:
         x, y = corner

@@ -7,6 +7,9 @@ from torch import nn
 
 from segpipe.errors import ConfigError, ModelError
 from segpipe.inference.engines.engine import OnnxEngine, TorchEngine, choose_device, computes_bf16
+from segpipe.labels import LabelMap
+
+PARTS = {1: "rim", 2: "core"}
 
 
 class Linear(nn.Module):
@@ -33,10 +36,23 @@ def test_two_channels_are_a_sigmoid():
     assert engine.name == "torch on cpu, float32"
 
 
-def test_three_channels_are_a_softmax():
-    found = TorchEngine(Linear(3), device="cpu", precision="fp32")(PATCH)
-    logits = 4 * PATCH - 2
-    torch.testing.assert_close(found, torch.exp(logits) / (1 + torch.exp(logits) + np.exp(-3.0)))
+def test_two_classes_share_a_softmax_with_the_background():
+    found = TorchEngine(Linear(3), LabelMap.build(PARTS), device="cpu", precision="fp32")(PATCH)
+    first, second = torch.exp(4 * PATCH - 2), torch.full_like(PATCH, np.exp(-3.0))
+    torch.testing.assert_close(found, torch.cat([first, second], dim=1) / (1 + first + second))
+
+
+def test_regions_have_a_sigmoid_each():
+    regions = LabelMap.build(PARTS, regions={"whole": [1, 2], "core": [2]})
+    found = TorchEngine(Linear(2), regions, device="cpu", precision="fp32")(PATCH)
+    torch.testing.assert_close(found, torch.cat([torch.full_like(PATCH, 0.5), torch.sigmoid(4 * PATCH - 2)], dim=1))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_network_with_other_channels_than_the_labels_need_is_refused(channels):
+    with pytest.raises(ModelError, match="one channel for each class") as caught:
+        TorchEngine(Linear(channels), device="cpu", precision="fp32")(PATCH)
+    assert caught.value.facts == {"found": f"{channels} channels", "wanted": "2: background, nodule"}
 
 
 def test_bfloat16_is_near_and_named():

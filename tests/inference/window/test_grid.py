@@ -115,7 +115,8 @@ def test_the_way_back_takes_the_scans_voxels_inside_the_box():
 def test_memory_of_a_layer_grows_with_its_plane_and_not_with_the_scan():
     short = choose_grid(plan_preparation(grid((64, 64, 20)), RECIPE), RECIPE, ONE)
     long = choose_grid(plan_preparation(grid((64, 64, 2000)), RECIPE), RECIPE, ONE)
-    assert short.layer_bytes == long.layer_bytes == 3 * 4 * 64 * 64 * 8
+    assert short.layer_bytes(1) == long.layer_bytes(1) == 3 * 4 * 64 * 64 * 8
+    assert short.layer_bytes(4) == 6 * 4 * 64 * 64 * 8
 
 
 def test_neighbours_are_clamped():

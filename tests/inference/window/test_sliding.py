@@ -14,7 +14,8 @@ def slices_of(volume_xyz):
 
 
 def slid(volume_xyz, sliding, run, wanted=None):
-    return torch.stack(list(slide(slices_of(volume_xyz), tuple(volume_xyz.shape), sliding, run, wanted=wanted)), dim=2)
+    planes = slide(slices_of(volume_xyz), tuple(volume_xyz.shape), sliding, run, wanted=wanted)
+    return torch.stack([torch.stack(of_classes) for of_classes in planes], dim=-1).squeeze(0)
 
 
 @given(st.integers(1, 200), st.integers(1, 64), st.floats(0, 0.95))
@@ -126,3 +127,10 @@ def test_flips_are_undone_before_the_mean():
     patch[0, 0, 2] = 1.0
     found = predict_flipped(lambda patches: patches.roll(1, 2), patch, (0,))
     assert found.flatten().tolist() == [0.0, 0.5, 0.0, 0.5, 0.0]
+
+
+def test_each_class_is_averaged_by_itself():
+    volume = torch.rand(9, 8, 10)
+    sliding = Sliding((4, 4, 4), 0.5, 3, classes=3)
+    found = slid(volume, sliding, lambda patches: torch.cat([patches, patches**2, 1 - patches], dim=1))
+    torch.testing.assert_close(found, torch.stack([volume, volume**2, 1 - volume]), atol=1e-5, rtol=1e-5)
