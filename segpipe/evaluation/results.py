@@ -1,7 +1,7 @@
 """What is known of one evaluated case: plain data that travels between processes and into tables."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Empty = Literal["no", "both", "reference", "prediction"]
@@ -70,6 +70,7 @@ class CaseResult:
         lesions: The lesions of the reference.
         candidates: The lesions of the prediction.
         extra: Further facts of the case, for strata.
+        classes: Where there are several classes: the figures of each, by name; the others are of all classes together.
     """
 
     case: str
@@ -81,6 +82,7 @@ class CaseResult:
     lesions: tuple[ReferenceLesion, ...] = ()
     candidates: tuple[PredictedLesion, ...] = ()
     extra: Mapping[str, Any] | None = None
+    classes: Mapping[str, "CaseResult"] = field(default_factory=dict)
 
     @property
     def true_positives(self) -> int:
@@ -96,6 +98,10 @@ class CaseResult:
     def false_positives(self) -> int:
         """Predicted lesions without a counterpart."""
         return sum(candidate.matched is None for candidate in self.candidates)
+
+    def by_class(self) -> dict[str, "CaseResult"]:
+        """The results to list lesion by lesion: each class where there are several, else this one without a name."""
+        return dict(self.classes) or {"": self}
 
     def candidates_by_centre(self) -> dict[int, list[PredictedLesion]]:
         """Number of a reference lesion → the candidates whose centre lies within its radius; only those with any."""

@@ -39,6 +39,7 @@ POLICY = {
     "nsd": f"normalised surface Dice at a tolerance of {NSD_TOLERANCE_MM:g} mm, surfaces weighted by area",
     "hd95": "the larger 95th percentile of both directions, between the centres of border voxels",
     "std": "over cases, with n - 1",
+    "classes": "of several classes each is evaluated for itself under `classes`; all else takes them as one foreground",
     "sphere": "where the reference is a sphere around a nodule, not an outline, lesions are matched by centre, and "
     "voxel and surface figures, lesion Dice and IoU are undefined and left out",
 }
@@ -52,12 +53,18 @@ def summarise(results: Sequence[CaseResult], *, seed: int = 0) -> dict[str, Any]
     - `detection`: sensitivity at seven rates of false positives, CPM and average precision, where candidates are
       matched by `overlap` and by `centre`; None when their confidences are not known.
     - `strata`: lesions by diameter and by readers' ratings.
-    - `empty`: how often masks were empty; how they count is told under `policy`.
+    - `empty`: how often masks were empty; how they count is said under `policy`.
+    - `classes`: where there are several, the same of each class; all else is of the foreground of all classes together.
+    - `class_means`: where there are several, each figure's mean over the classes' means, every class counting equally.
 
     Args:
         results: The cases.
         seed: Of the bootstrap.
     """
+    return {**_figures(results, seed), **_classes(results, seed), "policy": POLICY}
+
+
+def _figures(results: Sequence[CaseResult], seed: int) -> dict[str, Any]:
     metrics = {name: _figure(results, name, seed) for name in _figure_names(results)}
     metrics["nsd"]["tolerance_mm"] = NSD_TOLERANCE_MM
     return {
@@ -68,7 +75,20 @@ def summarise(results: Sequence[CaseResult], *, seed: int = 0) -> dict[str, Any]
         "detection": _detection(results, seed),
         "strata": stratify(results, seed=seed),
         "empty": count_empty(results),
-        "policy": POLICY,
+    }
+
+
+def _classes(results: Sequence[CaseResult], seed: int) -> dict[str, Any]:
+    names = list(dict.fromkeys(name for result in results for name in result.classes))
+    classes = {name: _figures([result.classes[name] for result in results], seed) for name in names}
+    if not classes:
+        return {}
+    figures = list(next(iter(classes.values()))["metrics"])
+    means = {figure: [each["metrics"][figure]["mean"] for each in classes.values()] for figure in figures}
+    known = {figure: [value for value in values if value is not None] for figure, values in means.items()}
+    return {
+        "classes": classes,
+        "class_means": {figure: float(np.mean(values)) if values else None for figure, values in known.items()},
     }
 
 

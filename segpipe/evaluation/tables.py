@@ -11,6 +11,7 @@ from segpipe.system.csv_table import write_csv
 
 Row = dict[str, Any]
 CASE_COLUMNS = ("case", "patient", "empty")
+CLASS_COLUMNS = ("case", "patient", "class", "empty")
 LESION_COLUMNS = ("case", "patient", "kind", "number", "matched", "diameter_mm", "volume_mm3", "overlap", "probability")
 FROC_COLUMNS = ("rule", "threshold", "fp_per_scan", "sensitivity")
 _WHAT = "the evaluation"
@@ -19,40 +20,43 @@ _WHAT = "the evaluation"
 def write_evaluation(folder: Path, results: Sequence[CaseResult], summary: Mapping[str, Any]) -> None:
     """Writes `summary.json`, `cases.csv`, `lesions.csv` and `froc.csv` into `folder`, each complete or not at all.
 
+    Several classes have `classes.csv`, too.
+
     Raises:
         OutputError: when a file cannot be written.
     """
     write_csv(folder / "cases.csv", case_rows(results), CASE_COLUMNS, what=_WHAT)
+    if classes := class_rows(results):
+        write_csv(folder / "classes.csv", classes, CLASS_COLUMNS, what=_WHAT)
     write_csv(folder / "lesions.csv", lesion_rows(results), LESION_COLUMNS, what=_WHAT)
     write_csv(folder / "froc.csv", froc_rows(results), FROC_COLUMNS, what=_WHAT)
     write_json(folder / "summary.json", summary, what=_WHAT)
 
 
 def case_rows(results: Sequence[CaseResult]) -> list[Row]:
-    """One row per case: its figures, volumes, lesion counts and further facts."""
+    """One row per case: its figures, volumes, lesion counts and further facts; of all classes together."""
+    return [{"case": result.case, "patient": result.patient, **_case_row(result)} for result in results]
+
+
+def class_rows(results: Sequence[CaseResult]) -> list[Row]:
+    """One row per case and class; none where there is but one class."""
     return [
-        {
-            "case": result.case,
-            "patient": result.patient,
-            "empty": result.empty,
-            **result.figures,
-            "reference_mm3": result.reference_mm3,
-            "predicted_mm3": result.predicted_mm3,
-            "tp": result.true_positives,
-            "fp": result.false_positives,
-            "fn": result.false_negatives,
-            **_facts(result),
-        }
+        {"case": result.case, "patient": result.patient, "class": name, **_case_row(own)}
         for result in results
+        for name, own in result.classes.items()
     ]
 
 
 def lesion_rows(results: Sequence[CaseResult]) -> list[Row]:
-    """One row per lesion of the reference and one per predicted lesion without a counterpart (column `kind`)."""
+    """One row per lesion of the reference and one per predicted lesion without a counterpart (column `kind`).
+
+    Where there are several classes these are the lesions of each class (column `class`).
+    """
     return [
-        {"case": result.case, "patient": result.patient, **row, **_facts(result)}
+        {"case": result.case, "patient": result.patient, **({"class": name} if name else {}), **row, **_facts(result)}
         for result in results
-        for row in [*_reference_rows(result), *_false_positive_rows(result)]
+        for name, own in result.by_class().items()
+        for row in [*_reference_rows(own), *_false_positive_rows(own)]
     ]
 
 
@@ -67,6 +71,19 @@ def froc_rows(results: Sequence[CaseResult]) -> list[Row]:
         points = zip(curve.threshold.tolist(), curve.fp_per_scan.tolist(), curve.sensitivity.tolist(), strict=True)
         rows += [dict(zip(FROC_COLUMNS, (rule, *point), strict=True)) for point in points]
     return rows
+
+
+def _case_row(result: CaseResult) -> Row:
+    return {
+        "empty": result.empty,
+        **result.figures,
+        "reference_mm3": result.reference_mm3,
+        "predicted_mm3": result.predicted_mm3,
+        "tp": result.true_positives,
+        "fp": result.false_positives,
+        "fn": result.false_negatives,
+        **_facts(result),
+    }
 
 
 def _facts(result: CaseResult) -> Row:

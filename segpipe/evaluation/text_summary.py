@@ -24,7 +24,8 @@ def describe(summary: Mapping[str, Any]) -> str:
     """
     metrics = [_row(_NAMES[name], figure) for name, figure in summary["metrics"].items() if name in _NAMES]
     header = ("per case", "mean", "95 % interval", "median", "n")
-    return "\n".join([_headline(summary), *align([header, *metrics]), *_lesions(summary), *_notes(summary)])
+    together = [_headline(summary), *align([header, *metrics]), *_lesions(summary)]
+    return "\n".join([*together, *_classes(summary), *_notes(summary)])
 
 
 def align(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -77,6 +78,19 @@ def _lesions(summary: Mapping[str, Any]) -> list[str]:
     detection = (summary.get("detection") or {}).get("centre")
     cpm = [f"FROC by centre: CPM {number(detection['cpm'])} ({interval(detection['cpm_ci95'])})"] if detection else []
     return [counts, "  " + ", ".join(ratios), *cpm]
+
+
+def _classes(summary: Mapping[str, Any]) -> list[str]:
+    """A table with a line for each class, where there are several; the lines above are of all classes together."""
+    classes = summary.get("classes")
+    if not classes:
+        return []
+    rows = [("by class", "Dice", "95 % interval", "F1", "found", "missed", "false")]
+    for name, figures in classes.items():
+        dice, lesions = figures["metrics"]["dice"], figures["lesions"]
+        counts = [str(lesions[key]) for key in ("tp", "fn", "fp")]
+        rows.append((name, number(dice["mean"]), interval(dice["ci95"]), number(lesions["f1"]), *counts))
+    return align(rows)
 
 
 def _notes(summary: Mapping[str, Any]) -> list[str]:
