@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,8 @@ from segpipe.datasets.manifest import Entry, Manifest
 from segpipe.datasets.sources.case_names import CaseName, name_cases, origin_of
 from segpipe.datasets.sources.parallel import CaseJob, IngestResult, make_cases
 from segpipe.errors import ConfigError, LabelError
-from segpipe.io.dicom.rtstruct.reading import read_rois, read_rtstruct
+from segpipe.io.dicom.rtstruct.contours import Border
+from segpipe.io.dicom.rtstruct.reading import read_region_names, read_regions
 from segpipe.io.dicom.seg.reading import read_dicom_seg, read_segment_labels
 from segpipe.io.dicom.series.series import Annotation, SeriesInfo, SeriesScan, find_series, read_series, stack_series
 from segpipe.io.dicom.series.stack import REPAIRS
@@ -42,23 +43,34 @@ class Regions:
             the first counts. A pattern of None takes the only region there is.
         lungs: Pattern of regions that are kept as a lung mask of their own.
         repair: Defects of series that may be mended.
+        border: Whether pixels whose centres lie on a contour belong to its region, see `read_regions`.
     """
 
     patterns: Mapping[str, str | None]
     lungs: str | None = None
     repair: tuple[str, ...] = ()
+    border: Border = "auto"
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Regions of annotations: their masks by name, and the names of those whose contours run through pixel centres."""
+
+    masks: Mapping[str, Mask]
+    through_centres: tuple[str, ...] = ()
 
 
 def ingest_dicom(request: "IngestRequest") -> tuple[Manifest, IngestResult]:
     """Ingests any tree, zip file or DICOMDIR."""
     patterns = parse_regions(request.options["roi"], request.label)
-    return _ingest(request, Regions(patterns, repair=parse_repair(request.options["repair"])), "dicom")
+    repair, border = parse_repair(request.options["repair"]), parse_border(request.options["contour_border"])
+    return _ingest(request, Regions(patterns, repair=repair, border=border), "dicom")
 
 
 def ingest_nsclc(request: "IngestRequest") -> tuple[Manifest, IngestResult]:
     """Ingests NSCLC-Radiomics (LUNG1): `GTV-1`, `GTV-2`, … as tumour and `Lung L`, `Lung R` as lung mask."""
-    repair = parse_repair(request.options["repair"])
-    return _ingest(request, Regions({"tumour": NSCLC_TUMOUR}, NSCLC_LUNGS, repair), "nsclc-radiomics")
+    repair, border = parse_repair(request.options["repair"]), parse_border(request.options["contour_border"])
+    return _ingest(request, Regions({"tumour": NSCLC_TUMOUR}, NSCLC_LUNGS, repair, border), "nsclc-radiomics")
 
 
 def parse_regions(text: str | None, label: str) -> dict[str, str | None]:
@@ -96,6 +108,17 @@ def parse_repair(text: str | None) -> tuple[str, ...]:
     return names
 
 
+def parse_border(text: str | None) -> Border:
+    """Reads `--contour-border`.
+
+    Raises:
+        ConfigError: for anything else than include, exclude and auto.
+    """
+    if text is None or text in get_args(Border):
+        return cast(Border, text or "auto")
+    raise ConfigError("unknown --contour-border", facts={"found": text, "known": ", ".join(get_args(Border))})
+
+
 def make_case(
     series: SeriesInfo, name: CaseName, folder: Path, *, annotations: Sequence[Annotation], regions: Regions
 ) -> Entry:
@@ -107,10 +130,11 @@ def make_case(
     volume = read_series(series, repair=regions.repair)
     mask, extra = None, series_facts(series, regions.repair)
     if annotations:
-        mask, extra["regions"] = _labelled(series, annotations, regions)
+        mask, described = _labelled(series, annotations, regions)
+        extra |= described
         extra["lesions"] = find_components(mask == lesion_value(dict(enumerate(regions.patterns, start=1)))).count
     entry = store_case(name, volume, mask, folder, extra=extra)
-    lungs = _found(series, annotations, regions.lungs, regions.repair) if regions.lungs else {}
+    lungs = _found(series, annotations, regions.lungs, regions).masks if regions.lungs else {}
     if not lungs:
         return entry
     write_volume(folder / "lungs" / f"{name.case}.nii.gz", _union(lungs), volume.grid)
@@ -153,19 +177,25 @@ def describe_left_out(scan: SeriesScan) -> tuple[str, ...]:
     return tuple(f"left out: {reason} ({count})" for reason, count in sorted(scan.left_out.items()))
 
 
+def describe_shared(scan: SeriesScan) -> tuple[str, ...]:
+    """Says when slices of several patients or studies have one series UID; they are never put together."""
+    text = f"{scan.shared_uids} series share their UID with one of another patient or study; each is a case of its own"
+    return (text,) if scan.shared_uids else ()
+
+
 def _ingest(request: "IngestRequest", regions: Regions, kind: str) -> tuple[Manifest, IngestResult]:
     assert request.input is not None
     scan = find_series(request.input)
     names = name_cases(list(map(origin_of, scan.series)), request.output, keep_ids=request.options["keep_ids"])
     jobs, lonely = [], 0
     for series, name in zip(scan.series, names, strict=True):
-        own = tuple(annotation for annotation in scan.annotations if annotation.refers_to(series))
+        own = scan.annotations_of(series)
         if own or not scan.annotations:
             jobs.append(_job(series, name, own, regions))
         else:
             lonely += 1
     made = make_cases(jobs, request.output, title=kind, workers=request.workers)
-    notes = describe_left_out(scan)
+    notes = (*describe_left_out(scan), *describe_shared(scan))
     if lonely:
         notes += (f"left out: a series to which no structure set or segmentation refers ({lonely})",)
     labels = dict(enumerate(regions.patterns, start=1))
@@ -178,44 +208,61 @@ def _job(series: SeriesInfo, name: CaseName, annotations: Sequence[Annotation], 
     return CaseJob(name.case, key, partial(make_case, series, name, annotations=annotations, regions=regions))
 
 
-def _labelled(series: SeriesInfo, annotations: Sequence[Annotation], regions: Regions) -> tuple[Mask, list[str]]:
-    """The mask with the values 1, 2, … of the patterns, and the names of the regions in it.
+def _labelled(
+    series: SeriesInfo, annotations: Sequence[Annotation], regions: Regions
+) -> tuple[Mask, dict[str, list[str]]]:
+    """The mask with the values 1, 2, … of the patterns, and what the manifest says of the regions in it.
 
     Raises:
         LabelError: when no region matches or those that do hold no voxel.
     """
-    parts = [_found(series, annotations, pattern, regions.repair) for pattern in regions.patterns.values()]
-    names = [region for part in parts for region in part]
+    parts = [_found(series, annotations, pattern, regions) for pattern in regions.patterns.values()]
+    names = [region for part in parts for region in part.masks]
     if not names:
         known = ", ".join(sorted({name for annotation in annotations for name in _region_names(annotation, series)}))
         wanted = "; ".join(str(pattern) for pattern in regions.patterns.values())
         raise LabelError(
             "no region matches", facts={"series": series, "roi": wanted, "known": known or "none with contours"}
         )
-    mask = np.zeros_like(next(iter(next(part for part in parts if part).values())))
+    mask = np.zeros_like(next(mask for part in parts for mask in part.masks.values()))
     for value, part in reversed(list(enumerate(parts, start=1))):
-        for region in part.values():
+        for region in part.masks.values():
             mask[region > 0] = value
     if not mask.any():
         raise LabelError("the regions hold no voxel", facts={"series": series, "regions": ", ".join(names)})
-    return mask, names
+    return mask, {"regions": names, **_border_facts(parts, regions.border)}
 
 
-def _found(
-    series: SeriesInfo, annotations: Sequence[Annotation], pattern: str | None, repair: Sequence[str]
-) -> dict[str, Mask]:
+def _border_facts(parts: Sequence[Found], border: Border) -> dict[str, list[str]]:
+    """Names the regions whose contours run through pixel centres, since what their border counts as changes sizes."""
+    names = sorted({name for part in parts for name in part.through_centres})
+    return {"contour_border_excluded" if border == "exclude" else "contour_border_included": names} if names else {}
+
+
+def _found(series: SeriesInfo, annotations: Sequence[Annotation], pattern: str | None, regions: Regions) -> Found:
     """The regions that match, from structure sets and, where these have none, from segmentations."""
     pattern = _only_region(annotations, series) if pattern is None else pattern
-    readers = {"RTSTRUCT": partial(read_rtstruct, roi=pattern), "SEG": partial(read_dicom_seg, segment=pattern)}
-    for kind, read in readers.items():
-        found: dict[str, Mask] = {}
-        for number, annotation in enumerate(annotation for annotation in annotations if annotation.kind == kind):
+    for kind in ("RTSTRUCT", "SEG"):
+        masks: dict[str, Mask] = {}
+        through_centres: list[str] = []
+        for number, annotation in enumerate((one for one in annotations if one.kind == kind), start=1):
             with contextlib.suppress(LabelError):
-                masks = read(annotation.file, series, repair=repair)
-                found |= {f"{name} of file {number + 1}" if name in found else name: masks[name] for name in masks}
-        if found:
-            return found
-    return {}
+                found = _read(annotation, series, pattern, regions)
+                masks |= {
+                    f"{name} of file {number}" if name in masks else name: found.masks[name] for name in found.masks
+                }
+                through_centres += found.through_centres
+        if masks:
+            return Found(masks, tuple(through_centres))
+    return Found({})
+
+
+def _read(annotation: Annotation, series: SeriesInfo, pattern: str, regions: Regions) -> Found:
+    if annotation.kind == "SEG":
+        return Found(read_dicom_seg(annotation.file, series, segment=pattern, repair=regions.repair))
+    drawn = read_regions(annotation.file, series, roi=pattern, repair=regions.repair, border=regions.border)
+    through_centres = tuple(region.name for region in drawn if region.through_centres)
+    return Found({region.name: region.mask for region in drawn}, through_centres)
 
 
 def _only_region(annotations: Sequence[Annotation], series: SeriesInfo) -> str:
@@ -237,7 +284,7 @@ def _only_region(annotations: Sequence[Annotation], series: SeriesInfo) -> str:
 def _region_names(annotation: Annotation, series: SeriesInfo) -> list[str]:
     if annotation.kind == "SEG":
         return read_segment_labels(annotation.file)
-    return [roi.name for roi in read_rois(annotation.file, series)]
+    return read_region_names(annotation.file, series)
 
 
 def _union(masks: Mapping[str, Mask]) -> Mask:

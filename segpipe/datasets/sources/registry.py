@@ -186,6 +186,7 @@ def _identity(entry: Entry, *, copy: bool) -> str:
 
 _KEEP_IDS = Flag("keep_ids", "write who is who to DATASET.ids.csv, readable by its owner alone", default=False)
 _REPAIR = Flag("repair", "mend these defects of series, e.g. missing,duplicate (uneven, tilt)")
+_BORDER = Flag("contour_border", "whether pixel centres on a contour belong to it: include or exclude; see docs")
 _COPY = Flag("copy", "copy scans into the data set as NIfTI instead of referring to them", default=False)
 
 SOURCES: dict[str, Source] = {
@@ -217,13 +218,14 @@ SOURCES: dict[str, Source] = {
         flags=(
             Flag("roi", "pattern of region names, e.g. 'GTV.*', or several labels: 'tumour=GTV.*;lung=Lung.*'"),
             _REPAIR,
+            _BORDER,
             _KEEP_IDS,
         ),
     ),
     "nsclc-radiomics": Source(
         "the NSCLC-Radiomics collection (LUNG1): GTV-1… as tumour, Lung L and Lung R as lung mask",
         _nsclc,
-        flags=(_REPAIR, _KEEP_IDS),
+        flags=(_REPAIR, _BORDER, _KEEP_IDS),
     ),
     "lidc-idri": Source(
         "LIDC-IDRI: DICOM and the readers' XML; a mask per reader and their consensus",

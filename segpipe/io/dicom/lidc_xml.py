@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from segpipe.errors import GeometryError, ImageError, SegpipeError
 from segpipe.geometry import flip_ras_lps
-from segpipe.io.dicom.rtstruct.contours import fill_contours
+from segpipe.io.dicom.rtstruct.contours import border_pixels, fill_region
 from segpipe.io.dicom.series.planes import Plane
 from segpipe.io.dicom.series.series import SeriesInfo, stack_series
 from segpipe.io.dicom.series.stack import Stack, assemble
@@ -239,17 +239,8 @@ def _slice_number(outline: Outline, numbers: Mapping[str, int], heights: NDArray
 
 
 def _inside(outline: Outline, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    return fill_contours([outline.points.astype(np.float64)], shape) & ~_border(outline, shape)
+    return fill_region([outline.points.astype(np.float64)], shape, border=False)
 
 
 def _border(outline: Outline, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """The pixels whose centres lie on the outline, between its points too."""
-    steps = np.roll(outline.points, -1, axis=0) - outline.points
-    parts = np.maximum(np.gcd(steps[:, 0], steps[:, 1]), 1)
-    first = np.repeat(outline.points, parts, axis=0)
-    number = np.arange(parts.sum()) - np.repeat(np.cumsum(parts) - parts, parts)
-    points = first + number[:, None] * np.repeat(steps // parts[:, None], parts, axis=0)
-    border = np.zeros(shape, dtype=bool)
-    columns, rows = points[((points >= 0) & (points < shape)).all(axis=1)].T
-    border[columns, rows] = True
-    return border
+    return border_pixels([outline.points.astype(np.float64)], shape)

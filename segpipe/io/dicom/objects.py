@@ -13,9 +13,9 @@ from pydicom.sr.coding import Code as DicomCode
 from pydicom.uid import UID, ExplicitVRLittleEndian, SegmentationStorage, generate_uid
 
 from segpipe.errors import GeometryError, ImageError, OutputError
-from segpipe.io.dicom.series.files import quiet_pydicom
 from segpipe.io.dicom.series.series import SeriesInfo, read_source_datasets, stack_series
 from segpipe.io.dicom.series.stack import Stack
+from segpipe.io.quiet import quiet_libraries
 from segpipe.labels import Code, Label
 from segpipe.system.atomic_write import atomic_write
 
@@ -174,7 +174,7 @@ def writing() -> Iterator[None]:
         OutputError: when the series' headers do not allow the object to be made.
     """
     try:
-        with quiet_pydicom():
+        with quiet_libraries():
             yield
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise OutputError(
@@ -202,7 +202,7 @@ def save(dataset: Dataset, path: Path) -> Path:
         OutputError: when the file cannot be written.
     """
     try:
-        with atomic_write(path) as part:
+        with atomic_write(path) as part, quiet_libraries():
             dataset.save_as(part, enforce_file_format=True)
     except OSError as error:
         raise OutputError("the file cannot be written", facts={"file": path, "found": error.strerror}) from error

@@ -44,8 +44,9 @@ def write_dicom_sr(
     """
     import highdicom.sr
 
-    shown = pydicom.dcmread(segmentation, stop_before_pixels=True) if segmentation else None
-    segments = _segments(shown)
+    with writing():
+        shown = pydicom.dcmread(segmentation, stop_before_pixels=True) if segmentation else None
+        segments = _segments(shown)
     lacking = [finding.number for finding in findings if derivation.tracking_uid(finding.number) not in segments]
     if lacking:
         raise OutputError(

@@ -1,7 +1,6 @@
 """Talks DICOMweb with a PACS: finds series, fetches them, stores results; no message ever quotes a UID."""
 
 import hashlib
-import logging
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,6 @@ import requests
 from pydicom.dataset import Dataset
 
 from segpipe.errors import ConfigError, OutputError, ServiceError
-from segpipe.io.dicom.series.files import quiet_pydicom
 from segpipe.io.pacs.address import check_url, without_secrets
 from segpipe.io.pacs.errors import MissingError, PacsAwayError, PacsFaultError, asking
 
@@ -73,9 +71,6 @@ class Pacs:
         from dicomweb_client.api import DICOMwebClient
 
         check_url(url, user=user)
-        # the client's log tells the addresses it asks for, which hold UIDs
-        for name in ("dicomweb_client", "dicomweb_client.web", "urllib3"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
         session = requests.Session()
         session.trust_env = False
         if user is not None:
@@ -122,7 +117,7 @@ class Pacs:
         """
         listed = max((entry.instances or 0 for entry in self.find_in_study(study_uid, series_uid)), default=0)
         count = 0
-        with asking(self.place, "fetch a series"), quiet_pydicom():
+        with asking(self.place, "fetch a series"):
             for dataset in self._client.iter_series(study_uid, series_uid):
                 _write(dataset, folder)
                 count += 1
@@ -156,7 +151,7 @@ class Pacs:
             ServiceError: when it refuses or does not take one.
         """
         for file in files:
-            with asking(self.place, "store a result"), quiet_pydicom():
+            with asking(self.place, "store a result"):
                 answer = self._client.store_instances([pydicom.dcmread(file)], study_uid)
             failed = answer.get("FailedSOPSequence") or []
             if len(failed):

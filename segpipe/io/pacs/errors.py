@@ -8,6 +8,7 @@ import requests
 from pydicom.errors import InvalidDicomError
 
 from segpipe.errors import ServiceError
+from segpipe.io.quiet import quiet_libraries
 
 _REFUSED, _NOT_THERE = (401, 403), 404
 _LATER = (408, 425, 429, 502, 503, 504, 507)
@@ -48,7 +49,8 @@ def asking(place: str, what: str) -> Iterator[None]:
         ServiceError: when it refuses.
     """
     try:
-        yield
+        with quiet_libraries():  # the client's log tells the addresses it asks for, which hold UIDs
+            yield
     except requests.HTTPError as error:
         raise _refusal(place, what, error.response.status_code if error.response is not None else 0) from None
     except requests.exceptions.SSLError as error:

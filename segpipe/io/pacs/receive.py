@@ -14,8 +14,8 @@ from typing import Any
 import pydicom
 
 from segpipe.errors import ConfigError, OutputError
-from segpipe.io.dicom.series.files import quiet_pydicom
 from segpipe.io.dicom.series.planes import CT_IMAGE, ENHANCED_CT
+from segpipe.io.quiet import quiet_libraries
 
 _LOG = logging.getLogger("segpipe.serve")
 _MOST_STRANGERS = 100
@@ -135,7 +135,7 @@ class Receiver:
     def _store(self, event: Any) -> int:
         encoded = event.encoded_dataset(include_meta=True)
         try:
-            with quiet_pydicom():
+            with quiet_libraries():
                 header = pydicom.dcmread(io.BytesIO(encoded), stop_before_pixels=True)
             arrival = Arrival(str(header.StudyInstanceUID), str(header.SeriesInstanceUID))
             name = hashlib.sha256(str(header.SOPInstanceUID).encode()).hexdigest()[:32]

@@ -1,11 +1,15 @@
 """Fills closed contours on a slice and traces the outlines of a mask; filling what was traced gives the same mask."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+Border = Literal["auto", "include", "exclude"]
+_ON_CENTRE = 0.02  # of a pixel, which is what coordinates with two decimals are off
 _DECIMALS = 5  # of a pixel: takes away what text and matrices add, so that a point on a pixel's centre stays there
 
 
@@ -41,6 +45,37 @@ def fill_contours(contours: Sequence[FloatArray], shape: tuple[int, int]) -> NDA
     return region
 
 
+def fill_region(contours: Sequence[FloatArray], shape: tuple[int, int], *, border: bool | None) -> NDArray[np.bool_]:
+    """Fills closed contours as `fill_contours` does, and decides about the pixels whose centres lie on them.
+
+    Args:
+        contours: Points (n, 2) as (column, row) in pixels.
+        shape: Columns and rows.
+        border: Whether those pixels belong to the region; None: those on the low side alone.
+    """
+    if border is None:
+        return fill_contours(contours, shape)
+    snapped = [np.where(_is_centre(contour), np.rint(contour), contour) for contour in contours]
+    inside, on_border = fill_contours(snapped, shape), border_pixels(snapped, shape)
+    return inside | on_border if border else inside & ~on_border
+
+
+def runs_through_centres(contours: Sequence[FloatArray]) -> bool:
+    """Whether every point lies on a pixel's centre, as where a tool traced the outermost pixels of a mask."""
+    return bool(contours) and all(bool(_is_centre(contour).all()) for contour in contours)
+
+
+def border_pixels(contours: Sequence[FloatArray], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """The pixels (column, row) whose centres lie on a contour, between its points too."""
+    border = np.zeros(shape, dtype=bool)
+    for contour in contours:
+        rounded = np.round(contour, _DECIMALS)
+        for start, end in zip(rounded, np.roll(rounded, -1, axis=0), strict=True):
+            columns, rows = _centres_on_edge(start, end, shape)
+            border[columns, rows] = True
+    return border
+
+
 def trace_mask(mask_xy: NDArray[np.uint8] | NDArray[np.bool_]) -> list[FloatArray]:
     """Outlines of the regions of a slice and of their holes, half-way between pixel centres.
 
@@ -71,3 +106,21 @@ def _edges(contours: Sequence[FloatArray]) -> tuple[FloatArray, FloatArray]:
     end = np.concatenate([np.roll(contour, -1, axis=0) for contour in starts])
     downwards = (start[:, 1] > end[:, 1])[:, None]
     return np.where(downwards, end, start), np.where(downwards, start, end)
+
+
+def _is_centre(points: FloatArray) -> NDArray[np.bool_]:
+    return np.asarray(np.abs(points - np.rint(points)).max(axis=1, keepdims=True) <= _ON_CENTRE, dtype=np.bool_)
+
+
+def _centres_on_edge(start: FloatArray, end: FloatArray, shape: tuple[int, int]) -> tuple[IntArray, IntArray]:
+    """Columns and rows of the pixel centres on one edge, found along its longer direction."""
+    along = int(np.abs(end - start).argmax())
+    low, high = sorted((start[along], end[along]))
+    first, last = max(np.ceil(low), 0), min(np.floor(high), shape[along] - 1)
+    steps = np.arange(first, last + 1)
+    length = end[along] - start[along]
+    share = (steps - start[along]) / length if length else np.zeros_like(steps)
+    across = np.round(start[1 - along] + share * (end[1 - along] - start[1 - along]), _DECIMALS)
+    met = (across == np.rint(across)) & (across >= 0) & (across < shape[1 - along])
+    points = np.stack([steps[met], across[met]] if along == 0 else [across[met], steps[met]]).astype(np.int64)
+    return points[0], points[1]

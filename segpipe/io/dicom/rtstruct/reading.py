@@ -1,7 +1,7 @@
 """Reads the contours of a radiotherapy structure set as masks on the grid of the series they were drawn on."""
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,112 +11,144 @@ from pydicom.dataset import Dataset
 
 from segpipe.errors import ConfigError, GeometryError, ImageError, LabelError, SegpipeError
 from segpipe.geometry import flip_ras_lps, to_voxel
-from segpipe.io.dicom.rtstruct.contours import fill_contours
-from segpipe.io.dicom.series.files import DicomFile, map_files
-from segpipe.io.dicom.series.series import SeriesInfo, stack_series
-from segpipe.io.dicom.series.stack import Stack, assemble
+from segpipe.io.dicom.rtstruct.contours import Border, fill_region, runs_through_centres
+from segpipe.io.dicom.series.files import DicomFile, map_files, reading
+from segpipe.io.dicom.series.series import SeriesInfo, check_reference, stack_series
+from segpipe.io.dicom.series.stack import Stack, assemble_mask
+from segpipe.io.dicom.values import items_of, number_of, text_of
 
 FloatArray = NDArray[np.float64]
+Mask = NDArray[np.uint8]
 _CLOSED = {"CLOSED_PLANAR", "CLOSEDPLANAR_XOR"}
 _SAME_PLANE = 0.02  # of the slice distance
 
 
-@dataclass(frozen=True)
-class Roi:
-    """One region of interest: its name and its closed contours, each (n, 3) in mm, LPS+."""
+@dataclass(frozen=True, eq=False)
+class Region:
+    """A region of interest on the grid of its series.
+
+    Args:
+        name: As in the structure set; regions of one name are one.
+        mask: 0 and 1.
+        through_centres: Whether all its contours run through the centres of pixels, so that it is a traced mask.
+    """
 
     name: str
-    contours: tuple[FloatArray, ...]
+    mask: Mask
+    through_centres: bool
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """A region as the file holds it: its contours are read only when it is asked for."""
+
+    name: str
+    contours: Sequence[Dataset]
 
 
 def read_rtstruct(
-    path: Path | DicomFile, series: SeriesInfo, *, roi: str = ".*", repair: Collection[str] = ()
-) -> dict[str, NDArray[np.uint8]]:
+    path: Path | DicomFile,
+    series: SeriesInfo,
+    *,
+    roi: str = ".*",
+    repair: Collection[str] = (),
+    border: Border = "auto",
+) -> dict[str, Mask]:
+    """The masks of `read_regions` by name."""
+    return {region.name: region.mask for region in read_regions(path, series, roi=roi, repair=repair, border=border)}
+
+
+def read_regions(
+    path: Path | DicomFile,
+    series: SeriesInfo,
+    *,
+    roi: str = ".*",
+    repair: Collection[str] = (),
+    border: Border = "auto",
+) -> list[Region]:
     """Fills the contours of a structure set slice by slice, holes by the even-odd rule.
 
     Args:
         path: The RTSTRUCT file.
         series: The series it refers to.
-        roi: Regular expression that the whole name of a region must match; case does not count.
+        roi: Regular expression that the whole name of a region must match; case does not count. Where several
+            regions have one name, they are united.
         repair: As given to `read_series`.
+        border: Whether pixels whose centres lie on a contour belong to the region: `auto` includes them where every
+            point of the region lies on a pixel's centre, and else counts those on the low side, as `fill_contours`.
 
     Returns:
-        Name → mask (0 and 1) on the grid that `read_series` gives.
+        The regions on the grid that `read_series` gives.
 
     Raises:
         GeometryError: when the contours belong to another series, another frame, lie outside or across the slices.
         LabelError: when no region with contours has a name that matches.
+        ImageError: when the file is no structure set, or a region that was asked for is damaged.
         ConfigError: when `roi` is no regular expression.
     """
     stack = stack_series(series, repair=repair)
     try:
-        rois = _chosen(read_rois(path, series), roi)
-        return {region.name: _rasterise(region, stack) for region in rois}
+        with reading("structure set"):
+            chosen = _chosen(_read(path, series), roi)
+            regions = [_rasterise(region, stack, border) for region in chosen]
+            return _united(regions)
     except SegpipeError as error:
         raise error.with_facts(series=series) from None
 
 
-def read_rois(path: Path | DicomFile, series: SeriesInfo) -> list[Roi]:
-    """The regions of a structure set and their contours; regions without closed contours are left out.
+def read_region_names(path: Path | DicomFile, series: SeriesInfo) -> list[str]:
+    """The names of the regions that have closed contours.
 
     Raises:
         GeometryError: when the file refers to another series or frame of reference.
-        ImageError: when the file is no RTSTRUCT.
+        ImageError: when the file is no structure set.
     """
+    with reading("structure set"):
+        return list(dict.fromkeys(region.name for region in _read(path, series)))
+
+
+def _read(path: Path | DicomFile, series: SeriesInfo) -> list[_Drawn]:
+    """The regions of a structure set in the series' frame; those without closed contours are left out."""
     file = path if isinstance(path, DicomFile) else DicomFile(path)
     if not file.path.is_file():
         raise ImageError("the structure set does not exist", facts={"file": file.path})
     (dataset,) = map_files([file], lambda _, whole: whole)
-    if str(dataset.get("Modality")) != "RTSTRUCT":
-        facts = {"modality": dataset.get("Modality") or "none"}
-        raise ImageError("the file is no structure set (RTSTRUCT)", facts=facts)
+    if text_of(dataset, "Modality") != "RTSTRUCT":
+        raise ImageError("the file is no structure set (RTSTRUCT)", facts={"modality": "another or none"})
     _check_reference(dataset, series)
-    drawn: dict[int, list[FloatArray]] = {}
-    for item in dataset.get("ROIContourSequence") or []:
-        drawn.setdefault(int(item.ReferencedROINumber), []).extend(_closed_contours(item))
-    names = _unique((int(item.ROINumber), str(item.ROIName)) for item in dataset.get("StructureSetROISequence") or [])
-    return [Roi(name, tuple(drawn[number])) for number, name in names.items() if drawn.get(number)]
+    own = series.identity.frame_of_reference_uid
+    drawn: dict[float | None, list[Dataset]] = {}
+    for item in items_of(dataset, "ROIContourSequence"):
+        closed = [one for one in items_of(item, "ContourSequence") if text_of(one, "ContourGeometricType") in _CLOSED]
+        drawn.setdefault(number_of(item, "ReferencedROINumber"), []).extend(closed)
+    here = [item for item in items_of(dataset, "StructureSetROISequence") if not own or _space(item) in (own, "")]
+    listed = [(number_of(item, "ROINumber"), text_of(item, "ROIName")) for item in here]
+    return [_Drawn(name, drawn[key]) for key, name in listed if key is not None and drawn.get(key)]
 
 
-def _unique(names: Iterable[tuple[int, str]]) -> dict[int, str]:
-    """ROI number → name; a name that comes again gets its number behind it."""
-    unique: dict[int, str] = {}
-    for number, name in names:
-        unique[number] = f"{name} ({number})" if name in unique.values() else name
-    return unique
+def _space(item: Dataset) -> str:
+    """The frame of reference of a region."""
+    return text_of(item, "ReferencedFrameOfReferenceUID")
 
 
 def _check_reference(dataset: Dataset, series: SeriesInfo) -> None:
-    frames = dataset.get("ReferencedFrameOfReferenceSequence") or []
-    studies = [study for frame in frames for study in frame.get("RTReferencedStudySequence") or []]
-    named = [str(item.SeriesInstanceUID) for study in studies for item in study.get("RTReferencedSeriesSequence") or []]
-    if named and series.identity.series_uid not in named:
-        raise GeometryError(
-            "the structure set was drawn on another series", hint="pass the series that the structure set refers to"
-        )
-    items = dataset.get("StructureSetROISequence") or []
-    frame_uids = {str(item.get("ReferencedFrameOfReferenceUID") or "") for item in items} - {""}
-    if frame_uids and series.identity.frame_of_reference_uid not in frame_uids:
-        raise GeometryError(
-            "the structure set lies in another frame of reference than the series",
-            hint="export series and structure set from one study, without registration in between",
-        )
+    frames = items_of(dataset, "ReferencedFrameOfReferenceSequence")
+    studies = [study for frame in frames for study in items_of(frame, "RTReferencedStudySequence")]
+    named = [
+        text_of(item, "SeriesInstanceUID") for one in studies for item in items_of(one, "RTReferencedSeriesSequence")
+    ]
+    spaces = [_space(item) for item in items_of(dataset, "StructureSetROISequence")]
+    check_reference(series, named=named, spaces=spaces, what="structure set")
 
 
-def _closed_contours(item: Dataset) -> list[FloatArray]:
-    contours = item.get("ContourSequence") or []
-    closed = [contour for contour in contours if str(contour.get("ContourGeometricType")) in _CLOSED]
-    return [np.array(contour.ContourData, dtype=np.float64).reshape(-1, 3) for contour in closed]
-
-
-def _chosen(rois: list[Roi], pattern: str) -> list[Roi]:
+def _chosen(regions: Sequence[_Drawn], pattern: str) -> list[_Drawn]:
     try:
         matches = re.compile(pattern, re.IGNORECASE).fullmatch
     except re.error as error:
         raise ConfigError("the ROI pattern is no regular expression", facts={"roi": pattern, "found": error}) from None
-    chosen = [roi for roi in rois if matches(roi.name)]
+    chosen = [region for region in regions if matches(region.name)]
     if not chosen:
-        known = ", ".join(roi.name for roi in rois) or "none with contours"
+        known = ", ".join(dict.fromkeys(region.name for region in regions)) or "none with contours"
         raise LabelError(
             "no region of the structure set matches",
             facts={"roi": pattern, "known": known},
@@ -125,18 +157,47 @@ def _chosen(rois: list[Roi], pattern: str) -> list[Roi]:
     return chosen
 
 
-def _rasterise(roi: Roi, stack: Stack) -> NDArray[np.uint8]:
+def _united(regions: Sequence[Region]) -> list[Region]:
+    """One region for each name."""
+    united: dict[str, Region] = {}
+    for region in regions:
+        same = united.get(region.name)
+        if same is not None:
+            region = Region(region.name, region.mask | same.mask, region.through_centres or same.through_centres)
+        united[region.name] = region
+    return list(united.values())
+
+
+def _rasterise(region: _Drawn, stack: Stack, border: Border) -> Region:
     columns, rows, _ = stack.grid.shape
-    slices = np.zeros((len(stack.planes), rows, columns), dtype=np.uint8).transpose(2, 1, 0)
     planes: dict[float, list[FloatArray]] = {}
-    for contour in roi.contours:
-        points = to_voxel(stack.grid.affine, flip_ras_lps(contour))
-        planes.setdefault(_place(points, stack, roi.name), []).append(points[:, :2])
+    for contour in region.contours:
+        points = to_voxel(stack.grid.affine, flip_ras_lps(_points(contour, region.name)))
+        planes.setdefault(_place(points, stack, region.name), []).append(points[:, :2])
+    through_centres = runs_through_centres([contour for contours in planes.values() for contour in contours])
+    counts = {"auto": True if through_centres else None, "include": True, "exclude": False}[border]
+    drawn: dict[float, NDArray[np.bool_]] = {}
+    places = stack.all_places
     for place, contours in planes.items():
-        number = int(np.abs(stack.places - place).argmin())
-        if abs(stack.places[number] - place) <= 0.5:
-            slices[:, :, number] |= fill_contours(contours, (columns, rows))
-    return np.asarray(assemble(stack, slices, mask=True), dtype=np.uint8)
+        nearest = float(places[np.abs(places - place).argmin()])
+        filled = fill_region(contours, (columns, rows), border=counts)
+        drawn[nearest] = filled | drawn[nearest] if nearest in drawn else filled
+    return Region(region.name, assemble_mask(stack, drawn), through_centres)
+
+
+def _points(contour: Dataset, name: str) -> FloatArray:
+    """Points (n, 3) in mm, LPS+."""
+    try:
+        points = np.array([float(value) for value in contour.ContourData], dtype=np.float64).reshape(-1, 3)
+    except Exception:  # as pydicom converts numbers when they are asked for, and fails in many ways
+        points = np.empty((0, 3))
+    if not len(points) or not np.isfinite(points).all():
+        raise ImageError(
+            "a contour has no points, or garbled ones",
+            facts={"roi": name},
+            hint="export the structure set again, or choose other regions with --roi",
+        )
+    return points
 
 
 def _place(points: FloatArray, stack: Stack, name: str) -> float:
@@ -151,7 +212,7 @@ def _place(points: FloatArray, stack: Stack, name: str) -> float:
     if not -0.5 <= place <= stack.places[-1] + 0.5:
         raise GeometryError(
             "a contour lies outside the series",
-            facts={"roi": name, "found": f"slice {place + 1:.1f} of {len(stack.places)}"},
+            facts={"roi": name, "found": f"slice {place + 1:.1f} of {stack.grid.shape[2]}"},
             hint="pass the series that the structure set was drawn on",
         )
     return round(place / _SAME_PLANE) * _SAME_PLANE

@@ -3,27 +3,33 @@
 import contextlib
 import io
 import os
-import warnings
 import zipfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from threading import Lock
 from typing import BinaryIO, TypeVar, cast
 
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
-from segpipe.errors import ImageError
+from segpipe.errors import ImageError, SegpipeError
+from segpipe.io.dicom.values import items_of
+from segpipe.io.quiet import quiet_libraries
 
 Read = TypeVar("Read")
 NOT_DICOM = "not DICOM"
 DAMAGED = "a damaged DICOM file"
+DAMAGED_ZIP = "a damaged zip file"
 UNOPENED = "a file that cannot be opened (gone, forbidden, or in a zip with a password)"
+_LARGEST_MEMBER = 2**32  # bytes; DICOM's lengths have 32 bits, so more of one file is not DICOM but fills the memory
 _BARE_STARTS = tuple(bytes([group, 0, element, 0]) for group, element in ((2, 0), (8, 0), (8, 5), (8, 8), (8, 22)))
+
+
+# a zip may want a password or a method of compression that Python lacks
+_UNOPENABLE = (OSError, zipfile.BadZipFile, zipfile.LargeZipFile, RuntimeError, NotImplementedError, KeyError)
 
 
 @dataclass(frozen=True, order=True)
@@ -52,14 +58,16 @@ def list_files(path: Path) -> list[DicomFile]:
         return _expand(path) if path.name.upper() != "DICOMDIR" else _listed_by_dicomdir(path)
     files = (Path(folder, name) for folder, _, names in os.walk(path, followlinks=False) for name in names)
     # pipes and devices, which could be waited for without end, are no files; a broken link is one that is missing
-    return [file for found in sorted(files) if found.is_file() or found.is_symlink() for file in _expand(found)]
+    return [
+        file for found in sorted(files) if found.is_file() or found.is_symlink() for file in _expand_if_sound(found)
+    ]
 
 
 def read_headers(files: Sequence[DicomFile], *, tags: Sequence[str], workers: int = 4) -> list[Dataset | str]:
-    """The named attributes of each file, pixels skipped; NOT_DICOM, DAMAGED or UNOPENED where there are none."""
+    """The named attributes of each file, pixels skipped; NOT_DICOM or another reason where there are none."""
 
-    def read(_: DicomFile, stream: BinaryIO) -> Dataset | str:
-        return _header(stream, tags)
+    def read(file: DicomFile, stream: BinaryIO) -> Dataset | str:
+        return DAMAGED_ZIP if _is_zip(file.path) and not file.member else _header(stream, tags)
 
     return list(_each(files, read, unopened=cast(Dataset | str, UNOPENED), workers=workers))
 
@@ -82,36 +90,65 @@ def map_files(
 
 
 @contextlib.contextmanager
-def quiet_pydicom() -> Iterator[None]:
-    """Silences warnings of pydicom, which may quote values of a patient's file."""
-    with warnings.catch_warnings(), pydicom.config.disable_value_validation():
-        warnings.simplefilter("ignore")
-        yield
+def reading(what: str) -> Iterator[None]:
+    """Reads from data sets in silence; whatever a garbled one makes pydicom raise becomes one message without values.
+
+    Args:
+        what: What is read, e.g. `structure set`.
+
+    Raises:
+        ImageError: when something in it cannot be read.
+    """
+    try:
+        with quiet_libraries():
+            yield
+    except (SegpipeError, MemoryError):
+        raise
+    except Exception as error:  # pydicom answers a garbled data set with errors of many kinds, which may quote it
+        raise ImageError(
+            f"the {what} is damaged or lacks what it must hold",
+            facts={"found": type(error).__name__},
+            hint="export or download it again",
+        ) from None
+
+
+def _is_zip(path: Path) -> bool:
+    return path.suffix.lower() == ".zip"
+
+
+def _expand_if_sound(path: Path) -> list[DicomFile]:
+    """The files of a zip file, or the zip file itself where it is damaged, which costs that one alone."""
+    try:
+        return _expand(path)
+    except ImageError:
+        return [DicomFile(path)]
 
 
 def _expand(path: Path) -> list[DicomFile]:
-    if path.suffix.lower() != ".zip":
+    if not _is_zip(path):
         return [DicomFile(path)]
     try:
         with zipfile.ZipFile(path) as archive:
-            return [DicomFile(path, info.filename) for info in sorted(archive.infolist(), key=lambda i: i.filename)
-                    if not info.is_dir()]  # fmt: skip
-    except (OSError, zipfile.BadZipFile) as error:
+            names = sorted(info.filename for info in archive.infolist() if not info.is_dir())
+            return [DicomFile(path, name) for name in names]
+    except Exception as error:  # zipfile answers a garbled directory with errors of many kinds
         raise ImageError(
             "a zip file is damaged", facts={"found": type(error).__name__}, hint="download or export it again"
-        ) from error
+        ) from None
 
 
 def _listed_by_dicomdir(path: Path) -> list[DicomFile]:
-    try:
-        with quiet_pydicom():
-            records = pydicom.dcmread(path).DirectoryRecordSequence
-    except (OSError, InvalidDicomError, AttributeError, ValueError) as error:
+    with reading("DICOMDIR"):
+        records = items_of(pydicom.dcmread(path), "DirectoryRecordSequence")
+        names = [_parts(record.ReferencedFileID) for record in records if record.get("ReferencedFileID")]
+    outside = sum(not _stays_inside(name) for name in names)
+    if outside:
         raise ImageError(
-            "the DICOMDIR cannot be read", facts={"found": type(error).__name__}, hint="pass its folder instead"
-        ) from error
-    names = [_parts(record.ReferencedFileID) for record in records if "ReferencedFileID" in record]
-    files = [path.parent.joinpath(*name) for name in names if ".." not in name]
+            "the DICOMDIR lists files outside its folder",
+            facts={"listed": len(names), "outside": outside},
+            hint="pass the folder with the images instead",
+        )
+    files = [path.parent.joinpath(*name) for name in names]
     missing = sum(not file.is_file() for file in files)
     if missing or not files:
         raise ImageError(
@@ -120,6 +157,12 @@ def _listed_by_dicomdir(path: Path) -> list[DicomFile]:
             hint="copy the whole medium, or pass its folder to read what is there",
         )
     return sorted(DicomFile(file) for file in files)
+
+
+def _stays_inside(name: tuple[str, ...]) -> bool:
+    """Whether a file id leads from the DICOMDIR's folder downwards, on every operating system."""
+    windows = PureWindowsPath(*name)
+    return not (PurePosixPath(*name).is_absolute() or windows.drive or windows.root or ".." in windows.parts)
 
 
 def _parts(file_id: str | Iterable[str]) -> tuple[str, ...]:
@@ -140,7 +183,7 @@ def _each(
     """
     ahead = 2 * workers
     jobs: deque[Future[Read]] = deque()
-    with quiet_pydicom(), _Archives(files) as archives, ThreadPoolExecutor(workers) as pool:
+    with _Archives(files) as archives, ThreadPoolExecutor(workers) as pool:
         for file in files:
             jobs.append(pool.submit(_opened, file, read, archives=archives, unopened=unopened))
             if len(jobs) > ahead:
@@ -151,16 +194,23 @@ def _each(
 
 def _opened(file: DicomFile, read: _ReadStream[Read], *, archives: "_Archives", unopened: Read | None) -> Read:
     try:
-        if not file.member:
-            with file.path.open("rb") as stream:
-                return read(file, stream)
-        with archives.lend(file.path) as archive, archive.open(file.member) as member:
-            return read(file, cast(BinaryIO, member))
-    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:  # a zip may want a password
+        with quiet_libraries():
+            if not file.member:
+                with file.path.open("rb") as stream:
+                    return read(file, stream)
+            with archives.lend(file.path) as archive, _member(archive, file.member) as member:
+                return read(file, member)
+    except _UNOPENABLE as error:
         if unopened is not None:
             return unopened
         facts = {"found": type(error).__name__}  # its text tells the file's name
         raise ImageError("a file cannot be opened", facts=facts, hint="check that it is there and readable") from None
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> BinaryIO:
+    if archive.getinfo(name).file_size > _LARGEST_MEMBER:
+        raise zipfile.LargeZipFile(name)
+    return cast(BinaryIO, archive.open(name))
 
 
 class _Archives:
@@ -203,10 +253,6 @@ def _header(stream: BinaryIO, tags: Sequence[str]) -> Dataset | str:
 
 
 def _parse(stream: BinaryIO, pixels: bool) -> Dataset:
-    try:
+    with reading("DICOM file"):
         source = io.BytesIO(stream.read()) if pixels else stream
         return pydicom.dcmread(source, stop_before_pixels=not pixels, force=True)
-    except Exception as error:  # as above
-        raise ImageError(
-            "a DICOM file is damaged", facts={"found": type(error).__name__}, hint="export or download it again"
-        ) from None

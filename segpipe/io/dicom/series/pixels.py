@@ -26,7 +26,7 @@ def decode_hu(dataset: Dataset, planes: Sequence[Plane]) -> list[NDArray[np.int1
     Raises:
         ImageError: when pixels are missing, cut short or cannot be decoded.
     """
-    _ensure_transfer_syntax(dataset)
+    ensure_transfer_syntax(dataset)
     _check_decoder(dataset.file_meta.TransferSyntaxUID)
     return [_to_hu(_decode(dataset, plane), dataset, plane) for plane in planes]
 
@@ -86,7 +86,7 @@ def _as_stored(value: int, bits: int, signed: bool) -> int:
     return value - (1 << bits) if signed and value >= 1 << (bits - 1) else value
 
 
-def _ensure_transfer_syntax(dataset: Dataset) -> None:
+def ensure_transfer_syntax(dataset: Dataset) -> None:
     """Bare data sets without a file header name no transfer syntax; they were read as what they are."""
     meta = getattr(dataset, "file_meta", None) or FileMetaDataset()
     if "TransferSyntaxUID" not in meta:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from segpipe.io.dicom.series.files import DicomFile
+from segpipe.io.dicom.values import items_of, number_of, text_of, whole_of
 
 FloatArray = NDArray[np.float64]
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -18,6 +19,8 @@ PLANE_TAGS = (
     "ImageType",
     "InstanceNumber",
     "AcquisitionNumber",
+    "AcquisitionTime",
+    "TemporalPositionIdentifier",
     "Rows",
     "Columns",
     "SamplesPerPixel",
@@ -41,6 +44,7 @@ _NOT_SLICES = {
     "SCREEN SAVE": "a screen shot",
     "DOSE_INFO": "a dose report",
 }
+_WHEN = ("AcquisitionNumber", "AcquisitionTime", "TemporalPositionIdentifier")
 _HU_TYPES = {"", "HU", "US", "HU_MOD"}
 _COSINE_TOLERANCE = 1e-3
 
@@ -71,6 +75,7 @@ class Plane:
         rescale: Slope and intercept to HU.
         order: Acquisition and instance number; decides between copies of one slice.
         uid: SOP instance UID; never shown.
+        taken: When it was taken, in the words of several attributes.
     """
 
     file: DicomFile
@@ -82,6 +87,7 @@ class Plane:
     rescale: tuple[float, float]
     order: tuple[int, int, int]
     uid: str = field(repr=False)
+    taken: tuple[str, ...] = field(repr=False, default=())
 
     @property
     def normal(self) -> FloatArray:
@@ -108,9 +114,11 @@ def planes_of(header: Dataset, file: DicomFile) -> list[Plane]:
         if str(header.get("SOPClassUID", "")) not in ENHANCED_CT:
             return [_plane(header, [header], file, 0)]
         shared = _first(header, "SharedFunctionalGroupsSequence")
-        frames = header.get("PerFrameFunctionalGroupsSequence") or []
+        frames = items_of(header, "PerFrameFunctionalGroupsSequence")
         return [_plane(header, [frame, shared], file, number) for number, frame in enumerate(frames)]
-    except (AttributeError, TypeError, ValueError, IndexError, KeyError) as error:
+    except UnusablePlaneError:
+        raise
+    except Exception as error:  # pydicom answers a garbled header with errors of many kinds
         raise UnusablePlaneError("an image whose header lacks or garbles its geometry") from error
 
 
@@ -124,6 +132,8 @@ def locate_frame(groups: Sequence[Dataset]) -> Location:
     orientation = _macro(groups, "PlaneOrientationSequence", "ImageOrientationPatient")
     measures = _macro(groups, "PixelMeasuresSequence", "PixelSpacing")
     rows_apart, columns_apart = _numbers(measures.get("PixelSpacing"), 2, "no pixel spacing")
+    if min(rows_apart, columns_apart) <= 0:
+        raise UnusablePlaneError("an image with no pixel spacing")
     return Location(
         position_mm=_numbers(position.get("ImagePositionPatient"), 3, "no position in the patient"),
         directions=_directions(orientation.get("ImageOrientationPatient")),
@@ -144,7 +154,7 @@ def group_planes(planes: Sequence[Plane]) -> list[list[Plane]]:
 
 
 def _check_image(header: Dataset) -> None:
-    flavours = {str(value).upper() for value in _values(header.get("ImageType"))}
+    flavours = set(text_of(header, "ImageType").upper().split("\\"))
     for flavour, reason in _NOT_SLICES.items():
         if flavour in flavours:
             raise UnusablePlaneError(reason)
@@ -156,16 +166,20 @@ def _plane(header: Dataset, groups: Sequence[Dataset], file: DicomFile, frame: i
     """One slice; `groups` are searched in turn for the functional groups that a single-frame header holds flat."""
     _check_image(_macro(groups, "CTImageFrameTypeSequence", "FrameType"))
     location = locate_frame(groups)
+    shape = int(header.Rows), int(header.Columns)
+    if min(shape) < 1:
+        raise UnusablePlaneError("an image without pixels")
     to_hu = _macro(groups, "PixelValueTransformationSequence", "RescaleSlope")
     return Plane(
         file=file,
         frame=frame,
-        shape=(int(header.Rows), int(header.Columns)),
+        shape=shape,
         position_mm=location.position_mm,
         directions=location.directions,
         spacing_mm=location.spacing_mm,
         rescale=_rescale(to_hu),
-        order=(int(header.get("AcquisitionNumber") or 0), int(header.get("InstanceNumber") or 0), frame),
+        order=(whole_of(header, "AcquisitionNumber"), whole_of(header, "InstanceNumber"), frame),
+        taken=tuple(text_of(header, keyword) for keyword in _WHEN),
         uid=str(header.SOPInstanceUID),
     )
 
@@ -173,7 +187,7 @@ def _plane(header: Dataset, groups: Sequence[Dataset], file: DicomFile, frame: i
 def _macro(groups: Sequence[Dataset], sequence: str, keyword: str) -> Dataset:
     """The functional group macro `sequence`, or the data set that holds `keyword` itself, or an empty one."""
     for group in groups:
-        if group.get(sequence):
+        if items_of(group, sequence):
             return _with_image_type(_first(group, sequence))
         if keyword in group:
             return group
@@ -187,13 +201,12 @@ def _with_image_type(macro: Dataset) -> Dataset:
 
 
 def _rescale(macro: Dataset) -> tuple[float, float]:
-    kind = str(macro.get("RescaleType") or "").upper()
-    if kind not in _HU_TYPES:
+    if text_of(macro, "RescaleType").upper() not in _HU_TYPES:
         raise UnusablePlaneError("an image whose values are not HU")
-    slope, intercept = macro.get("RescaleSlope"), macro.get("RescaleIntercept")
-    if slope is None or intercept is None or float(slope) == 0:
+    slope, intercept = number_of(macro, "RescaleSlope"), number_of(macro, "RescaleIntercept")
+    if not slope or intercept is None:
         raise UnusablePlaneError("an image without rescale slope and intercept")
-    return float(slope), float(intercept)
+    return slope, intercept
 
 
 def _directions(cosines: Any) -> FloatArray:
@@ -220,5 +233,4 @@ def _values(values: Any) -> list[Any]:
 
 
 def _first(header: Dataset, sequence: str) -> Dataset:
-    items: Sequence[Dataset] = header.get(sequence) or [Dataset()]
-    return items[0]
+    return next(iter(items_of(header, sequence)), Dataset())

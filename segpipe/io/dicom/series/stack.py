@@ -1,6 +1,6 @@
 """Turns the slices of a series into one regular grid, or says with numbers why they do not form one."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -38,6 +38,13 @@ class Stack:
     grid: Grid
     upright: Grid
     repairs: tuple[str, ...] = ()
+
+    @property
+    def all_places(self) -> FloatArray:
+        """The places of the slices, and those of the grid where a slice is missing."""
+        numbers = np.arange(self.grid.shape[2], dtype=np.float64)
+        apart = np.abs(numbers[:, None] - self.places).min(axis=1)
+        return np.union1d(self.places, numbers[apart > 0.5])
 
 
 def stack_planes(planes: Sequence[Plane], *, repair: Collection[str] = ()) -> Stack:
@@ -82,6 +89,26 @@ def assemble(stack: Stack, slices_xyn: NDArray[np.generic], *, mask: bool = Fals
     """
     filled = _fill(stack, slices_xyn, mask)
     return filled if stack.upright is stack.grid else make_upright(stack, filled, mask=mask)
+
+
+def assemble_mask(stack: Stack, drawn: Mapping[float, NDArray[np.bool_]]) -> NDArray[np.uint8]:
+    """Puts regions on the upright grid of a stack.
+
+    A slice of the series on which nothing is drawn is empty; a place of the grid without a slice and without a
+    region takes what is nearest, as the image does there.
+
+    Args:
+        stack: Its places and grids.
+        drawn: Place on the third axis of `stack.grid` → region (column, row).
+    """
+    columns, rows, count = stack.grid.shape
+    mask = np.zeros((count, rows, columns), dtype=np.uint8).transpose(2, 1, 0)
+    known = np.unique([*stack.places, *drawn])
+    for number in range(count):
+        nearest = float(known[np.abs(known - number).argmin()])
+        if nearest in drawn:
+            mask[:, :, number] = drawn[nearest]
+    return np.asarray(make_upright(stack, mask, mask=True), dtype=np.uint8)
 
 
 def make_upright(stack: Stack, array: NDArray[np.generic], *, mask: bool) -> NDArray[np.generic]:

@@ -75,10 +75,12 @@ def test_regions_are_chosen_by_an_expression_that_ignores_case(drawn):
     assert sorted(read_rtstruct(path, series)) == ["GTV-1", "Lung L", "gtv-2"]
 
 
-def test_two_regions_of_one_name_stay_apart(drawn):
-    series, path = drawn([("GTV", [(BOX, 3)]), ("GTV", [(BOX, 4)])])
+def test_two_regions_of_one_name_are_united(drawn):
+    series, path = drawn([("GTV", [(BOX, 3)]), ("Lung", [(BOX, 5)]), ("GTV", [(HOLE, 3), (BOX, 4)])])
 
-    assert sorted(read_rtstruct(path, series)) == ["GTV", "GTV (2)"]
+    mask = read_rtstruct(path, series, roi="GTV")["GTV"]
+
+    assert_array_equal(mask.sum(axis=(0, 1)), [0, 0, 0, 36, 36, 0, 0, 0, 0])
 
 
 def test_points_and_open_lines_are_no_region(drawn):
@@ -128,7 +130,7 @@ def _other_frame(structures):
     ("spoil", "message"),
     [
         (_slant, "a contour is not parallel to the slices"),
-        (_other_series, "was drawn on another series"),
+        (_other_series, "was made on another series"),
         (_other_frame, "lies in another frame of reference"),
     ],
 )

@@ -96,12 +96,21 @@ def test_segments_are_chosen_by_label(tmp_path, axial, kind):
 
 def test_segments_that_overlap_keep_their_common_voxels(tmp_path, axial):
     both = np.stack([_mask(), _mask(5)], axis=-1).transpose(2, 1, 0, 3).astype(np.uint8)
-    path = _write(tmp_path / "seg.dcm", read_source_datasets(axial), both, "a", "a")
+    path = _write(tmp_path / "seg.dcm", read_source_datasets(axial), both, "a", "b")
 
     masks = read_dicom_seg(path, axial)
 
     assert_array_equal(masks["a"], _mask())
-    assert_array_equal(masks["a (2)"], _mask(5))
+    assert_array_equal(masks["b"], _mask(5))
+
+
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
+def test_segments_with_one_label_are_united(tmp_path, axial, kind):
+    first, second = _mask(), ~_mask() & _mask(5)
+    pixels = (first + 2 * second).astype(np.uint8).transpose(2, 1, 0)
+    path = _write(tmp_path / "seg.dcm", read_source_datasets(axial), pixels, "a", "a", kind=kind)
+
+    assert_array_equal(read_dicom_seg(path, axial, segment="a")["a"], first | second)
 
 
 def test_fractions_of_a_half_and_more_count(tmp_path, axial):

@@ -1,0 +1,111 @@
+"""Keeps libraries from speaking of the files they read and write: what they warn of quotes names, dates and UIDs."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextvars import ContextVar
+from threading import Lock
+from typing import Any
+
+_LIBRARIES = ("pydicom", "highdicom", "nibabel", "pynetdicom", "dicomweb_client", "urllib3")
+_quiet: ContextVar[bool] = ContextVar("quiet", default=False)
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Inside the block this thread's libraries neither warn, log nor print; other threads' do as before."""
+    _install_filters()
+    token = _quiet.set(True)
+    with ExitStack() as stack:
+        stack.callback(_quiet.reset, token)
+        for library, switch in _SWITCHES.items():
+            if library in sys.modules:
+                stack.enter_context(switch)
+        yield
+
+
+class _Silence(logging.Filter):
+    """Holds back whatever a thread says inside a quiet block: as a filter of loggers and as a pattern of warnings."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """False inside a quiet block."""
+        return not _quiet.get()
+
+    def match(self, message: str) -> bool:
+        """True inside a quiet block: `warnings` asks the pattern of a filter in this way."""
+        return _quiet.get()
+
+
+_SILENCE = _Silence()
+_IGNORE: Any = ("ignore", _SILENCE, Warning, None, 0)
+
+
+def _install_filters() -> None:
+    """Filters are added once and stay, since they hold back nothing outside quiet blocks.
+
+    `warnings.catch_warnings` is no help here: it exchanges the filters of all threads, and two that overlap may put
+    the wrong ones back.
+    """
+    filters: Any = warnings.filters
+    if not filters or filters[0] is not _IGNORE:
+        filters.insert(0, _IGNORE)
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] in _LIBRARIES:
+            logging.getLogger(name).addFilter(_SILENCE)
+
+
+class _Shared:
+    """A switch of the whole process: the first of the blocks that overlap turns it off, the last one back."""
+
+    def __init__(self, turn_off: Callable[[], AbstractContextManager[Any]]) -> None:
+        self._turn_off = turn_off
+        self._lock, self._inside, self._stack = Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._stack.enter_context(self._turn_off())
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._stack.close()
+
+
+def _pydicom_validates() -> AbstractContextManager[Any]:
+    import pydicom
+
+    return pydicom.config.disable_value_validation()
+
+
+@contextmanager
+def _itk_prints() -> Iterator[None]:
+    from SimpleITK import ProcessObject
+
+    before = ProcessObject.GetGlobalWarningDisplay()
+    ProcessObject.SetGlobalWarningDisplay(False)
+    yield
+    ProcessObject.SetGlobalWarningDisplay(before)
+
+
+@contextmanager
+def _gdcm_prints() -> Iterator[None]:
+    from gdcm import Trace
+
+    before = Trace.GetWarningFlag(), Trace.GetErrorFlag()
+    Trace.SetWarning(False)
+    Trace.SetError(False)
+    yield
+    Trace.SetWarning(before[0])
+    Trace.SetError(before[1])
+
+
+_SWITCHES = {
+    "pydicom": _Shared(_pydicom_validates),
+    "SimpleITK": _Shared(_itk_prints),
+    "gdcm": _Shared(_gdcm_prints),
+}
