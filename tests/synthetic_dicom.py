@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import numpy as np
+from pydicom import config
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 AXIAL = np.diag([0.8, 0.7, 2.5, 1.0])
@@ -76,6 +79,17 @@ def enhanced_ct(hu, affine):
     for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept"):
         delattr(whole, name)
     return whole
+
+
+def set_odd(datasets, **texts):
+    """Gives attributes values that their kind does not allow, as foreign software writes them: without a word of it."""
+    for dataset in datasets:
+        if hasattr(dataset, "file_meta"):
+            dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian  # which does not write an attribute's kind
+        for keyword, text in texts.items():
+            element = DataElement(tag_for_keyword(keyword), "LO", text, validation_mode=config.IGNORE)
+            dataset[element.tag] = element
+    return datasets
 
 
 def other_object(sop_class, modality, **attributes):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def run(argv: list[str]) -> int:
-    """Predicts; returns 0, or 2 when scans were left out."""
+    """Predicts; returns 0, or 2 when scans or formats of results were left out."""
     given = parse_flags(argv)
     from segpipe.inference.batch.dicom_results import load_writers
     from segpipe.inference.memory import BYTES_PER_VOXEL, MemoryBound
@@ -32,7 +32,7 @@ def run(argv: list[str]) -> int:
     _report(given, job, outcomes, times=times)
     if given.follow_up and outcomes[0].findings is not None:
         _follow_up(given, outcomes[0].scan.name)
-    return 2 if any(outcome.findings is None for outcome in outcomes) else 0
+    return 2 if any(outcome.error for outcome in outcomes) else 0
 
 
 def _predict(
@@ -82,10 +82,12 @@ def _report(given: argparse.Namespace, job: "PredictionJob", outcomes: "Sequence
         write_table(given.output, done)
     resumed = sum(outcome.resumed for outcome in outcomes)
     bad = [outcome.scan.name for outcome in outcomes if outcome.findings is None]
+    in_part = [outcome.scan.name for outcome in outcomes if outcome.error and outcome.findings is not None]
     print(
         f"{len(done)} scans, {sum(map(len, done.values()))} findings: {given.output}"
         + (f"\n{resumed} of them were done before" if resumed else "")
         + (f"\nleft out: {', '.join(bad)}" if bad else "")
+        + (f"\nnot in all formats: {', '.join(in_part)}" if in_part else "")
         + f"\noperating point: {_describe_point(given, job)}"
         + f"\ncomputed by {getattr(job.engine, 'name', given.backend)}"
         + (f"\ntime: {times}" if times else "")

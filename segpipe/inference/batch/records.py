@@ -24,19 +24,32 @@ class Records:
         self.folder = folder
         self.settings = json.loads(json.dumps(settings))
 
-    def find(self, scan: Scan) -> dict[str, Any] | None:
-        """The record of a scan that is done with the same settings and whose files are all still there."""
+    def find(self, scan: Scan, *, whole: bool = True) -> dict[str, Any] | None:
+        """The record of a scan that is done with the same settings and whose files are all still there.
+
+        Args:
+            scan: The scan.
+            whole: Whether all formats must have been written.
+        """
         try:
             record = json.loads(self._file(scan).read_text())
-            same = record["settings"] == self.settings and record["stamp"] == scan.stamp
+            same = record["settings"] == self.settings and record["stamp"] == scan.stamp and record["whole"] >= whole
             there = all((self.folder / name).is_file() for name in record["files"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return record if same and there else None
 
-    def keep(self, scan: Scan, files: Sequence[Path], findings: Sequence[Finding]) -> None:
-        """Records a scan as done; called last, when all its files are written."""
+    def keep(self, scan: Scan, files: Sequence[Path], findings: Sequence[Finding], *, whole: bool = True) -> None:
+        """Records a scan as done; called last, when all its files are written.
+
+        Args:
+            scan: The scan.
+            files: What it left.
+            findings: Its findings.
+            whole: Whether all formats were written; a scan that lacks one is done again by the next call.
+        """
         record = {
+            "whole": whole,
             "settings": self.settings,
             "stamp": scan.stamp,
             "files": [str(file.relative_to(self.folder)) for file in files],

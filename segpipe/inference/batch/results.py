@@ -3,16 +3,18 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from segpipe.case import Case
-from segpipe.errors import ConfigError
+from segpipe.errors import ConfigError, OutputError, SegpipeError
 from segpipe.export.model_folder import ModelFolder
 from segpipe.inference.batch.scans import Scan
 from segpipe.inference.predictor import Prediction
 from segpipe.io.images.volumes import write_volume
 from segpipe.system import atomic_write
+from segpipe.system.case_errors import attempt
 from segpipe.system.csv_table import csv_text
 
 TABLE = "findings.csv"
@@ -79,21 +81,32 @@ def write_findings(result: Result, folder: Path) -> list[Path]:
 WRITERS: dict[str, Writer] = {"nifti": write_mask, "json": write_findings}
 
 
-def write_files(result: Result, writers: Mapping[str, Writer], folder: Path) -> list[Path]:
-    """Writes all formats of a result, or none: when one fails, those already written leave again.
+def write_files(result: Result, writers: Mapping[str, Writer], folder: Path) -> tuple[list[Path], list[SegpipeError]]:
+    """Writes all formats of a result; one that cannot be made of it costs that format alone.
+
+    Returns:
+        The files, and an error for each format that failed.
 
     Raises:
-        OutputError: when a file cannot be written.
+        OutputError: when a file cannot be written, which would meet the other formats and results as well; those
+            already written are removed again.
     """
     files: list[Path] = []
+    errors: list[SegpipeError] = []
     try:
-        for write in writers.values():
-            files.extend(write(result, folder))
+        for name, write in writers.items():
+            made = attempt(partial(write, result, folder), format=name)
+            if isinstance(made, OutputError):
+                raise made
+            if isinstance(made, SegpipeError):
+                errors.append(made)
+            else:
+                files.extend(made)
     except BaseException:
         for file in files:
             file.unlink(missing_ok=True)
         raise
-    return files
+    return files, errors
 
 
 def write_table(folder: Path, findings: Mapping[str, Sequence[Mapping[str, Any]]]) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 
 from segpipe import __version__
 from segpipe.case import Case
-from segpipe.errors import SegpipeError
+from segpipe.errors import SegpipeError, raise_together
 from segpipe.export.export_spec import INDEX
 from segpipe.export.model_folder import ModelFolder
 from segpipe.inference.batch.records import Records
@@ -67,7 +67,7 @@ class ScanOutcome:
     Args:
         scan: The scan.
         findings: Its findings as plain data; None for a bad scan.
-        error: What was wrong with it.
+        error: What was wrong with it, or with one of its output formats.
         resumed: Whether an earlier call had done it.
     """
 
@@ -99,7 +99,7 @@ def predict_scans(
     todo = [scan for scan in scans if scan.name not in done]
     steps = _Steps(job, bound, timer, records)
     for scan, error in stream(todo, steps.read, steps.predict, steps.write, together=bound.together):
-        record = None if error else records.find(scan)
+        record = records.find(scan, whole=error is None)
         yield ScanOutcome(scan, record["findings"] if record else None, error)
 
 
@@ -139,7 +139,8 @@ class _Steps:
     def write(self, scan: Scan, result: Result) -> None:
         """The files of the result, and then the record that it is done."""
         with self.timer.stage("writing"):
-            files = write_files(result, self.job.writers, self.job.output)
+            files, errors = write_files(result, self.job.writers, self.job.output)
             if "json" in self.job.writers:
                 files.append(write_thumbnail(result.case, self.job.output))
-            self.records.keep(scan, files, result.prediction.findings)
+            self.records.keep(scan, files, result.prediction.findings, whole=not errors)
+        raise_together(errors, headline="formats of a result cannot be written")

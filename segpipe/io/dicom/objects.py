@@ -12,27 +12,16 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code as DicomCode
 from pydicom.uid import UID, ExplicitVRLittleEndian, SegmentationStorage, generate_uid
 
-from segpipe.errors import GeometryError, ImageError, OutputError
+from segpipe.errors import GeometryError, ImageError, OutputError, SegpipeError
 from segpipe.io.dicom.series.series import SeriesInfo, read_source_datasets, stack_series
 from segpipe.io.dicom.series.stack import Stack
+from segpipe.io.dicom.source_headers import mend_header
 from segpipe.io.quiet import quiet_libraries
 from segpipe.labels import Code, Label
 from segpipe.system.atomic_write import atomic_write
 
 MANUFACTURER = "segpipe"
 SERIES_NUMBER = {"SEG": 9001, "SR": 9002, "RTSTRUCT": 9003}
-# attributes of patient and study that may be empty but must be there (DICOM type 2)
-_MAY_BE_EMPTY = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "StudyDate",
-    "StudyTime",
-    "StudyID",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-)
 _MUST_HAVE = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SOPInstanceUID")
 
 
@@ -120,13 +109,10 @@ def read_sources(derivation: Derivation) -> list[Dataset]:
     sources = read_source_datasets(derivation.series, repair=derivation.repair)
     thickness = f"{derivation.stack.grid.spacing_mm[2]:.6g}"
     for source in sources:
+        mend_header(source)
         lacking = [name for name in _MUST_HAVE if not source.get(name)]
         if lacking:
             raise ImageError("the series lacks what a derived object must name", facts={"missing": ", ".join(lacking)})
-        for name in _MAY_BE_EMPTY:
-            if name not in source:
-                setattr(source, name, "")
-        _drop_broken_references(source)
         if not source.get("SliceThickness") and "SharedFunctionalGroupsSequence" not in source:
             source.SliceThickness = thickness
     return sources
@@ -136,16 +122,6 @@ def numbers_by_slice(slices: NDArray[np.integer[Any]]) -> dict[int, list[int]]:
     """Slice → numbers of the findings on it, for slices that show any; looks at one slice at a time."""
     found = {place: [int(n) for n in np.unique(plane) if n] for place, plane in enumerate(slices) if plane.any()}
     return {place: numbers for place, numbers in found.items() if numbers}
-
-
-def _drop_broken_references(source: Dataset) -> None:
-    """Items that name no object would be copied, and would make what is derived invalid."""
-    for name in ("ReferencedStudySequence", "ReferencedPatientSequence", "ReferencedPerformedProcedureStepSequence"):
-        items = source.get(name)
-        if items and not all(
-            item.get("ReferencedSOPClassUID") and item.get("ReferencedSOPInstanceUID") for item in items
-        ):
-            delattr(source, name)
 
 
 def in_upright_slices(findings: NDArray[np.integer[Any]], derivation: Derivation) -> NDArray[np.integer[Any]]:
@@ -168,16 +144,18 @@ def dicom_code(code: Code) -> DicomCode:
 
 @contextmanager
 def writing() -> Iterator[None]:
-    """Silences warnings, which may quote the patient, and tells failures of the libraries without quoting them.
+    """Writes in silence, and explains failures of the libraries without quoting them, since they quote the patient.
 
     Raises:
-        OutputError: when the series' headers do not allow the object to be made.
+        ImageError: when the series' headers do not allow the object to be made.
     """
     try:
         with quiet_libraries():
             yield
-    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
-        raise OutputError(
+    except (SegpipeError, MemoryError, OSError):
+        raise
+    except Exception as error:  # the libraries answer odd headers with errors of many kinds
+        raise ImageError(
             "the headers of the series do not allow a DICOM object to be derived",
             facts={"found": type(error).__name__},
             hint="write NIfTI instead, or export the series again with complete headers",
@@ -200,9 +178,10 @@ def save(dataset: Dataset, path: Path) -> Path:
 
     Raises:
         OutputError: when the file cannot be written.
+        ImageError: when a value of the series does not fit into the file.
     """
     try:
-        with atomic_write(path) as part, quiet_libraries():
+        with writing(), atomic_write(path) as part:
             dataset.save_as(part, enforce_file_format=True)
     except OSError as error:
         raise OutputError("the file cannot be written", facts={"file": path, "found": error.strerror}) from error

@@ -38,7 +38,8 @@ def write_dicom_sr(
         segmentation: The DICOM SEG of the same findings, a segment for each; needed when there are findings.
 
     Raises:
-        OutputError: when a finding has no segment, the headers of the series are incomplete or the disk is full.
+        OutputError: when a finding has no segment or the disk is full.
+        ImageError: when the headers of the series are incomplete.
 
     Source: DICOM PS3.16, TID 1500 «Measurement Report» and TID 1411 «Volumetric ROI Measurements».
     """

@@ -89,7 +89,25 @@ def test_formats_are_chosen_by_name_and_csv_needs_no_writer():
     assert caught.value.facts == {"found": "png", "known": "nifti, json, csv"}
 
 
-def test_when_one_format_fails_none_is_left(result, tmp_path):
+def test_a_format_that_cannot_be_made_costs_that_format_alone(result, tmp_path):
+    def fail(result, folder):
+        raise ValueError("no such code")
+
+    files, errors = write_files(result, {"broken": fail, "nifti": WRITERS["nifti"]}, tmp_path)
+
+    assert [file.name for file in files] == ["a.nii.gz"]
+    assert [str(error) for error in errors] == ["ValueError: no such code\n  format  broken"]
+
+
+def test_a_scan_that_lacks_a_format_is_done_again_and_keeps_its_findings_for_the_table(result, tmp_path):
+    records = Records(tmp_path, SETTINGS)
+    files, _ = write_files(result, WRITERS, tmp_path)
+    records.keep(scan(), files, result.prediction.findings, whole=False)
+    assert records.find(scan()) is None
+    assert records.find(scan(), whole=False)["findings"][0]["number"] == 1
+
+
+def test_when_the_disk_is_full_no_format_is_left(result, tmp_path):
     def fail(result, folder):
         raise OutputError("no space left")
 
@@ -108,7 +126,7 @@ def test_a_text_that_cannot_be_written_leaves_nothing(tmp_path):
 def test_a_record_is_found_again(result, tmp_path):
     records = Records(tmp_path, SETTINGS)
     assert records.find(scan()) is None
-    records.keep(scan(), write_files(result, WRITERS, tmp_path), result.prediction.findings)
+    records.keep(scan(), write_files(result, WRITERS, tmp_path)[0], result.prediction.findings)
     record = Records(tmp_path, SETTINGS).find(scan())
     assert record["files"] == ["a.nii.gz", "a.json"]
     assert record["findings"][0]["number"] == 1
@@ -116,7 +134,7 @@ def test_a_record_is_found_again(result, tmp_path):
 
 def test_other_settings_other_files_or_a_missing_file_are_not_done(result, tmp_path):
     records = Records(tmp_path, SETTINGS)
-    files = write_files(result, WRITERS, tmp_path)
+    files, _ = write_files(result, WRITERS, tmp_path)
     records.keep(scan(), files, result.prediction.findings)
     assert Records(tmp_path, {**SETTINGS, "model": "new"}).find(scan()) is None
     assert records.find(scan(stamp="2")) is None
@@ -139,7 +157,7 @@ def test_stale_results_leave_and_nothing_outside_the_folder_does(result, tmp_pat
     precious = tmp_path / "precious.txt"
     precious.write_text("x")
     records = Records(output, SETTINGS)
-    records.keep(scan(), write_files(result, WRITERS, output), result.prediction.findings)
+    records.keep(scan(), write_files(result, WRITERS, output)[0], result.prediction.findings)
     record = json.loads((output / ".segpipe" / "a.json").read_text())
     record["files"].append("../precious.txt")
     (output / ".segpipe" / "a.json").write_text(json.dumps(record))

@@ -1,6 +1,7 @@
 """Many scans through one model: streaming, resuming, naming what is bad."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -175,3 +176,23 @@ def test_the_time_per_stage_is_told(model, inputs, tmp_path):
     list(predict_scans(find_scans(inputs), job(model, tmp_path / "out"), bound=PLENTY, timer=timer))
     assert set(timer.seconds) == {"reading", "region", "preparation", "network", "way back", "findings", "writing"}
     assert timer.describe().startswith("reading ")
+
+
+def test_a_format_that_fails_costs_neither_the_other_formats_nor_other_scans(model, inputs, tmp_path):
+    def fail(result, folder):
+        if result.scan.name == "scan1":
+            raise KeyError("code")
+        return []
+
+    scans, settings = find_scans(inputs), job(model, tmp_path / "out")
+    outcomes = {
+        outcome.scan.name: outcome
+        for outcome in predict_scans(
+            scans, replace(settings, writers={"odd": fail, **WRITERS}), bound=PLENTY, timer=StageTimer()
+        )
+    }
+
+    assert all((tmp_path / "out" / f"scan{number}.nii.gz").is_file() for number in range(3))
+    assert [name for name, outcome in outcomes.items() if outcome.error] == ["scan1"]
+    assert outcomes["scan1"].findings
+    assert outcomes["scan1"].error.facts["format"] == "odd"

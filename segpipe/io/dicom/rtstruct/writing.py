@@ -53,7 +53,8 @@ def write_rtstruct(path: Path, findings: NDArray[np.integer[Any]], *, derivation
         derivation: Series, label and model.
 
     Raises:
-        OutputError: when there is no finding, the headers of the series are incomplete or the disk is full.
+        OutputError: when there is no finding or the disk is full.
+        ImageError: when the headers of the series are incomplete.
         GeometryError: when `findings` is on another grid.
     """
     slices = in_upright_slices(findings, derivation)

@@ -44,7 +44,8 @@ def write_dicom_seg(
             slice, which readers that know nothing of segments (ITK) open as one volume.
 
     Raises:
-        OutputError: when there is no finding, the headers of the series are incomplete or the disk is full.
+        OutputError: when there is no finding or the disk is full.
+        ImageError: when the headers of the series are incomplete.
         GeometryError: when `findings` is on another grid.
     """
     import highdicom.seg

@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_array_equal
 
-from segpipe.io.dicom.rtstruct.contours import fill_contours, trace_mask
+from segpipe.io.dicom.rtstruct.contours import (
+    border_pixels,
+    fill_contours,
+    fill_region,
+    runs_through_centres,
+    trace_mask,
+)
 
 
 def _square(low, high):
@@ -80,3 +86,33 @@ def test_filling_what_was_traced_gives_the_mask(mask):
 
 def test_an_empty_mask_has_no_outline():
     assert trace_mask(np.zeros((4, 4), bool)) == []
+
+
+def test_pixels_on_a_contour_are_found_between_its_points_too():
+    triangle = np.array([[1, 1], [5, 1], [5, 3]])
+
+    on_border = np.argwhere(border_pixels([triangle.astype(float)], (8, 6)))
+
+    assert on_border.tolist() == [[1, 1], [2, 1], [3, 1], [3, 2], [4, 1], [5, 1], [5, 2], [5, 3]]
+
+
+@pytest.mark.parametrize("points", [[[2, 3]], [[2, 3], [4, 3]]])
+def test_a_traced_point_and_line_are_regions_of_their_own_pixels(points):
+    region = fill_region([np.array(points, float)], (8, 6), border=True)
+
+    assert region.sum() == (1 if len(points) == 1 else 3)
+
+
+def test_pixels_beyond_the_image_are_cut_off():
+    square = np.array([[-3.0, -3], [9, -3], [9, 9], [-3, 9]])
+
+    assert fill_region([square], (8, 6), border=True).all()
+
+
+@given(arrays(np.bool_, (9, 7)))
+def test_a_mask_traced_half_way_between_pixels_never_counts_as_traced_through_centres(mask):
+    lines = trace_mask(mask)
+
+    assert not runs_through_centres(lines)
+    for border in (None, True, False):
+        assert_array_equal(fill_region(lines, mask.shape, border=border), mask)

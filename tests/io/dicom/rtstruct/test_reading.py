@@ -8,9 +8,9 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from segpipe.errors import ConfigError, GeometryError, ImageError, LabelError
-from segpipe.io.dicom.rtstruct.reading import read_rtstruct
+from segpipe.io.dicom.rtstruct.reading import read_region_names, read_regions, read_rtstruct
 from segpipe.io.dicom.series.series import find_series
-from tests.synthetic_dicom import AXIAL, ct_slices, oblique, save, thorax
+from tests.synthetic_dicom import AXIAL, ct_slices, oblique, save, set_odd, thorax
 from tests.synthetic_structures import contour, structure_set
 
 ROOT = Path(os.environ.get("SEGPIPE_REALDATA", "/nowhere"))
@@ -81,6 +81,69 @@ def test_two_regions_of_one_name_are_united(drawn):
     mask = read_rtstruct(path, series, roi="GTV")["GTV"]
 
     assert_array_equal(mask.sum(axis=(0, 1)), [0, 0, 0, 36, 36, 0, 0, 0, 0])
+
+
+TRACED = ((10, 5), (14, 8))  # runs through the centres of the outermost pixels of 5 × 4
+
+
+@pytest.mark.parametrize(("border", "voxels"), [("auto", 20), ("include", 20), ("exclude", 6)])
+def test_the_border_belongs_to_a_region_whose_points_all_lie_on_pixel_centres(drawn, border, voxels):
+    series, path = drawn([("GTV", [(TRACED, 3), (TRACED, 4)])])
+
+    (region,) = read_regions(path, series, border=border)
+
+    assert_array_equal(region.mask.sum(axis=(0, 1)), [0, 0, 0, voxels, voxels, 0, 0, 0, 0])
+    assert region.through_centres
+
+
+def test_one_point_between_centres_makes_the_rule_of_low_sides_count(drawn):
+    series, path = drawn([("GTV", [(TRACED, 3), (BOX, 4)])])
+
+    (region,) = read_regions(path, series)
+
+    assert_array_equal(region.mask.sum(axis=(0, 1)), [0, 0, 0, 12, 36, 0, 0, 0, 0])
+    assert not region.through_centres
+
+
+def _empty_the_second(structures):
+    structures.ROIContourSequence[1].ContourSequence[0].ContourData = None
+
+
+def _garble_the_second(structures):
+    set_odd([structures.ROIContourSequence[1].ContourSequence[0]], ContourData="1\\2\\x")
+
+
+def _two_numbers_too_many(structures):
+    structures.ROIContourSequence[1].ContourSequence[0].ContourData.extend([1, 2])
+
+
+@pytest.mark.parametrize("spoil", [_empty_the_second, _garble_the_second, _two_numbers_too_many])
+def test_a_damaged_region_is_no_matter_until_it_is_asked_for(drawn, spoil):
+    series, path = drawn([("GTV", [(BOX, 3)]), ("COUCH", [(BOX, 3)])], spoil=spoil)
+
+    assert read_rtstruct(path, series, roi="GTV")["GTV"].sum() == 36
+    assert read_region_names(path, series) == ["GTV", "COUCH"]
+    with pytest.raises(ImageError, match=r"a contour has no points, or garbled ones[\s\S]*roi +COUCH"):
+        read_rtstruct(path, series, roi="COUCH")
+
+
+def test_a_region_without_name_or_number_costs_no_other(drawn):
+    def spoil(structures):
+        del structures.StructureSetROISequence[1].ROINumber
+        set_odd([structures.ROIContourSequence[2]], ReferencedROINumber="three")
+
+    series, path = drawn([("GTV", [(BOX, 3)]), ("a", [(BOX, 3)]), ("b", [(BOX, 4)])], spoil=spoil)
+
+    assert list(read_rtstruct(path, series)) == ["GTV"]
+
+
+def test_a_region_of_another_frame_of_reference_is_not_taken(drawn):
+    def spoil(structures):
+        structures.StructureSetROISequence[1].ReferencedFrameOfReferenceUID = "1.2.3"
+
+    series, path = drawn([("GTV", [(BOX, 3)]), ("elsewhere", [(BOX, 4)])], spoil=spoil)
+
+    assert list(read_rtstruct(path, series)) == ["GTV"]
 
 
 def test_points_and_open_lines_are_no_region(drawn):
@@ -170,6 +233,18 @@ def test_a_mask_over_missing_slices_takes_the_nearest_when_the_series_is_mended(
     mask = read_rtstruct(tmp_path / "rt" / "rt.dcm", series, repair=("missing",))["GTV"]
 
     assert_array_equal(mask.sum(axis=(0, 1)), [0, 0, 36, 36, 36, 0, 0, 0, 0])
+
+
+def test_a_contour_on_a_slice_that_the_series_lacks_is_kept_when_the_series_is_mended(tmp_path):
+    slices = ct_slices(thorax())
+    structures = structure_set(slices, [("GTV", [(BOX, 3), (HOLE, 4), (BOX, 5)])], AXIAL)
+    del slices[4]
+    (series,) = find_series(save(slices, tmp_path / "ct")).series
+    save([structures], tmp_path / "rt", names=["rt.dcm"])
+
+    mask = read_rtstruct(tmp_path / "rt" / "rt.dcm", series, repair=("missing",))["GTV"]
+
+    assert_array_equal(mask.sum(axis=(0, 1)), [0, 0, 0, 36, 4, 36, 0, 0, 0])
 
 
 def test_a_mask_on_a_tilted_series_is_made_upright_with_it(tmp_path):
