@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -19,6 +19,7 @@ from segpipe.evaluation.evaluated_cases import EvaluatedCases, evaluate_cases, w
 from segpipe.export.model_folder import write_model_folder
 from segpipe.inference.case_evaluator import CaseEvaluator
 from segpipe.inference.engines.engine import TorchEngine
+from segpipe.inference.operating_point import FIELDS
 from segpipe.inference.predictor import PredictOptions
 from segpipe.networks import network_divisor
 from segpipe.preprocessing.resampling import apply_window, plan_preparation, resample_to_recipe
@@ -45,7 +46,7 @@ def evaluate_and_export(
     evaluator = _evaluator(settings, run_data, fitted)
     point, unchosen = attempt_step(partial(_operating_point, settings, run_data, evaluator))
     point = point or choose_operating_point([], threshold=evaluator.options.threshold)
-    chosen = {name: point[name] for name in asdict(evaluator.options.point)}
+    chosen = {name: point[name] for name in FIELDS}
     held_out = replace(evaluator, options=replace(evaluator.options, **chosen), masks=folder / "evaluation" / "masks")
     selection = _selection(settings, run_data)
     about = {**_about(provenance), "selection": selection, "steps": fitted.steps, "operating_point": chosen}
