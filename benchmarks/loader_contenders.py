@@ -2,11 +2,13 @@
 
 The augmentation is nnU-Net's default one: rotation and scaling 0.2 each, noise 0.1, blur 0.1, brightness 0.15, contrast
 0.15, low resolution 0.125, gamma 0.4, mirroring of each axis 0.5. Patches lie on a lesion with probability 2/3.
+segpipe's presets, one of them wholly of MONAI's transforms, are measured as shipped: `--only augmentation=light …`.
 """
 
 import contextlib
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -42,41 +44,51 @@ class RunData:
     workers: int
 
 
+_OWN = "segpipe.preprocessing.augmentation"
+_COMPARED: dict[str, dict[str, Any]] = {
+    "spatial": {
+        "_target_": f"{_OWN}.RandSpatiald",
+        "flip_prob": 0.5,
+        "rotate_prob": 0.2,
+        "rotate_degrees": ROTATE_DEGREES,
+        "tilt_degrees": ROTATE_DEGREES,
+        "scale_prob": 0.2,
+        "scale_range": (0.7, 1.4),
+    },
+    "noise": {"_target_": f"{_OWN}.RandNoised", "prob": 0.1, "std_range": (0.0, 0.1)},
+    "brightness": {"_target_": f"{_OWN}.RandBrightnessd", "prob": 0.15, "offset_range": (-0.1, 0.1)},
+    "contrast": {"_target_": f"{_OWN}.RandContrastd", "prob": 0.15, "factor_range": (0.75, 1.25)},
+    "clip": {"_target_": f"{_OWN}.ClipIntensityd"},
+    "blur": {"_target_": f"{_OWN}.RandBlurd", "prob": 0.1, "sigma_range": (0.5, 1.0)},
+    "low_resolution": {"_target_": f"{_OWN}.RandLowResolutiond", "prob": 0.125, "zoom_range": (0.5, 1.0)},
+    "gamma": {"_target_": f"{_OWN}.RandGammad", "prob": 0.4, "gamma_range": (0.7, 1.5)},
+}
+
+
 def segpipe_loader(run_data: RunData) -> Patches:
-    """The product's own."""
-    from segpipe.preprocessing.augmentation.presets import build_augmentation
+    """The product's own, with the augmentation that all loaders share."""
+    return _own_loader(run_data, _COMPARED)
+
+
+def preset_loader(name: str, run_data: RunData) -> Patches:
+    """The product's own with `augmentation=NAME`."""
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    from segpipe.config.folder import conf_folder
+
+    with initialize_config_dir(str(conf_folder() / "augmentation"), version_base="1.3"):
+        spec: Any = OmegaConf.to_container(compose(name))
+    return _own_loader(run_data, spec)
+
+
+def _own_loader(run_data: RunData, spec: Mapping[str, Any]) -> Patches:
+    from segpipe.preprocessing.augmentation import build_augmentation
     from segpipe.preprocessing.sampling import Sampling
     from segpipe.training.patches import PatchDataset, build_train_loader
 
-    augmentation = build_augmentation(
-        {
-            "name": "strong",
-            "flip": 0.5,
-            "quarter_turn": 0.0,
-            "rotate": 0.2,
-            "rotate_degrees": ROTATE_DEGREES,
-            "tilt_degrees": ROTATE_DEGREES,
-            "scale": 0.2,
-            "scale_range": (0.7, 1.4),
-            "shear": 0.0,
-            "shear_range": (0.0, 0.0),
-            "elastic": 0.0,
-            "elastic_mm": 0.0,
-            "noise": 0.1,
-            "noise_range": (0.0, 0.1),
-            "brightness": 0.15,
-            "brightness_range": (-0.1, 0.1),
-            "contrast": 0.15,
-            "contrast_range": (0.75, 1.25),
-            "blur": 0.1,
-            "blur_range": (0.5, 1.0),
-            "low_resolution": 0.125,
-            "low_resolution_range": (0.5, 1.0),
-            "gamma": 0.4,
-            "gamma_range": (0.7, 1.5),
-        }
-    )
     sampling = Sampling(lesion_fraction=2 / 3, shift=0.0)
+    augmentation = build_augmentation(spec)
     dataset = PatchDataset(run_data.cases, run_data.recipe, sampling=sampling, augmentation=augmentation, seed=0)
     loader = build_train_loader(
         dataset, batch=BATCH, steps=10**6, start_step=0, workers=run_data.workers, rank=0, world=1
@@ -134,6 +146,7 @@ CONTENDERS: dict[str, Callable[[RunData], Patches]] = {
     "MONAI CacheDataset": monai_cache,
     "MONAI PersistentDataset": monai_persistent,
     "nnU-Net v2": nnunet,
+    **{f"augmentation={name}": partial(preset_loader, name) for name in ("none", "light", "strong", "monai")},
 }
 
 

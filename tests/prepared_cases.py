@@ -4,16 +4,17 @@ import os
 from pathlib import Path
 
 import numpy as np
-import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from segpipe.case import Case
+from segpipe.config.folder import conf_folder
 from segpipe.datasets.manifest import Entry
 from segpipe.geometry import Grid
 from segpipe.preprocessing.cache.build import build_cache
 from segpipe.preprocessing.recipe import Recipe
 
 LABELS = {1: "nodule"}
-AUGMENTATIONS = Path(__file__).parents[1] / "conf" / "augmentation"
 
 
 def make_recipe(**changes):
@@ -21,9 +22,10 @@ def make_recipe(**changes):
     return Recipe("test", **{**values, **changes})
 
 
-def augmentation_spec(name: str, **changes):
-    """The values that segpipe ships for an augmentation."""
-    return {**yaml.safe_load((AUGMENTATIONS / f"{name}.yaml").read_text()), **changes}
+def augmentation_spec(name: str, *words: str):
+    """The values that segpipe ships for an augmentation, and overrides of them, e.g. `noise.prob=1`."""
+    with initialize_config_dir(str(conf_folder() / "augmentation"), version_base="1.3"):
+        return OmegaConf.to_container(compose(name, overrides=list(words)))
 
 
 def make_scan(shape=(40, 36, 24), lesions=(), seed=0):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from segpipe.config.compose import check_command_line, plain, read_command_line, settings_of
 from segpipe.config.launch import launch
 from segpipe.config.plan import expand_plans
+from segpipe.config.schema import SectionCheck, made_into
 from segpipe.parts import Registry
 
 if TYPE_CHECKING:
@@ -40,10 +41,10 @@ def train(config: "DictConfig", folder: Path, sweep: Path | None) -> int:
     return outcome.exit_code if outcome else 0
 
 
-def registries() -> Mapping[str, Registry | type]:
-    """The sections that choose a part by name and their builders, and those that are made into one class."""
+def registries() -> Mapping[str, Registry | SectionCheck]:
+    """The sections that choose a part and the parts to choose from, and those that have a check of their own."""
     from segpipe.networks import NETWORKS
-    from segpipe.preprocessing.augmentation.presets import AUGMENTATIONS
+    from segpipe.preprocessing.augmentation import check_augmentation
     from segpipe.preprocessing.recipe import Recipe
     from segpipe.preprocessing.sampling import Sampling
     from segpipe.tracking.trackers import TRACKERS
@@ -54,10 +55,10 @@ def registries() -> Mapping[str, Registry | type]:
     from segpipe.training.schedulers import SCHEDULERS
 
     parts: dict[str, Any] = {
-        "recipe": Recipe,
-        "sampling": Sampling,
+        "recipe": made_into(Recipe),
+        "sampling": made_into(Sampling),
         "network": NETWORKS,
-        "augmentation": AUGMENTATIONS,
+        "augmentation": check_augmentation,
         "loss": LOSSES,
         "optimizer": OPTIMIZERS,
         "scheduler": SCHEDULERS,

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from segpipe.config.folder import conf_folder
-from segpipe.config.schema import Settings, check_settings, raise_mistakes
+from segpipe.config.schema import SectionCheck, Settings, check_settings, raise_mistakes
 from segpipe.parts import Registry
 from segpipe.spelling import nearest
 
@@ -52,7 +52,7 @@ def read_command_line(argv: Sequence[str]) -> CommandLine:
     return CommandLine(tuple(overrides), tuple(flags), tuple(folders))
 
 
-def check_command_line(line: CommandLine, registries: Mapping[str, Registry | type]) -> DictConfig:
+def check_command_line(line: CommandLine, registries: Mapping[str, Registry | SectionCheck]) -> DictConfig:
     """Composes what the command line asks for and checks every key and value of it.
 
     With `--cfg`, which only shows, values that must be given may be missing.
@@ -79,7 +79,7 @@ def check_command_line(line: CommandLine, registries: Mapping[str, Registry | ty
     return config
 
 
-def find_mistakes(config: DictConfig, registries: Mapping[str, Registry | type]) -> list[str]:
+def find_mistakes(config: DictConfig, registries: Mapping[str, Registry | SectionCheck]) -> list[str]:
     """All mistakes in a composed configuration, missing values included."""
     missing = [f"{path}: must be given, e.g. {path}=/data/my_scans" for path in sorted(OmegaConf.missing_keys(config))]
     if missing:
@@ -87,7 +87,7 @@ def find_mistakes(config: DictConfig, registries: Mapping[str, Registry | type])
     return check_settings(plain(config), registries)[1]
 
 
-def settings_of(config: DictConfig, registries: Mapping[str, Registry | type]) -> Settings:
+def settings_of(config: DictConfig, registries: Mapping[str, Registry | SectionCheck]) -> Settings:
     """The typed settings of a composed configuration.
 
     Raises:

@@ -19,6 +19,7 @@ from segpipe.spelling import nearest
 Positive = Annotated[int, Gt(0)]
 Fraction = Annotated[float, Interval(ge=0, le=1)]
 Auto = Literal["auto"]
+SectionCheck = Callable[[str, Mapping[str, Any]], tuple[Any, list[str]]]
 
 
 class Section(BaseModel):
@@ -111,7 +112,7 @@ class EvaluationSettings(Section):
 
 
 class Settings(Section):
-    """The whole configuration; sections that rooms above define are checked by `check_part` and `check_section`."""
+    """The whole configuration; sections that rooms above define are checked by what these hand in."""
 
     name: Annotated[str, MinLen(1)]
     seed: Annotated[int, Ge(0)]
@@ -122,7 +123,7 @@ class Settings(Section):
     sampling: Any
     evaluation: EvaluationSettings
     data: Annotated[PhantomData | NiftiData | ManifestData, Discriminator("name")]
-    augmentation: dict[str, Any]
+    augmentation: Any
     network: dict[str, Any]
     loss: dict[str, Any]
     optimizer: dict[str, Any]
@@ -133,13 +134,13 @@ class Settings(Section):
 
 
 def check_settings(
-    config: Mapping[str, Any], registries: Mapping[str, Registry | type]
+    config: Mapping[str, Any], registries: Mapping[str, Registry | SectionCheck]
 ) -> tuple[Settings | None, list[str]]:
     """Checks a plain configuration against the schema, the builders' signatures and the classes of sections.
 
     Args:
         config: Resolved plain data.
-        registries: Section → name → builder, or section → the class that the section is made into.
+        registries: Section → name → builder, or section → what checks the section and makes it.
 
     Returns:
         The settings (None when there are mistakes) and the mistakes, one line each.
@@ -158,8 +159,8 @@ def check_settings(
     return (None if mistakes else settings), mistakes
 
 
-def _check(section: str, config: Mapping[str, Any], registry: Registry | type) -> tuple[Any, list[str]]:
-    """Checks a section: one that is made into a class, a part, or a list of parts."""
+def _check(section: str, config: Mapping[str, Any], registry: Registry | SectionCheck) -> tuple[Any, list[str]]:
+    """Checks a section: a part, a list of parts, or one that has a check of its own."""
     values = config[section]
     if isinstance(values, list) and isinstance(registry, Registry):
         items = [item if isinstance(item, Mapping) else {} for item in values]
@@ -169,7 +170,7 @@ def _check(section: str, config: Mapping[str, Any], registry: Registry | type) -
         return values, []
     if isinstance(registry, Registry):
         return check_part(section, values, registry, config)
-    return check_section(section, values, registry)
+    return registry(section, values)
 
 
 def check_part(
@@ -222,12 +223,16 @@ def _check_shipped(
     return {"name": values["name"], **part.model_dump()}, []
 
 
-def check_section(section: str, values: Mapping[str, Any], kind: type) -> tuple[Any, list[str]]:
-    """Makes a section into its class, a pydantic dataclass, e.g. the recipe; it is that class that says the bounds."""
-    try:
-        return TypeAdapter(kind).validate_python(dict(values)), []
-    except ValidationError as error:
-        return dict(values), mistakes_in(error, kind, section)
+def made_into(kind: type) -> SectionCheck:
+    """The check of a section that is made into a pydantic dataclass, which says what its values must hold."""
+
+    def check(section: str, values: Mapping[str, Any]) -> tuple[Any, list[str]]:
+        try:
+            return TypeAdapter(kind).validate_python(dict(values)), []
+        except ValidationError as error:
+            return dict(values), mistakes_in(error, kind, section)
+
+    return check
 
 
 def builder_model(builder: Callable[..., Any]) -> type[BaseModel]:

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from segpipe.config.schema import Settings
-from segpipe.preprocessing.augmentation.presets import build_augmentation
+from segpipe.preprocessing.augmentation import Augmentation
 from segpipe.preprocessing.cache.cached_case import CachedCase
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.preprocessing.sampling import Sampling
@@ -32,8 +32,8 @@ class PatchDataModule(pl.LightningDataModule):
         super().__init__()
         self.settings = settings
         sampling: Sampling = settings.sampling
-        augmentation = build_augmentation(settings.augmentation)
-        unchanged = build_augmentation({"name": "none"})
+        augmentation: Augmentation = settings.augmentation
+        unchanged = Augmentation()
         self.train = PatchDataset(train, recipe, sampling=sampling, augmentation=augmentation, seed=settings.seed)
         self.monitor = PatchDataset(monitor, recipe, sampling=sampling, augmentation=unchanged, seed=settings.seed)
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from segpipe.preprocessing.augmentation.presets import Augmentation
+from segpipe.preprocessing.augmentation import Augmentation
 from segpipe.preprocessing.augmentation.spatial import read_patch
 from segpipe.preprocessing.cache.cached_case import CachedCase
 from segpipe.preprocessing.recipe import Recipe
@@ -48,11 +48,11 @@ class PatchDataset(Dataset[Patch]):
         """Patch number `index` (≥ 0): image float32 (1, x, y, z) in 0…1 and label uint8 (1, x, y, z)."""
         rng = np.random.default_rng([self.seed, index])
         with _one_thread():
-            motion = self.augmentation.motion(rng, self.recipe.spacing_mm)
+            motion = self.augmentation.draw_motion(rng, self.recipe.spacing_mm)
             place = self._places.place(index, rng, motion.source_shape(self.recipe.patch))
             image_hu, label = read_patch(self.cases[place.case], place.start, self.recipe.patch, motion)
-            image = self.augmentation.intensities(apply_window(image_hu, self.recipe), rng)
-        return {"image": image[None], "label": label[None]}
+            patch = {"image": apply_window(image_hu, self.recipe)[None], "label": label[None]}
+            return self.augmentation.apply(patch, rng)
 
 
 class StepSampler(Sampler[int]):

@@ -36,7 +36,7 @@ def test_the_volume_of_interest_keeps_its_numbers():
         ("optimizer=nesterov", "lr", 1e-2),
         ("optimizer=adamw", "lr", 1e-3),
         ("scheduler=plateau", "patience", 3),
-        ("augmentation=none", "name", "none"),
+        ("augmentation=none", "transforms", {}),
         ("loss=dice_ce", "batch_dice", True),
         ("training=scan", "batch_size", 4),
         ("network=unet", "norm", "instance"),

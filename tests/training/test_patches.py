@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from segpipe.preprocessing.augmentation.presets import build_augmentation
+from segpipe.preprocessing.augmentation import build_augmentation
 from segpipe.preprocessing.sampling import Sampling
 from segpipe.training.patches import PatchDataset, StepSampler, build_train_loader
 from tests.prepared_cases import augmentation_spec, make_recipe, make_scan, prepare
@@ -65,6 +65,24 @@ def test_without_augmentation_a_patch_is_cut_from_the_case(cases):
                 box = tuple(slice(low, low + n) for low, n in zip(start, (16, 16, 8), strict=True))
                 found += np.array_equal(mask[box], label.numpy())
     assert found == 1
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "expected"),
+    [
+        ("none", [(0.742754, 0.008186, 240), (0.419231, 0.366699, 8)]),
+        ("light", [(0.742651, 0.008285, 700), (0.557404, 0.320135, 0)]),
+        ("light_voi", [(0.712834, 0.124917, 658), (0.544227, 0.310269, 8)]),
+        ("strong", [(0.645272, 0.147978, 630), (0.692919, 0.229835, 0)]),
+    ],
+)
+def test_a_preset_gives_the_patches_that_it_always_gave(cases, augmentation, expected):
+    # mean and deviation of two images and the voxels of their labels, as they were before transforms were composed
+    dataset = make_dataset(cases, augmentation=augmentation)
+    for index, (mean, deviation, voxels) in zip((1, 7), expected, strict=True):
+        image, label = dataset[index]["image"].double(), dataset[index]["label"]
+        assert (float(image.mean()), float(image.std())) == pytest.approx((mean, deviation), abs=2e-6)
+        assert int(label.sum()) == voxels
 
 
 def test_equal_with_and_without_workers(cases):

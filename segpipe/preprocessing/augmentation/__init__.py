@@ -1,1 +1,27 @@
-"""What training patches go through."""
+"""What training patches go through: MONAI's transforms, segpipe's own, and how they are strung together."""
+
+from segpipe.preprocessing.augmentation.intensity_transforms import (
+    ClipIntensityd,
+    RandBlurd,
+    RandBrightnessd,
+    RandContrastd,
+    RandGammad,
+    RandLowResolutiond,
+    RandNoised,
+)
+from segpipe.preprocessing.augmentation.pipeline import Augmentation, build_augmentation, check_augmentation
+from segpipe.preprocessing.augmentation.spatial_transform import RandSpatiald
+
+__all__ = [
+    "Augmentation",
+    "ClipIntensityd",
+    "RandBlurd",
+    "RandBrightnessd",
+    "RandContrastd",
+    "RandGammad",
+    "RandLowResolutiond",
+    "RandNoised",
+    "RandSpatiald",
+    "build_augmentation",
+    "check_augmentation",
+]

@@ -1,18 +1,26 @@
-"""Moving patches: flips, quarter turns and any affine or elastic motion, resampled once while the patch is read."""
+"""Moving patches: flips, turns by 90° and any affine or elastic motion, resampled once while the patch is read."""
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from segpipe.preprocessing.cache.cached_case import CachedCase
 from segpipe.preprocessing.recipe import Shape
 from segpipe.preprocessing.resampling import interpolate
 
 Matrix = NDArray[np.float64]
 Vector = NDArray[np.float64]
+Voxel = tuple[int, int, int]
+
+
+class Source(Protocol):
+    """Where patches are read, e.g. a prepared case of the cache."""
+
+    def read(self, start: Voxel, shape: Shape) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+        """The image and the mask of a box; what lies outside repeats the border."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,42 +29,71 @@ class SpatialTransform:
 
     Args:
         flips: Array axes of the patch that are reversed.
-        turns: Quarter turns in the plane of the first two axes.
+        rot90: Turns by 90° in the plane of the first two axes.
         matrix: 3×3, offset from the patch's centre in the patch → in the scan, both in voxels; None moves nothing.
-        bend: Extra offsets in the scan's voxels on a coarse grid (3, nx, ny, nz) over the patch; None bends nothing.
+        displacement: Extra offsets in the scan's voxels on a coarse grid (3, nx, ny, nz) over the patch, or None.
     """
 
     flips: tuple[int, ...] = ()
-    turns: int = 0
+    rot90: int = 0
     matrix: Matrix | None = None
-    bend: NDArray[np.float32] | None = None
+    displacement: NDArray[np.float32] | None = None
 
     @property
     def is_still(self) -> bool:
         """True when voxels only change places, so that nothing is resampled."""
-        return self.matrix is None and self.bend is None
+        return self.matrix is None and self.displacement is None
 
     def source_shape(self, patch: Shape) -> Shape:
-        """Shape of the box in the scan that becomes `patch` after the quarter turns."""
-        return (patch[1], patch[0], patch[2]) if self.turns % 2 else patch
+        """Shape of the box in the scan that becomes `patch` after the turns."""
+        return (patch[1], patch[0], patch[2]) if self.rot90 % 2 else patch
 
 
-def read_patch(
-    case: CachedCase, start: tuple[int, int, int], patch: Shape, motion: SpatialTransform
-) -> tuple[torch.Tensor, torch.Tensor]:
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """The box of a scan that a patch is made from, `size` voxels from voxel `low`, and how it is made."""
+
+    low: Voxel
+    size: Shape
+    motion: SpatialTransform
+    warp: "_Warp | None"
+
+    def image(self, box: torch.Tensor) -> torch.Tensor:
+        """The patch of an image's box (x, y, z), float32, resampled linearly."""
+        moved = box if self.warp is None else self.warp.apply(box.float())
+        return _turned(moved, self.motion).float()
+
+    def mask(self, box: torch.Tensor) -> torch.Tensor:
+        """The patch of a mask's box (x, y, z), uint8."""
+        moved = box if self.warp is None else _move_mask(self.warp, box.numpy())
+        return _turned(moved, self.motion).to(torch.uint8)
+
+
+def plan_reading(motion: SpatialTransform, start: Voxel, shape: Shape) -> Reading:
+    """Finds what to read for the patch whose unmoved box has `shape` voxels from voxel `start`."""
+    if motion.is_still:
+        return Reading(start, shape, motion, None)
+    warp = _plan_warp(motion, start, shape)
+    return Reading(warp.low, warp.size, motion, warp)
+
+
+def read_patch(case: Source, start: Voxel, patch: Shape, motion: SpatialTransform) -> tuple[torch.Tensor, torch.Tensor]:
     """Reads the patch whose unmoved box begins at voxel `start`; what lies outside the scan repeats its border.
 
     Returns:
         HU float32 and mask uint8, each of shape `patch`.
     """
-    shape = motion.source_shape(patch)
-    if motion.is_still:
-        image, mask = case.read(start, shape)
-        return _turned(torch.from_numpy(image), motion).float(), _turned(torch.from_numpy(mask), motion)
-    warp = _plan_warp(motion, start, shape)
-    image, mask = case.read(warp.low, warp.size)
-    moved = warp.apply(torch.from_numpy(image).float())
-    return _turned(moved, motion), _turned(_move_mask(warp, mask), motion)
+    reading = plan_reading(motion, start, motion.source_shape(patch))
+    image, mask = case.read(reading.low, reading.size)
+    return reading.image(torch.from_numpy(image)), reading.mask(torch.from_numpy(mask))
+
+
+def read_box(volume: torch.Tensor, start: Voxel, shape: Shape) -> torch.Tensor:
+    """A box of a volume (x, y, z) in memory; what lies outside repeats its border."""
+    for axis, (first, count) in enumerate(zip(start, shape, strict=True)):
+        voxels = torch.arange(first, first + count).clamp_(0, volume.shape[axis] - 1)
+        volume = volume.index_select(axis, voxels)
+    return volume
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,12 +105,12 @@ class _Warp:
     shape: Shape
     matrix: Matrix
     centre: Vector
-    bend: NDArray[np.float32] | None
+    displacement: NDArray[np.float32] | None
 
     def apply(self, box: torch.Tensor) -> torch.Tensor:
         """Resamples a box (x, y, z), float32, linearly."""
         tilted = self.matrix[:2, 2].any() or self.matrix[2, :2].any()
-        return self._apply_freely(box) if tilted or self.bend is not None else self._apply_in_plane(box)
+        return self._apply_freely(box) if tilted or self.displacement is not None else self._apply_in_plane(box)
 
     def _apply_in_plane(self, box: torch.Tensor) -> torch.Tensor:
         """A motion that keeps slices parallel: one bilinear pass that all slices share, one linear pass along z.
@@ -89,10 +126,10 @@ class _Warp:
 
     def _apply_freely(self, box: torch.Tensor) -> torch.Tensor:
         coordinates = _coordinates(self.matrix, self.centre, self.shape)
-        if self.bend is not None:
+        if self.displacement is not None:
             coordinates = [
-                values + _spread_over(torch.from_numpy(bend), self.shape)
-                for values, bend in zip(coordinates, self.bend, strict=True)
+                values + _spread_over(torch.from_numpy(offsets), self.shape)
+                for values, offsets in zip(coordinates, self.displacement, strict=True)
             ]
         x, y, z = coordinates
         grid = _normalised((z, y, x), (self.size[2], self.size[1], self.size[0]))
@@ -104,18 +141,18 @@ def _plan_warp(motion: SpatialTransform, start: tuple[int, int, int], shape: Sha
     matrix = np.eye(3) if motion.matrix is None else motion.matrix
     centre = np.array(start) + (np.array(shape) - 1) / 2
     reach = np.abs(matrix) @ ((np.array(shape) - 1) / 2)
-    if motion.bend is not None:
-        reach = reach + np.abs(motion.bend).max(axis=(1, 2, 3))
+    if motion.displacement is not None:
+        reach = reach + np.abs(motion.displacement).max(axis=(1, 2, 3))
     low = np.floor(centre - reach).astype(int)
     x, y, z = (int(value) for value in low)
     nx, ny, nz = (int(value) for value in np.floor(centre + reach).astype(int) + 2 - low)
-    return _Warp((x, y, z), (nx, ny, nz), shape, matrix, centre - low, motion.bend)
+    return _Warp((x, y, z), (nx, ny, nz), shape, matrix, centre - low, motion.displacement)
 
 
 def _move_mask(warp: _Warp, mask: NDArray[np.uint8]) -> torch.Tensor:
     """Resamples only the part of the patch that the foreground can reach; most patches hold little of it."""
     label = torch.zeros(warp.shape, dtype=torch.uint8)
-    first, last = (np.zeros(3, int), np.array(warp.shape)) if warp.bend is not None else _reached(warp, mask)
+    first, last = (np.zeros(3, int), np.array(warp.shape)) if warp.displacement is not None else _reached(warp, mask)
     if (first >= last).any():
         return label
     part = replace(
@@ -142,8 +179,8 @@ def _reached(warp: _Warp, mask: NDArray[np.uint8]) -> tuple[NDArray[np.int64], N
 
 
 def _turned(box: torch.Tensor, motion: SpatialTransform) -> torch.Tensor:
-    """Applies quarter turns and flips, which move voxels and mix none."""
-    turned = torch.rot90(box, motion.turns, (0, 1)) if motion.turns % 4 else box
+    """Applies turns by 90° and flips, which move voxels and mix none."""
+    turned = torch.rot90(box, motion.rot90, (0, 1)) if motion.rot90 % 4 else box
     return (turned.flip(motion.flips) if motion.flips else turned).contiguous()
 
 
@@ -165,10 +202,10 @@ def _coordinates(matrix: Matrix, centre: Vector, shape: tuple[int, ...]) -> list
     return rows
 
 
-def _spread_over(bend: torch.Tensor, shape: Shape) -> torch.Tensor:
+def _spread_over(offsets: torch.Tensor, shape: Shape) -> torch.Tensor:
     """Offsets on a coarse grid whose corners are the patch's, interpolated linearly at every voxel."""
-    ends = zip(bend.shape, shape, strict=True)
-    return interpolate(bend, [torch.linspace(0, coarse - 1, fine, dtype=torch.float64) for coarse, fine in ends])
+    ends = zip(offsets.shape, shape, strict=True)
+    return interpolate(offsets, [torch.linspace(0, coarse - 1, fine, dtype=torch.float64) for coarse, fine in ends])
 
 
 def _normalised(coordinates: tuple[torch.Tensor, ...], sizes: tuple[int, ...]) -> torch.Tensor:
