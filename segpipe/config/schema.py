@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, TypeAdapter, Validati
 
 from segpipe.errors import ConfigError
 from segpipe.parts import TARGET, Registry, target_mistakes
+from segpipe.parts.building import summary_of
 from segpipe.parts.targets import argument_mistakes
 from segpipe.spelling import nearest
 
@@ -150,7 +151,7 @@ def check_settings(
     checked = dict(config)
     for section, registry in registries.items():
         if section in config:
-            checked[section], found = _check(section, config, registry)
+            checked[section], found = _check(section, checked, registry)
             mistakes += found
     try:
         settings = Settings.model_validate(checked)
@@ -178,24 +179,24 @@ def check_part(
 ) -> tuple[dict[str, Any], list[str]]:
     """Checks one part, e.g. the network, against the signature of what builds it.
 
-    Shipped parts have typed keys with bounds; of others the names of the keys are compared, and they are tried.
+    Shipped parts have typed keys with bounds; of others the names of the keys are compared. Then the part is tried.
 
     Args:
         path: Of the section, e.g. `network` or `callbacks.0`.
         values: The section as plain data.
         registry: The parts of this kind.
-        config: The whole configuration as plain data, for the trial.
+        config: The whole configuration, for the trial; the sections before this one are checked already.
     """
-    name = str(values.get("name"))
-    if TARGET not in values and name in registry.shipped:
-        return _check_shipped(path, values, registry.shipped[name])
+    part = dict(values)
     if TARGET in values:
         mistakes = target_mistakes(path, values, registry.given)
+    elif str(values.get("name")) in registry.shipped:
+        part, mistakes = _check_shipped(path, values, registry.shipped[str(values["name"])])
     else:
         mistakes = _plug_in_mistakes(path, values, registry)
     if not mistakes and registry.trial:
-        mistakes = [f"{path}: {mistake}" for mistake in registry.trial(values, config)]
-    return dict(values), mistakes
+        mistakes = [f"{path}: {mistake}" for mistake in registry.trial(part, config)]
+    return part, mistakes
 
 
 def _plug_in_mistakes(path: str, values: Mapping[str, Any], registry: Registry) -> list[str]:
@@ -203,12 +204,13 @@ def _plug_in_mistakes(path: str, values: Mapping[str, Any], registry: Registry) 
     if name not in registry:
         near = nearest(name, registry)
         guess = f"; did you mean {near}?" if near else ""
+        if not len(registry):
+            return [f"{path}.{TARGET}: must be given; no installed package registers a name ({registry.group})"]
         return [f"{path}.name={name}: must be one of {', '.join(registry)}, or {path}.{TARGET} be given{guess}"]
     try:
         builder = registry[name]
     except ConfigError as error:
-        facts = ", ".join(f"{fact}: {value}" for fact, value in error.facts.items())
-        return [f"{path}.name={name}: {error.message} ({facts})"]
+        return [f"{path}.name={name}: {summary_of(error)}"]
     return argument_mistakes(path, builder, [key for key in values if key != "name"], registry.given)
 
 

@@ -1,4 +1,4 @@
-"""The closed list of networks and what each demands of its input."""
+"""The shipped networks, those from elsewhere, and what each demands of its input."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
@@ -7,14 +7,16 @@ import torch
 from annotated_types import Ge
 from torch import nn
 
-from segpipe.errors import ModelError
+from segpipe.errors import ConfigError, ModelError
 from segpipe.networks.attention_unet import attention_unet
 from segpipe.networks.dynunet import dynunet
 from segpipe.networks.ensemble import Ensemble
 from segpipe.networks.monai_networks import segresnet, swin_unetr, unet
+from segpipe.networks.probe import InputSizes, probe_mistakes, probe_sizes
 from segpipe.networks.resnet_unet import resnet_unet
 from segpipe.networks.settings import Shape, product_of_strides
-from segpipe.parts import Registry, build_part
+from segpipe.parts import TARGET, Registry, build_part
+from segpipe.parts.building import try_part
 
 _SHIPPED: dict[str, Callable[..., nn.Module]] = {
     "unet": unet,
@@ -24,8 +26,32 @@ _SHIPPED: dict[str, Callable[..., nn.Module]] = {
     "resnet_unet": resnet_unet,
     "swin_unetr": swin_unetr,
 }
+
+
+def _try_network(spec: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    """Whether a network takes the recipe's patch and gives a channel for each class."""
+    recipe: Any = config.get("recipe")
+    if not hasattr(recipe, "label_map"):
+        return []  # the recipe has mistakes of its own
+    channels, patch = recipe.label_map.channels, recipe.patch
+
+    def use(network: nn.Module) -> list[str]:
+        mistakes = [] if is_shipped(spec) else probe_mistakes(network, patch, in_channels=1, out_channels=channels)
+        return mistakes or _divisor_mistakes(input_sizes(spec, network, patch).divisor, patch)
+
+    with torch.random.fork_rng(devices=[]):
+        return try_part(lambda: build_network(spec, out_channels=channels), nn.Module, use)
+
+
+def _divisor_mistakes(divisor: Shape, patch: Shape) -> list[str]:
+    if not all(size % step == 0 for size, step in zip(patch, divisor, strict=True)):
+        found, wanted = ("×".join(map(str, shape)) for shape in (patch, divisor))
+        return [f"each side of recipe.patch must be a multiple of {wanted}, the network's divisor; found {found}"]
+    return []
+
+
 _GIVEN = ("in_channels", "out_channels")
-NETWORKS = Registry("network", _SHIPPED, group="segpipe.networks", given=_GIVEN)
+NETWORKS = Registry("network", _SHIPPED, group="segpipe.networks", given=_GIVEN, trial=_try_network)
 
 
 def ensemble(
@@ -40,23 +66,49 @@ _KNOWN = Registry("network", {**_SHIPPED, "ensemble": ensemble}, group="segpipe.
 
 
 def build_network(spec: Mapping[str, Any], *, in_channels: int = 1, out_channels: int = 2) -> nn.Module:
-    """Builds the network of `spec`; its forward refuses inputs whose size does not fit, before torch fails.
+    """Builds the network of `spec`; a shipped one's forward refuses sizes that do not fit, before torch fails.
 
     Raises:
-        ConfigError: for a name, key or value that the closed list does not know.
+        ConfigError: for a name, key or value that is not known, or when a network from elsewhere cannot be built.
     """
     network: nn.Module = build_part(_KNOWN, spec, in_channels=in_channels, out_channels=out_channels)
-    network.register_forward_pre_hook(SizeCheck(str(spec["name"]), network_divisor(spec)))
+    if is_shipped(spec):
+        network.register_forward_pre_hook(SizeCheck(str(spec["name"]), network_divisor(spec)))
     return network
 
 
+def is_shipped(spec: Mapping[str, Any]) -> bool:
+    """Whether segpipe has the network itself, so that its weights alone are a model; an ensemble is as its members."""
+    if TARGET in spec:
+        return False
+    return is_shipped(spec["member"]) if spec.get("name") == "ensemble" else spec.get("name") in _SHIPPED
+
+
+def input_sizes(spec: Mapping[str, Any], network: nn.Module, patch: Shape) -> InputSizes:
+    """Which inputs a network takes: known of a shipped one, found by trying of one from elsewhere.
+
+    Args:
+        spec: What the network was built from.
+        network: The network.
+        patch: Voxels along x, y and z of an input that it takes.
+    """
+    if is_shipped(spec):
+        return InputSizes(network_divisor(spec), fixed=has_fixed_size(spec))
+    return probe_sizes(network, patch)
+
+
 def network_divisor(spec: Mapping[str, Any]) -> Shape:
-    """Voxels that each spatial axis of the network's input must be a multiple of.
+    """Voxels that each spatial axis of a shipped network's input must be a multiple of.
 
     >>> network_divisor({"name": "unet", "strides": [[2, 2, 1], 2, 2]})
     (8, 8, 4)
     """
-    return _DIVISORS[_KNOWN.check_name(spec)](spec)
+    if not is_shipped(spec):
+        raise ConfigError(
+            "the network must be one that segpipe ships",
+            facts={"found": spec.get("name"), "known": ", ".join(_DIVISORS)},
+        )
+    return _DIVISORS[spec["name"]](spec)
 
 
 def has_fixed_size(spec: Mapping[str, Any]) -> bool:

@@ -1,11 +1,13 @@
 """From a section of the configuration to the part that it names."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from segpipe.errors import ConfigError, SegpipeError
 from segpipe.parts.registry import Registry
 from segpipe.parts.targets import TARGET, argument_mistakes, build_target, reason, takes
+
+Part = TypeVar("Part")
 
 
 def build_part(registry: Registry, spec: Mapping[str, Any], **given: Any) -> Any:
@@ -37,6 +39,30 @@ def build_part(registry: Registry, spec: Mapping[str, Any], **given: Any) -> Any
             f"the {registry.section} cannot be built from these values",
             facts={registry.section: name, "found": reason(error)},
         ) from error
+
+
+def try_part(build: Callable[[], Part], kind: type, use: Callable[[Part], list[str]] | None = None) -> list[str]:
+    """Builds a part and uses it for a moment; returns what is wrong, each the rest of a line.
+
+    Args:
+        build: Builds it.
+        kind: The class that it must be of.
+        use: Finds further mistakes.
+    """
+    try:
+        part = build()
+        if not isinstance(part, kind):
+            wanted = f"{kind.__module__.partition('.')[0]}'s {kind.__name__}"
+            return [f"must derive from {wanted}; found {type(part).__name__}"]
+        return use(part) if use else []
+    except SegpipeError as error:
+        return [summary_of(error)]
+
+
+def summary_of(error: SegpipeError) -> str:
+    """An error in one line, for a list of mistakes."""
+    facts = ", ".join(f"{fact}: {value}" for fact, value in error.facts.items())
+    return error.message + (f" ({facts})" if facts else "")
 
 
 def name_of(spec: Mapping[str, Any]) -> str:

@@ -19,8 +19,8 @@ class Registry(Mapping[str, Builder]):
         shipped: segpipe's own parts; no plug-in can take their names.
         group: The entry points' group, e.g. `segpipe.networks`.
         given: Arguments that segpipe hands to a builder that takes them; the configuration gives the others.
-        trial: Tries a part that is not shipped before any work: takes its section and the whole configuration as plain
-            data, returns mistakes.
+        trial: Tries a part before any work: takes its section and the whole configuration, in which the sections before
+            it are checked already; returns mistakes, each the rest of a line that begins with the section's path.
     """
 
     def __init__(

@@ -10,11 +10,11 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from segpipe.parts import Registry
+from segpipe.parts import Registry, build_part
+from segpipe.parts.building import try_part
 
 HISTORY = "metrics.jsonl"
 LogMetrics = Callable[[dict[str, float], int], None]
-CALLBACKS = Registry("callbacks", {}, group="segpipe.callbacks")
 
 
 class RunLogger(Logger):
@@ -57,6 +57,14 @@ class RunLogger(Logger):
         with (self.folder / HISTORY).open("a") as stream:
             stream.write(json.dumps({"step": step or 0, **values}) + "\n")
         self._log(values, step or 0)
+
+
+def _try_callback(spec: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    """Whether it can be built and is one of Lightning's."""
+    return try_part(lambda: build_part(CALLBACKS, spec), pl.Callback)
+
+
+CALLBACKS = Registry("callbacks", {}, group="segpipe.callbacks", trial=_try_callback)
 
 
 class ThroughputMonitor(pl.Callback):

@@ -10,6 +10,8 @@ from torch import nn
 from torch.nn import functional
 
 from segpipe.parts import Registry, build_part
+from segpipe.parts.building import try_part
+from segpipe.parts.targets import reason
 
 Weight = Annotated[float, Gt(0.0)]
 Share = Annotated[float, Ge(0.0)]
@@ -171,7 +173,31 @@ _SHIPPED: dict[str, Callable[..., nn.Module]] = {
     "tversky": tversky,
     "generalized_dice": generalized_dice,
 }
-LOSSES = Registry("loss", _SHIPPED, group="segpipe.losses")
+
+
+def _try_loss(spec: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    """Whether a loss makes one number of logits and labels, down which gradients flow."""
+    recipe: Any = config.get("recipe")
+    if not hasattr(recipe, "label_map"):
+        return []  # the recipe has mistakes of its own
+    return try_part(lambda: build_part(LOSSES, spec), object, lambda loss: _use(loss, recipe.label_map.channels))
+
+
+def _use(loss: nn.Module, channels: int) -> list[str]:
+    logits = torch.zeros(2, channels, 8, 8, 8, requires_grad=True)
+    label = (torch.arange(1024).reshape(2, 1, 8, 8, 8) % 2).float()
+    try:
+        value = loss(logits, label)
+    except Exception as error:  # whatever foreign code raises
+        shapes = (str(tuple(tensor.shape)) for tensor in (logits, label))
+        return [f"must take {' and '.join(shapes)}, logits and labels ({reason(error)})"]
+    if isinstance(value, torch.Tensor) and value.ndim == 0 and value.requires_grad:
+        return []
+    found = f"shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else type(value).__name__
+    return [f"must give one number that can be differentiated; found {found}"]
+
+
+LOSSES = Registry("loss", _SHIPPED, group="segpipe.losses", trial=_try_loss)
 
 
 def _at_size(label_b1xyz: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:

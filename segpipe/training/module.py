@@ -7,7 +7,8 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from segpipe.parts import Registry
+from segpipe.parts import TARGET, Registry
+from segpipe.parts.targets import find_target, takes
 
 Batch = Mapping[str, torch.Tensor]
 CHECKPOINT_KEY = "segpipe"
@@ -93,10 +94,19 @@ def segmentation(**given: Any) -> SegmentationModule:
     return SegmentationModule(**given)
 
 
+def _try_module(spec: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    """Whether it is a LightningModule that takes the network that it shall teach."""
+    kind = find_target(spec[TARGET]) if TARGET in spec else MODULES[spec["name"]]
+    if isinstance(kind, type) and not issubclass(kind, pl.LightningModule):
+        return [f"must be a LightningModule; found {kind.__name__}"]
+    return [] if takes(kind, "network") else ["must take the argument network, and keep it as its attribute network"]
+
+
 MODULES = Registry(
     "module",
     {"segmentation": segmentation},
     group="segpipe.modules",
+    trial=_try_module,
     given=("network", "loss", "make_optimizer", "make_scheduler", "seed", "facts"),
 )
 

@@ -9,6 +9,7 @@ from torch import nn, optim
 
 from segpipe.errors import ConfigError
 from segpipe.parts import Registry, build_part
+from segpipe.parts.building import try_part
 
 Groups = list[dict[str, Any]]
 Rate = Annotated[float, Gt(0.0)]
@@ -127,7 +128,15 @@ _SHIPPED: dict[str, Callable[..., optim.Optimizer]] = {
     "rmsprop": rmsprop,
     "adabound": adabound,
 }
-OPTIMIZERS = Registry("optimizer", _SHIPPED, group="segpipe.optimizers", given=("params",))
+
+
+def _try_optimizer(spec: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    """Whether it can be built, for a network of one convolution."""
+    with torch.random.fork_rng(devices=[]):
+        return try_part(lambda: build_optimizer(spec, nn.Conv3d(1, 1, 1)), optim.Optimizer)
+
+
+OPTIMIZERS = Registry("optimizer", _SHIPPED, group="segpipe.optimizers", given=("params",), trial=_try_optimizer)
 
 
 def _is_kept(name: str, parameter: torch.Tensor) -> bool:

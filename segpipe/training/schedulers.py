@@ -4,11 +4,13 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
+import torch
 from annotated_types import Ge, Gt, Interval
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 from segpipe.parts import Registry, build_part
+from segpipe.parts.building import try_part
 
 Fraction = Annotated[float, Interval(ge=0.0, le=1.0)]
 Start = Annotated[float, Interval(gt=0.0, le=1.0)]
@@ -105,7 +107,17 @@ _SHIPPED: dict[str, Callable[..., LRScheduler]] = {
     "plateau": plateau,
     "exponential": exponential,
 }
-SCHEDULERS = Registry("scheduler", _SHIPPED, group="segpipe.schedulers", given=("optimizer", "max_steps"))
+
+
+def _try_scheduler(spec: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    """Whether it can be built, for plain gradient descent on one number."""
+    optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    return try_part(lambda: build_scheduler(spec, optimizer, 100), LRScheduler)
+
+
+SCHEDULERS = Registry(
+    "scheduler", _SHIPPED, group="segpipe.schedulers", given=("optimizer", "max_steps"), trial=_try_scheduler
+)
 
 
 def _scaled(optimizer: Optimizer, factor: Callable[[int], float]) -> LRScheduler:
