@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from segpipe.errors import DatasetError
+from segpipe.preprocessing.cache.file_digests import file_digest
 from segpipe.system.atomic_write import write_json
 
 FORMAT = "segpipe-manifest-1"
@@ -90,27 +91,19 @@ def write_manifest(manifest: Manifest, folder: Path) -> Path:
     return write_json(folder / "manifest.json", content, what="the data set's manifest")
 
 
-def data_hash(manifest: Manifest) -> str:
-    """First 16 hex digits of the SHA-256 over ids, patients and the content of all files; paths do not count."""
+def data_hash(manifest: Manifest, digest_of: Callable[[Path], str] = file_digest) -> str:
+    """First 16 hex digits of the SHA-256 over ids, patients and the content of all files; paths do not count.
+
+    Args:
+        manifest: The cases.
+        digest_of: SHA-256 of a file's content, in hex; one that remembers it spares the reading.
+    """
     digest = hashlib.sha256()
     for entry in sorted(manifest.entries, key=lambda entry: entry.id):
         digest.update(f"{entry.id}\0{entry.patient}\0".encode())
         for file in (entry.image, entry.mask):
-            digest.update(file_digest(file).encode() if file else b"-")
+            digest.update(digest_of(file).encode() if file else b"-")
     return digest.hexdigest()[:16]
-
-
-def file_digest(file: Path) -> str:
-    """SHA-256 of a file's content, in hex.
-
-    Raises:
-        DatasetError: when the file cannot be read.
-    """
-    try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise DatasetError("a file of the data set cannot be read", facts={"file": file, "found": error}) from error
 
 
 def entry_from_row(row: Mapping[str, Any], folder: Path, *, where: str) -> Entry:

@@ -12,8 +12,9 @@ from segpipe.datasets.manifest import Entry, Manifest, Role, data_hash
 from segpipe.datasets.opening import cache_folder, open_dataset
 from segpipe.datasets.splits import assign_roles
 from segpipe.errors import DatasetError, SegpipeError, raise_together
-from segpipe.preprocessing.cache.build import build_cache
+from segpipe.preprocessing.cache.build import build_cache, digest_memory
 from segpipe.preprocessing.cache.cached_case import CachedCase
+from segpipe.preprocessing.cache.file_digests import content_digest
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.system.csv_table import write_csv
 from segpipe.training.datamodule import PatchDataModule
@@ -72,16 +73,18 @@ def prepare_data(settings: Settings, recipe: Recipe) -> RunData:
     wanted = [entry for entry in manifest.entries if entry.split != "test"]
     if not any(entry.split == "val" for entry in wanted):
         wanted = list(manifest.entries)
+    prepared = cache / "prepared"
     cached = build_cache(
         wanted,
         recipe,
         manifest.labels,
-        folder=cache / "prepared",
+        folder=prepared,
         load=partial(load_case, labels=manifest.labels),
         workers=None if data.workers == "auto" else int(data.workers),
         progress=settings.trainer.progress,
     )
-    return RunData(manifest, recipe, data_hash(manifest), {case.id: case for case in cached})
+    digest = data_hash(manifest, partial(content_digest, memory=digest_memory(prepared)))
+    return RunData(manifest, recipe, digest, {case.id: case for case in cached})
 
 
 def check_outlines(manifest: Manifest) -> None:

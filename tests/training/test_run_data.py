@@ -1,14 +1,20 @@
 """What a run may work on: outlined cases alone; everything else is refused before any work, all of it at once."""
 
+import hashlib
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Barrier
 
 import pytest
 
 from segpipe.cli.train import registries
 from segpipe.config.compose import check_command_line, read_command_line, settings_of
-from segpipe.datasets.manifest import write_manifest
+from segpipe.datasets.manifest import data_hash, write_manifest
 from segpipe.datasets.sources.folders import find_cases
 from segpipe.errors import ConfigError, DatasetError
+from segpipe.preprocessing.cache.file_digests import content_digest
 from segpipe.training.fitting import recipe_of
 from segpipe.training.run_data import check_outlines, prepare_data
 
@@ -42,6 +48,41 @@ def test_a_run_on_scans_alone_is_refused_before_any_work(manifest, tmp_path, mon
     with pytest.raises(DatasetError, match="every case to train or test on must have a mask"):
         prepare_data(settings, recipe_of(settings))
     assert not (tmp_path / "cache").exists()
+
+
+def test_no_file_is_hashed_twice_by_the_starts_of_runs_folds_and_patch_sizes(manifest, tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGPIPE_CACHE", str(tmp_path / "cache"))
+    write_manifest(manifest, tmp_path / "data")
+    words = ["data=manifest", f"data.root={tmp_path / 'data'}", "data.workers=0", "trainer.progress=false"]
+    read, digest = Counter(), hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda stream, kind: read.update([stream.name]) or digest(stream, kind))
+    hashes = set()
+    for more in (["data.fold=0"], ["data.fold=1"], ["data.fold=null"], ["recipe.patch=[32,32,16]"]):
+        settings = settings_of(check_command_line(read_command_line([*words, *more]), registries()), registries())
+        hashes.add(prepare_data(settings, recipe_of(settings)).hash)
+    assert hashes == {data_hash(manifest)}
+    files = {str(file) for entry in manifest.entries for file in (entry.image, entry.mask)}
+    # once by the starts of four runs, and once more by the line above, which remembers nothing
+    assert read == Counter(dict.fromkeys(files, 2))
+
+
+def test_ranks_that_start_at_the_same_time_hash_a_file_once(manifest, tmp_path, monkeypatch):
+    read, digest, both = [], hashlib.file_digest, Barrier(2, timeout=10)
+
+    def slowly(stream, kind):
+        read.append(stream.name)
+        time.sleep(0.2)
+        return digest(stream, kind)
+
+    def ask() -> str:
+        both.wait()
+        return content_digest(manifest.entries[0].image, tmp_path)
+
+    monkeypatch.setattr(hashlib, "file_digest", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = [future.result() for future in [pool.submit(ask), pool.submit(ask)]]
+    assert first == second
+    assert len(read) == 1
 
 
 @pytest.mark.parametrize("balance", [0.0, 1.0])

@@ -9,10 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segpipe.datasets.manifest import Entry, Manifest, file_digest
+from segpipe.datasets.manifest import Entry, Manifest
 from segpipe.datasets.sources.parallel import CaseJob, IngestResult, make_cases
 from segpipe.errors import ServiceError
 from segpipe.io.archives import unpack
+from segpipe.preprocessing.cache.file_digests import file_digest
 
 if TYPE_CHECKING:
     from segpipe.datasets.sources.registry import IngestRequest

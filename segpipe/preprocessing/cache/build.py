@@ -82,6 +82,11 @@ def build_cache(
     return [_opened(outcomes[number], entry) for number, entry in enumerate(entries)]
 
 
+def digest_memory(folder: Path) -> Path:
+    """Where the cache in `folder` remembers the files' digests; see `content_digest`."""
+    return folder / "digests"
+
+
 @dataclass(frozen=True)
 class _Job:
     recipe: Recipe
@@ -126,7 +131,7 @@ class _Job:
 
     @property
     def _memory(self) -> Path:
-        return self.folder / "digests"
+        return digest_memory(self.folder)
 
     def _target(self, digests: Sequence[str]) -> Path:
         parts = [FORMAT, *digests, str(self.foreground), *(["lung share"] if self.recipe.lung_crop else [])]

@@ -1,14 +1,18 @@
-"""Names files by what they contain, and remembers it, so that a start of training reads no scan twice."""
+"""Names files by what they contain, and remembers it: no file is read twice for its name, by whatever process."""
 
 import hashlib
 from pathlib import Path
-from uuid import uuid4
+
+from filelock import FileLock
 
 from segpipe.errors import DatasetError
+from segpipe.system.atomic_write import atomic_write
 
 
 def content_digest(file: Path, memory: Path) -> str:
     """SHA-256 of a file's content in hex, kept in the folder `memory` under the file's path, size and time.
+
+    Of processes that ask at the same time, e.g. the ranks of a run, one reads the file and the others wait for it.
 
     Raises:
         DatasetError: when the file cannot be read.
@@ -17,16 +21,22 @@ def content_digest(file: Path, memory: Path) -> str:
     known = _read_note(note)
     if known is not None:
         return known
+    memory.mkdir(parents=True, exist_ok=True)
+    with FileLock(memory / f"{note.name[:2]}.lock"):
+        return _read_note(note) or _write_note(note, file_digest(file))
+
+
+def file_digest(file: Path) -> str:
+    """SHA-256 of a file's content in hex, read anew.
+
+    Raises:
+        DatasetError: when the file cannot be read.
+    """
     try:
         with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise _unreadable(file, error) from error
-    note.parent.mkdir(parents=True, exist_ok=True)
-    part = note.with_suffix(f".{uuid4().hex}.part")
-    part.write_text(digest)
-    part.replace(note)
-    return digest
 
 
 def remembered_digest(file: Path, memory: Path) -> str | None:
@@ -49,6 +59,12 @@ def _read_note(note: Path) -> str | None:
         return note.read_text() or None
     except OSError:
         return None
+
+
+def _write_note(note: Path, digest: str) -> str:
+    with atomic_write(note) as part:
+        part.write_text(digest)
+    return digest
 
 
 def _unreadable(file: Path, error: OSError) -> DatasetError:
