@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.errors import GeometryError, ImageError
-from segpipe.geometry import Grid
+from segpipe.geometry import Grid, describe_apart
 from segpipe.labels import NODULE, check_mask_values
+
+SMALLEST_VOXEL_MM, LARGEST_VOXEL_MM = 0.05, 50.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +41,7 @@ class Case:
 
     Raises:
         ImageError: NaN or infinite voxels, or an image without any contrast.
-        GeometryError: an array that does not have the grid's shape.
+        GeometryError: an array that does not have the grid's shape, or voxels of a size that no CT has.
     """
 
     id: str
@@ -53,7 +55,23 @@ class Case:
                 "image and grid must have one shape",
                 facts={"case": self.id, "image": self.image.shape, "grid": self.grid},
             )
+        check_scale(self.grid, case=self.id)
         check_hu(self.image, case=self.id)
+
+
+def check_scale(grid: Grid, *, case: str) -> None:
+    """Refuses a grid in another unit than millimetres.
+
+    Raises:
+        GeometryError: for voxels of a size that no CT has.
+    """
+    if not SMALLEST_VOXEL_MM <= grid.voxel_volume_mm3 ** (1 / 3) <= LARGEST_VOXEL_MM:
+        voxel, extent = ("×".join(f"{mm:.3g}" for mm in sizes) for sizes in (grid.spacing_mm, grid.extent_mm))
+        raise GeometryError(
+            "a scan must be in millimetres; no CT has voxels of such a size",
+            facts={"case": case, "voxel": f"{voxel} mm", "scan": f"{extent} mm"},
+            hint="is its affine in metres or micrometres? scale it to millimetres and write the file again",
+        )
 
 
 def check_hu(image: NDArray[np.generic], *, case: str) -> None:
@@ -89,7 +107,7 @@ def build_case(
     if not image.grid.matches(mask.grid):
         raise GeometryError(
             "image and mask are not on the same grid",
-            facts={"case": case_id, "image": image.grid, "mask": mask.grid},
+            facts={"case": case_id, **describe_apart(image=image.grid, mask=mask.grid)},
             hint="export the mask again from the same series, or take the case out of the data set",
         )
     values = check_mask_values(mask.array, labels if labels is not None else {NODULE.value: NODULE.name})

@@ -13,6 +13,7 @@ from segpipe.errors import GeometryError
 
 FloatArray = NDArray[np.float64]
 GRID_TOLERANCE_MM = 1e-2
+_FLAT = 1e-6  # volume of a voxel with edges of length 1 that count as being in one plane
 _RAS_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _AXIS_LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))
 
@@ -46,6 +47,12 @@ class Grid:
         return float(x), float(y), float(z)
 
     @property
+    def extent_mm(self) -> tuple[float, float, float]:
+        """Length of the grid along each array axis, in mm."""
+        x, y, z = np.multiply(self.shape, self.spacing_mm)
+        return float(x), float(y), float(z)
+
+    @property
     def voxel_volume_mm3(self) -> float:
         """Volume of one voxel in mm³."""
         return float(abs(np.linalg.det(self.affine[:3, :3])))
@@ -67,6 +74,24 @@ class Grid:
         shape = "×".join(str(n) for n in self.shape)
         spacing = "×".join(f"{s:.2f}" for s in self.spacing_mm)
         return f"{shape}, {spacing} mm, {self.orientation}"
+
+
+def describe_apart(**grids: Grid) -> dict[str, str]:
+    """Grids in words, with as much as it takes to see how they differ: where they begin, or where they end, too.
+
+    >>> shifted = np.diag([1.0, 1.0, 2.0, 1.0])
+    >>> shifted[2, 3] = 35
+    >>> describe_apart(image=Grid((4, 4, 4), np.diag([1.0, 1.0, 2.0, 1.0])), mask=Grid((4, 4, 4), shifted))["mask"]
+    '4×4×4, 1.00×1.00×2.00 mm, RAS, from (0.00, 0.00, 35.00) mm'
+    """
+    words = {name: str(grid) for name, grid in grids.items()}
+    for corner, which in (("from", 0), ("to", -1)):
+        if len(set(words.values())) == 1:
+            ends = {name: to_world(grid.affine, _corner_indices(grid.shape)[which]) for name, grid in grids.items()}
+            words = {
+                name: f"{words[name]}, {corner} ({', '.join(f'{mm:.2f}' for mm in ends[name])}) mm" for name in words
+            }
+    return words
 
 
 def to_world(affine: ArrayLike, indices: ArrayLike) -> FloatArray:
@@ -115,7 +140,8 @@ def _check_grid(shape: tuple[int, ...], affine: FloatArray) -> None:
         raise GeometryError("a scan must be 3-D", facts={"shape": "×".join(map(str, shape))})
     if affine.shape != (4, 4) or not np.isfinite(affine).all():
         raise GeometryError("the affine must be 4×4 and finite", facts={"affine": affine.tolist()})
-    if abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if not lengths.all() or abs(np.linalg.det(affine[:3, :3] / lengths)) < _FLAT:
         raise GeometryError(
             "the affine must be invertible; it is singular",
             facts={"affine": affine[:3].round(4).tolist()},

@@ -70,3 +70,42 @@ def test_a_constant_image_is_refused():
 def test_image_and_grid_must_have_one_shape():
     with pytest.raises(GeometryError, match="one shape"):
         Case("c1", np.zeros((4, 5, 7)), GRID)
+
+
+@pytest.mark.parametrize(("scale", "scan"), [(1e-3, "0.0028×0.0035×0.015 mm"), (1e3, "2.8e+03×3.5e+03×1.5e+04 mm")])
+def test_a_scan_in_another_unit_is_refused(scale, scan):
+    with pytest.raises(GeometryError, match="must be in millimetres") as caught:
+        Case("c1", image(), Grid(SHAPE, np.diag([0.7 * scale, 0.7 * scale, 2.5 * scale, 1.0])))
+    assert caught.value.facts["scan"] == scan
+
+
+def test_grids_that_differ_in_their_place_alone_are_told_with_their_place():
+    beside = GRID.affine.copy()
+    beside[0, 3] = 35
+    with pytest.raises(GeometryError, match="not on the same grid") as caught:
+        build_case("c1", Volume(image(), GRID), Volume(mask(), Grid(SHAPE, beside)))
+    assert caught.value.facts["image"] == "4×5×6, 0.70×0.70×2.50 mm, RAS, from (0.00, 0.00, 0.00) mm"
+    assert caught.value.facts["mask"] == "4×5×6, 0.70×0.70×2.50 mm, RAS, from (35.00, 0.00, 0.00) mm"
+
+
+def test_grids_that_are_turned_against_each_other_are_told_with_their_ends():
+    turned = GRID.affine.copy()
+    turned[1, 0] = 0.05
+    with pytest.raises(GeometryError, match="not on the same grid") as caught:
+        build_case("c1", Volume(image(), GRID), Volume(mask(), Grid(SHAPE, turned)))
+    assert str(caught.value.facts["image"]).endswith("to (2.10, 2.80, 12.50) mm")
+    assert str(caught.value.facts["mask"]).endswith("to (2.10, 2.95, 12.50) mm")
+
+
+@pytest.mark.parametrize("value", [1.00000035, 0.9999])
+def test_a_mask_that_a_slope_took_a_little_off_whole_numbers_is_whole(value):
+    case = build_case("c1", Volume(image(), GRID), Volume(mask().astype(np.float32) * np.float32(value), GRID))
+    assert np.unique(case.mask).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("value", [0.9, 0.5, 1.002, np.nan])
+def test_a_mask_of_probabilities_is_none(value):
+    array = np.zeros(SHAPE, np.float32)
+    array[1, 1, 1] = value
+    with pytest.raises(LabelError):
+        build_case("c1", Volume(image(), GRID), Volume(array, GRID))

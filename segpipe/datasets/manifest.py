@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, Literal
 
 from segpipe.errors import DatasetError
@@ -35,6 +35,23 @@ class Entry:
     split: Role | None = None
     extra: Mapping[str, Any] | None = None
 
+    def __post_init__(self) -> None:
+        if not is_file_name(self.id):
+            raise DatasetError(
+                "a case must have a name that a file can have, since files are called by it",
+                facts={"found": repr(self.id)[:80]},
+                hint="use letters, digits, dots, dashes and underscores",
+            )
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a name leads nowhere but to a file of its folder, on every operating system.
+
+    >>> [is_file_name(name) for name in ("LUNG_042", "a b.c", "ab:c", "", "..", "a/b", "C:a")]
+    [True, True, True, False, False, False, False]
+    """
+    return name not in ("", ".", "..") and not set(name) & set("/\\\0\r\n") and not PureWindowsPath(name).drive
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -61,7 +78,7 @@ def read_manifest(path: Path) -> Manifest:
     """Reads `manifest.json` of a data set folder; relative paths count from that folder.
 
     Raises:
-        DatasetError: when the file is missing, not JSON, of another format or without cases.
+        DatasetError: when the file is missing, not JSON, of another format, garbled or without cases.
     """
     file = path / "manifest.json" if path.is_dir() else path
     if not file.is_file():
@@ -71,10 +88,13 @@ def read_manifest(path: Path) -> Manifest:
             hint="make one with: python -m segpipe ingest --source KIND --input DIR --output DATASET",
         )
     content = _load(file)
-    rows = enumerate(content["cases"], start=1)
+    try:
+        rows = list(enumerate(content["cases"], start=1))
+        labels = {int(value): str(name) for value, name in content["labels"].items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DatasetError("the manifest is garbled", facts={"file": file, "found": error}) from error
     entries = tuple(entry_from_row(row, file.parent, where=f"{file}, entry {number}") for number, row in rows)
     _check_entries(entries, file)
-    labels = {int(value): str(name) for value, name in content["labels"].items()}
     return Manifest(str(content["name"]), str(content["source"]), entries, labels)
 
 
@@ -122,7 +142,9 @@ def entry_from_row(row: Mapping[str, Any], folder: Path, *, where: str) -> Entry
             split=row.get("split"),
             extra=row.get("extra"),
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except DatasetError as error:
+        raise error.with_facts(where=where) from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DatasetError(
             "an entry of the manifest must have id, patient and image", facts={"where": where, "found": error}
         ) from error
@@ -143,7 +165,7 @@ def row_of_entry(entry: Entry, folder: Path) -> dict[str, Any]:
 def _load(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DatasetError("the manifest is not readable JSON", facts={"file": file, "found": error}) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__

@@ -15,7 +15,9 @@ from segpipe.errors import DatasetError, GeometryError, LabelError, SegpipeError
 from segpipe.evaluation.comparison.case_table import read_case_table
 from segpipe.evaluation.evaluate import CaseResult, evaluate_pair
 from segpipe.evaluation.evaluated_cases import EvaluatedCases, evaluate_cases
+from segpipe.geometry import describe_apart
 from segpipe.io.images.volumes import list_volumes, read_volume, volume_name
+from segpipe.labels import whole_numbers
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def evaluate_mask_pair(pair: MaskPair, foreground: Foreground) -> CaseResult:
     if not reference.grid.matches(prediction.grid):
         raise GeometryError(
             "prediction and reference are not on the same grid",
-            facts={"prediction": prediction.grid, "reference": reference.grid},
+            facts=describe_apart(prediction=prediction.grid, reference=reference.grid),
             hint="bring the prediction back to the scan's grid; segpipe evaluates nowhere else",
         )
     masks = [_mask(prediction, foreground.prediction), _mask(reference, foreground.reference)]
@@ -123,18 +125,14 @@ def evaluate_mask_pair(pair: MaskPair, foreground: Foreground) -> CaseResult:
 
 
 def _mask(volume: Volume, value: int | None) -> NDArray[np.generic]:
-    array = volume.array
-    if array.dtype.kind == "f" and not _all_whole(array.astype(np.float32, copy=False)):
+    array = whole_numbers(volume.array)
+    if array is None:
         raise LabelError(
             "a mask must hold whole numbers",
             facts={"file": volume.source, "found": "fractions or NaN"},
             hint="give the thresholded mask, not probabilities",
         )
     return array if value is None else np.equal(array, value)
-
-
-def _all_whole(values: NDArray[np.float32]) -> bool:
-    return bool((values == np.round(values)).all())
 
 
 def _masks_by_name(folder: Path, mask_name: str | None) -> dict[str, Path]:

@@ -2,7 +2,7 @@
 
 from segpipe.labels.label import NODULE, TUMOUR, Code, Label, make_label
 from segpipe.labels.label_map import LabelMap, label_mistakes
-from segpipe.labels.masks import check_mask_values, lesion_value
+from segpipe.labels.masks import check_mask_values, lesion_value, whole_numbers
 
 __all__ = [
     "NODULE",
@@ -14,4 +14,5 @@ __all__ = [
     "label_mistakes",
     "lesion_value",
     "make_label",
+    "whole_numbers",
 ]

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from segpipe.errors import LabelError
 
+_WHOLE = 1e-3  # how far a whole number may be off; a probability is seldom so near to one in every voxel
 _LESION_NAME = re.compile("nodule|tumou?r|cancer|carcinoma|neoplasm|lesion|gtv", re.IGNORECASE)
 
 
@@ -37,16 +38,31 @@ def lesion_value(names: Mapping[int, str], wanted: str = "") -> int:
     return (exact or telling or sorted(names))[0]
 
 
+def whole_numbers(mask: NDArray[np.generic]) -> NDArray[np.generic] | None:
+    """The mask with whole numbers, or None where it has fractions or NaN.
+
+    A file that stores a mask with a slope, e.g. 255 times 1/255, gives 1.00000035 for 1.
+
+    >>> whole_numbers(np.float32([0, 255]) * np.float32(1.0000004 / 255)).tolist(), whole_numbers(np.array([0.5]))
+    ([0.0, 1.0], None)
+    """
+    if mask.dtype.kind != "f":
+        return mask
+    rounded = np.rint(mask)
+    return rounded if (np.abs(mask - rounded) <= _WHOLE).all() else None
+
+
 def check_mask_values(mask: NDArray[np.generic], known: Mapping[int, str]) -> NDArray[np.uint8]:
     """Returns `mask` as uint8.
 
     Raises:
         LabelError: for fractional values or values that are neither 0 nor in `known`.
     """
-    values = np.unique(mask)
+    whole = whole_numbers(mask)
+    values = np.unique(mask if whole is None else whole)
     foreign = [value for value in values.tolist() if value not in {0, *known}]
     if foreign:
-        fractional = any(value != int(value) for value in foreign if np.isfinite(value))
+        fractional = any(not float(value).is_integer() for value in foreign if np.isfinite(value))
         raise LabelError(
             "the mask holds fractional values" if fractional else "the mask holds values outside the label map",
             facts={
@@ -55,7 +71,7 @@ def check_mask_values(mask: NDArray[np.generic], known: Mapping[int, str]) -> ND
             },
             hint="map the mask's values to the label map before training or evaluation",
         )
-    return mask.astype(np.uint8)
+    return np.asarray(whole).astype(np.uint8)
 
 
 def describe_names(names: Mapping[int, str]) -> str:

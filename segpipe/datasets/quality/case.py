@@ -12,7 +12,7 @@ from segpipe.datasets.manifest import Entry
 from segpipe.datasets.quality.report import CaseQuality, Issue
 from segpipe.datasets.quality.thumbnails import draw_thumbnail
 from segpipe.errors import SegpipeError
-from segpipe.geometry import Grid, axis_directions, to_voxel, to_world
+from segpipe.geometry import Grid, axis_directions, describe_apart, to_voxel, to_world
 from segpipe.io.images.volumes import read_volume
 from segpipe.labels import check_mask_values, lesion_value
 from segpipe.lesions import label_lesions
@@ -36,7 +36,7 @@ def check_case(entry: Entry, labels: Mapping[int, str]) -> CaseQuality:
     if image is None:
         return CaseQuality(entry.id, tuple(issues), {})
     if mask is not None and not image.grid.matches(mask.grid):
-        facts = {"image": str(image.grid), "mask": str(mask.grid)}
+        facts = describe_apart(image=image.grid, mask=mask.grid)
         issues.append(Issue("error", "grids differ", "image and mask are not on the same grid", facts, entry.id))
         lesion = None
     drawn = np.zeros(image.array.shape, dtype=np.bool_) if lesion is None else lesion
@@ -151,7 +151,7 @@ def _facts(image: Volume, lesion: Mask) -> dict[str, Any]:
     return {
         "shape": list(grid.shape),
         "spacing_mm": [round(mm, 4) for mm in grid.spacing_mm],
-        "extent_mm": [round(float(mm), 1) for mm in np.multiply(grid.shape, grid.spacing_mm)],
+        "extent_mm": [round(mm, 1) for mm in grid.extent_mm],
         "orientation": grid.orientation,
         "lowest_hu": float(finite.min()) if finite.size else None,
         "highest_hu": float(finite.max()) if finite.size else None,

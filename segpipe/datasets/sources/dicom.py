@@ -159,10 +159,11 @@ def store_case(name: CaseName, volume: Volume, mask: Mask | None, folder: Path, 
 
 
 def series_facts(series: SeriesInfo, repair: Sequence[str]) -> dict[str, Any]:
-    """What the manifest says about a series: its digest, kernel and the like, and what was mended."""
-    repairs = stack_series(series, repair=repair).repairs
+    """What the manifest says about a series: its digest, kernel and the like, what was mended and what is odd."""
+    stack = stack_series(series, repair=repair)
+    odd = {"repaired": list(stack.repairs), "remarks": list(stack.remarks)}
     facts: dict[str, Any] = {"source_series": origin_of(series).digest[:16], **series.facts}
-    return {**facts, "repaired": list(repairs)} if repairs else facts
+    return facts | {name: texts for name, texts in odd.items() if texts}
 
 
 def series_key(series: SeriesInfo, *more: object) -> str:
@@ -175,6 +176,11 @@ def series_key(series: SeriesInfo, *more: object) -> str:
 def describe_left_out(scan: SeriesScan) -> tuple[str, ...]:
     """What was found beside the CT series, one line per reason."""
     return tuple(f"left out: {reason} ({count})" for reason, count in sorted(scan.left_out.items()))
+
+
+def describe_remarks(entries: Sequence[Entry]) -> tuple[str, ...]:
+    """What is odd about the series of cases, one line each."""
+    return tuple(f"{entry.id}: {remark}" for entry in entries for remark in (entry.extra or {}).get("remarks", ()))
 
 
 def describe_shared(scan: SeriesScan) -> tuple[str, ...]:
@@ -195,7 +201,7 @@ def _ingest(request: "IngestRequest", regions: Regions, kind: str) -> tuple[Mani
         else:
             lonely += 1
     made = make_cases(jobs, request.output, title=kind, workers=request.workers)
-    notes = (*describe_left_out(scan), *describe_shared(scan))
+    notes = (*describe_left_out(scan), *describe_shared(scan), *describe_remarks(made.entries))
     if lonely:
         notes += (f"left out: a series to which no structure set or segmentation refers ({lonely})",)
     labels = dict(enumerate(regions.patterns, start=1))

@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 
 from segpipe.datasets.manifest import Entry, Manifest
 from segpipe.datasets.sources.case_names import CaseName, name_cases, origin_of
-from segpipe.datasets.sources.dicom import describe_left_out, parse_repair, series_facts, series_key, store_case
+from segpipe.datasets.sources.dicom import (
+    describe_left_out,
+    describe_remarks,
+    describe_shared,
+    parse_repair,
+    series_facts,
+    series_key,
+    store_case,
+)
 from segpipe.datasets.sources.parallel import CaseJob, IngestResult, make_cases
 from segpipe.errors import ConfigError, DatasetError, SegpipeError
 from segpipe.geometry import Grid
@@ -56,7 +64,8 @@ def ingest_lidc(request: "IngestRequest") -> tuple[Manifest, IngestResult]:
     lonely = len(scan.series) - len(jobs)
     unread = (f"left out: a series without reading ({lonely})",) if lonely else ()
     manifest = Manifest(request.output.resolve().name, "lidc-idri", made.entries, {1: "nodule"})
-    return manifest, replace(made, notes=(*describe_left_out(scan), *notes, *unread))
+    told = (*describe_left_out(scan), *describe_shared(scan), *describe_remarks(made.entries))
+    return manifest, replace(made, notes=(*told, *notes, *unread))
 
 
 def make_lidc_case(series: SeriesInfo, name: CaseName, reading: Reading, choice: LidcChoice, folder: Path) -> Entry:

@@ -1,5 +1,6 @@
 """The scans that an input names: image files, folders of them, and DICOM folders or zip files; each read on demand."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,8 @@ from segpipe.geometry import Grid
 from segpipe.inference.findings import Finding
 from segpipe.io.images.volumes import SUFFIXES, list_volumes, read_shape, read_volume, volume_name
 from segpipe.lesions import superior_axis
+
+_LOG = logging.getLogger("segpipe.predict")
 
 if TYPE_CHECKING:
     from segpipe.io.dicom.series.series import SeriesInfo
@@ -62,12 +65,17 @@ def find_scans(path: Path) -> list[Scan]:
 
 def scan_of(series: "SeriesInfo", name: str) -> Scan:
     """A DICOM series as a scan that is called `name`."""
-    from segpipe.io.dicom.series.series import read_series
+    from segpipe.io.dicom.series.series import read_series, stack_series
+
+    def read() -> Volume:
+        for remark in stack_series(series).remarks:
+            _LOG.warning("%s: %s", name, remark)
+        return read_series(series)
 
     rows, columns = series.planes[0].shape
     voxels = len(series.planes) * rows * columns
     files = sorted({file.path for file in series.files})
-    return Scan(name, lambda: read_series(series), lambda: voxels, _stamp(files), series)
+    return Scan(name, read, lambda: voxels, _stamp(files), series)
 
 
 def number_slices(findings: Sequence[Finding], scan: Scan, grid: Grid) -> list[Finding]:

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from segpipe.errors import GeometryError
 from segpipe.geometry import flip_ras_lps
+from segpipe.io.images.header_claims import check_size, files_of
+from segpipe.io.quiet import quiet_libraries
 
 
 def read(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
@@ -16,20 +18,18 @@ def read(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
 
     Raises:
         GeometryError: when the file's directions are singular, which ITK refuses to load.
+        ImageError: when its header names a file elsewhere.
+        EOFError: when there are fewer voxels than its header claims.
         OSError: when ITK cannot read it, with the last thing it says.
     """
     import SimpleITK
 
-    SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
+    reader = _reader(path)
     try:
-        image = SimpleITK.ReadImage(str(path))
+        with quiet_libraries():
+            image = reader.Execute()
     except RuntimeError as error:
-        if "determinant" in str(error) or "Zero-valued spacing" in str(error):
-            raise GeometryError(
-                "the affine must be invertible; it is singular",
-                hint="export the scan again with its orientation and spacing",
-            ) from error
-        raise OSError(_itk_message(error)) from error
+        raise _explain(error) from error
     array = SimpleITK.GetArrayFromImage(image)
     if image.GetNumberOfComponentsPerPixel() > 1:
         return np.moveaxis(array.T, 0, -1), np.eye(4)
@@ -38,15 +38,7 @@ def read(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
 
 def read_shape(path: Path) -> tuple[int, ...]:
     """Shape as the header tells it; no voxel is read."""
-    import SimpleITK
-
-    reader = SimpleITK.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise OSError(_itk_message(error)) from error
-    return tuple(reader.GetSize())
+    return tuple(_reader(path).GetSize())
 
 
 def write(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64]) -> None:
@@ -64,9 +56,37 @@ def write(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64]) -
     image.SetOrigin(lps[:3, 3].tolist())
     image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
     try:
-        SimpleITK.WriteImage(image, str(path), True)
+        with quiet_libraries():
+            SimpleITK.WriteImage(image, str(path), True)
     except RuntimeError as error:
         raise OSError(_itk_message(error)) from error
+
+
+def _reader(path: Path) -> Any:
+    """ITK's reader, which has read the header, once that is found to claim no more than there is."""
+    import SimpleITK
+
+    files, packed = files_of(path)
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        with quiet_libraries():
+            reader.ReadImageInformation()
+            voxel = SimpleITK.Image([1] * reader.GetDimension(), reader.GetPixelID(), reader.GetNumberOfComponents())
+    except RuntimeError as error:
+        raise _explain(error) from error
+    there = sum(file.stat().st_size for file in files)
+    check_size(reader.GetSize(), SimpleITK.GetArrayViewFromImage(voxel).nbytes, there=there, packed=packed)
+    return reader
+
+
+def _explain(error: RuntimeError) -> Exception:
+    if "determinant" in str(error) or "Zero-valued spacing" in str(error):
+        return GeometryError(
+            "the affine must be invertible; it is singular",
+            hint="export the scan again with its orientation and spacing",
+        )
+    return OSError(_itk_message(error))
 
 
 def _itk_message(error: RuntimeError) -> str:

@@ -13,6 +13,8 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
+from segpipe.io.images.header_claims import check_size
+
 _ISAL_ERROR: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # its stubs name an instance
 DAMAGED: tuple[type[Exception], ...] = (
     ImageFileError,
@@ -33,6 +35,7 @@ def read(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
     """
     with _open(path) as stream:
         image = _kind(stream).from_stream(stream)
+        _check_size(image.header, path)
         array = _voxels(image.dataobj, stream)
         while stream.read(_CHUNK):
             pass
@@ -42,7 +45,9 @@ def read(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
 def read_shape(path: Path) -> tuple[int, ...]:
     """Shape as the header tells it; no voxel is read."""
     with _open(path) as stream:
-        return tuple(_kind(stream).header_class.from_fileobj(stream).get_data_shape())
+        header = _kind(stream).header_class.from_fileobj(stream)
+    _check_size(header, path)
+    return tuple(header.get_data_shape())
 
 
 def write(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64]) -> None:
@@ -54,10 +59,19 @@ def write(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64]) -
     nibabel.save(image, path)
 
 
+def _is_packed(path: Path) -> bool:
+    return path.name.lower().endswith(".gz")
+
+
 def _open(path: Path) -> Any:
-    if path.name.lower().endswith(".gz"):
+    if _is_packed(path):
         return igzip.open(path)  # type: ignore[no-untyped-call]
     return path.open("rb")
+
+
+def _check_size(header: Any, path: Path) -> None:
+    there, packed = path.stat().st_size, _is_packed(path)
+    check_size(header.get_data_shape(), header.get_data_dtype().itemsize, there=there, packed=packed)
 
 
 def _kind(stream: Any) -> Any:

@@ -8,14 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.case import Volume
-from segpipe.errors import GeometryError, ImageError, OutputError
+from segpipe.errors import GeometryError, ImageError, OutputError, SegpipeError
 from segpipe.geometry import Grid
 from segpipe.io.images import itk, nifti
+from segpipe.io.quiet import quiet_libraries
 from segpipe.system.atomic_write import atomic_write
 
 _FORMATS = {".nii": nifti, ".nii.gz": nifti, ".nrrd": itk, ".mha": itk, ".mhd": itk}
 SUFFIXES = tuple(_FORMATS)
 _UNREADABLE: tuple[type[Exception], ...] = (OSError, EOFError, ValueError, *nifti.DAMAGED)
+_UNREADABLE_HEADER: tuple[type[Exception], ...] = (SegpipeError, *_UNREADABLE)
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -33,7 +35,8 @@ def read_volume(path: Path) -> Volume:
     if not path.is_file():
         raise ImageError("the image file must exist", facts={"file": path, "found": "nothing there"})
     try:
-        array, affine = reader.read(path)
+        with quiet_libraries():
+            array, affine = reader.read(path)
         array, affine = _squeeze(_plain_numbers(array), affine)
         shape = (array.shape[0], array.shape[1], array.shape[2])
         return Volume(array, Grid(shape, affine), path)
@@ -50,8 +53,9 @@ def read_volume(path: Path) -> Volume:
 def read_shape(path: Path) -> tuple[int, ...]:
     """Shape as the header tells it, to plan with; () when the header is unreadable, which `read_volume` explains."""
     try:
-        return tuple(int(count) for count in _FORMATS[_suffix(path)].read_shape(path))
-    except _UNREADABLE:
+        with quiet_libraries():
+            return tuple(int(count) for count in _FORMATS[_suffix(path)].read_shape(path))
+    except _UNREADABLE_HEADER:
         return ()
 
 
@@ -71,7 +75,7 @@ def write_volume(path: Path, array: NDArray[np.generic], grid: Grid) -> Path:
         raise GeometryError("array and grid must have one shape", facts={"array": array.shape, "grid": grid})
     writer = _FORMATS[_suffix(path)]
     try:
-        with atomic_write(path) as part:
+        with atomic_write(path) as part, quiet_libraries():
             writer.write(part, _storable(array), grid.affine)
     except OSError as error:
         raise _write_error(path, error) from error

@@ -109,3 +109,17 @@ def test_an_unknown_border_is_told(tmp_path):
     with pytest.raises(ConfigError, match="unknown --contour-border") as caught:
         ingest_folder(tmp_path, contour_border="both")
     assert caught.value.facts["known"] == "auto, include, exclude"
+
+
+def test_two_acquisitions_half_a_slice_apart_are_said(tmp_path):
+    def interleave(slices):
+        for number, dataset in enumerate(slices):
+            dataset.AcquisitionNumber = number % 2 + 1
+
+    patient_folder(tmp_path / "in", None, spoil=interleave)
+
+    manifest, made = ingest_folder(tmp_path)
+
+    remark = "slices of 2 acquisitions alternate and are read as one scan"
+    assert manifest.entries[0].extra["remarks"] == [remark]
+    assert made.notes == (f"case_0001: {remark}",)

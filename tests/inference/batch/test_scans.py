@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from segpipe.errors import ImageError
+from segpipe.errors import GeometryError, ImageError
 from segpipe.geometry import Grid
 from segpipe.inference.batch.scans import Scan, find_scans, number_clashes, number_slices
 from segpipe.io.dicom.series.series import stack_series
@@ -102,3 +102,22 @@ def test_a_dicom_folder_is_its_series(realdata):
     assert scan.name == "LUNG1-001"
     assert scan.count_voxels() == 512 * 512 * 134
     assert scan.series is not None
+
+
+def test_two_acquisitions_half_a_slice_apart_are_said_when_the_scan_is_read(tmp_path, caplog):
+    slices = ct_slices(thorax())
+    for number, dataset in enumerate(slices):
+        dataset.AcquisitionNumber = number % 2 + 1
+
+    (scan,) = find_scans(save(slices, tmp_path / "scan"))
+    scan.read()
+
+    assert caplog.messages == ["scan: slices of 2 acquisitions alternate and are read as one scan"]
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e3])
+def test_a_scan_in_another_unit_is_refused_before_it_is_predicted(tmp_path, scale):
+    (scan,) = find_scans(write_volume(tmp_path / "a.nii", IMAGE, Grid((4, 5, 6), np.diag([scale, scale, scale, 1]))))
+
+    with pytest.raises(GeometryError, match="must be in millimetres"):
+        scan.read_case()

@@ -139,6 +139,18 @@ def test_an_outline_beyond_the_series_is_refused(read):
     assert caught.value.facts["nearest slice"] == "1.00 mm away"
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "utf-16-be"])
+def test_entities_are_found_in_every_encoding(tmp_path, encoding):
+    name = "UTF-8" if encoding == "utf-8" else "UTF-16"
+    text = (
+        f'<?xml version="1.0" encoding="{name}"?><!DOCTYPE a [<!ENTITY b "c">]><LidcReadMessage>&b;</LidcReadMessage>'
+    )
+    (tmp_path / "a.xml").write_bytes(text.encode(encoding))
+
+    with pytest.raises(ImageError, match=r"defines entities|is damaged"):
+        read_lidc_xml(tmp_path / "a.xml")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -146,6 +158,10 @@ def test_an_outline_beyond_the_series_is_refused(read):
         ("<IdriReadMessage/>", "no reading of a LIDC CT series"),
         ('<!DOCTYPE a [<!ENTITY b "c">]><LidcReadMessage/>', "defines entities"),
         (message("1", [nodule(roi([("x", 1)], 1))]), "garbled"),
+        (message("1", [nodule(roi([(10**30, 1)], 1))]), "garbled"),
+        (message("1", [nodule(roi([(1, 1)], "nan"))]), "garbled"),
+        ("", "the XML file is damaged"),
+        ('<?xml version="1.0" encoding="klingon"?><LidcReadMessage/>', "the XML file is damaged"),
     ],
 )
 def test_other_files_are_told(tmp_path, content, message):

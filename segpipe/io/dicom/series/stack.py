@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, get_args
 
 import numpy as np
@@ -31,6 +32,7 @@ class Stack:
         grid: The grid (columns, rows, slices); its affine keeps the shear of a tilted gantry.
         upright: The grid after a tilt is resampled away; `grid` itself when there was none.
         repairs: What was mended, in words; empty for a series that is right.
+        remarks: What is odd and stays as it is, in words.
     """
 
     planes: tuple[Plane, ...]
@@ -38,6 +40,7 @@ class Stack:
     grid: Grid
     upright: Grid
     repairs: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def all_places(self) -> FloatArray:
@@ -73,6 +76,7 @@ def stack_planes(planes: Sequence[Plane], *, repair: Collection[str] = ()) -> St
         grid=grid,
         upright=_upright(grid) if "tilt" in names else grid,
         repairs=tuple(f"{name}: {error.facts['found']}" for name, error in found),
+        remarks=_alternations(unique),
     )
 
 
@@ -180,6 +184,19 @@ def _deviation(along_mm: FloatArray, numbers: NDArray[np.int64]) -> float:
 def _tolerance(step_mm: float) -> float:
     """How far a slice may be off the grid: positions are often written with one decimal only."""
     return 0.05 + 0.05 * step_mm
+
+
+def _alternations(planes: Sequence[Plane]) -> tuple[str, ...]:
+    """Whether slices of several acquisitions lie between each other, as two scans half a slice apart do.
+
+    Acquisitions that follow each other, and numbers that count slices, change no more often than there are of them.
+    """
+    for values in zip(*(plane.taken for plane in planes), strict=True):
+        acquisitions = len(set(values))
+        runs = 1 + sum(one != other for one, other in pairwise(values))
+        if 1 < acquisitions <= len(planes) / 2 and runs > acquisitions:
+            return (f"slices of {acquisitions} acquisitions alternate and are read as one scan",)
+    return ()
 
 
 def _duplicates(count: int, kept: int) -> list[_Defect]:

@@ -1,5 +1,6 @@
 """Slices form a regular grid, or are refused with numbers that a pencil gives, or are mended when asked."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,41 @@ def test_all_defects_are_told_together():
     text = str(caught.value)
     assert "3 mistakes" in text
     assert all(part in text for part in ("lie at one place", "slices are missing", "gantry was tilted"))
+
+
+@pytest.mark.parametrize(
+    ("taken", "told"),
+    [
+        (["1", "2"] * 5, True),
+        (["1"] * 5 + ["2"] * 5, False),
+        (["1", "2", "3", "4", "5", "5", "4", "3", "2", "1"], True),
+        ([str(k) for k in range(10)], False),
+        (["3", "1", "9", "7", "5", "2", "8", "4", "6", "0"], False),
+        ([""] * 10, False),
+        (
+            [
+                "120000.0",
+                "120000.0",
+                "120001.5",
+                "120001.5",
+                "120003",
+                "120003",
+                "120004.5",
+                "120004.5",
+                "120006",
+                "120006",
+            ],
+            False,
+        ),
+    ],
+)
+def test_acquisitions_that_lie_between_each_other_are_said(taken, told):
+    planes = [replace(plane, taken=("", when)) for plane, when in zip(_planes(_even()), taken, strict=True)]
+
+    stack = stack_planes(planes)
+
+    text = f"slices of {len(set(taken))} acquisitions alternate and are read as one scan"
+    assert stack.remarks == ((text,) if told else ())
 
 
 def test_slices_that_wander_sideways_cannot_be_mended():

@@ -1,0 +1,69 @@
+"""Holds what a header claims against the bytes there are, before memory is taken for it or another file is opened."""
+
+import re
+from collections.abc import Sequence
+from math import prod
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from segpipe.errors import ImageError
+
+MOST_PER_BYTE = 1032
+"""What deflate can unpack from one byte at most (zlib's technical details)."""
+_DATA_FILE = re.compile(rb"^\s*(?:ElementDataFile\s*=|data ?file\s*:=?)\s*(.*?)\s*$", re.IGNORECASE)
+_PACKED = re.compile(rb"^\s*(?:CompressedData\s*=\s*True|encoding\s*:\s*(?!raw))", re.IGNORECASE | re.MULTILINE)
+_LONGEST_HEADER = 2**16
+
+
+def check_size(shape: Sequence[int], item_bytes: int, *, there: int, packed: bool) -> None:
+    """Checks that there can be as many voxels as a header claims.
+
+    Args:
+        shape: As claimed.
+        item_bytes: Bytes of one voxel.
+        there: Bytes of the file.
+        packed: Whether they are compressed.
+
+    Raises:
+        EOFError: when there cannot.
+    """
+    claimed = prod(int(count) for count in shape) * item_bytes
+    most = there * (MOST_PER_BYTE if packed else 1)
+    if claimed > most:
+        raise EOFError(f"the header claims {claimed} bytes of voxels, the file can hold {most}")
+
+
+def files_of(path: Path) -> tuple[list[Path], bool]:
+    """The files that hold the voxels of a MetaImage or NRRD file, and whether they are compressed.
+
+    A header that names voxels in several files by a pattern or a list gives the folder's files that it may mean.
+
+    Raises:
+        ImageError: when a header names a file outside its own folder.
+    """
+    with path.open("rb") as stream:
+        header = stream.read(_LONGEST_HEADER)
+    lines = header.splitlines()
+    found = next((number for number, line in enumerate(lines) if _DATA_FILE.match(line)), None)
+    if found is None:
+        return [path], bool(_PACKED.search(header))
+    match = _DATA_FILE.match(lines[found])
+    named = match[1].decode("utf-8", "replace") if match else ""
+    packed = bool(_PACKED.search(b"\n".join(lines[:found])))
+    if named.upper() == "LOCAL":
+        return [path], packed
+    several = named.upper().startswith("LIST")
+    names = [line.decode("utf-8", "replace").strip() for line in lines[found + 1 :]] if several else [named]
+    _check_inside(names, path)
+    single = path.parent / named
+    return [single] if single.is_file() else [file for file in path.parent.iterdir() if file.is_file()], packed
+
+
+def _check_inside(names: Sequence[str], path: Path) -> None:
+    for name in names:
+        posix, windows = PurePosixPath(name), PureWindowsPath(name)
+        if posix.is_absolute() or windows.drive or windows.root or ".." in windows.parts:
+            raise ImageError(
+                "a header may not name a file outside its folder",
+                facts={"file": path},
+                hint="put the file with the voxels next to its header, and name it there without a path",
+            )
