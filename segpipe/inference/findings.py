@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from segpipe.case import Case
 from segpipe.geometry import flip_ras_lps, to_world
 from segpipe.inference.window.aggregator import Foreground
-from segpipe.labels import Label
+from segpipe.labels import Label, LabelMap
 from segpipe.lesions import (
     Components,
     equivalent_diameter_mm,
+    label_lesions,
     measure_axial,
     measure_lesion,
     superior_axis,
@@ -104,6 +105,23 @@ def measure_findings(case: Case, classes: Sequence[ClassComponents]) -> list[Fin
         _measure(case, found, component, number=number, sides=sides)
         for number, (found, component) in enumerate(chosen, start=1)
     ]
+
+
+def number_findings(mask: NDArray[np.uint8], labels: LabelMap) -> list[NDArray[np.uint32]]:
+    """For each class the number of each voxel's finding (0 = none), as `measure_findings` counts them.
+
+    Args:
+        mask: A label map that holds findings alone.
+        labels: The classes.
+    """
+    numbered, before = [], 0
+    one_class = len(labels.classes) == 1
+    for number in range(len(labels.classes)):
+        components, count = label_lesions(mask if one_class else labels.class_mask(mask, number))
+        components[components > 0] += before
+        numbered.append(components)
+        before += count
+    return numbered
 
 
 def measure_confidence(

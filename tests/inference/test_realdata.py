@@ -20,13 +20,13 @@ from segpipe.inference.predictor import PredictOptions, predict_case
 from segpipe.inference.window.grid import choose_grid
 from segpipe.inference.window.region import require_lungs
 from segpipe.inference.window.sliding import Sliding, starts
-from segpipe.io.dicom.objects import Derivation, Maker
+from segpipe.io.dicom.objects import Derivation, FindingMap, Maker
 from segpipe.io.dicom.rtstruct.reading import read_rtstruct
 from segpipe.io.dicom.rtstruct.writing import write_rtstruct
 from segpipe.io.dicom.seg.writing import write_dicom_seg
 from segpipe.io.dicom.series.series import find_series, read_series, stack_series
 from segpipe.io.dicom.sr import write_dicom_sr
-from segpipe.labels import NODULE, TUMOUR
+from segpipe.labels import TUMOUR
 from segpipe.lesions import find_components, label_lesions
 from segpipe.networks import build_network
 from segpipe.preprocessing.recipe import Recipe
@@ -198,7 +198,7 @@ def read_lung(realdata, name):
 def measured(case, mask):
     components = find_components(mask)
     kept = list(range(1, components.count + 1))
-    return measure_findings(case, [ClassComponents(NODULE, components, kept, [(0.9, 0.95)] * components.count)])
+    return measure_findings(case, [ClassComponents(TUMOUR, components, kept, [(0.9, 0.95)] * components.count)])
 
 
 def test_dicom_results_of_a_real_series_are_valid_and_within_a_tenth_of_a_millimetre(tumour, tmp_path):
@@ -208,12 +208,13 @@ def test_dicom_results_of_a_real_series_are_valid_and_within_a_tenth_of_a_millim
     numbers, count = label_lesions(mask)
     findings = measured(case, mask)
     assert count == len(findings) == 2
-    derivation = Derivation(series, TUMOUR, Maker("lung_tumour", "1", "0123456789abcdef", "0"))
+    maps = [FindingMap(TUMOUR, numbers)]
+    derivation = Derivation(series, (TUMOUR,), Maker("lung_tumour", "1", "0123456789abcdef", "0"))
     files = {
-        "binary": write_dicom_seg(tmp_path / "binary.dcm", numbers, derivation=derivation),
-        "labels": write_dicom_seg(tmp_path / "labels.dcm", numbers, derivation=derivation, kind="LABELMAP"),
-        "whole": write_dicom_seg(tmp_path / "whole.dcm", numbers, derivation=derivation, per_finding=False),
-        "structures": write_rtstruct(tmp_path / "structures.dcm", numbers, derivation=derivation),
+        "binary": write_dicom_seg(tmp_path / "binary.dcm", maps, derivation=derivation),
+        "labels": write_dicom_seg(tmp_path / "labels.dcm", maps, derivation=derivation, kind="LABELMAP"),
+        "whole": write_dicom_seg(tmp_path / "whole.dcm", maps, derivation=derivation, per_finding=False),
+        "structures": write_rtstruct(tmp_path / "structures.dcm", maps, derivation=derivation),
     }
     files["report"] = write_dicom_sr(
         tmp_path / "report.dcm", findings, derivation=derivation, segmentation=files["binary"]

@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from segpipe.errors import GeometryError, ImageError, OutputError
 from segpipe.geometry import flip_ras_lps, to_world
-from segpipe.io.dicom.objects import Derivation, Maker
+from segpipe.io.dicom.objects import Derivation, FindingMap, Maker
 from segpipe.io.dicom.rtstruct.reading import read_rtstruct
 from segpipe.io.dicom.rtstruct.writing import write_rtstruct
 from segpipe.io.dicom.seg.reading import read_dicom_seg
@@ -29,6 +29,7 @@ MAKER = Maker(model="lung_nodule", version="1.2.0", recipe="0123456789abcdef", s
 @dataclass
 class Measurements:
     number: int
+    label: str = "nodule"
     volume_mm3: float = 512.343
     axial_diameter_mm: float = 9.5
     perpendicular_diameter_mm: float = 7.25
@@ -46,6 +47,10 @@ def _findings(shape=(40, 36, 9)):
     return findings
 
 
+def nodules(numbers, label=NODULE):
+    return [FindingMap(label, numbers)]
+
+
 def _flip(axis):
     affine = AXIAL.copy()
     affine[axis, axis] *= -1
@@ -56,7 +61,7 @@ AFFINES = {"axial": AXIAL, "oblique": oblique(), "mirrored": _flip(0), "reversed
 
 
 def _derivation(folder, **options):
-    return Derivation(find_series(folder).series[0], NODULE, MAKER, **options)
+    return Derivation(find_series(folder).series[0], (NODULE,), MAKER, **options)
 
 
 @pytest.fixture(params=AFFINES)
@@ -88,7 +93,7 @@ def _check_valid(path):
 def test_highdicom_finds_each_segment_where_the_finding_is(tmp_path, derivation, kind):
     findings = _findings()
 
-    path = write_dicom_seg(tmp_path / "seg.dcm", findings, derivation=derivation, kind=kind)
+    path = write_dicom_seg(tmp_path / "seg.dcm", nodules(findings), derivation=derivation, kind=kind)
 
     segmentation = highdicom.seg.segread(path)
     volume = segmentation.get_volume(combine_segments=True)
@@ -102,7 +107,7 @@ def test_highdicom_finds_each_segment_where_the_finding_is(tmp_path, derivation,
 
 @pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
 def test_our_reader_gives_every_voxel_back(tmp_path, derivation, kind):
-    path = write_dicom_seg(tmp_path / "seg.dcm", _findings(), derivation=derivation, kind=kind)
+    path = write_dicom_seg(tmp_path / "seg.dcm", nodules(_findings()), derivation=derivation, kind=kind)
 
     masks = read_dicom_seg(path, derivation.series)
 
@@ -111,7 +116,7 @@ def test_our_reader_gives_every_voxel_back(tmp_path, derivation, kind):
 
 
 def test_itk_opens_one_segment_for_all_on_the_grid_of_the_series(tmp_path, derivation):
-    path = write_dicom_seg(tmp_path / "seg.dcm", _findings(), derivation=derivation, per_finding=False)
+    path = write_dicom_seg(tmp_path / "seg.dcm", nodules(_findings()), derivation=derivation, per_finding=False)
 
     image = SimpleITK.ReadImage(path)
 
@@ -126,7 +131,7 @@ def test_itk_opens_one_segment_for_all_on_the_grid_of_the_series(tmp_path, deriv
 
 
 def test_a_segmentation_tells_what_it_shows_and_who_made_it(tmp_path, axial):
-    path = write_dicom_seg(tmp_path / "seg.dcm", _findings(), derivation=axial)
+    path = write_dicom_seg(tmp_path / "seg.dcm", nodules(_findings()), derivation=axial)
 
     segmentation = highdicom.seg.segread(path)
     description = segmentation.get_segment_description(2)
@@ -144,7 +149,7 @@ def test_a_segmentation_tells_what_it_shows_and_who_made_it(tmp_path, axial):
 
 
 def test_frames_refer_to_the_slices_they_lie_on(tmp_path, derivation):
-    path = write_dicom_seg(tmp_path / "seg.dcm", _findings(), derivation=derivation)
+    path = write_dicom_seg(tmp_path / "seg.dcm", nodules(_findings()), derivation=derivation)
 
     positions = {plane.uid: plane.position_mm for plane in derivation.series.planes}
     frames = pydicom.dcmread(path).PerFrameFunctionalGroupsSequence
@@ -156,11 +161,11 @@ def test_frames_refer_to_the_slices_they_lie_on(tmp_path, derivation):
 
 
 def test_an_object_made_twice_has_one_uid_and_another_model_another(tmp_path, axial):
-    first = pydicom.dcmread(write_dicom_seg(tmp_path / "a.dcm", _findings(), derivation=axial))
-    again = pydicom.dcmread(write_dicom_seg(tmp_path / "b.dcm", _findings(), derivation=axial))
+    first = pydicom.dcmread(write_dicom_seg(tmp_path / "a.dcm", nodules(_findings()), derivation=axial))
+    again = pydicom.dcmread(write_dicom_seg(tmp_path / "b.dcm", nodules(_findings()), derivation=axial))
     other_maker = Maker("lung_nodule", "2.0.0", "0123456789abcdef", "0.1.0")
-    other = Derivation(axial.series, NODULE, other_maker)
-    third = pydicom.dcmread(write_dicom_seg(tmp_path / "c.dcm", _findings(), derivation=other))
+    other = Derivation(axial.series, (NODULE,), other_maker)
+    third = pydicom.dcmread(write_dicom_seg(tmp_path / "c.dcm", nodules(_findings()), derivation=other))
 
     assert first.SOPInstanceUID == again.SOPInstanceUID
     assert first.SeriesInstanceUID == again.SeriesInstanceUID
@@ -170,7 +175,7 @@ def test_an_object_made_twice_has_one_uid_and_another_model_another(tmp_path, ax
 def test_an_enhanced_ct_is_segmented_frame_by_frame(tmp_path):
     derivation = _derivation(save([enhanced_ct(thorax(), oblique())], tmp_path / "ct"))
 
-    path = write_dicom_seg(tmp_path / "seg.dcm", _findings(), derivation=derivation)
+    path = write_dicom_seg(tmp_path / "seg.dcm", nodules(_findings()), derivation=derivation)
 
     assert_array_equal(read_dicom_seg(path, derivation.series)["nodule 3"], _findings() == 3)
 
@@ -187,8 +192,8 @@ def test_findings_of_a_mended_series_keep_their_place(tmp_path, defect):
     findings = np.zeros(derivation.stack.upright.shape, np.uint8)
     findings[20:30, 15:22, 3:7] = 1
 
-    seg = write_dicom_seg(tmp_path / "seg.dcm", findings, derivation=derivation)
-    rtstruct = write_rtstruct(tmp_path / "rt.dcm", findings, derivation=derivation)
+    seg = write_dicom_seg(tmp_path / "seg.dcm", nodules(findings), derivation=derivation)
+    rtstruct = write_rtstruct(tmp_path / "rt.dcm", nodules(findings), derivation=derivation)
 
     volume = highdicom.seg.segread(seg).get_volume(combine_segments=True)
     found = to_world(volume.affine, np.argwhere(volume.array)).mean(axis=0)
@@ -201,7 +206,7 @@ def test_findings_of_a_mended_series_keep_their_place(tmp_path, defect):
 
 
 def test_a_structure_set_gives_every_voxel_back(tmp_path, derivation):
-    path = write_rtstruct(tmp_path / "rt.dcm", _findings(), derivation=derivation)
+    path = write_rtstruct(tmp_path / "rt.dcm", nodules(_findings()), derivation=derivation)
 
     masks = read_rtstruct(path, derivation.series)
 
@@ -211,7 +216,9 @@ def test_a_structure_set_gives_every_voxel_back(tmp_path, derivation):
 
 
 def test_a_structure_set_names_its_regions_slices_and_maker(tmp_path, axial):
-    path = write_rtstruct(tmp_path / "rt.dcm", _findings(), derivation=Derivation(axial.series, TUMOUR, MAKER))
+    path = write_rtstruct(
+        tmp_path / "rt.dcm", nodules(_findings(), TUMOUR), derivation=Derivation(axial.series, (TUMOUR,), MAKER)
+    )
 
     structures = pydicom.dcmread(path)
     assert [region.ROIName for region in structures.StructureSetROISequence] == ["tumour 1", "tumour 3"]
@@ -227,7 +234,7 @@ def test_a_structure_set_names_its_regions_slices_and_maker(tmp_path, axial):
 
 
 def test_a_report_measures_each_finding_and_points_to_its_segment(tmp_path, axial):
-    seg = write_dicom_seg(tmp_path / "seg.dcm", _findings(), derivation=axial)
+    seg = write_dicom_seg(tmp_path / "seg.dcm", nodules(_findings()), derivation=axial)
     findings = [Measurements(1), Measurements(3, volume_mm3=20.0, side=None)]
 
     path = write_dicom_sr(tmp_path / "sr.dcm", findings, derivation=axial, segmentation=seg)
@@ -262,7 +269,7 @@ def test_a_report_without_findings_tells_a_count_of_zero(tmp_path, axial):
 
 
 def test_a_finding_without_a_segment_is_told(tmp_path, axial):
-    seg = write_dicom_seg(tmp_path / "seg.dcm", _findings(), derivation=axial)
+    seg = write_dicom_seg(tmp_path / "seg.dcm", nodules(_findings()), derivation=axial)
 
     with pytest.raises(OutputError, match="each finding of a report must have its segment") as caught:
         write_dicom_sr(tmp_path / "sr.dcm", [Measurements(1), Measurements(2)], derivation=axial, segmentation=seg)
@@ -273,12 +280,12 @@ def test_a_finding_without_a_segment_is_told(tmp_path, axial):
 @pytest.mark.parametrize("write", [write_dicom_seg, write_rtstruct])
 def test_what_cannot_be_written_is_told_and_leaves_nothing(tmp_path, axial, write):
     with pytest.raises(OutputError, match="must hold a finding"):
-        write(tmp_path / "out" / "a.dcm", np.zeros((40, 36, 9), np.uint8), derivation=axial)
+        write(tmp_path / "out" / "a.dcm", nodules(np.zeros((40, 36, 9), np.uint8)), derivation=axial)
     with pytest.raises(GeometryError, match="on one grid"):
-        write(tmp_path / "out" / "a.dcm", np.ones((40, 36, 8), np.uint8), derivation=axial)
+        write(tmp_path / "out" / "a.dcm", nodules(np.ones((40, 36, 8), np.uint8)), derivation=axial)
     (tmp_path / "blocked").write_text("a file")
     with pytest.raises(OutputError, match="cannot be written"):
-        write(tmp_path / "blocked" / "a.dcm", _findings(), derivation=axial)
+        write(tmp_path / "blocked" / "a.dcm", nodules(_findings()), derivation=axial)
 
     assert not (tmp_path / "out").exists()
 
@@ -294,7 +301,7 @@ def test_headers_that_lack_optional_attributes_do_not_matter(tmp_path, write):
         dataset.ReferencedStudySequence = [broken]
     derivation = _derivation(save(slices, tmp_path / "ct"))
 
-    _check_valid(write(tmp_path / "a.dcm", _findings(), derivation=derivation))
+    _check_valid(write(tmp_path / "a.dcm", nodules(_findings()), derivation=derivation))
 
 
 @pytest.mark.parametrize("write", [write_dicom_seg, write_rtstruct])
@@ -305,7 +312,7 @@ def test_headers_without_a_frame_of_reference_are_told(tmp_path, write):
     derivation = _derivation(save(slices, tmp_path / "ct"))
 
     with pytest.raises(ImageError, match="lacks what a derived object must name") as caught:
-        write(tmp_path / "a.dcm", _findings(), derivation=derivation)
+        write(tmp_path / "a.dcm", nodules(_findings()), derivation=derivation)
 
     assert caught.value.facts["missing"] == "FrameOfReferenceUID"
 
@@ -319,11 +326,11 @@ def test_objects_of_a_real_series_are_valid_and_in_place(tmp_path, realdata, nam
     findings[200:230, 100:120, 40:50] = 1
     findings[100:120, 300:310, 20:25] = 2
 
-    seg = write_dicom_seg(tmp_path / "seg.dcm", findings, derivation=derivation)
+    seg = write_dicom_seg(tmp_path / "seg.dcm", nodules(findings), derivation=derivation)
     report = write_dicom_sr(
         tmp_path / "sr.dcm", [Measurements(1), Measurements(2)], derivation=derivation, segmentation=seg
     )
-    structures = write_rtstruct(tmp_path / "rt.dcm", findings, derivation=derivation)
+    structures = write_rtstruct(tmp_path / "rt.dcm", nodules(findings), derivation=derivation)
 
     for path in (seg, report, structures):
         told = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True, check=False)

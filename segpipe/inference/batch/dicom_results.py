@@ -12,12 +12,12 @@ from segpipe.export.model_folder import ModelFolder
 from segpipe.inference.batch.results import Result, Writer
 from segpipe.inference.batch.runner import model_digest
 from segpipe.inference.batch.scans import Scan
-from segpipe.io.dicom.objects import Derivation, Maker, load_standard
+from segpipe.inference.findings import number_findings
+from segpipe.io.dicom.objects import Derivation, FindingMap, Maker, load_standard
 from segpipe.io.dicom.rtstruct.writing import write_rtstruct
 from segpipe.io.dicom.seg.writing import Kind, write_dicom_seg
 from segpipe.io.dicom.series.series import SeriesInfo
 from segpipe.io.dicom.sr import write_dicom_sr
-from segpipe.lesions import label_lesions
 
 _DECISIVE = ("overlap", "flips", "threshold", "min_volume_mm3", "min_probability", "classes")
 
@@ -32,7 +32,7 @@ def derive(series: SeriesInfo, model: ModelFolder, options: Mapping[str, Any]) -
     """
     recipe = model.recipe
     maker = Maker(recipe.name, model_digest(model), recipe.digest, __version__, point_digest(options))
-    return Derivation(series, recipe.label_map.classes[0], maker)
+    return Derivation(series, recipe.label_map.classes, maker)
 
 
 def point_digest(options: Mapping[str, Any]) -> str:
@@ -72,8 +72,8 @@ def write_structures(result: Result, folder: Path) -> list[Path]:
     """Writes NAME.rtstruct.dcm; nothing when there is no finding."""
     if not result.prediction.findings:
         return []
-    numbers, _ = label_lesions(result.prediction.mask)
-    return [write_rtstruct(folder / f"{result.scan.name}.rtstruct.dcm", numbers, derivation=_derivation(result))]
+    file = folder / f"{result.scan.name}.rtstruct.dcm"
+    return [write_rtstruct(file, _finding_maps(result), derivation=_derivation(result))]
 
 
 DICOM_WRITERS: dict[str, Writer] = {
@@ -110,9 +110,14 @@ def check_sources(scans: Sequence[Scan], formats: Sequence[str]) -> None:
 def _write_seg(result: Result, file: Path, *, kind: Kind = "BINARY", per_finding: bool = True) -> list[Path]:
     if not result.prediction.findings:
         return []
-    # components that are no findings have left the mask, so that both count the largest as 1
-    numbers, _ = label_lesions(result.prediction.mask)
-    return [write_dicom_seg(file, numbers, derivation=_derivation(result), kind=kind, per_finding=per_finding)]
+    maps, derivation = _finding_maps(result), _derivation(result)
+    return [write_dicom_seg(file, maps, derivation=derivation, kind=kind, per_finding=per_finding)]
+
+
+def _finding_maps(result: Result) -> list[FindingMap]:
+    labels = result.model.recipe.label_map
+    numbered = number_findings(result.prediction.mask, labels)
+    return [FindingMap(label, numbers) for label, numbers in zip(labels.classes, numbered, strict=True)]
 
 
 def _derivation(result: Result) -> Derivation:

@@ -50,13 +50,13 @@ class Derivation:
 
     Args:
         series: The series that findings were found in.
-        label: What they are.
+        labels: The classes that the model tells apart.
         maker: The model that found them.
         repair: As given to `read_series`.
     """
 
     series: SeriesInfo
-    label: Label
+    labels: tuple[Label, ...]
     maker: Maker
     repair: tuple[str, ...] = ()
 
@@ -69,16 +69,48 @@ class Derivation:
         """A UID that the series, the maker and `parts` alone decide, so that an object made twice has one UID."""
         maker = self.maker
         made = (maker.model, maker.version, maker.recipe, maker.point)
-        known = (self.series.identity.series_uid, *made, self.label.name)
+        known = (self.series.identity.series_uid, *made, *(label.name for label in self.labels))
         return generate_uid(entropy_srcs=["segpipe", *known, *parts])
 
     def tracking_uid(self, number: int) -> UID:
         """The UID under which segmentation, report and structure set speak of one finding."""
         return self.uid(f"finding {number}")
 
-    def name(self, number: int) -> str:
-        """What a finding is called everywhere, e.g. `nodule 1`."""
-        return f"{self.label.name} {number}"
+    @property
+    def title(self) -> str:
+        """What the classes are called together, e.g. `solid, ground glass`."""
+        return ", ".join(label.name for label in self.labels)
+
+    def label(self, name: str) -> Label:
+        """The class of this name."""
+        return next(label for label in self.labels if label.name == name)
+
+
+@dataclass(frozen=True, eq=False)
+class FindingMap:
+    """Where the findings of one class are.
+
+    Args:
+        label: The class.
+        numbers: Number of each voxel's finding (0 = none), on the grid that `read_series` gives. Numbers run through
+            all classes; a nested region and the one around it have maps that overlap.
+    """
+
+    label: Label
+    numbers: NDArray[np.integer[Any]]
+
+
+def finding_name(label: Label, number: int) -> str:
+    """What a finding is called everywhere, e.g. `nodule 1`."""
+    return f"{cut_text(label.name, 56)} {number}"
+
+
+def cut_text(text: str, length: int = 64) -> str:
+    """The beginning of a text that DICOM's value representations allow, LO by default.
+
+    The standard counts characters and some tools bytes, so bytes of UTF-8 are counted.
+    """
+    return text.encode()[:length].decode(errors="ignore").strip()
 
 
 class Measured(Protocol):
@@ -86,6 +118,8 @@ class Measured(Protocol):
 
     @property
     def number(self) -> int: ...  # noqa: D102
+    @property
+    def label(self) -> str: ...  # noqa: D102
     @property
     def volume_mm3(self) -> float: ...  # noqa: D102
     @property

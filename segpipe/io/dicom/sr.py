@@ -15,7 +15,9 @@ from segpipe.io.dicom.objects import (
     SERIES_NUMBER,
     Derivation,
     Measured,
+    cut_text,
     dicom_code,
+    finding_name,
     read_sources,
     save,
     writing,
@@ -34,7 +36,7 @@ def write_dicom_sr(
     Args:
         path: Replaced whole or not at all.
         findings: In the order of the report; none gives a report that tells a count of 0.
-        derivation: Series, label and model.
+        derivation: Series, classes and model.
         segmentation: The DICOM SEG of the same findings, a segment for each; needed when there are findings.
 
     Raises:
@@ -73,7 +75,7 @@ def write_dicom_sr(
             instance_number=1,
             manufacturer=MANUFACTURER,
             is_complete=True,
-            series_description=f"{MANUFACTURER} {derivation.label.name} report",
+            series_description=cut_text(f"{MANUFACTURER} {derivation.title} report"),
             manufacturer_model_name=derivation.maker.model,
             software_versions=derivation.maker.software,
             device_serial_number=derivation.maker.recipe,
@@ -105,10 +107,10 @@ def _group(finding: Measured, derivation: Derivation, shown: Dataset | None, seg
     from highdicom import sr
 
     assert shown is not None
-    label, maker = derivation.label, derivation.maker
+    label, maker = derivation.label(finding.label), derivation.maker
     tracking = derivation.tracking_uid(finding.number)
     return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=sr.TrackingIdentifier(uid=tracking, identifier=derivation.name(finding.number)),
+        tracking_identifier=sr.TrackingIdentifier(uid=tracking, identifier=finding_name(label, finding.number)),
         referenced_segment=sr.ReferencedSegment(
             sop_class_uid=shown.SOPClassUID,
             sop_instance_uid=shown.SOPInstanceUID,
@@ -124,12 +126,12 @@ def _group(finding: Measured, derivation: Derivation, shown: Dataset | None, seg
 
 
 def _none_found(derivation: Derivation) -> Any:
-    """Tells that there is no finding, as a count of 0."""
+    """Says that there is no finding, as a count of 0 of the first class, in the name of all."""
     from highdicom import sr
 
     count = sr.Measurement(_QUANTITY, 0, codes.UCUM.NoUnits)
-    tracking = sr.TrackingIdentifier(uid=derivation.uid("none found"), identifier=derivation.label.name)
-    kind = dicom_code(derivation.label.type)
+    tracking = sr.TrackingIdentifier(uid=derivation.uid("none found"), identifier=cut_text(derivation.title))
+    kind = dicom_code(derivation.labels[0].type)
     return sr.MeasurementsAndQualitativeEvaluations(tracking, finding_type=kind, measurements=[count])
 
 

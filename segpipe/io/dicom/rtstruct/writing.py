@@ -1,6 +1,6 @@
 """Writes findings as a radiotherapy structure set: closed contours on the slices of their series."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,9 @@ from segpipe.io.dicom.objects import (
     MANUFACTURER,
     SERIES_NUMBER,
     Derivation,
+    FindingMap,
+    cut_text,
+    finding_name,
     in_upright_slices,
     numbers_by_slice,
     read_sources,
@@ -23,6 +26,7 @@ from segpipe.io.dicom.objects import (
     writing,
 )
 from segpipe.io.dicom.rtstruct.contours import trace_mask
+from segpipe.labels import Label
 
 _PATIENT_AND_STUDY = (
     "PatientName",
@@ -44,22 +48,21 @@ _PATIENT_AND_STUDY = (
 _STUDY_CLASS = "1.2.840.10008.3.1.2.3.1"
 
 
-def write_rtstruct(path: Path, findings: NDArray[np.integer[Any]], *, derivation: Derivation) -> Path:
+def write_rtstruct(path: Path, findings: Sequence[FindingMap], *, derivation: Derivation) -> Path:
     """Writes each finding as a region; a contour inside another one is a hole (even-odd).
 
     Args:
         path: Replaced whole or not at all.
-        findings: Number of each voxel's finding (0 = none), on the grid that `read_series` gives.
-        derivation: Series, label and model.
+        findings: Where the findings of each class are.
+        derivation: Series, classes and model.
 
     Raises:
         OutputError: when there is no finding or the disk is full.
         ImageError: when the headers of the series are incomplete.
         GeometryError: when `findings` is on another grid.
     """
-    slices = in_upright_slices(findings, derivation)
-    shown = numbers_by_slice(slices)
-    if not shown:
+    maps = [(found.label, in_upright_slices(found.numbers, derivation)) for found in findings]
+    if not any(slices.any() for _, slices in maps):
         raise OutputError("a structure set must hold a finding", hint="a report (dicom-sr) can tell that there is none")
     with writing():
         sources = read_sources(derivation)
@@ -67,12 +70,19 @@ def write_rtstruct(path: Path, findings: NDArray[np.integer[Any]], *, derivation
         _refer_to(sources, structures)
         references = _references(sources, derivation)
         affine_lps = flip_ras_lps(derivation.stack.upright.affine)
-        for number in sorted({number for here in shown.values() for number in here}):
-            places = [place for place, here in shown.items() if number in here]
-            lines = [(place, line) for place in places for line in trace_mask((slices[place] == number).T)]
-            contours = [_contour(line, place, affine_lps, references.get(place)) for place, line in lines]
-            _add_region(structures, number, contours, derivation)
+        for label, slices in maps:
+            for number, lines in _trace(slices):
+                contours = [_contour(line, place, affine_lps, references.get(place)) for place, line in lines]
+                _add_region(structures, number, label, contours)
     return save(structures, path)
+
+
+def _trace(slices: NDArray[np.integer[Any]]) -> Iterator[tuple[int, list[tuple[int, FloatArray]]]]:
+    """Each finding's number with its contours, each with its slice."""
+    shown = numbers_by_slice(slices)
+    for number in sorted({number for here in shown.values() for number in here}):
+        places = [place for place, here in shown.items() if number in here]
+        yield number, [(place, line) for place in places for line in trace_mask((slices[place] == number).T)]
 
 
 def _header(source: Dataset, derivation: Derivation) -> FileDataset:
@@ -90,10 +100,10 @@ def _header(source: Dataset, derivation: Derivation) -> FileDataset:
     dataset.InstanceCreationTime = dataset.StructureSetTime = now.strftime("%H%M%S")
     dataset.Modality, dataset.OperatorsName = "RTSTRUCT", ""
     dataset.SeriesInstanceUID, dataset.SeriesNumber = derivation.uid("RTSTRUCT", "series"), SERIES_NUMBER["RTSTRUCT"]
-    dataset.SeriesDescription = f"{MANUFACTURER} {derivation.label.name}"
+    dataset.SeriesDescription = cut_text(f"{MANUFACTURER} {derivation.title}")
     dataset.Manufacturer, dataset.ManufacturerModelName = MANUFACTURER, maker.model
     dataset.SoftwareVersions, dataset.DeviceSerialNumber = [maker.software, maker.version], maker.recipe
-    dataset.StructureSetLabel = derivation.label.name[:16]
+    dataset.StructureSetLabel = cut_text(derivation.title, 16)
     dataset.StructureSetDescription = f"{maker.model} {maker.version}, recipe {maker.recipe}"
     dataset.FrameOfReferenceUID, dataset.PositionReferenceIndicator = source.FrameOfReferenceUID, ""
     dataset.ApprovalStatus = "UNAPPROVED"
@@ -145,11 +155,11 @@ def _contour(line: FloatArray, place: int, affine_lps: FloatArray, reference: Da
     return contour
 
 
-def _add_region(structures: Dataset, number: int, contours: list[Dataset], derivation: Derivation) -> None:
+def _add_region(structures: Dataset, number: int, label: Label, contours: list[Dataset]) -> None:
     region, drawn, observed = Dataset(), Dataset(), Dataset()
-    region.ROINumber, region.ROIName = number, derivation.name(number)
+    region.ROINumber, region.ROIName = number, finding_name(label, number)
     region.ReferencedFrameOfReferenceUID, region.ROIGenerationAlgorithm = structures.FrameOfReferenceUID, "AUTOMATIC"
-    drawn.ReferencedROINumber, drawn.ROIDisplayColor = number, list(derivation.label.colour)
+    drawn.ReferencedROINumber, drawn.ROIDisplayColor = number, list(label.colour)
     drawn.ContourSequence = contours
     observed.ObservationNumber = observed.ReferencedROINumber = number
     observed.RTROIInterpretedType, observed.ROIInterpreter = "", ""

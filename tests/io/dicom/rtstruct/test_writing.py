@@ -5,7 +5,7 @@ import pydicom
 import pytest
 from numpy.testing import assert_allclose
 
-from segpipe.io.dicom.objects import Derivation, Maker
+from segpipe.io.dicom.objects import Derivation, FindingMap, Maker
 from segpipe.io.dicom.rtstruct.writing import write_rtstruct
 from segpipe.io.dicom.series.series import find_series, read_series
 from segpipe.labels import NODULE
@@ -99,7 +99,9 @@ def test_the_contours_lie_around_their_pixels(tmp_path, affine):
     expected, across, down = shown(folder)
     series = find_series(folder).series[0]
     numbers = read_series(series).array
-    path = write_rtstruct(tmp_path / "rt.dcm", numbers, derivation=Derivation(series, NODULE, MAKER))
+    path = write_rtstruct(
+        tmp_path / "rt.dcm", [FindingMap(NODULE, numbers)], derivation=Derivation(series, (NODULE,), MAKER)
+    )
 
     found = drawn(pydicom.dcmread(path), across, down)
 
