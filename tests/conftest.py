@@ -116,12 +116,10 @@ def chest_model(tmp_path_factory) -> Path:
 def without_onnx(monkeypatch) -> None:
     """Model folders get an empty file for the ONNX model, whose export takes most of the time."""
     from segpipe.export import writing
+    from tests.small_models import leave_out_onnx
 
-    def leave_out(file: Path, release: object, patches: object) -> writing.Parity:
-        file.write_bytes(b"")
-        return writing.Parity(0.0, ())
-
-    monkeypatch.setattr(writing, "_write_onnx", leave_out)
+    monkeypatch.setattr(writing, "_write_onnx", writing._write_onnx)  # so that it is put back
+    leave_out_onnx()
 
 
 @pytest.fixture(scope="session")

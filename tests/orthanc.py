@@ -1,4 +1,4 @@
-"""A real PACS for tests: Orthanc with DICOMweb on this machine alone, and the worker beside it, each in a process."""
+"""A real PACS for tests: Orthanc with DICOMweb on this machine alone, and the worker next to it, each in a process."""
 
 import json
 import os
@@ -6,7 +6,6 @@ import shutil
 import signal
 import ssl
 import subprocess
-import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,10 +14,10 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.processes import PATIENCE_S, Process, as_main
 from tests.workers import free_port
 
 ROOT = "/dicom-web"
-PATIENCE_S = 900  # on a busy machine a process may take minutes to start
 USER, PASSWORD = "worker", "not-a-secret"
 PLUGINS = [
     Path(folder) / "libOrthancDicomWeb.so" for folder in ("/usr/share/orthanc/plugins", "/usr/lib/orthanc/plugins")
@@ -60,7 +59,9 @@ class Orthanc:
         return f"{self.base}{ROOT}"
 
     def start(self):
-        """Starts and waits until it answers."""
+        """Starts unless it runs; waits until it answers."""
+        if self.process is not None:
+            return self
         with self._log.open("ab") as log:
             # a small message may not wait for the acknowledgement of the last one
             environment = {**os.environ, "TCP_NODELAY": "1"}
@@ -74,6 +75,11 @@ class Orthanc:
             self.process.terminate()
             self.process.wait(PATIENCE_S)
             self.process = None
+
+    def empty(self):
+        """Deletes all that it holds."""
+        for study in self.session.get(f"{self.base}/studies", timeout=PATIENCE_S).json():
+            self.session.delete(f"{self.base}/studies/{study}", timeout=PATIENCE_S).raise_for_status()
 
     def send(self, file):
         """Stores one file."""
@@ -116,20 +122,18 @@ class Service:
         self.log = state.with_suffix(".log")
         given = ["--model", model, "--dicomweb", dicomweb, "--state", state, "--port", self.port]
         policy = ["--user", USER, "--password-env", "PACS_PASSWORD", "--all-dates", "--stable", 1, "--poll", 1]
-        self._command = [sys.executable, "-m", "segpipe", "serve", *map(str, [*given, *policy, *flags])]
+        self._words = [str(word) for word in ("serve", *given, *policy, *flags)]
         self.process = None
 
     def start(self, password=PASSWORD):
         """Starts without waiting for anything."""
-        environment = {**os.environ, "PACS_PASSWORD": password, "OMP_NUM_THREADS": "1"}
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(self._command, stdout=log, stderr=log, env=environment)
+        work = (as_main, "segpipe", self._words)
+        self.process = Process(*work, cwd=self.log.parent, log=self.log, environment={"PACS_PASSWORD": password})
         return self
 
     def end(self, number=signal.SIGTERM):
-        """Ends it by a signal; returns its exit code."""
-        self.process.send_signal(number)
-        return self.process.wait(PATIENCE_S)
+        """Ends it by a signal unless it has ended; returns its exit code."""
+        return self.process.end(number)
 
     def told(self):
         """What it has told so far."""

@@ -13,11 +13,10 @@ import torch
 from torch import nn
 
 from segpipe.errors import SegpipeError
-from segpipe.export import writing
 from segpipe.export.bundle import inference_config
 from segpipe.export.export_spec import Release
 from segpipe.export.model_folder import load_network
-from segpipe.export.parity import Parity, cut
+from segpipe.export.parity import cut
 from segpipe.geometry import Grid
 from segpipe.io.images.volumes import read_volume, write_volume
 from segpipe.lesions import find_components
@@ -100,17 +99,6 @@ def write_scan(file: Path) -> None:
         distance = np.sqrt(((x - centre[0]) * 1.2) ** 2 + ((y - centre[1]) * 1.1) ** 2 + ((z - centre[2]) * 2) ** 2)
         image = np.maximum(image, 50 - 900 * np.clip((distance - radius) / 3, 0, 1))
     write_volume(file, image.astype(np.float32), Grid(image.shape, affine))
-
-
-@pytest.fixture
-def without_onnx(monkeypatch) -> None:
-    """The bundle does not read the ONNX model, and its export takes most of the time."""
-
-    def leave_out(file: Path, release: Release, patches: list[torch.Tensor]) -> Parity:
-        file.write_bytes(b"")
-        return Parity(0.0, ())
-
-    monkeypatch.setattr(writing, "_write_onnx", leave_out)
 
 
 def own_probability(network: nn.Module, recipe: Recipe, file: Path, *, flips: Sequence[Sequence[int]]) -> np.ndarray:

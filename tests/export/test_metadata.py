@@ -1,12 +1,11 @@
 import json
-import subprocess
-import sys
 
 import pytest
 from jsonschema import validate
 
 from segpipe.export.export_spec import Release, plain
 from segpipe.export.metadata import bundle_metadata
+from tests.processes import run_module
 from tests.small_models import FACTS, RESNET, SCAN, UNET, VOI, network_of
 
 # What MONAI's bundle specification demands, written down from its text.
@@ -79,17 +78,13 @@ def test_packages_are_those_that_the_bundle_imports() -> None:
 def test_monai_verifies_it(untrained_model, tmp_path) -> None:
     (tmp_path / "schema.json").write_text(json.dumps(SPECIFICATION))
     words = ["--meta_file", str(untrained_model / "configs/metadata.json"), "--filepath", str(tmp_path / "schema.json")]
-    run = [sys.executable, "-m", "monai.bundle", "verify_metadata", *words]
-    done = subprocess.run(run, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "metadata is verified with no error" in done.stdout + done.stderr
+    told = run_module("monai.bundle", "verify_metadata", *words, cwd=tmp_path)
+    assert "metadata is verified with no error" in told
 
 
 @pytest.mark.slow
-def test_monai_verifies_the_networks_input_and_output(untrained_model) -> None:
+def test_monai_verifies_the_networks_input_and_output(untrained_model, tmp_path) -> None:
     configs = untrained_model / "configs"
     words = ["--meta_file", str(configs / "metadata.json"), "--config_file", str(configs / "inference.json")]
-    run = [sys.executable, "-m", "monai.bundle", "verify_net_in_out", "network_def", *words, "--device", "cpu"]
-    done = subprocess.run(run, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "data shape of network is verified with no error" in done.stdout + done.stderr
+    told = run_module("monai.bundle", "verify_net_in_out", "network_def", *words, "--device", "cpu", cwd=tmp_path)
+    assert "data shape of network is verified with no error" in told

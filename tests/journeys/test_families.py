@@ -1,9 +1,6 @@
 """Runs that belong together, as a user starts them: a cross-validation with its ensemble, and a sweep."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from statistics import fmean
 
@@ -11,22 +8,19 @@ import pandas
 import pytest
 from mlflow import MlflowClient
 
+from tests.processes import segpipe
+from tests.small_models import leave_out_onnx
+
 pytestmark = pytest.mark.slow
 FOLDS = 3
 
 
-def segpipe(*words, cwd: Path) -> str:
-    environment = {**os.environ, "SEGPIPE_CACHE": str(cwd / "cache")}
-    environment.pop("MLFLOW_TRACKING_URI", None)
-    command = [sys.executable, "-m", "segpipe", *map(str, words)]
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=900, check=False)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout + done.stderr
-
-
 @pytest.fixture(scope="module")
-def home(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("families")
+def home(tmp_path_factory, new_database) -> Path:
+    """The folder that everything is called in, with an empty MLflow database."""
+    folder = tmp_path_factory.mktemp("families")
+    new_database(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -38,14 +32,14 @@ def words(tiny_words) -> list[str]:
 def cross_validation(home, words) -> Path:
     folder = home / "cv"
     segpipe(*words, "trainer.max_steps=10", "optimizer.lr=5e-3", "data.fold=all", f"data.folds={FOLDS}",
-            f"hydra.run.dir={folder}", cwd=home)  # fmt: skip
+            f"hydra.run.dir={folder}", cwd=home, before=leave_out_onnx)  # fmt: skip
     return folder
 
 
 @pytest.fixture(scope="module")
 def sweep(home, words) -> Path:
     folder = home / "sweep"
-    segpipe(*words, "trainer.max_steps=2,6", f"hydra.sweep.dir={folder}", "--multirun", cwd=home)
+    segpipe(*words, "trainer.max_steps=2,6", f"hydra.sweep.dir={folder}", "--multirun", cwd=home, before=leave_out_onnx)
     return folder
 
 

@@ -1,27 +1,17 @@
 """From a hospital's DICOM to a trained model: nothing that names a patient is in the data set, run, model or MLflow."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 
 from tests.hospital_folders import BOX, FAR, all_text, patient_folder
+from tests.processes import segpipe
 
 pytestmark = pytest.mark.slow
 
 
-def segpipe(*words, cwd):
-    environment = {**os.environ, "SEGPIPE_CACHE": str(cwd / "cache")}
-    command = [sys.executable, "-m", "segpipe", *words]
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout + done.stderr
-
-
-def test_who_was_trained_on_is_told_nowhere(tmp_path, tiny_words):
+def test_who_was_trained_on_is_told_nowhere(tmp_path, tiny_words, new_database, monkeypatch):
     source, home = tmp_path / "in", tmp_path / "home"
-    home.mkdir()
+    new_database(home)
+    monkeypatch.setenv("SEGPIPE_CACHE", str(home / "cache"))
     people = [f"MRN-88{number}" for number in range(4)]
     series = [
         patient_folder(source / person, {"GTV-1": BOX, "Lung L": FAR}, patient=person, seed=number)

@@ -15,6 +15,7 @@ from segpipe.__main__ import main
 from segpipe.export.model_folder import load_network, read_model_folder, write_model_folder
 from segpipe.geometry import Grid
 from segpipe.io.images.volumes import write_volume
+from tests.processes import run_module
 from tests.small_models import FACTS, POINT, SCAN, UNET, example, network_of
 
 pytestmark = pytest.mark.slow
@@ -93,9 +94,9 @@ def test_the_commands_of_monai(model, scan, own_mask, tmp_path):
     for line in commands.strip().splitlines():
         for name, place in places.items():
             line = re.sub(rf"\b{name}\b", str(place), line)
-        words = [sys.executable if word == "python" else word for word in line.split()]
-        done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+        python, flag, module, *words = line.split()
+        assert (python, flag) == ("python", "-m")
+        run_module(module, *words, cwd=folder)
     found = np.asarray(nibabel.load(tmp_path / "masks" / "scan_mask.nii.gz").dataobj) > 0
     assert dice(found, own_mask) > 0.97
     exported = torch.jit.load(tmp_path / "out" / "model.ts")

@@ -1,9 +1,6 @@
 """Randomness is a function of (seed, epoch, index): workers and kills change nothing, to the bit."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,14 +13,7 @@ from segpipe.training.callbacks import HISTORY, read_history
 from segpipe.training.checkpoints import read_checkpoint
 from segpipe.training.fitting import fit, recipe_of
 from segpipe.training.run_data import prepare_data
-
-SCRIPT = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-from test_resume import fit_words
-fit_words(sys.argv[3:], Path(sys.argv[2]))
-"""
+from tests.processes import PATIENCE_S, Process
 
 
 def fit_words(words: list[str], folder: Path) -> None:
@@ -78,18 +68,18 @@ def test_a_killed_run_resumes_to_the_same_bits(tiny_words, tmp_path, scheduler, 
     fit_words([*words, "resume=true"], killed)
     assert losses(whole) == losses(killed)
     assert_bit_identical(whole, killed)
+    names = sorted(file.name for file in (killed / "checkpoints").iterdir())
+    assert names == ["best.ckpt", "last.ckpt"]  # nothing half-written stays
 
 
 def run_and_kill(words: list[str], folder: Path, *, after_step: int) -> None:
-    command = [sys.executable, "-c", SCRIPT, str(Path(__file__).parent), str(folder), *words]
-    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)})
+    process = Process(fit_words, words, folder, cwd=folder.parent, log=folder.parent / "log")
     try:
-        deadline = time.monotonic() + 300
-        while time.monotonic() < deadline and process.poll() is None:
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline and process.returncode is None:
             rows = read_history(folder) if (folder / HISTORY).exists() else []
             if any(row["step"] >= after_step and "train/loss" in row for row in rows):
                 break
             time.sleep(0.005)
     finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        assert process.end(signal.SIGKILL) == -signal.SIGKILL

@@ -4,8 +4,6 @@ import json
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,6 +12,7 @@ from segpipe.__main__ import main
 from segpipe.export.writing import checksum
 from segpipe.geometry import Grid
 from segpipe.io.images.volumes import write_volume
+from tests.processes import segpipe
 from tests.synthetic_chest import chest, chest_series
 from tests.synthetic_dicom import save
 
@@ -99,18 +98,11 @@ def test_a_model_folder_of_another_recipe_digest_is_refused(model, tmp_path, cap
 def test_a_full_disk_stops_the_call_and_leaves_nothing_half_written(model, tmp_path):
     """Files of more than 2 kB cannot be written, as on a full disk."""
     series, output = save(chest_series(), tmp_path / "series"), tmp_path / "out"
-    done = subprocess.run(
-        [sys.executable, "-m", "segpipe", *words(model, series, output), *FORMATS],
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=_fill_disk,
-    )
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    assert done.stderr.count("Error: ") == 1
-    assert "OutputError: " in done.stderr
-    assert "File too large" in done.stderr
+    told = segpipe(*words(model, series, output), *FORMATS, cwd=tmp_path, code=2, before=_fill_disk)
+    assert "Traceback" not in told
+    assert told.count("Error: ") == 1
+    assert "OutputError: " in told
+    assert "File too large" in told
     assert [file for file in output.rglob("*") if file.is_file()] == []
 
 

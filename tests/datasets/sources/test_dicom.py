@@ -5,8 +5,6 @@ import json
 import os
 import signal
 import stat
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -19,6 +17,7 @@ from segpipe.datasets.sources.registry import SOURCES, IngestRequest
 from segpipe.errors import ConfigError, GeometryError, LabelError
 from segpipe.io.images.volumes import read_volume
 from tests.hospital_folders import BOX, FAR, SMALL, all_text, ingest_folder, patient_folder
+from tests.processes import Process, as_main
 from tests.synthetic_dicom import PATIENT, other_object, save, thorax
 
 SHAPE = (40, 36, 9)
@@ -165,12 +164,12 @@ def test_a_killed_ingest_goes_on_where_it_stopped(tmp_path):
     for number in range(12):
         patient_folder(tmp_path / "in" / f"{number}", {"GTV-1": BOX}, seed=number)
     words = ["--source", "dicom", "--input", tmp_path / "in", "--output", tmp_path / "data", "--workers", "0"]
-    ingest = subprocess.Popen([sys.executable, "-m", "segpipe", "ingest", *map(str, words)])
+    work = (as_main, "segpipe", ["ingest", *map(str, words)])
+    ingest = Process(*work, cwd=tmp_path, log=tmp_path / "log")
     while not list((tmp_path / "data" / ".done").glob("case_*.json")):
-        assert ingest.poll() is None
+        assert ingest.returncode is None
         time.sleep(0.002)
-    ingest.kill()
-    assert ingest.wait() == -signal.SIGKILL
+    assert ingest.end(signal.SIGKILL) == -signal.SIGKILL
     done = len(list((tmp_path / "data" / ".done").glob("case_*.json")))
     assert done < 12
     assert not (tmp_path / "data" / "manifest.json").exists()
