@@ -7,6 +7,7 @@ from itertools import combinations
 from typing import Any
 
 from segpipe.export.export_spec import INDEX, TORCHSCRIPT, WEIGHTS, Release, plain
+from segpipe.preprocessing.voxel_transforms import for_bundle
 
 OVERLAP = 0.5
 BATCH = 4
@@ -91,6 +92,7 @@ def _preparation(release: Release) -> list[dict[str, Any]]:
             "b_max": 1.0,
             "clip": True,
         },
+        *for_bundle(recipe.transforms or ()),
     ]
 
 

@@ -65,6 +65,9 @@ def _input_rows(release: Release) -> Iterator[tuple[str, object]]:
     if recipe.lung_crop:
         yield "cropped to", "the lungs' box; a scan without lungs stays whole"
     yield "HU that become 0 and 1", " and ".join(f"{value:g}" for value in recipe.window_hu)
+    for transform in recipe.transforms or ():
+        arguments = ", ".join(f"{key}={value}" for key, value in transform.items() if key != "_target_")
+        yield "then", f"{transform['_target_']}({arguments})"
     yield "window, voxels", " × ".join(map(str, release.window))
     yield "sizes are multiples of", " × ".join(map(str, release.divisor))
     yield "output", f"mask on the scan's own grid: 1 is {recipe.label}"

@@ -76,7 +76,7 @@ def _image(release: Release) -> dict[str, Any]:
         "num_channels": 1,
         "spatial_shape": _sizes(release),
         "dtype": "float32",
-        "value_range": [0, 1],
+        "value_range": [] if release.recipe.transforms else [0, 1],
         "is_patch_data": True,
         "channel_def": {"0": "image"},
     }

@@ -17,7 +17,7 @@ from segpipe.export.model_folder import ModelFolder, read_model_folder, write_mo
 from segpipe.io.images.volumes import read_volume
 from segpipe.networks import build_network
 from segpipe.preprocessing.recipe import Recipe
-from segpipe.preprocessing.resampling import apply_window, plan_preparation, resample_to_recipe
+from segpipe.preprocessing.resampling import normalise, plan_preparation, resample_to_recipe
 from segpipe.training.checkpoints import read_checkpoint
 from segpipe.training.fitting import load_weights
 
@@ -112,4 +112,4 @@ def _first_case(config: Mapping[str, Any], recipe: Recipe) -> Case:
 
 def _prepare(case: Case, recipe: Recipe) -> torch.Tensor:
     prepared = resample_to_recipe(case.image, plan_preparation(case.grid, recipe))
-    return apply_window(prepared, recipe)[None, None]
+    return normalise(prepared, recipe)[None, None]

@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass
 from segpipe.config.schema import mistakes_in
 from segpipe.errors import ModelError
 from segpipe.labels import LabelMap
+from segpipe.preprocessing.voxel_transforms import check_transform
 
 Triple = tuple[float, float, float]
 Shape = tuple[int, int, int]
@@ -37,6 +38,8 @@ Millimetres = Annotated[FiniteFloat, Interval(ge=0.05, le=20)]
 # what the cache's 16 bits hold
 Hu = Annotated[FiniteFloat, Interval(ge=-32768, le=32767)]
 Voxels = Annotated[int, Interval(ge=1, le=1024)]
+_Transform = Annotated[dict[str, Any], AfterValidator(check_transform)]
+Transforms = Annotated[tuple[_Transform, ...] | None, AfterValidator(lambda transforms: transforms or None)]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -54,6 +57,8 @@ class Recipe:
         orientation: Anatomical direction of the array axes, e.g. `RAS`.
         label: Name of the foreground label, `nodule` or `tumour`.
         lung_crop: Whether scans are cropped to the lungs' box before anything else.
+        transforms: MONAI's transforms, last on the way to the network: on the window's 0…1, in training behind the
+            augmentation; see `segpipe.preprocessing.voxel_transforms`.
 
     Raises:
         ValidationError: (a ValueError) naming all values out of bounds.
@@ -67,6 +72,7 @@ class Recipe:
     orientation: Annotated[str, AfterValidator(_check_orientation)] = "RAS"
     label: Literal["nodule", "tumour"] = "nodule"
     lung_crop: bool = False
+    transforms: Transforms = None
 
     @property
     def digest(self) -> str:
@@ -85,8 +91,8 @@ class Recipe:
         return LabelMap.of(self.label)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data that `from_dict` reads back."""
-        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        """Plain data that `from_dict` reads back; what is not given is left out, so that old digests stay."""
+        values = {item.name: value for item in fields(self) if (value := getattr(self, item.name)) is not None}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
     @classmethod

@@ -2,7 +2,7 @@
 
 Because only axes are swapped, flipped and rescaled, resampling is separable: one linear interpolation per axis. The
 numbers are those of MONAI's `Orientation`, `Spacing` (bilinear, border) and `ScaleIntensityRange`, which the exported
-bundle uses; `tests/contracts` holds both to each other.
+bundle uses; `tests/preprocessing/test_resampling.py` holds both to each other.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from segpipe.geometry import Grid, axis_directions
 from segpipe.preprocessing.recipe import Recipe
+from segpipe.preprocessing.voxel_transforms import apply_transforms
 
 _LETTER_AXIS = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
 
@@ -102,6 +103,14 @@ def apply_window(image_hu: torch.Tensor, recipe: Recipe) -> torch.Tensor:
     """Clips HU to the recipe's window and scales it to 0…1, float32."""
     low, high = recipe.window_hu
     return ((image_hu.float() - low) / (high - low)).clamp_(0.0, 1.0)
+
+
+def normalise(image_hu: torch.Tensor, recipe: Recipe) -> torch.Tensor:
+    """HU to the values that the network sees, float32: the recipe's window, then its transforms.
+
+    Every voxel is changed by itself, so a part of a scan gets the values that it has in the whole.
+    """
+    return apply_transforms(apply_window(image_hu, recipe), recipe.transforms or ())
 
 
 def interpolate(volume: torch.Tensor, positions: list[torch.Tensor]) -> torch.Tensor:

@@ -22,7 +22,7 @@ from segpipe.inference.engines.engine import TorchEngine
 from segpipe.inference.operating_point import FIELDS
 from segpipe.inference.predictor import PredictOptions
 from segpipe.networks import network_divisor
-from segpipe.preprocessing.resampling import apply_window, plan_preparation, resample_to_recipe
+from segpipe.preprocessing.resampling import normalise, plan_preparation, resample_to_recipe
 from segpipe.system.case_errors import attempt, attempt_step
 from segpipe.training.fitting import TrainingResult
 from segpipe.training.run_data import RunData
@@ -127,7 +127,7 @@ def _example(run_data: RunData) -> torch.Tensor:
 def _prepare(run_data: RunData, entry: Entry) -> torch.Tensor:
     case = load_case(entry, run_data.manifest.labels)
     prepared = resample_to_recipe(case.image, plan_preparation(case.grid, run_data.recipe))
-    return apply_window(prepared, run_data.recipe)[None, None]
+    return normalise(prepared, run_data.recipe)[None, None]
 
 
 def _selection(settings: Settings, run_data: RunData) -> str:

@@ -14,6 +14,7 @@ from segpipe.preprocessing.cache.cached_case import CachedCase
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.preprocessing.resampling import apply_window
 from segpipe.preprocessing.sampling import PlaceSampler, Sampling
+from segpipe.preprocessing.voxel_transforms import apply_transforms
 
 Patch = dict[str, torch.Tensor]
 
@@ -45,14 +46,18 @@ class PatchDataset(Dataset[Patch]):
         self._places = PlaceSampler(cases, recipe, sampling, seed)
 
     def __getitem__(self, index: int) -> Patch:
-        """Patch number `index` (≥ 0): image float32 (1, x, y, z) in 0…1 and label uint8 (1, x, y, z)."""
+        """Patch number `index` (≥ 0): image float32 (1, x, y, z) and label uint8 (1, x, y, z).
+
+        The image lies in 0…1, unless the recipe's transforms bring it elsewhere.
+        """
         rng = np.random.default_rng([self.seed, index])
         with _one_thread():
             motion = self.augmentation.draw_motion(rng, self.recipe.spacing_mm)
             place = self._places.place(index, rng, motion.source_shape(self.recipe.patch))
             image_hu, label = read_patch(self.cases[place.case], place.start, self.recipe.patch, motion)
             patch = {"image": apply_window(image_hu, self.recipe)[None], "label": label[None]}
-            return self.augmentation.apply(patch, rng)
+            augmented = self.augmentation.apply(patch, rng)
+            return {**augmented, "image": apply_transforms(augmented["image"], self.recipe.transforms or ())}
 
 
 class StepSampler(Sampler[int]):

@@ -21,9 +21,10 @@ from segpipe.geometry import Grid
 from segpipe.io.images.volumes import read_volume, write_volume
 from segpipe.lesions import find_components
 from segpipe.preprocessing.recipe import Recipe
-from segpipe.preprocessing.resampling import apply_window, plan_preparation, resample_to_recipe, resample_to_scan
+from segpipe.preprocessing.resampling import normalise, plan_preparation, resample_to_recipe, resample_to_scan
 from tests.small_models import POINT, RESNET, SCAN, UNET, VOI, network_of, write_small
 
+NORMALIZE = {"_target_": "monai.transforms.NormalizeIntensity", "subtrahend": 0.4, "divisor": 0.25}
 BLOCKED = """
 import sys
 
@@ -105,7 +106,7 @@ def own_probability(network: nn.Module, recipe: Recipe, file: Path, *, flips: Se
     """The scan fits one window: prepare, pad, one forward pass for each view, and the way back."""
     scan = read_volume(file)
     preparation = plan_preparation(scan.grid, recipe)
-    prepared = apply_window(resample_to_recipe(scan.array, preparation), recipe)
+    prepared = normalise(resample_to_recipe(scan.array, preparation), recipe)
     # Of an odd number of missing voxels the larger half is in front.
     padded = cut(prepared.flip(0, 1, 2)[None, None], recipe.patch).flip(2, 3, 4)
     with torch.inference_mode():
@@ -136,10 +137,11 @@ def dice(one: np.ndarray, other: np.ndarray) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["scan", "voi", "flips"])
+@pytest.mark.parametrize("case", ["scan", "voi", "flips"])  # with flips, also the recipe has a transform
 def test_monai_runs_it_without_segpipe_and_makes_the_same_mask(case, tmp_path, without_onnx) -> None:
     spec, recipe = (RESNET, VOI) if case == "voi" else (UNET, SCAN)
-    recipe = Recipe(**{**recipe.to_dict(), "patch": (40, 32, 16)})
+    transforms = [NORMALIZE] if case == "flips" else None
+    recipe = Recipe(**{**recipe.to_dict(), "patch": (40, 32, 16), "transforms": transforms})
     file = tmp_path / "scans" / "case_1.nii.gz"
     write_scan(file)
     flips = [0, 1] if case == "flips" else []

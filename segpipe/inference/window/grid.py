@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from segpipe.errors import GeometryError, ImageError
 from segpipe.geometry import to_voxel, to_world
 from segpipe.preprocessing.recipe import Recipe, Shape
-from segpipe.preprocessing.resampling import Preparation, apply_window, interpolate, orient
+from segpipe.preprocessing.resampling import Preparation, interpolate, normalise, orient
 
 VOI_LIMIT = 8
 Point = tuple[float, float, float]
@@ -126,12 +126,12 @@ def check_point(preparation: Preparation, at_mm: Point) -> None:
 
 
 class SliceReader:
-    """Prepares the slices of a frame along its third axis: orientation, spacing, window.
+    """Prepares the slices of a frame along its third axis: orientation, spacing, window and the recipe's transforms.
 
     Args:
         image: The scan in HU on its own grid.
         inference_grid: The box to read.
-        recipe: For the intensity window.
+        recipe: For the intensities.
     """
 
     def __init__(self, image: NDArray[np.generic], inference_grid: InferenceGrid, recipe: Recipe) -> None:
@@ -141,11 +141,11 @@ class SliceReader:
         self._kept: dict[int, torch.Tensor] = {}
 
     def read(self, number: int) -> torch.Tensor:
-        """Slice `number` of the frame, (x, y), float32 in 0…1."""
+        """Slice `number` of the frame, (x, y), float32, as the network sees it."""
         lower, upper, weight = neighbours(float(self._positions[2][number]), self._oriented.shape[2])
         slice_hu = torch.lerp(self._plane(lower), self._plane(upper), weight)
         self._kept = {index: self._kept[index] for index in {lower, upper}}
-        return apply_window(slice_hu, self._recipe)
+        return normalise(slice_hu, self._recipe)
 
     def _plane(self, index: int) -> torch.Tensor:
         """A slice of the scan, resampled in its plane; the last two are kept for the next call."""
