@@ -12,7 +12,7 @@ def run(argv: list[str]) -> int:
     from segpipe.export.model_folder import predict_command
     from segpipe.pipelines.reexport import describe_parity, reexport
 
-    model = reexport(given.checkpoint, given.output, weights=given.weights, case=given.case)
+    model = reexport(given.checkpoint, given.output, weights=given.weights, case=given.case, trusted=given.trust)
     print(describe_parity(model))
     print(f"model    {model.path}")
     print(f"predict  {predict_command(model.path)}")
@@ -29,5 +29,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--weights", choices=("last", "best"), help="default: those that the run evaluated")
     parser.add_argument(
         "--case", type=Path, metavar="FILE", help="the scan to check parity on (default: one of the run's data set)"
+    )
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="TARGET",
+        help="import path that the run's network may be built from, if it comes from another package",
     )
     return parser

@@ -6,7 +6,7 @@ MONAI evaluates the expressions in it when somebody runs the bundle; segpipe its
 from itertools import combinations
 from typing import Any
 
-from segpipe.export.export_spec import INDEX, TORCHSCRIPT, WEIGHTS, Release, plain
+from segpipe.export.export_spec import INDEX, PROGRAM, TORCHSCRIPT, WEIGHTS, Release, plain
 from segpipe.preprocessing.voxel_transforms import for_bundle
 
 OVERLAP = 0.5
@@ -31,6 +31,7 @@ def inference_config(release: Release) -> dict[str, Any]:
             "$import sys",
             "$from pathlib import Path",
             *(["$from scipy import ndimage"] if _rules(release) else []),
+            *([] if release.shipped else ["$import torch.export.passes"]),
             *(["$from safetensors.torch import load_model"] if release.monai else []),
         ],
         "bundle_root": _ROOT,
@@ -55,6 +56,10 @@ def inference_config(release: Release) -> dict[str, Any]:
 
 
 def _network(release: Release) -> dict[str, Any]:
+    if not release.shipped:
+        load = f"torch.export.load(@bundle_root + '/{PROGRAM}')"
+        program = f"$torch.export.passes.move_to_device_pass({load}, @device)"
+        return {"network_def": program, "network": "$@network_def.module()"}
     if release.monai is None:
         return {
             "network_def": f"$torch.jit.load(@bundle_root + '/{TORCHSCRIPT}', map_location=@device)",
@@ -104,11 +109,11 @@ def _padding(release: Release) -> list[dict[str, Any]]:
     flip = {"_target_": "Flipd", "keys": "image", "spatial_axis": [0, 1, 2]}
     fill = {"_target_": "SpatialPadd", "keys": "image", "spatial_size": list(release.window), "mode": "edge"}
     fit = {"_target_": "DivisiblePadd", "keys": "image", "k": list(release.divisor), "mode": "edge"}
-    return [flip, fill, fit, flip] if release.recipe.scope == "voi" else [flip, fill, flip]
+    return [flip, fill, fit, flip] if release.one_pass else [flip, fill, flip]
 
 
 def _inferer(release: Release) -> dict[str, Any]:
-    if release.recipe.scope == "voi":
+    if release.one_pass:
         return {"_target_": "SimpleInferer"}
     return {
         "_target_": "SlidingWindowInferer",

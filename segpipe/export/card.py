@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from segpipe import __version__
-from segpipe.export.export_spec import INDEX, ONNX, WEIGHTS, Release
+from segpipe.export.export_spec import INDEX, ONNX, PROGRAM, WEIGHTS, Release
 from segpipe.export.metadata import INTENDED_USE
 from segpipe.export.onnx import INPUT, OUTPUT
 from segpipe.export.parity import Parity
@@ -28,7 +28,7 @@ def model_card(release: Release, parity: Parity) -> str:
     """
     recipe = release.recipe
     lines = [
-        f"# {recipe.name}: lung {recipe.label} segmentation in CT ({release.spec['name']})",
+        f"# {recipe.name}: lung {recipe.label} segmentation in CT ({release.network_name})",
         "",
         f"**Not a medical device.** {INTENDED_USE}",
         "",
@@ -146,9 +146,21 @@ def _use(release: Release, parity: Parity) -> list[str]:
         "    python -m monai.bundle run --config_file configs/inference.json --dataset_dir SCANS --output_dir DIR",
         "",
         "The second command needs no segpipe, only MONAI and the packages in `configs/metadata.json`; it reads NIfTI.",
+        *_program(release),
         f"`{WEIGHTS}` holds the weights, `{ONNX}` the network (input `{INPUT}`, output `{OUTPUT}`), whose",
         f"softmax differs from PyTorch's by {parity.largest:.1e} at most (inputs of {shapes}).",
         f"`{INDEX}` holds every number and the SHA-256 of every file. Written by segpipe {__version__}.",
+    ]
+
+
+def _program(release: Release) -> list[str]:
+    """What becomes of a network that segpipe does not have: none of its code is needed, and none is imported."""
+    if release.shipped:
+        return []
+    return [
+        f"`{ONNX}` is what segpipe runs, since the network ({release.network_name}) comes from another package.",
+        f"`{PROGRAM}` is the same for `torch.export.load`, which runs what the file says: open it only if you trust",
+        "whoever wrote it.",
     ]
 
 

@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import isfinite
 from typing import Any
 
 from torch import nn
 
-from segpipe.networks import has_fixed_size, network_divisor
+from segpipe.networks import input_sizes, is_shipped
 from segpipe.networks.definition import monai_definition
+from segpipe.networks.probe import InputSizes
+from segpipe.parts.building import name_of
 from segpipe.preprocessing.recipe import Recipe, Shape
 
 FORMAT = "segpipe-model-1"
@@ -17,9 +20,12 @@ WEIGHTS = "models/model.safetensors"
 ONNX = "models/model.onnx"
 MONAI_WEIGHTS = "models/model.pt"
 TORCHSCRIPT = "models/model.ts"
+PROGRAM = "models/model.pt2"
 METADATA = "configs/metadata.json"
 INFERENCE = "configs/inference.json"
 CARD = "docs/README.md"
+EXPORTED = "exported"
+"""What the index calls the network of a folder that holds it as a program, since it is none that segpipe ships."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,7 @@ class Release:
         recipe: How its scans are prepared.
         operating_point: Threshold, smallest volume, lowest mean probability, flips and the FROC curve.
         facts: Plain data for the model card.
+        settled: Which inputs the exported programs take; None for all that the network takes.
     """
 
     network: nn.Module
@@ -39,11 +46,27 @@ class Release:
     recipe: Recipe
     operating_point: Mapping[str, Any]
     facts: Mapping[str, Any]
+    settled: InputSizes | None = None
+
+    @cached_property
+    def sizes(self) -> InputSizes:
+        """Which inputs the network and its programs take."""
+        return self.settled or input_sizes(self.spec, self.network, self.recipe.patch)
+
+    @property
+    def shipped(self) -> bool:
+        """Whether segpipe has the network itself; one from elsewhere travels as a program."""
+        return is_shipped(self.spec)
+
+    @property
+    def network_name(self) -> str:
+        """What the network is called."""
+        return name_of(self.spec)
 
     @property
     def divisor(self) -> Shape:
         """What the network's input must be a multiple of."""
-        return network_divisor(self.spec)
+        return self.sizes.divisor
 
     @property
     def window(self) -> Shape:
@@ -54,7 +77,12 @@ class Release:
     @property
     def fixed_shape(self) -> Shape | None:
         """The only spatial size of the ONNX model, for a network whose program depends on the size."""
-        return self.window if has_fixed_size(self.spec) else None
+        return self.window if self.sizes.fixed else None
+
+    @property
+    def one_pass(self) -> bool:
+        """Whether a bundle runs a VOI as it is; windows of a network that takes one size slide over it."""
+        return self.recipe.scope == "voi" and (self.shipped or not self.sizes.fixed)
 
     @property
     def free_divisor(self) -> Shape | None:

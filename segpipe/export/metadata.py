@@ -23,7 +23,7 @@ def bundle_metadata(release: Release) -> dict[str, Any]:
         "pytorch_version": version("torch").split("+")[0],
         "numpy_version": version("numpy"),
         "required_packages_version": {name: version(name) for name in _packages(release)},
-        "name": f"{release.recipe.name} {release.spec['name']}",
+        "name": f"{release.recipe.name} {release.network_name}",
         "task": f"Segmentation of a lung {label} in CT",
         "description": _description(release),
         "authors": "whoever trained the model; segpipe names nobody",
@@ -48,7 +48,7 @@ def _packages(release: Release) -> list[str]:
         "nibabel",
         "fire",
         *(["safetensors"] if release.monai else []),
-        *(["einops"] if release.monai and release.spec["name"] == "swin_unetr" else []),
+        *(["einops"] if release.monai and release.network_name == "swin_unetr" else []),
         *(["scipy"] if cleans else []),
     ]
 
@@ -57,7 +57,7 @@ def _description(release: Release) -> str:
     recipe = release.recipe
     what = f"the {recipe.label} in the middle of a crop" if recipe.scope == "voi" else f"every {recipe.label} of a scan"
     spacing = "×".join(f"{size:g}" for size in recipe.spacing_mm)
-    return f"Segments {what} at {spacing} mm with the network {release.spec['name']}."
+    return f"Segments {what} at {spacing} mm with the network {release.network_name}."
 
 
 def _figures(facts: Mapping[str, Any]) -> dict[str, float]:

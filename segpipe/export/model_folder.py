@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 from segpipe.errors import ConfigError, ModelError, raise_together
-from segpipe.export.export_spec import FORMAT, INDEX, ONNX, WEIGHTS, Release
+from segpipe.export.export_spec import EXPORTED, FORMAT, INDEX, ONNX, WEIGHTS, Release
 from segpipe.export.staging import staged_folder
 from segpipe.export.writing import checksum, fill_folder
 from segpipe.networks import build_network, network_divisor
+from segpipe.parts.building import name_of
 from segpipe.preprocessing.recipe import Recipe, Shape
 
 KEYS = {
@@ -46,6 +47,11 @@ class ModelFolder:
     fixed_shape: Shape | None = None
 
     @property
+    def exported(self) -> bool:
+        """Whether the network is none that segpipe ships and is here as a program."""
+        return bool(self.network["name"] == EXPORTED)
+
+    @property
     def weights(self) -> Path:
         """The weights, as safetensors."""
         return self.path / WEIGHTS
@@ -73,25 +79,36 @@ def read_model_folder(path: Path) -> ModelFolder:
         )
     network = index["network"]
     try:
-        divisor = network_divisor(network)
+        divisor = _shape(index["divisor"]) if network["name"] == EXPORTED else network_divisor(network)
+        fixed = index["onnx"].get("fixed_shape")
+        shape = _shape(fixed) if fixed else None
     except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise ModelError("the model has a network that is not known", facts={"file": path / INDEX}) from error
-    fixed = index["onnx"].get("fixed_shape")
-    shape = (int(fixed[0]), int(fixed[1]), int(fixed[2])) if fixed else None
     return ModelFolder(path, recipe, network, divisor, index["operating_point"], index["facts"], shape)
 
 
-def load_network(folder: ModelFolder) -> nn.Module:
-    """Builds the folder's network with its weights, in eval mode.
+def load_network(folder: ModelFolder, spec: Mapping[str, Any] | None = None) -> nn.Module:
+    """Builds a network with the folder's weights, in eval mode.
+
+    Args:
+        folder: A verified model folder.
+        spec: What to build, from the user's own configuration. None takes what the folder says, which can only be a
+            network that segpipe ships: nothing is imported because a model folder names it.
 
     Raises:
-        ModelError: when the weights do not fit the network.
+        ModelError: when the folder has a program instead of a network, or when the weights do not fit the network.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    if folder.exported and spec is None:
+        raise ModelError(
+            "the network comes from another package, so this folder is run by ONNX Runtime",
+            facts={"folder": folder.path, "built from": name_of(folder.network["built_from"])},
+            hint="leave --backend out, or --backend onnx",
+        )
     try:
-        network = build_network(folder.network, out_channels=folder.recipe.label_map.channels)
+        network = build_network(spec or folder.network, out_channels=folder.recipe.label_map.channels)
         network.load_state_dict(load_file(folder.weights))
     except (SafetensorError, ConfigError, RuntimeError) as error:
         raise ModelError(
@@ -150,9 +167,21 @@ def _same_network(network: nn.Module, spec: Mapping[str, Any], recipe: Recipe) -
     except RuntimeError as error:
         raise ModelError(
             "the weights do not fit the network that the configuration names",
-            facts={"network": spec.get("name"), "found": str(error).splitlines()[0]},
+            facts={"network": name_of(spec), "found": str(error).splitlines()[0]},
         ) from error
     return fresh.float().eval()
+
+
+def _shape(values: Any) -> Shape:
+    """Three whole numbers from 1; a folder may hold anything.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    x, y, z = (int(value) for value in values)
+    if min(x, y, z) < 1:
+        raise ValueError(values)
+    return x, y, z
 
 
 def _read_index(path: Path) -> dict[str, Any]:

@@ -19,12 +19,17 @@ LARGEST_BATCH, LARGEST_SIDE = 1024, 4096
 
 
 def export_onnx(
-    network: nn.Module, file: Path, *, window: Shape, divisor: Shape | None, properties: Mapping[str, str]
+    network: nn.Module | torch.export.ExportedProgram,
+    file: Path,
+    *,
+    window: Shape,
+    divisor: Shape | None,
+    properties: Mapping[str, str],
 ) -> None:
     """Writes `file`: input `image` (B, 1, x, y, z), output `logits` (B, C, x, y, z), opset 20.
 
     Args:
-        network: In eval mode, float32, on the CPU.
+        network: In eval mode, float32, on the CPU; or a program of it, whose sizes are settled.
         file: Where to.
         window: The spatial size that predictions use.
         divisor: What x, y and z may be multiples of; None fixes them to `window`.
@@ -35,14 +40,15 @@ def export_onnx(
     """
     import onnx
 
+    traced = isinstance(network, torch.export.ExportedProgram)
     example = torch.rand(2, 1, *traced_size(window, divisor))
     try:
-        with _quiet(), torch.no_grad():
+        with quiet(), torch.no_grad():
             program = torch.onnx.export(
                 network,
-                (example,),
+                () if traced else (example,),
                 dynamo=True,
-                dynamic_shapes=(_dynamic_axes(divisor),),
+                dynamic_shapes=None if traced else (dynamic_axes(divisor),),
                 input_names=[INPUT],
                 output_names=[OUTPUT],
                 opset_version=OPSET,
@@ -78,7 +84,8 @@ def open_onnx(file: Path) -> Callable[[torch.Tensor], torch.Tensor]:
     return run
 
 
-def _dynamic_axes(divisor: Shape | None) -> dict[int, Any]:
+def dynamic_axes(divisor: Shape | None) -> dict[int, Any]:
+    """Which axes of (B, 1, x, y, z) vary: the batch, and the sides where there is a divisor, in its multiples."""
     from torch.export import Dim
 
     axes: dict[int, Any] = {0: Dim("batch", min=1, max=LARGEST_BATCH)}
@@ -89,7 +96,7 @@ def _dynamic_axes(divisor: Shape | None) -> dict[int, Any]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keeps torch's notes on its own deprecations, on torchvision and on every merged constant out of the log."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnx_ir", "onnxscript")]
     levels = [logger.level for logger in loggers]

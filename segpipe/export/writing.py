@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -13,16 +14,19 @@ from typing import Any
 import torch
 
 from segpipe import __version__
+from segpipe.errors import ModelError
 from segpipe.export.bundle import inference_config
 from segpipe.export.card import licence_note, model_card
 from segpipe.export.export_spec import (
     CARD,
+    EXPORTED,
     FORMAT,
     INDEX,
     INFERENCE,
     METADATA,
     MONAI_WEIGHTS,
     ONNX,
+    PROGRAM,
     TORCHSCRIPT,
     WEIGHTS,
     Release,
@@ -31,7 +35,10 @@ from segpipe.export.export_spec import (
 from segpipe.export.metadata import bundle_metadata
 from segpipe.export.onnx import INPUT, OPSET, OUTPUT, export_onnx, open_onnx
 from segpipe.export.parity import Parity, check_parity, parity_patches
+from segpipe.export.program import export_program, write_program
+from segpipe.networks.probe import InputSizes
 
+log = logging.getLogger(__name__)
 LIBRARIES = ("torch", "monai", "onnx", "onnxruntime", "numpy")
 
 
@@ -46,10 +53,7 @@ def fill_folder(folder: Path, release: Release, example_bcxyz: torch.Tensor) -> 
     for name in ("configs", "docs", "models"):
         (folder / name).mkdir()
     _write_weights(folder, release)
-    patches = parity_patches(example_bcxyz, window=release.window, divisor=release.free_divisor)
-    if release.monai is None:
-        _write_torchscript(folder / TORCHSCRIPT, release, patches)
-    parity = _write_onnx(folder / ONNX, release, patches)
+    release, parity = (_write_shipped if release.shipped else _write_foreign)(folder, release, example_bcxyz)
     _write_json(folder / METADATA, bundle_metadata(release))
     _write_json(folder / INFERENCE, inference_config(release))
     (folder / CARD).write_text(model_card(release, parity), encoding="utf-8")
@@ -64,10 +68,38 @@ def checksum(index: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def _write_shipped(folder: Path, release: Release, example_bcxyz: torch.Tensor) -> tuple[Release, Parity]:
+    patches = parity_patches(example_bcxyz, window=release.window, divisor=release.free_divisor)
+    if release.monai is None:
+        _write_torchscript(folder / TORCHSCRIPT, release, patches)
+    return release, _write_onnx(folder / ONNX, release, patches, release.network)
+
+
+def _write_foreign(folder: Path, release: Release, example_bcxyz: torch.Tensor) -> tuple[Release, Parity]:
+    """Programs for all sizes that the network takes, or, where tracing finds no rule for them, for the window alone."""
+    window = InputSizes(release.window, fixed=True)
+    if release.sizes.fixed:
+        return _write_programs(folder, release, example_bcxyz)
+    try:
+        return _write_programs(folder, release, example_bcxyz)
+    except ModelError as error:
+        log.info("the network is exported for windows of its patch alone: %s", error.facts.get("found", error.message))
+        return _write_programs(folder, replace(release, settled=window), example_bcxyz)
+
+
+def _write_programs(folder: Path, release: Release, example_bcxyz: torch.Tensor) -> tuple[Release, Parity]:
+    patches = parity_patches(example_bcxyz, window=release.window, divisor=release.free_divisor)
+    program = export_program(release.network, window=release.window, divisor=release.free_divisor)
+    check_parity(release.network, program.module(), patches, name="the exported program")
+    write_program(folder / PROGRAM, program)
+    return release, _write_onnx(folder / ONNX, release, patches, program)
+
+
 def _write_weights(folder: Path, release: Release) -> None:
     from safetensors.torch import save
 
-    state = {name: tensor.contiguous() for name, tensor in release.network.state_dict().items()}
+    # clones, since weights that a network shares are written once for each of their names
+    state = {name: tensor.contiguous().clone() for name, tensor in release.network.state_dict().items()}
     told = {"format": "pt", "recipe_digest": release.recipe.digest, "segpipe_version": __version__}
     (folder / WEIGHTS).write_bytes(save(state, metadata=told))
     if release.monai is not None:
@@ -99,7 +131,12 @@ def _write_torchscript(file: Path, release: Release, patches: Sequence[torch.Ten
     file.write_bytes(buffer.getvalue())
 
 
-def _write_onnx(file: Path, release: Release, patches: Sequence[torch.Tensor]) -> Parity:
+def _write_onnx(
+    file: Path,
+    release: Release,
+    patches: Sequence[torch.Tensor],
+    network: torch.nn.Module | torch.export.ExportedProgram,
+) -> Parity:
     told = {
         "recipe": release.recipe.to_dict(),
         "labels": release.recipe.label_map.class_names,
@@ -114,7 +151,7 @@ def _write_onnx(file: Path, release: Release, patches: Sequence[torch.Tensor]) -
         "recipe_digest": release.recipe.digest,
         **{key: json.dumps(plain(value)) for key, value in told.items()},
     }
-    export_onnx(release.network, file, window=release.window, divisor=release.free_divisor, properties=properties)
+    export_onnx(network, file, window=release.window, divisor=release.free_divisor, properties=properties)
     return check_parity(release.network, open_onnx(file), patches, name="ONNX Runtime")
 
 
@@ -127,7 +164,7 @@ def _index(folder: Path, release: Release, parity: Parity) -> dict[str, Any]:
             "recipe": release.recipe.to_dict(),
             "recipe_digest": release.recipe.digest,
             "labels": [asdict(label) for label in release.recipe.label_map.classes],
-            "network": release.spec,
+            "network": release.spec if release.shipped else {"name": EXPORTED, "built_from": release.spec},
             "divisor": release.divisor,
             "onnx": {
                 "input": INPUT,

@@ -26,11 +26,11 @@ class ScanModel:
 
     Args:
         folder: A verified model folder.
-        backend: `torch` or `onnx`.
+        backend: `torch` or `onnx`; None takes the folder's own.
         device: For `torch`: auto, cpu, cuda or mps.
     """
 
-    def __init__(self, folder: ModelFolder, *, backend: str = "torch", device: str = "auto") -> None:
+    def __init__(self, folder: ModelFolder, *, backend: str | None = None, device: str = "auto") -> None:
         self._folder = folder
         self._engine = build_engine(folder, backend=backend, device=device)
         flips = tuple(folder.operating_point.get("flips", ()))

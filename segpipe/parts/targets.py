@@ -96,6 +96,12 @@ def argument_mistakes(
     ]
 
 
+def targets_in(spec: Mapping[str, Any]) -> list[str]:
+    """Every import path that building a section would import, in the order of the section."""
+    own = [str(spec[TARGET])] if TARGET in spec else []
+    return own + [target for _, inner in _inner("", spec) for target in targets_in(inner)]
+
+
 def takes(builder: Callable[..., Any], name: str) -> bool:
     """Whether a callable takes an argument of that name."""
     try:

@@ -12,6 +12,7 @@ from segpipe.errors import ConfigError
 from segpipe.evaluation.evaluated_cases import EvaluatedCases, write_summary
 from segpipe.evaluation.tables import case_rows, lesion_rows
 from segpipe.export.model_folder import ModelFolder, load_network, write_model_folder
+from segpipe.networks import is_shipped
 from segpipe.networks.ensemble import Ensemble
 from segpipe.pipelines.case_pictures import configured_dataset, draw_cases, mask_files
 from segpipe.pipelines.evaluation_report import write_evaluation_report
@@ -94,7 +95,8 @@ def _pool(folds: list[RunResult], folder: Path, config: Mapping[str, Any]) -> Ru
     write = partial(write_summary, cases, folder / "evaluation", about=about, seed=config["seed"])
     summary, problem = attempt_step(write)
     problem = problem or next((fold.problem for fold in folds if fold.problem), None)
-    model = _write_ensemble(folds, folder, about, summary)
+    member = folds[0].model.network if is_shipped(config["network"]) else config["network"]
+    model = _write_ensemble(folds, folder, about, summary, member=dict(member))
     result = RunResult(folder, model, folds[0].example_bcxyz, about, cases, summary, problem)
     if summary is not None:
         masks = mask_files(*(fold.folder / "evaluation" / "masks" for fold in folds))
@@ -115,14 +117,19 @@ def _about(folds: list[RunResult]) -> dict[str, Any]:
 
 
 def _write_ensemble(
-    folds: list[RunResult], folder: Path, about: Mapping[str, Any], summary: Mapping[str, Any] | None
+    folds: list[RunResult],
+    folder: Path,
+    about: Mapping[str, Any],
+    summary: Mapping[str, Any] | None,
+    *,
+    member: dict[str, Any],
 ) -> ModelFolder:
     """Writes the folds' networks as one; its own figures are not known, those of its members are on the card."""
     first = folds[0].model
     return write_model_folder(
         folder / "model",
-        network=Ensemble([load_network(fold.model) for fold in folds]),
-        spec={"name": "ensemble", "members": len(folds), "member": dict(first.network)},
+        network=Ensemble([load_network(fold.model, member) for fold in folds]),
+        spec={"name": "ensemble", "members": len(folds), "member": member},
         recipe=first.recipe,
         operating_point=first.operating_point,
         facts={**{name: about[name] for name in (*_SHARED, "split", "selection")}, **figures_of(summary)},

@@ -1,7 +1,7 @@
 """A model folder from a finished run's checkpoint, without training or evaluating again."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from segpipe.export.export_spec import INDEX
 from segpipe.export.model_folder import ModelFolder, read_model_folder, write_model_folder
 from segpipe.io.images.volumes import read_volume
 from segpipe.networks import build_network
+from segpipe.parts.targets import targets_in
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.preprocessing.resampling import normalise, plan_preparation, resample_to_recipe
 from segpipe.training.checkpoints import read_checkpoint
@@ -25,7 +26,14 @@ _DEFAULT_POINT = {"threshold": 0.5, "min_volume_mm3": 0.0, "min_probability": 0.
 _NOT_TOLD = ("recipe", "digest", "network", "labels")
 
 
-def reexport(run_folder: Path, output: Path, *, weights: str | None = None, case: Path | None = None) -> ModelFolder:
+def reexport(
+    run_folder: Path,
+    output: Path,
+    *,
+    weights: str | None = None,
+    case: Path | None = None,
+    trusted: Collection[str] = (),
+) -> ModelFolder:
     """Writes a model folder from a checkpoint of a run.
 
     Figures and operating point are those of the run's evaluation; with other weights than the evaluated ones there are
@@ -36,9 +44,11 @@ def reexport(run_folder: Path, output: Path, *, weights: str | None = None, case
         output: The model folder to write.
         weights: `last` or `best`; None takes those that the run evaluated.
         case: A scan to check parity on; None takes the first case of the run's data set.
+        trusted: Import paths (`_target_`) that the run's network may be built from.
 
     Raises:
-        ConfigError: when the folder is no run folder, or there is no case to check parity on.
+        ConfigError: when the folder is no run folder, there is no case to check parity on, or the network is built from
+            an import path that is not trusted.
         ModelError: when the checkpoint cannot be read or its network not be exported.
     """
     config = _read_config(run_folder)
@@ -46,6 +56,7 @@ def reexport(run_folder: Path, output: Path, *, weights: str | None = None, case
     file = run_folder / "checkpoints" / f"{weights or evaluated}.ckpt"
     told = read_checkpoint(file)["segpipe"]
     recipe = Recipe.from_dict(told["recipe"])
+    _check_trusted(told["network"], trusted)
     network = build_network(told["network"], out_channels=recipe.label_map.channels)
     try:
         load_weights(network, file)
@@ -62,6 +73,17 @@ def reexport(run_folder: Path, output: Path, *, weights: str | None = None, case
         facts=former.facts if former else facts,
         example_bcxyz=_prepare(_read_case(case) if case else _first_case(config, recipe), recipe),
     )
+
+
+def _check_trusted(spec: Mapping[str, Any], trusted: Collection[str]) -> None:
+    """A run folder may come from anybody, and importing runs code."""
+    unknown = [target for target in targets_in(spec) if target not in trusted]
+    if unknown:
+        raise ConfigError(
+            "the run's network comes from another package, which is imported only if you say so",
+            facts={"network": ", ".join(unknown)},
+            hint=" ".join(f"--trust {target}" for target in unknown),
+        )
 
 
 def describe_parity(model: ModelFolder) -> str:

@@ -21,7 +21,7 @@ from segpipe.inference.case_evaluator import CaseEvaluator
 from segpipe.inference.engines.engine import TorchEngine
 from segpipe.inference.operating_point import FIELDS
 from segpipe.inference.predictor import PredictOptions
-from segpipe.networks import network_divisor
+from segpipe.networks import input_sizes
 from segpipe.preprocessing.resampling import normalise, plan_preparation, resample_to_recipe
 from segpipe.system.case_errors import attempt, attempt_step
 from segpipe.training.fitting import TrainingResult
@@ -77,7 +77,7 @@ def _evaluator(settings: Settings, run_data: RunData, fitted: TrainingResult) ->
     return CaseEvaluator(
         TorchEngine(fitted.network, device="cpu" if settings.trainer.accelerator == "cpu" else "auto"),
         run_data.recipe,
-        network_divisor(settings.network),
+        input_sizes(settings.network, fitted.network, run_data.recipe.patch).divisor,
         run_data.manifest.labels,
         PredictOptions(overlap=settings.evaluation.overlap, flips=tuple(settings.evaluation.flips)),
     )

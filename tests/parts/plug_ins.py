@@ -1,6 +1,5 @@
 """Packages outside this project that bring parts, as pip would install them."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -34,5 +33,4 @@ def install(folder: Path, monkeypatch: pytest.MonkeyPatch, modules: dict[str, st
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(entry_points.replace("PKG", name))
     monkeypatch.syspath_prepend(folder)
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))
     return name

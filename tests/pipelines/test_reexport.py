@@ -10,6 +10,7 @@ from segpipe.cli.export import run
 from segpipe.errors import ConfigError, ModelError
 from segpipe.export.model_folder import load_network, read_model_folder
 from segpipe.pipelines.reexport import describe_parity, reexport
+from tests.foreign_networks import built, install_nets
 from tests.small_models import FACTS, POINT, SCAN, UNET, example, network_of, write_small
 
 DATA = {"name": "nifti", "table": None, "case_column": "case", "patient_column": "patient", "cache": None}
@@ -103,3 +104,29 @@ def test_wrong_flags_are_one_message(words) -> None:
     with pytest.raises(ConfigError) as caught:
         run(words)
     assert caught.value.hint == "python -m segpipe export --help"
+
+
+@pytest.mark.slow
+def test_a_network_of_another_package_is_imported_only_when_the_user_names_it(run_folder, tmp_path, monkeypatch):
+    spec = {"_target_": f"{install_nets(tmp_path / 'site', monkeypatch)}.nets.TinyNet", "width": 2}
+    file = run_folder / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(file, weights_only=True)
+    checkpoint["segpipe"]["network"] = spec
+    checkpoint["state_dict"] = {f"network.{key}": value for key, value in built(spec).state_dict().items()}
+    torch.save(checkpoint, file)
+    with pytest.raises(ConfigError, match="is imported only if you say so") as caught:
+        reexport(run_folder, tmp_path / "again")
+    assert caught.value.facts == {"network": spec["_target_"]}
+    assert caught.value.hint == f"--trust {spec['_target_']}"
+    assert run(["--checkpoint", str(run_folder), "--output", str(tmp_path / "again"), *caught.value.hint.split()]) == 0
+    assert read_model_folder(tmp_path / "again").exported
+
+
+def test_targets_inside_a_network_must_be_trusted_too(run_folder, tmp_path):
+    file = run_folder / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(file, weights_only=True)
+    checkpoint["segpipe"]["network"] = {"_target_": "a.B", "c": [{"d": {"_target_": "os.system", "command": "x"}}]}
+    torch.save(checkpoint, file)
+    with pytest.raises(ConfigError, match="is imported only if you say so") as caught:
+        reexport(run_folder, tmp_path / "again", trusted=["a.B"])
+    assert caught.value.facts == {"network": "os.system"}

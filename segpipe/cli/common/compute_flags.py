@@ -10,7 +10,11 @@ def add_compute_flags(add: Any) -> None:
     Args:
         add: `add_argument` of a parser or a group of flags.
     """
-    add("--backend", default="torch", metavar="NAME", help="torch (default), onnx or openvino")
+    add(
+        "--backend",
+        metavar="NAME",
+        help="torch, onnx or openvino; default: torch, or onnx for a network from elsewhere",
+    )
     add("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="default: auto")
 
 

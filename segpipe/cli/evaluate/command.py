@@ -48,5 +48,5 @@ def _evaluate_model(given: argparse.Namespace) -> "tuple[EvaluatedCases, dict[st
     from segpipe.pipelines.model_evaluation import evaluate_model
 
     model = read_model_folder(given.model)
-    engine = build_engine(model, backend=given.backend or "torch", device=given.device or "auto")
+    engine = build_engine(model, backend=given.backend, device=given.device or "auto")
     return evaluate_model(model, given.data, split=given.split, engine=engine, masks=given.output / "masks")

@@ -55,6 +55,10 @@ def _parser() -> argparse.ArgumentParser:
         choices=("train", "val", "test", "all"),
         help="default: what the model's training held out, else test where the data set fixes it, else all",
     )
-    model.add_argument("--backend", metavar="NAME", help="torch (default), onnx or openvino")
+    model.add_argument(
+        "--backend",
+        metavar="NAME",
+        help="torch, onnx or openvino; default: torch, or onnx for a network from elsewhere",
+    )
     model.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), help="default: auto")
     return parser

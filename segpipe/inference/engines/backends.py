@@ -7,12 +7,14 @@ from segpipe.inference.engines.engine import Engine, OnnxEngine, OpenVinoEngine,
 BACKENDS = ("torch", "onnx", "openvino")
 
 
-def build_engine(folder: ModelFolder, *, backend: str = "torch", device: str = "auto", exact: bool = False) -> Engine:
+def build_engine(
+    folder: ModelFolder, *, backend: str | None = None, device: str = "auto", exact: bool = False
+) -> Engine:
     """Makes the engine of a model folder.
 
     Args:
         folder: A verified model folder.
-        backend: One of `BACKENDS`.
+        backend: One of `BACKENDS`; None takes `torch`, or `onnx` where the network comes from another package.
         device: For `torch`: auto, cpu, cuda or mps; the others run on the CPU.
         exact: Compute in float32 even where the hardware has something faster.
 
@@ -20,6 +22,7 @@ def build_engine(folder: ModelFolder, *, backend: str = "torch", device: str = "
         ConfigError: for an unknown backend or a device that is not there.
         ModelError: when the model cannot be loaded.
     """
+    backend = backend or ("onnx" if folder.exported else "torch")
     if backend not in BACKENDS:
         raise ConfigError("unknown backend", facts={"found": backend, "known": ", ".join(BACKENDS)})
     labels = folder.recipe.label_map
