@@ -8,9 +8,10 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
-from annotated_types import Ge, Gt, Interval, Le, MinLen
+from annotated_types import Ge, Gt, Interval, MinLen
 from pydantic import BaseModel, ConfigDict, Discriminator, TypeAdapter, ValidationError, create_model
 
+from segpipe.config.bounds import Flips, Overlap
 from segpipe.errors import ConfigError
 from segpipe.parts import TARGET, Registry, target_mistakes
 from segpipe.parts.building import summary_of
@@ -106,8 +107,8 @@ class EvaluationSettings(Section):
     """How held-out cases are judged."""
 
     weights: Literal["last", "best"]
-    overlap: Annotated[float, Interval(ge=0, lt=1)]
-    flips: list[Annotated[int, Ge(0), Le(2)]]
+    overlap: Overlap
+    flips: Flips
     tune_operating_point: bool
     overlays: Annotated[int, Ge(0)]
 
@@ -141,7 +142,8 @@ def check_settings(
 
     Args:
         config: Resolved plain data.
-        registries: Section → name → builder, or section → what checks the section and makes it.
+        registries: Section → name → builder, or section → what makes it and says its mistakes, given the section's
+            name and the configuration, in which the sections before it are made already.
 
     Returns:
         The settings (None when there are mistakes) and the mistakes, one line each.
@@ -171,7 +173,7 @@ def _check(section: str, config: Mapping[str, Any], registry: Registry | Section
         return values, []
     if isinstance(registry, Registry):
         return check_part(section, values, registry, config)
-    return registry(section, values)
+    return registry(section, config)
 
 
 def check_part(
@@ -228,11 +230,11 @@ def _check_shipped(
 def made_into(kind: type) -> SectionCheck:
     """The check of a section that is made into a pydantic dataclass, which says what its values must hold."""
 
-    def check(section: str, values: Mapping[str, Any]) -> tuple[Any, list[str]]:
+    def check(section: str, config: Mapping[str, Any]) -> tuple[Any, list[str]]:
         try:
-            return TypeAdapter(kind).validate_python(dict(values)), []
+            return TypeAdapter(kind).validate_python(dict(config[section])), []
         except ValidationError as error:
-            return dict(values), mistakes_in(error, kind, section)
+            return config[section], mistakes_in(error, kind, section)
 
     return check
 

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from segpipe.case import Case
-from segpipe.errors import ConfigError, ModelError
+from segpipe.config.bounds import Count, Flips, Overlap, check_bounds
+from segpipe.errors import ModelError
 from segpipe.geometry import to_world
 from segpipe.inference.engines.engine import Engine
 from segpipe.inference.findings import Finding, measure_findings
@@ -64,9 +65,9 @@ class PredictOptions:
     most_findings: int | None = None
 
     def __post_init__(self) -> None:
-        _check("overlap", self.overlap, "0 ≤ overlap < 1", holds=0 <= self.overlap < 1)
-        _check("flips", self.flips, "different axes of 0, 1, 2", holds=_are_axes(self.flips))
-        _check("batch", self.batch, "at least 1", holds=self.batch is None or self.batch >= 1)
+        check_bounds("overlap", self.overlap, Overlap)
+        check_bounds("flips", self.flips, Flips)
+        check_bounds("batch", self.batch, Count | None)
         self.point.check()
 
     @classmethod
@@ -205,12 +206,3 @@ def _check_count(count: int, most: int | None) -> None:
 def _middle(case: Case) -> Point:
     x, y, z = to_world(case.grid.affine, [(count - 1) / 2 for count in case.grid.shape])
     return float(x), float(y), float(z)
-
-
-def _are_axes(flips: tuple[int, ...]) -> bool:
-    return len(set(flips)) == len(flips) and set(flips) <= {0, 1, 2}
-
-
-def _check(name: str, value: object, rule: str, *, holds: bool) -> None:
-    if not holds:
-        raise ConfigError(f"{name} must be: {rule}", facts={"found": value})

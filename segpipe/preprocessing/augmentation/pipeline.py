@@ -17,7 +17,7 @@ from segpipe.parts import TARGET, build_target, target_mistakes
 from segpipe.preprocessing.augmentation.randomness import seeded_globals, state_of
 from segpipe.preprocessing.augmentation.spatial import SpatialTransform
 from segpipe.preprocessing.augmentation.spatial_transform import RandSpatiald
-from segpipe.preprocessing.recipe import Triple
+from segpipe.preprocessing.recipe import Recipe, Shape, Triple
 
 Patch = dict[str, torch.Tensor]
 Transform = Callable[[Patch], Patch]
@@ -65,7 +65,7 @@ class Augmentation:
 
     @property
     def _has_foreign(self) -> bool:
-        return any(not type(transform).__module__.startswith(_OWN) for transform in self.transforms.values())
+        return not all(_is_own(transform) for transform in self.transforms.values())
 
 
 def build_augmentation(spec: Mapping[str, Any]) -> Augmentation:
@@ -74,22 +74,31 @@ def build_augmentation(spec: Mapping[str, Any]) -> Augmentation:
     Raises:
         ConfigError: naming every mistake in it.
     """
-    augmentation, mistakes = check_augmentation("augmentation", spec)
+    augmentation, mistakes = check_augmentation("augmentation", {"augmentation": spec})
     if mistakes:
         facts = {str(number): line for number, line in enumerate(mistakes, start=1)}
         raise ConfigError("the augmentation cannot be built", facts=facts)
     return augmentation
 
 
-def check_augmentation(section: str, spec: Mapping[str, Any]) -> tuple[Augmentation, list[str]]:
-    """Builds what can be built; returns it with all mistakes, one line each."""
+def check_augmentation(section: str, config: Mapping[str, Any]) -> tuple[Augmentation, list[str]]:
+    """Builds what can be built and tries what is not segpipe's own; returns it with all mistakes, one line each.
+
+    Args:
+        section: The section's name.
+        config: Holds the section and, where it is sound, the recipe, on whose patch the transforms are tried.
+    """
     built: dict[str, Transform] = {}
     mistakes: list[str] = []
-    for name, arguments in spec.items():
+    for name, arguments in config[section].items():
         try:
             built[name] = _build(f"{section}.{name}", arguments)
         except _MistakesError as error:
             mistakes += error.mistakes
+    recipe = config.get("recipe")
+    foreign = {name: transform for name, transform in built.items() if not _is_own(transform)}
+    if isinstance(recipe, Recipe):
+        mistakes += [mistake for name in foreign for mistake in _trial_mistakes(name, foreign[name], recipe.patch)]
     return Augmentation(built), mistakes
 
 
@@ -114,6 +123,19 @@ def _build(path: str, arguments: Any) -> Transform:
     if not callable(transform):
         raise _MistakesError([f"{path}: must build a transform that can be called with a patch"])
     return transform
+
+
+def _is_own(transform: Transform) -> bool:
+    return type(transform).__module__.startswith(_OWN)
+
+
+def _trial_mistakes(name: str, transform: Transform, patch: Shape) -> list[str]:
+    image = torch.rand(1, *patch, generator=torch.Generator().manual_seed(0))
+    try:
+        Augmentation({name: transform}).apply({"image": image, "label": (image > 0.5).byte()}, np.random.default_rng(0))
+    except ConfigError as error:
+        return [f"{error.facts['transform']}: {error.message} ({error.facts['found']})"]
+    return []
 
 
 def _apply(name: str, transform: Transform, patch: Patch, state: np.random.RandomState) -> Patch:

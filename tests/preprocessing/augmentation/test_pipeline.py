@@ -66,6 +66,14 @@ def test_transforms_are_overridden_deleted_and_added_by_name():
         ([f"+augmentation.mine._target_={MONAI_NOISE}"], "augmentation.mine.keys: must be given"),
         (["+augmentation.mine._target_=nowhere.Flip"], "nowhere.Flip cannot be imported"),
         (["+augmentation.mine._target_=builtins.dict"], "augmentation.mine: must build a transform that can be called"),
+        (
+            ["+augmentation.mine={_target_:monai.transforms.RandSpatialCropd,keys:[image,label],roi_size:[8,8,8]}"],
+            "augmentation.mine: a transform of the augmentation fails on a patch (ValueError: the patch must keep its",
+        ),
+        (
+            ["+augmentation.mine={_target_:monai.transforms.RandFlipd,keys:imag,prob:1}"],
+            "augmentation.mine: a transfor",
+        ),
         (["+augmentation.mine=3"], "augmentation.mine: must have a _target_"),
         (
             ["+augmentation.mine._target_=monai.transforms.OneOf", "+augmentation.mine.transforms=[{_target_:a.b}]"],
