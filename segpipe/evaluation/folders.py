@@ -1,7 +1,6 @@
 """Masks of any tool against reference masks: files paired by name, evaluated in parallel, bad ones named."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -13,38 +12,12 @@ from numpy.typing import NDArray
 from segpipe.case import Volume
 from segpipe.errors import DatasetError, GeometryError, LabelError, SegpipeError
 from segpipe.evaluation.comparison.case_table import read_case_table
-from segpipe.evaluation.evaluate import CaseResult, evaluate_pair
 from segpipe.evaluation.evaluated_cases import EvaluatedCases, evaluate_cases
+from segpipe.evaluation.mask_pairs import Foreground, MaskPair, MaskValues
+from segpipe.evaluation.results import CaseResult
 from segpipe.geometry import describe_apart
 from segpipe.io.images.volumes import list_volumes, read_volume, volume_name
 from segpipe.labels import whole_numbers
-
-
-@dataclass(frozen=True)
-class MaskPair:
-    """Two mask files of one case.
-
-    Args:
-        case: The name both files have.
-        prediction: The mask to evaluate.
-        reference: The mask to compare it with.
-        patient: Groups cases that are resampled together.
-        extra: Further facts of the case, for strata.
-    """
-
-    case: str
-    prediction: Path
-    reference: Path
-    patient: str
-    extra: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class Foreground:
-    """Which mask value counts on either side; None for every value but 0."""
-
-    prediction: int | None = None
-    reference: int | None = None
 
 
 def pair_masks(
@@ -89,7 +62,7 @@ def pair_masks(
 def evaluate_pairs(
     pairs: Sequence[MaskPair],
     *,
-    foreground: Foreground | None = None,
+    counted: MaskValues | None = None,
     processes: int | None = 1,
     progress: bool = True,
 ) -> EvaluatedCases:
@@ -97,15 +70,15 @@ def evaluate_pairs(
 
     Args:
         pairs: The files.
-        foreground: Which values count; all but 0 by default.
+        counted: Which values count, and as what; all but 0 as one class by default.
         processes: How many work at once; None takes one per core.
         progress: Whether to draw a bar.
     """
-    evaluate = partial(evaluate_mask_pair, foreground=foreground or Foreground())
+    evaluate = partial(evaluate_mask_pair, counted=counted or Foreground())
     return evaluate_cases(evaluate, pairs, name=attrgetter("case"), progress=progress, workers=processes)
 
 
-def evaluate_mask_pair(pair: MaskPair, foreground: Foreground) -> CaseResult:
+def evaluate_mask_pair(pair: MaskPair, counted: MaskValues) -> CaseResult:
     """Reads both masks and compares them on the grid they share.
 
     Raises:
@@ -120,11 +93,10 @@ def evaluate_mask_pair(pair: MaskPair, foreground: Foreground) -> CaseResult:
             facts=describe_apart(prediction=prediction.grid, reference=reference.grid),
             hint="bring the prediction back to the scan's grid; segpipe evaluates nowhere else",
         )
-    masks = [_mask(prediction, foreground.prediction), _mask(reference, foreground.reference)]
-    return evaluate_pair(pair.case, pair.patient, masks[0], masks[1], reference.grid, extra=pair.extra)
+    return counted.compare(pair, _whole(prediction), _whole(reference), reference.grid)
 
 
-def _mask(volume: Volume, value: int | None) -> NDArray[np.generic]:
+def _whole(volume: Volume) -> NDArray[np.generic]:
     array = whole_numbers(volume.array)
     if array is None:
         raise LabelError(
@@ -132,7 +104,7 @@ def _mask(volume: Volume, value: int | None) -> NDArray[np.generic]:
             facts={"file": volume.source, "found": "fractions or NaN"},
             hint="give the thresholded mask, not probabilities",
         )
-    return array if value is None else np.equal(array, value)
+    return array
 
 
 def _masks_by_name(folder: Path, mask_name: str | None) -> dict[str, Path]:

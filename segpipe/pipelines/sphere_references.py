@@ -6,7 +6,7 @@ from pathlib import Path
 
 from segpipe.datasets.manifest import read_manifest
 from segpipe.evaluation.detection.spheres import is_sphere
-from segpipe.evaluation.folders import MaskPair
+from segpipe.evaluation.mask_pairs import MaskPair
 
 
 def mark_spheres(pairs: Sequence[MaskPair], references: Path) -> list[MaskPair]:

@@ -39,7 +39,7 @@ _CASE_COLUMNS = (
     "fp",
     "fn",
 )
-_LESION_COLUMNS = ("case", "kind", "number", "matched", "diameter_mm", "volume_mm3", "overlap", "probability")
+_LESION_COLUMNS = ("case", "class", "kind", "number", "matched", "diameter_mm", "volume_mm3", "overlap", "probability")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from segpipe.report.tables import Table, column_title, show, table
 Summary = Mapping[str, Any]
 _HEADLINES = (
     ("Dice, mean", ("metrics", "dice", "mean"), ("metrics", "dice", "ci95")),
+    ("Dice, mean over classes", ("class_means", "dice"), ()),
     ("NSD, mean", ("metrics", "nsd", "mean"), ("metrics", "nsd", "ci95")),
     ("Lesion F1", ("lesions", "f1"), ("lesions", "ci95", "f1")),
     ("Lesion recall", ("lesions", "recall"), ("lesions", "ci95", "recall")),
@@ -74,8 +75,10 @@ def explanations(summary: Summary) -> list[str]:
 
 def parts(summary: Summary) -> list[Part]:
     """Every table of the summary that has rows."""
+    over = "Overlap and distance, over cases" + (", all classes together" if summary.get("classes") else "")
     found = [
-        Part("Overlap and distance, over cases", _figures(summary.get("metrics") or {})),
+        Part("By class", _classes(summary.get("classes") or {})),
+        Part(over, _figures(summary.get("metrics") or {})),
         Part("Lesions", _lesions(summary)),
         Part("Detection", _detection(summary.get("detection") or {})),
         Part("Lesions by kind", _strata(summary.get("strata") or {})),
@@ -116,7 +119,7 @@ def look_up(summary: Summary, path: Sequence[str]) -> Any:
 def _tile(name: str, value: Any, interval: Any) -> Tile | None:
     if not isinstance(value, int | float):
         return None
-    if not interval:
+    if not isinstance(interval, list | tuple):
         return Tile(name, show(float(value)), "", None)
     low, high = interval
     bar = Bar(round(100 * low, 1), round(100 * (high - low), 1), round(100 * value - 0.6, 1))
@@ -128,6 +131,17 @@ def _figures(metrics: Mapping[str, Mapping[str, Any]]) -> Table:
     return table(
         [{"figure": column_title(name), **{key: row.get(key) for key in keys}} for name, row in metrics.items()]
     )
+
+
+def _classes(classes: Mapping[str, Summary]) -> Table:
+    rows = []
+    for name, figures in classes.items():
+        voxels = {key: look_up(figures, ("metrics", key, "mean")) for key in ("dice", "nsd", "hd95_mm")}
+        lesions = {key: look_up(figures, ("lesions", key)) for key in ("f1", "tp", "fn", "fp")}
+        cpm = look_up(figures, ("detection", "overlap", "cpm"))
+        interval = look_up(figures, ("metrics", "dice", "ci95"))
+        rows.append({"class": name, "dice": voxels.pop("dice"), "ci95": interval, **voxels, **lesions, "CPM": cpm})
+    return table(rows)
 
 
 def _lesions(summary: Summary) -> Table:

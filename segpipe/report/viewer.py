@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from segpipe.inference.batch.results import Result
 from segpipe.inference.window.aggregator import ENTROPY_STEPS
+from segpipe.labels import Label, LabelMap
 from segpipe.lesions import find_components
 from segpipe.report.overlays import LUNG_WINDOW_HU
 from segpipe.report.page import render
@@ -50,16 +51,18 @@ def write_page(result: Result, folder: Path) -> list[Path]:
     case, prediction = result.case, result.prediction
     packed = pack(case, prediction.mask, entropy=prediction.entropy)
     findings = [finding.to_dict() for finding in prediction.findings]
-    columns = dict(_COLUMNS)
+    classes = result.model.recipe.label_map.classes
+    columns = {**({"label": "class"} if len(classes) > 1 else {}), **_COLUMNS}
     if prediction.entropy is not None:
         columns["uncertainty"] = "uncertainty, bit"
-        for finding, bits in zip(findings, _mean_entropy(prediction), strict=True):
+        for finding, bits in zip(findings, _mean_entropy(prediction, result.model.recipe.label_map), strict=True):
             finding["uncertainty"] = bits
     file = render(
         folder / f"{result.scan.name}.html",
         "viewer.html",
         title=result.scan.name,
-        label=result.model.recipe.label,
+        sought=" or ".join(label.name for label in classes),
+        colours=_colours(classes),
         facts=_facts(result, packed),
         columns=list(columns.values()),
         rows=[_row(finding, list(columns)) for finding in findings],
@@ -78,6 +81,7 @@ def _row(finding: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
     values = {**finding, "side": finding["side"] or "–"}
     return {
         "number": finding["number"],
+        "label": finding["label"],
         "cells": [show(values[name]) for name in columns],
         "centre_mm": list(finding["centre_mm"]),
         "size": f"{finding['axial_diameter_mm']:.0f} mm",
@@ -91,14 +95,24 @@ def _picture(case: "Case", prediction: "Prediction", finding: Mapping[str, Any])
     return thumbnail(case, prediction.mask, finding["centre_mm"], **place)
 
 
-def _mean_entropy(prediction: "Prediction") -> list[float]:
+def _mean_entropy(prediction: "Prediction", labels: LabelMap) -> list[float]:
     """Mean entropy over the voxels of each finding, in bits; the mask holds the findings and nothing else."""
     assert prediction.entropy is not None
-    components, means = find_components(prediction.mask), []
-    for number, part in enumerate(components.parts, start=1):
-        steps: NDArray[Any] = prediction.entropy[part][components.voxels(number).inside]
-        means.append(float(steps.mean()) / ENTROPY_STEPS)
+    means = []
+    for class_number in range(len(labels.classes)):
+        components = find_components(labels.class_mask(prediction.mask, class_number))
+        for number, part in enumerate(components.parts, start=1):
+            steps: NDArray[Any] = prediction.entropy[part][components.voxels(number).inside]
+            means.append(float(steps.mean()) / ENTROPY_STEPS)
     return means
+
+
+def _colours(classes: Sequence[Label]) -> dict[str, list[int]]:
+    """The lookup table of the mask as NiiVue wants it: background clear, each class in its colour."""
+    rows = [(0, (0, 0, 0), 0), *((label.value, label.colour, 255) for label in classes)]
+    red, green, blue = ([colour[channel] for _, colour, _ in rows] for channel in range(3))
+    values, opacity = [value for value, *_ in rows], [alpha for *_, alpha in rows]
+    return {"R": red, "G": green, "B": blue, "A": opacity, "I": values}
 
 
 def _facts(result: Result, packed: Packed) -> list[tuple[str, str]]:

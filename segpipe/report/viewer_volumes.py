@@ -22,7 +22,7 @@ class Packed:
 
     Args:
         ct: HU in steps of `STEP_HU`, from `LOWEST_HU` to 1526.
-        mask: 1 = foreground.
+        mask: Label map, 0 = background.
         uncertainty: Entropy in bits, if it is known.
         grid: The grid of both.
         factor: How many voxels of the scan became one, along each axis.

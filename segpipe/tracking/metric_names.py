@@ -6,13 +6,25 @@ from typing import Any
 
 HEADLINES = "evaluation"
 DETAILS = "evaluation_details"
-_PARTS = ("cases", "patients", "failed_cases", "metrics", "lesions", "detection", "strata", "empty", "operating_point")
+_PARTS = (
+    "cases",
+    "patients",
+    "failed_cases",
+    "metrics",
+    "class_means",
+    "lesions",
+    "detection",
+    "strata",
+    "empty",
+    "operating_point",
+)
 _RENAMED = (
     (r"^metrics_(\w+)_mean$", r"\1"),
     (r"^lesions_(f1|precision|recall|panoptic_quality)$", r"lesion_\1"),
     (r"^lesions_fp_per_scan$", "fp_per_scan"),
     (r"^detection_overlap_(cpm|average_precision)$", r"\1"),
     (r"^(cases)$", r"\1"),
+    (r"^class_means_(\w+)$", r"class_mean_\1"),
 )
 # found in summary.json and its tables; as metrics they would bury the others
 _LEFT_OUT = re.compile(r"^metrics_\w+_n$|^strata_.*_ci95_|^detection_\w+_scan_ci95_|^detection_centre_sensitivity")
@@ -24,11 +36,21 @@ def summary_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
 
     What one compares first is `evaluation/NAME`, e.g. `evaluation/dice`; all else, intervals with it, is
     `evaluation_details/PATH`. Those are sections of MLflow's charts, and its tables, sorted by name, begin with the
-    first. Counts of cases behind a figure and intervals of strata and of the FROC are left to `summary.json`.
+    first. Of several classes each has a section `evaluation_CLASS`, and their means are `evaluation/class_mean_NAME`.
+    Counts of cases behind a figure and intervals of strata and of the FROC are left to `summary.json`.
 
     >>> summary_metrics({"metrics": {"dice": {"mean": 0.8, "ci95": [0.7, 0.9]}}, "seed": 1})
     {'evaluation/dice': 0.8, 'evaluation_details/dice_ci95_low': 0.7, 'evaluation_details/dice_ci95_high': 0.9}
     """
+    metrics = _metrics_of(summary)
+    for name, figures in (summary.get("classes") or {}).items():
+        section = f"{HEADLINES}_{_FOREIGN.sub('_', name)}/"
+        headlines = {path: value for path, value in _metrics_of(figures).items() if path.startswith(f"{HEADLINES}/")}
+        metrics |= {path.replace(f"{HEADLINES}/", section, 1): value for path, value in headlines.items()}
+    return metrics
+
+
+def _metrics_of(summary: Mapping[str, Any]) -> dict[str, float]:
     known = {part: summary[part] for part in _PARTS if part in summary}
     return dict(_named(path, value) for path, value in _numbers(known, ()) if not _LEFT_OUT.match(path))
 

@@ -3,7 +3,8 @@ import pytest
 
 from segpipe.errors import DatasetError, GeometryError, ImageError, LabelError
 from segpipe.evaluation.comparison.case_table import read_case_table
-from segpipe.evaluation.folders import Foreground, evaluate_pairs, pair_masks
+from segpipe.evaluation.folders import evaluate_pairs, pair_masks
+from segpipe.evaluation.mask_pairs import Foreground
 from segpipe.geometry import Grid
 from segpipe.io.images.volumes import write_volume
 
@@ -80,7 +81,7 @@ def test_one_value_of_a_mask_may_be_chosen_on_either_side(folders):
     write(predictions, "a.nii.gz", block(4, value=2) + block(12, value=1))
     write(predictions, "b.nrrd", block(8, value=2))
     pairs, _ = pair_masks(predictions, references)
-    judged = evaluate_pairs(pairs, foreground=Foreground(prediction=2, reference=1), progress=False)
+    judged = evaluate_pairs(pairs, counted=Foreground(prediction=2, reference=1), progress=False)
     assert [result.figures["dice"] for result in judged.results] == [1.0, 1.0]
 
 

@@ -12,6 +12,7 @@ from matplotlib.image import imread
 
 from segpipe.case import Case
 from segpipe.geometry import Grid, to_world
+from segpipe.labels import LabelMap
 from segpipe.report.viewer import write_page
 from segpipe.report.viewer_thumbnails import picture_side_mm, thumbnail, upright_slice, upright_voxel
 from segpipe.report.viewer_volumes import choose_factor, coarser, pack
@@ -23,9 +24,10 @@ CENTRES = [(20, 30, 12), (60, 22, 30)]
 class Finding:
     """A finding as `predict` gives it."""
 
-    def __init__(self, number, centre_mm, slice_index):
+    def __init__(self, number, centre_mm, slice_index, label="nodule"):
         self.values = {
             "number": number,
+            "label": label,
             "volume_mm3": 523.6,
             "axial_diameter_mm": 10.0,
             "perpendicular_diameter_mm": 9.0,
@@ -58,7 +60,7 @@ def result():
         scan=SimpleNamespace(name="scan <one>"),
         case=Case("one", image, grid),
         prediction=SimpleNamespace(mask=mask, findings=findings, entropy=None),
-        model=SimpleNamespace(recipe=SimpleNamespace(label="nodule", name="ct_nodule")),
+        model=SimpleNamespace(recipe=SimpleNamespace(label_map=LabelMap.of("nodule"), name="ct_nodule")),
         settings={"model": "abc", "recipe": "def", "segpipe": "0", "options": {"threshold": 0.5}},
     )
 
@@ -120,6 +122,47 @@ def _is_red(picture):
 def _is_teal(picture):
     red, _, blue = picture[..., :3].transpose(2, 0, 1)
     return blue > red + 0.15
+
+
+@pytest.mark.slow
+def test_each_class_has_its_colour_and_its_name(result, browser, tmp_path):
+    """The first finding is solid, orange; the second is ground glass, blue: seen in the axial slice of each."""
+    labels = LabelMap.build({1: "solid", 2: "ground_glass"})
+    mask = result.prediction.mask.copy()
+    mask[CENTRES[1][0] - 8 : CENTRES[1][0] + 9][mask[CENTRES[1][0] - 8 : CENTRES[1][0] + 9] > 0] = 2
+    findings = [
+        Finding(number, tuple(to_world(result.case.grid.affine, centre)), centre[2], label.name)
+        for number, (centre, label) in enumerate(zip(CENTRES, labels.classes, strict=True), 1)
+    ]
+    prediction = SimpleNamespace(mask=mask, findings=findings, entropy=None)
+    model = SimpleNamespace(recipe=SimpleNamespace(label_map=labels, name="ct_nodule"))
+    (file,) = write_page(SimpleNamespace(**{**vars(result), "prediction": prediction, "model": model}), tmp_path)
+    browser.get(file.as_uri())
+    wait(browser, 120).until(
+        lambda driver: driver.execute_script("return document.documentElement.dataset.viewer") == "drawn"
+    )
+    rows = browser.find_elements("css selector", "tr.finding")
+    assert [row.find_elements("css selector", "td")[1].text for row in rows] == ["solid", "ground_glass"]
+    for row, own, other in [(rows[0], _is_orange, _is_blue), (rows[1], _is_blue, _is_orange)]:
+        browser.execute_script(
+            "const view = document.getElementById('view'); view.value = '0'; view.dispatchEvent(new Event('change'))"
+        )
+        browser.execute_script("arguments[0].click()", row)
+        browser.find_element("id", "canvas").screenshot(str(tmp_path / "axial.png"))
+        picture = imread(tmp_path / "axial.png")
+        assert own(picture).sum() > 200
+        assert other(picture).sum() < own(picture).sum() / 10
+
+
+def _is_orange(picture):
+    """The first class over grey; the crosshair is a lighter orange."""
+    red, green, blue = picture[..., :3].transpose(2, 0, 1)
+    return (red > blue + 0.12) & (red > green + 0.08) & (red < 0.75)
+
+
+def _is_blue(picture):
+    red, _, blue = picture[..., :3].transpose(2, 0, 1)
+    return blue > red + 0.12
 
 
 @pytest.mark.slow

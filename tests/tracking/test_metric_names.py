@@ -58,3 +58,14 @@ def test_names_are_such_that_mlflow_takes_them():
     assert summary_metrics({"strata": {"a(b)": {"über 15 mm³": {"dice": 1}}}}) == {
         "evaluation_details/strata_a_b__über 15 mm³_dice": 1.0
     }
+
+
+def test_each_class_has_a_section_of_its_own():
+    figures = {"metrics": {"dice": {"mean": 0.7, "std": 0.1}}, "lesions": {"f1": 0.6, "tp": 3}}
+    summary = {"metrics": {"dice": {"mean": 0.8}}, "class_means": {"dice": 0.7}, "classes": {"ground glass": figures}}
+    assert summary_metrics(summary) == {
+        "evaluation/dice": 0.8,
+        "evaluation/class_mean_dice": 0.7,
+        "evaluation_ground glass/dice": 0.7,
+        "evaluation_ground glass/lesion_f1": 0.6,
+    }

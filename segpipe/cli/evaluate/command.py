@@ -31,13 +31,18 @@ def run(argv: list[str]) -> int:
 
 
 def _evaluate_masks(given: argparse.Namespace) -> "tuple[EvaluatedCases, dict[str, Any]]":
-    from segpipe.evaluation.folders import Foreground, evaluate_pairs, pair_masks
+    from segpipe.evaluation.folders import evaluate_pairs, pair_masks
+    from segpipe.evaluation.mask_pairs import Foreground, MaskClasses
     from segpipe.pipelines.sphere_references import mark_spheres
 
+    counted = (
+        MaskClasses.parse(given.classes, given.ignore)
+        if given.classes
+        else Foreground(given.prediction_label, given.reference_label)
+    )
     pairs, cases = pair_masks(given.predictions, given.references, table=given.table, mask_name=given.mask_name)
     pairs = mark_spheres(pairs, given.references)
-    foreground = Foreground(given.prediction_label, given.reference_label)
-    done = evaluate_pairs(pairs, foreground=foreground, processes=given.processes)
+    done = evaluate_pairs(pairs, counted=counted, processes=given.processes)
     cases.results, cases.errors = done.results, [*cases.errors, *done.errors]
     return cases, {"data": given.references.resolve().name, "predictions": given.predictions.resolve().name}
 

@@ -8,7 +8,8 @@ from segpipe.cli.common.flags import VerbParser
 from segpipe.errors import ConfigError
 
 _GIVEN_WITH_MODEL = ("split", "backend", "device")
-_GIVEN_WITH_MASKS = ("references", "table", "mask_name", "prediction_label", "reference_label", "processes")
+_ONE_CLASS = ("prediction_label", "reference_label")
+_GIVEN_WITH_MASKS = ("references", "table", "mask_name", *_ONE_CLASS, "classes", "ignore", "processes")
 
 
 def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
@@ -27,6 +28,11 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
     misplaced = [f"--{name.replace('_', '-')}" for name in foreign if getattr(given, name) is not None]
     if misplaced:
         raise ConfigError(f"flags that {first} does not take", facts={"found": ", ".join(misplaced)})
+    one_class = [f"--{name.replace('_', '-')}" for name in _ONE_CLASS if getattr(given, name) is not None]
+    if given.classes and one_class:
+        raise ConfigError("give either --classes or labels of one class", facts={"found": ", ".join(one_class)})
+    if given.ignore is not None and not given.classes:
+        raise ConfigError("--ignore needs --classes, since otherwise every value but 0 counts")
     if given.processes is not None and given.processes < 1:
         raise ConfigError("--processes must be at least 1", facts={"found": given.processes})
     return given
@@ -46,6 +52,13 @@ def _parser() -> argparse.ArgumentParser:
     masks.add_argument("--mask-name", metavar="NAME", help="which mask counts where each case has a folder of them")
     masks.add_argument("--prediction-label", type=int, metavar="VALUE", help="value that counts (default: all but 0)")
     masks.add_argument("--reference-label", type=int, metavar="VALUE", help="value that counts (default: all but 0)")
+    masks.add_argument(
+        "--classes",
+        nargs="+",
+        metavar="NAME=VALUES",
+        help="several classes by their values in both masks, e.g. solid=1 glass=2, or regions nodule=1,2 core=2",
+    )
+    masks.add_argument("--ignore", type=int, metavar="VALUE", help="value of reference voxels that do not count")
     masks.add_argument("--processes", type=int, metavar="N", help="how many work at once (default: one per core)")
     model = parser.add_argument_group("a model folder")
     model.add_argument("--model", type=Path, metavar="DIR", help="the model folder of a run")

@@ -2,6 +2,7 @@ import csv
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ import pytest
 from segpipe.__main__ import main
 from segpipe.geometry import Grid
 from segpipe.io.images.volumes import write_volume
+from tests.evaluation.two_classes import IGNORE, write_two_class_folders
 
+NNUNET = Path(__file__).parents[2] / "evaluation" / "nnunet_two_classes.json"
 GRID = Grid((24, 20, 12), np.diag([-0.8, -0.8, 2.5, 1.0]))
 
 
@@ -122,3 +125,45 @@ def test_masks_are_judged_without_importing_pytorch():
         "print([name for name in ('torch', 'monai', 'pytorch_lightning', 'mlflow') if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_two_classes_of_a_folder_have_the_figures_of_nnunet(tmp_path, capsys):
+    theirs = json.loads(NNUNET.read_text())["tasks"]
+    write_two_class_folders(tmp_path, "exclusive")
+    for task, classes in (("exclusive", ["solid=1", "ground_glass=2"]), ("regions", ["nodule=1,2", "solid_core=2"])):
+        assert evaluate(tmp_path, "--ignore", IGNORE, "--classes", *classes) == 0
+        summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+        assert list(summary["classes"]) == [word.partition("=")[0] for word in classes]
+        for own, figures in zip(summary["classes"].values(), theirs[task]["mean"].values(), strict=True):
+            assert own["metrics"]["dice"]["mean"] == pytest.approx(figures["Dice"], abs=1e-6)
+        assert summary["class_means"]["dice"] == pytest.approx(theirs[task]["foreground_mean"]["Dice"], abs=1e-6)
+        assert "by class" in capsys.readouterr().out
+    report = (tmp_path / "out" / "report.html").read_text()
+    assert "By class" in report
+    assert "solid_core" in report
+
+
+def test_classes_may_have_any_values_and_others_are_background(tmp_path):
+    labels = np.maximum(block(4, 40), block(12, 200))
+    for folder in ("predictions", "references"):
+        write_volume(tmp_path / folder / "a.nii.gz", np.maximum(labels, block(18, 7)), GRID)
+    assert evaluate(tmp_path, "--classes", "tumour=40", "node=200") == 0
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert [one["lesions"]["tp"] for one in summary["classes"].values()] == [1, 1]
+    assert summary["lesions"]["tp"] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--classes", "solid"], "classes must be given as NAME=VALUE"),
+        (["--classes", "solid=1", "solid=2"], "classes must be given as NAME=VALUE"),
+        (["--classes", "a=1,2", "b=2,3"], "each must lie in the next larger one"),
+        (["--classes", "solid=1", "--ignore", "1"], "the ignored value must not belong to a class"),
+        (["--classes", "solid=1", "--reference-label", "1"], "give either --classes or labels of one class"),
+        (["--ignore", "3"], "--ignore needs --classes"),
+    ],
+)
+def test_classes_that_make_no_sense_are_refused(folders, capsys, words, message):
+    assert evaluate(folders, *words) == 2
+    assert message in capsys.readouterr().err
