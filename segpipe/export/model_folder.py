@@ -23,6 +23,11 @@ KEYS = {
     "format", "recipe", "recipe_digest", "network", "divisor", "onnx", "operating_point", "facts", "files", "checksum",
 }  # fmt: skip
 
+_GARBLED: tuple[type[Exception], ...] = (
+    KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError, RecursionError,
+)  # fmt: skip
+_UNKNOWN_NETWORK: tuple[type[Exception], ...] = (ConfigError, *_GARBLED)
+
 
 @dataclass(frozen=True)
 class ModelFolder:
@@ -69,7 +74,17 @@ def read_model_folder(path: Path) -> ModelFolder:
         ModelError: for a folder that is no model folder, of another format, or with a changed or missing file.
     """
     index = _read_index(path)
-    raise_together(_file_errors(path, index["files"]), headline="the model folder is damaged")
+    try:
+        raise_together(_file_errors(path, index["files"]), headline="the model folder is damaged")
+        return _folder_of(path, index)
+    except _GARBLED as error:
+        facts = {"file": path / INDEX, "found": f"{type(error).__name__}: {error}"}
+        raise ModelError(
+            f"{INDEX} is garbled", facts=facts, hint="copy the folder again from where it was made"
+        ) from error
+
+
+def _folder_of(path: Path, index: Mapping[str, Any]) -> ModelFolder:
     recipe = Recipe.from_dict(index["recipe"])
     if recipe.digest != index["recipe_digest"]:
         raise ModelError(
@@ -82,9 +97,9 @@ def read_model_folder(path: Path) -> ModelFolder:
         divisor = _shape(index["divisor"]) if network["name"] == EXPORTED else network_divisor(network)
         fixed = index["onnx"].get("fixed_shape")
         shape = _shape(fixed) if fixed else None
-    except (ConfigError, KeyError, TypeError, ValueError) as error:
+    except _UNKNOWN_NETWORK as error:
         raise ModelError("the model has a network that is not known", facts={"file": path / INDEX}) from error
-    return ModelFolder(path, recipe, network, divisor, index["operating_point"], index["facts"], shape)
+    return ModelFolder(path, recipe, network, divisor, dict(index["operating_point"]), dict(index["facts"]), shape)
 
 
 def load_network(folder: ModelFolder, spec: Mapping[str, Any] | None = None) -> nn.Module:
@@ -107,13 +122,15 @@ def load_network(folder: ModelFolder, spec: Mapping[str, Any] | None = None) -> 
             facts={"folder": folder.path, "built from": name_of(folder.network["built_from"])},
             hint="leave --backend out, or --backend onnx",
         )
+    unfit: tuple[type[Exception], ...] = (SafetensorError, RuntimeError, OSError, *_UNKNOWN_NETWORK)
     try:
         network = build_network(spec or folder.network, out_channels=folder.recipe.label_map.channels)
         network.load_state_dict(load_file(folder.weights))
-    except (SafetensorError, ConfigError, RuntimeError) as error:
+    except unfit as error:
+        found = next(iter(str(error).splitlines()), type(error).__name__)
         raise ModelError(
             "the weights do not fit the network",
-            facts={"folder": folder.path, "network": folder.network.get("name"), "found": str(error).splitlines()[0]},
+            facts={"folder": folder.path, "network": folder.network.get("name"), "found": found},
         ) from error
     return network.eval()
 
@@ -194,7 +211,7 @@ def _read_index(path: Path) -> dict[str, Any]:
         )
     try:
         index = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{INDEX} is not readable JSON", facts={"file": file, "found": error}) from error
     if not isinstance(index, dict) or index.get("format") != FORMAT:
         found = index.get("format") if isinstance(index, dict) else type(index).__name__

@@ -214,9 +214,7 @@ def _job(series: SeriesInfo, name: CaseName, annotations: Sequence[Annotation], 
     return CaseJob(name.case, key, partial(make_case, series, name, annotations=annotations, regions=regions))
 
 
-def _labelled(
-    series: SeriesInfo, annotations: Sequence[Annotation], regions: Regions
-) -> tuple[Mask, dict[str, list[str]]]:
+def _labelled(series: SeriesInfo, annotations: Sequence[Annotation], regions: Regions) -> tuple[Mask, dict[str, Any]]:
     """The mask with the values 1, 2, … of the patterns, and what the manifest says of the regions in it.
 
     Raises:
@@ -239,10 +237,12 @@ def _labelled(
     return mask, {"regions": names, **_border_facts(parts, regions.border)}
 
 
-def _border_facts(parts: Sequence[Found], border: Border) -> dict[str, list[str]]:
-    """Names the regions whose contours run through pixel centres, since what their border counts as changes sizes."""
+def _border_facts(parts: Sequence[Found], border: Border) -> dict[str, Any]:
+    """What the pixels on contours counted as, which changes sizes; where nobody decided, the regions that have them."""
+    if border != "auto":
+        return {"contour_border": border}
     names = sorted({name for part in parts for name in part.through_centres})
-    return {"contour_border_excluded" if border == "exclude" else "contour_border_included": names} if names else {}
+    return {"contour_border_included": names} if names else {}
 
 
 def _found(series: SeriesInfo, annotations: Sequence[Annotation], pattern: str | None, regions: Regions) -> Found:

@@ -89,8 +89,8 @@ def test_a_damaged_region_costs_its_case_only_when_it_was_asked_for(tmp_path):
     ("border", "voxels", "fact"),
     [
         (None, 20, {"contour_border_included": ["GTV"]}),
-        ("include", 20, {"contour_border_included": ["GTV"]}),
-        ("exclude", 6, {"contour_border_excluded": ["GTV"]}),
+        ("include", 20, {"contour_border": "include"}),
+        ("exclude", 6, {"contour_border": "exclude"}),
     ],
 )
 def test_the_manifest_says_what_the_border_of_a_traced_mask_counts_as(tmp_path, border, voxels, fact):

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 Border = Literal["auto", "include", "exclude"]
-_ON_CENTRE = 0.02  # of a pixel, which is what coordinates with two decimals are off
+_TRACED = 0.005  # of a pixel: coordinates with three decimals are off by less, those of Pinnacle3 by a constant 0.01
+_ON_CENTRE = 0.02
 _DECIMALS = 5  # of a pixel: takes away what text and matrices add, so that a point on a pixel's centre stays there
 
 
@@ -55,14 +56,14 @@ def fill_region(contours: Sequence[FloatArray], shape: tuple[int, int], *, borde
     """
     if border is None:
         return fill_contours(contours, shape)
-    snapped = [np.where(_is_centre(contour), np.rint(contour), contour) for contour in contours]
+    snapped = [np.where(_on_centre(contour, _ON_CENTRE), np.rint(contour), contour) for contour in contours]
     inside, on_border = fill_contours(snapped, shape), border_pixels(snapped, shape)
     return inside | on_border if border else inside & ~on_border
 
 
 def runs_through_centres(contours: Sequence[FloatArray]) -> bool:
     """Whether every point lies on a pixel's centre, as where a tool traced the outermost pixels of a mask."""
-    return bool(contours) and all(bool(_is_centre(contour).all()) for contour in contours)
+    return bool(contours) and all(bool(_on_centre(contour, _TRACED).all()) for contour in contours)
 
 
 def border_pixels(contours: Sequence[FloatArray], shape: tuple[int, int]) -> NDArray[np.bool_]:
@@ -108,8 +109,9 @@ def _edges(contours: Sequence[FloatArray]) -> tuple[FloatArray, FloatArray]:
     return np.where(downwards, end, start), np.where(downwards, start, end)
 
 
-def _is_centre(points: FloatArray) -> NDArray[np.bool_]:
-    return np.asarray(np.abs(points - np.rint(points)).max(axis=1, keepdims=True) <= _ON_CENTRE, dtype=np.bool_)
+def _on_centre(points: FloatArray, tolerance: float) -> NDArray[np.bool_]:
+    """Of each point (n, 2) whether it lies on a pixel's centre, (n, 1)."""
+    return np.asarray(np.abs(points - np.rint(points)).max(axis=1, keepdims=True) <= tolerance, dtype=np.bool_)
 
 
 def _centres_on_edge(start: FloatArray, end: FloatArray, shape: tuple[int, int]) -> tuple[IntArray, IntArray]:

@@ -84,9 +84,15 @@ def map_files(
         workers: Threads.
 
     Raises:
-        ImageError: when a file cannot be opened or parsed.
+        ImageError: when a file cannot be opened or parsed, or `read` finds it damaged.
     """
-    return _each(files, lambda file, stream: read(file, _parse(stream, pixels)), workers=workers)
+
+    def parse_and_read(file: DicomFile, stream: BinaryIO) -> Read:
+        with reading("DICOM file"):
+            source = io.BytesIO(stream.read()) if pixels else stream
+            return read(file, pydicom.dcmread(source, stop_before_pixels=not pixels, force=True))
+
+    return _each(files, parse_and_read, workers=workers)
 
 
 @contextlib.contextmanager
@@ -250,9 +256,3 @@ def _header(stream: BinaryIO, tags: Sequence[str]) -> Dataset | str:
         return pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(tags), force=True)
     except Exception:  # pydicom answers a damaged file with errors of many kinds
         return DAMAGED
-
-
-def _parse(stream: BinaryIO, pixels: bool) -> Dataset:
-    with reading("DICOM file"):
-        source = io.BytesIO(stream.read()) if pixels else stream
-        return pydicom.dcmread(source, stop_before_pixels=not pixels, force=True)

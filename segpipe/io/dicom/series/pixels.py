@@ -13,6 +13,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from segpipe.errors import ImageError
 from segpipe.io.dicom.series import jpeg12 as dicom_jpeg12  # noqa: F401  # pydicom decodes 12-bit JPEG by it
 from segpipe.io.dicom.series.planes import Plane
+from segpipe.io.dicom.values import whole_of
 
 PADDING_HU = -1024
 _INT16 = np.iinfo(np.int16)
@@ -27,14 +28,15 @@ def decode_hu(dataset: Dataset, planes: Sequence[Plane]) -> list[NDArray[np.int1
         ImageError: when pixels are missing, cut short or cannot be decoded.
     """
     ensure_transfer_syntax(dataset)
+    if whole_of(dataset, "NumberOfFrames") < 1:
+        dataset.pop("NumberOfFrames", None)  # garbled or empty, and of no matter where there is one frame
     _check_decoder(dataset.file_meta.TransferSyntaxUID)
     return [_to_hu(_decode(dataset, plane), dataset, plane) for plane in planes]
 
 
 def _decode(dataset: Dataset, plane: Plane) -> NDArray[Any]:
-    frames = int(dataset.get("NumberOfFrames") or 1)
     try:
-        pixels = pixel_array(dataset, index=plane.frame if frames > 1 else None)
+        pixels = pixel_array(dataset, index=plane.frame if whole_of(dataset, "NumberOfFrames") > 1 else None)
     except Exception as error:  # each decoder fails in its own way
         raise ImageError(
             "the pixels of a slice cannot be decoded",

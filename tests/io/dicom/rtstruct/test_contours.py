@@ -103,6 +103,12 @@ def test_a_traced_point_and_line_are_regions_of_their_own_pixels(points):
     assert region.sum() == (1 if len(points) == 1 else 3)
 
 
+@pytest.mark.parametrize(("off", "traced"), [(0.0, True), (0.0007, True), (0.0105, False), (0.5, False)])
+def test_only_what_rounding_takes_off_counts_as_on_the_centre(off, traced):
+    """A planning system (Pinnacle3) draws a hundredth of a pixel off the centres, and means lines, not pixels."""
+    assert runs_through_centres([_square(2, 5) + off, _square(3, 4) - off]) is traced
+
+
 def test_pixels_beyond_the_image_are_cut_off():
     square = np.array([[-3.0, -3], [9, -3], [9, 9], [-3, 9]])
 

@@ -271,3 +271,14 @@ def test_the_tumour_of_a_real_patient_has_the_published_size(name, voxels):
     masks = read_rtstruct(scan.annotations[0].file, scan.series[0], roi="GTV-1")
 
     assert masks["GTV-1"].sum() == pytest.approx(voxels, rel=0.01)
+
+
+@pytest.mark.realdata
+@pytest.mark.skipif(not ROOT.is_dir(), reason="SEGPIPE_REALDATA names no folder with the real CT")
+def test_contours_of_a_real_planning_system_are_filled_as_lines(tmp_path):
+    scan = find_series(ROOT / "4d_lung" / "113_HM10395")
+
+    (tumour,) = read_regions(scan.annotations[0].file, scan.series[0], roi="Tumor_c40")
+
+    assert tumour.mask.sum() == 23_611
+    assert not tumour.through_centres
