@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from segpipe.io.dicom.objects import Derivation, Maker
+from segpipe.io.dicom.objects import Derivation, FindingMap, Maker
 from segpipe.io.dicom.rtstruct.reading import read_region_names, read_rtstruct
 from segpipe.io.dicom.seg.reading import read_dicom_seg, read_segment_labels
 from segpipe.io.dicom.seg.writing import write_dicom_seg
@@ -228,8 +228,8 @@ def test_a_mutated_segmentation(tmp_path, series, kind, capfd):
     findings = np.zeros(SHAPE, np.uint8)
     findings[2:6, 2:5, 2:4], findings[7, 6, 5] = 1, 2
     maker = Maker("m", "1", "0123abcd", "0.1")
-    derivation = Derivation(series, NODULE, maker)
-    path = write_dicom_seg(tmp_path / "seg.dcm", findings, derivation=derivation, kind=kind)
+    derivation = Derivation(series, (NODULE,), maker)
+    path = write_dicom_seg(tmp_path / "seg.dcm", [FindingMap(NODULE, findings)], derivation=derivation, kind=kind)
     valid = path.read_bytes()
 
     @fuzz(0.5)

@@ -11,7 +11,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from segpipe.io.dicom.objects import Derivation, Maker
+from segpipe.io.dicom.objects import Derivation, FindingMap, Maker
 from segpipe.io.dicom.rtstruct.reading import read_region_names, read_rtstruct
 from segpipe.io.dicom.rtstruct.writing import write_rtstruct
 from segpipe.io.dicom.seg.reading import read_dicom_seg, read_segment_labels
@@ -68,10 +68,10 @@ def read_and_write_everything(folder, output):
     read_source_datasets(series)
     read_region_names(structures.file, series)
     mask = read_rtstruct(structures.file, series)["GTV"]
-    derivation = Derivation(series, NODULE, MAKER)
-    segmentation = write_dicom_seg(output / "seg.dcm", mask, derivation=derivation)
+    derivation = Derivation(series, (NODULE,), MAKER)
+    segmentation = write_dicom_seg(output / "seg.dcm", [FindingMap(NODULE, mask)], derivation=derivation)
     write_dicom_sr(output / "sr.dcm", [], derivation=derivation, segmentation=segmentation)
-    write_rtstruct(output / "rt.dcm", mask, derivation=derivation)
+    write_rtstruct(output / "rt.dcm", [FindingMap(NODULE, mask)], derivation=derivation)
     read_segment_labels(segmentation)
     assert (read_dicom_seg(segmentation, series)["nodule 1"] == mask).all()
     read_volume(write_volume(output / "a.nii.gz", volume.array, volume.grid))
