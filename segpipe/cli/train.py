@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segpipe.config.compose import check_command_line, plain, read_command_line, settings_of
+from segpipe.config.foreign_parts import offer_plug_ins, with_targets
 from segpipe.config.launch import launch
 from segpipe.config.plan import expand_plans
 from segpipe.config.schema import SectionCheck, made_into
@@ -16,10 +17,12 @@ if TYPE_CHECKING:
 
 def run(argv: list[str]) -> int:
     """Checks the whole command line before any work, then runs it; returns the exit code."""
-    words = expand_plans(argv)
+    parts = registries()
+    offer_plug_ins(parts)
+    words = with_targets(expand_plans(argv), [name for name in parts if name != "callbacks"])
     line = read_command_line(words)
     if not set(line.flags) & {"--help", "-h", "--hydra-help", "--info", "-i", "--version"}:
-        config = check_command_line(line, registries())
+        config = check_command_line(line, parts)
         words = _in_resumed_folder(words, config)
     return launch(words, train)
 

@@ -173,6 +173,8 @@ def _find_groups(config_dirs: Sequence[Path]) -> dict[str, list[str]]:
 
 def _group_mistakes(override: Override, groups: Mapping[str, list[str]]) -> list[str]:
     group = override.key_or_group
+    if override.is_delete():
+        return []
     values = list(override.sweep_string_iterator()) if override.is_sweep_override() else [str(override.value())]
     mistakes = []
     if group == "experiment" and not override.is_add():
