@@ -6,13 +6,9 @@ MLflow's `pyfunc` flavour calls `_load_pyfunc` of the module that a model names 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segpipe.case import Case
-from segpipe.errors import ConfigError
 from segpipe.export.model_folder import ModelFolder, read_model_folder
-from segpipe.inference.batch.scans import Scan, find_scans, number_slices
-from segpipe.inference.engines.backends import build_engine
-from segpipe.inference.operating_point import OperatingPointRequest, choose_point
-from segpipe.inference.predictor import Point, PredictOptions, predict_case
+from segpipe.inference.loaded_model import LoadedModel
+from segpipe.inference.predictor import Point
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,10 +27,7 @@ class ScanModel:
     """
 
     def __init__(self, folder: ModelFolder, *, backend: str | None = None, device: str = "auto") -> None:
-        self._folder = folder
-        self._engine = build_engine(folder, backend=backend, device=device)
-        flips = tuple(folder.operating_point.get("flips", ()))
-        self._options = PredictOptions.at(choose_point(folder.operating_point, OperatingPointRequest()), flips=flips)
+        self._model = LoadedModel(folder, backend=backend, device=device)
 
     def predict(self, model_input: "pd.DataFrame", params: dict[str, Any] | None = None) -> "pd.DataFrame":
         """Predicts scans at the model's own operating point.
@@ -56,13 +49,7 @@ class ScanModel:
         return pd.DataFrame(rows, columns=list(output_columns()))
 
     def _rows(self, asked: dict[str, Any]) -> list[dict[str, Any]]:
-        scan = _only_scan(Path(str(asked["scan"])))
-        volume = scan.read()
-        case = Case(scan.name, volume.array, volume.grid)
-        prediction = predict_case(
-            case, self._folder.recipe, self._engine, self._options, divisor=self._folder.divisor, at_mm=_point(asked)
-        )
-        findings = number_slices(prediction.findings, scan, case.grid)
+        findings = self._model.predict(Path(str(asked["scan"])), at_mm=_point(asked)).findings
         return [_row(str(asked["scan"]), finding.to_dict()) for finding in findings]
 
 
@@ -85,17 +72,6 @@ def output_columns() -> dict[str, str]:
 def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> ScanModel:
     """Called by MLflow with the model folder it has fetched; `model_config` may name `backend` and `device`."""
     return ScanModel(read_model_folder(Path(path)), **(model_config or {}))
-
-
-def _only_scan(path: Path) -> Scan:
-    scans = find_scans(path)
-    if len(scans) > 1:
-        raise ConfigError(
-            "each row must name one scan",
-            facts={"path": path, "found": f"{len(scans)} scans"},
-            hint="give one row per file or series",
-        )
-    return scans[0]
 
 
 def _point(asked: dict[str, Any]) -> Point | None:

@@ -14,14 +14,17 @@ from segpipe.evaluation.tables import case_rows, lesion_rows
 from segpipe.export.model_folder import ModelFolder, load_network, write_model_folder
 from segpipe.networks import is_shipped
 from segpipe.networks.ensemble import Ensemble
-from segpipe.pipelines.case_pictures import configured_dataset, draw_cases, mask_files
-from segpipe.pipelines.evaluation_report import write_evaluation_report
-from segpipe.pipelines.run_reporting import TAGS, remember_run, tracked_run
+from segpipe.pipelines.observers.mlflow_model import describe_model
+from segpipe.pipelines.observers.run_tracking import TAGS
+from segpipe.pipelines.reports.case_pictures import configured_dataset, draw_cases, mask_files
+from segpipe.pipelines.reports.evaluation_report import write_evaluation_report
 from segpipe.pipelines.single_run import run_single, write_config
 from segpipe.system.case_errors import attempt_step
+from segpipe.tracking.harmless import harmless
+from segpipe.tracking.identity import read_run_id
 from segpipe.tracking.nested_runs import Child, report_nested_runs
 from segpipe.tracking.tables import side_by_side
-from segpipe.tracking.trackers import RunFacts, build_tracker
+from segpipe.tracking.trackers import RunToTrack, build_tracker
 from segpipe.training.evaluate_and_export import figures_of
 from segpipe.training.run_result import RunResult
 
@@ -66,7 +69,8 @@ def cross_validate(settings: Settings, config: Mapping[str, Any], folder: Path) 
         result = _pool(folds, folder, config)
         log.info("%s", result.describe())
         if parent:
-            _report(parent, folds, result, source=settings.data.name)
+            with harmless("logging the cross-validation"):
+                _log(parent, folds, result, source=settings.data.name)
             log.info("MLflow   %s", parent.run_url)
     return result.exit_code
 
@@ -74,13 +78,12 @@ def cross_validate(settings: Settings, config: Mapping[str, Any], folder: Path) 
 @contextmanager
 def open_parent(settings: Settings, config: Mapping[str, Any], folder: Path) -> "Iterator[Tracker | None]":
     """Opens the MLflow run that holds the folds."""
-    earlier = tracked_run(folder) if settings.resume else None
+    earlier = read_run_id(folder) if settings.resume else None
     write_config(config, folder)
-    tracker = build_tracker(settings.tracking, RunFacts(folder, config, {"kind": "cross-validation"}, earlier))
+    tracker = build_tracker(settings.tracking, RunToTrack(folder, config, {"kind": "cross-validation"}, earlier))
     if tracker is None:
         yield None
         return
-    remember_run(folder, tracker.run_id)
     with tracker:
         yield tracker
 
@@ -137,24 +140,26 @@ def _write_ensemble(
     )
 
 
-def _report(parent: "Tracker", folds: list[RunResult], result: RunResult, *, source: str) -> None:
+def _log(parent: "Tracker", folds: list[RunResult], result: RunResult, *, source: str) -> None:
     parent.set_tags({name: result.about[name] for name in TAGS})
-    parent.log_folder(result.model.path, "model")
+    parent.log_model(result.model.path, describe_model(result.model))
     if result.summary is None:
         return
-    pooled, folder = result.summary, result.folder
-    children = [
-        Child(f"fold {number}", tracked_run(fold.folder), fold.summary)
+    pooled, dataset = result.summary, f"{result.about['data']} (all folds)"
+    counts = {"cases": pooled["cases"], "patients": pooled["patients"]}
+    parent.log_dataset(dataset, pooled["data_hash"], source=source, counts=counts, context="cross-validation")
+    parent.log_summary(pooled, dataset=dataset)
+    report_nested_runs(parent, _children(folds), pooled=pooled)
+    parent.log_table(side_by_side(case_rows(result.results)), "evaluation/cases")
+    parent.log_table(side_by_side(lesion_rows(result.results)), "evaluation/lesions")
+    for name in ("evaluation/summary.json", "evaluation/cases.csv", "report.html"):
+        if (result.folder / name).exists():
+            parent.log_file(result.folder / name)
+
+
+def _children(folds: list[RunResult]) -> list[Child]:
+    return [
+        Child(f"fold {number}", read_run_id(fold.folder), fold.summary)
         for number, fold in enumerate(folds)
         if fold.summary is not None
     ]
-    report_nested_runs(parent, children, pooled=pooled)
-    parent.log_table(side_by_side(case_rows(result.results)), "evaluation/cases")
-    parent.log_table(side_by_side(lesion_rows(result.results)), "evaluation/lesions")
-    counts = {"cases": pooled["cases"], "patients": pooled["patients"]}
-    parent.log_dataset(
-        f"{pooled['data']} (all folds)", pooled["data_hash"], source=source, counts=counts, context="cross-validation"
-    )
-    for name in ("evaluation/summary.json", "evaluation/cases.csv", "report.html"):
-        if (folder / name).exists():
-            parent.log_file(folder / name)

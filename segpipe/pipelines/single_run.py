@@ -1,16 +1,23 @@
-"""A single run: data, fit, evaluation, model folder, report."""
+"""A single run: data, fit, evaluation, model folder; a report and MLflow watch it."""
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from segpipe.config.schema import Settings
-from segpipe.pipelines.run_reporting import RunReporter
+from segpipe.pipelines.observers.observer import Observers, Run
+from segpipe.pipelines.observers.run_report import RunReport
+from segpipe.pipelines.observers.run_tracking import RunTracking
+from segpipe.pipelines.provenance import collect_provenance
+from segpipe.system.atomic_write import write_text
+from segpipe.system.hardware import this_rank
 from segpipe.training.evaluate_and_export import evaluate_and_export
 from segpipe.training.fitting import fit, recipe_of
+from segpipe.training.hardware import compute_of
 from segpipe.training.lung_crop_report import report_lung_crop
 from segpipe.training.run_data import prepare_data, write_split
 from segpipe.training.run_result import RunResult
@@ -32,28 +39,40 @@ def run_single(
     Returns:
         What it found, or None in the processes that only helped to train.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    recipe = recipe_of(settings)
-    log.info("%s: preparing data", settings.name)
-    run_data = prepare_data(settings, recipe)
-    cropped = [report_lung_crop(list(run_data.cached.values()), folder)] if recipe.lung_crop else []
-    with RunReporter.open(settings, run_data, folder, config=config, parent=parent) as reporter:
-        reporter.keep(write_config(config, folder), write_split(run_data, folder), *cropped)
-        fitted = fit(
-            settings, run_data.patches(settings), folder, facts=reporter.facts, log_metrics=reporter.log_metrics
-        )
+    log.info("%s: %s", settings.name, compute_of(settings.trainer).describe())
+    run = _begin(settings, config, folder)
+    with _observers(run, parent) as observers:
+        fitted = fit(settings, run.data.patches(settings), folder, facts=run.provenance, log_metrics=observers.measured)
         if not fitted.main:
             return None
-        outcome = evaluate_and_export(settings, run_data, fitted, folder, provenance=reporter.facts)
-        reporter.report(outcome)
-    log.info("%s", outcome.describe())
-    if reporter.tracker:
-        log.info("MLflow   %s", reporter.tracker.run_url)
-    return outcome
+        result = evaluate_and_export(settings, run.data, fitted, folder, provenance=run.provenance)
+        result = replace(result, problem=observers.finished(result) or result.problem)
+        log.info("%s", result.describe())
+    return result
 
 
 def write_config(config: Mapping[str, Any], folder: Path) -> Path:
     """Writes the resolved configuration of a run as `config.yaml`."""
-    file = folder / "config.yaml"
-    file.write_text(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
-    return file
+    text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+    return write_text(folder / "config.yaml", text, what="the run's configuration")
+
+
+def _begin(settings: Settings, config: Mapping[str, Any], folder: Path) -> Run:
+    """Prepares the data; the first process writes down what is trained on what."""
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe = recipe_of(settings)
+    log.info("preparing data")
+    data = prepare_data(settings, recipe)
+    files: list[Path] = []
+    if this_rank() == 0:
+        files = [write_config(config, folder), write_split(data, folder)]
+        files += [report_lung_crop(list(data.cached.values()), folder)] if recipe.lung_crop else []
+    return Run(settings, config, folder, data, collect_provenance(settings, data), files)
+
+
+def _observers(run: Run, parent: str | None) -> Observers:
+    """Those who watch the first process; nobody watches the others."""
+    if this_rank():
+        return Observers()
+    tracking = RunTracking.start(run, parent=parent)
+    return Observers([RunReport(run), *([tracking] if tracking else [])])

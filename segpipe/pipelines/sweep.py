@@ -9,41 +9,38 @@ import yaml
 from filelock import FileLock
 
 from segpipe.config.schema import Settings
-from segpipe.pipelines.run_reporting import remember_run, tracked_run
 from segpipe.pipelines.single_run import write_config
+from segpipe.tracking.harmless import harmless
+from segpipe.tracking.identity import read_run_id
 from segpipe.tracking.nested_runs import Child, report_nested_runs
-from segpipe.tracking.trackers import RunFacts, build_tracker
+from segpipe.tracking.trackers import RunToTrack, build_tracker
 
 
 def open_sweep(settings: Settings, config: Mapping[str, Any], folder: Path) -> str | None:
     """The MLflow run of the sweep in `folder`; the first of its jobs makes it, also when jobs run side by side."""
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".sweep.lock"):
-        known = tracked_run(folder)
+        known = read_run_id(folder)
         if known:
             return known
         write_config(config, folder)
-        tracker = build_tracker(settings.tracking, RunFacts(folder, config, {"kind": "sweep"}))
+        tracker = build_tracker(settings.tracking, RunToTrack(folder, config, {"kind": "sweep"}))
         if tracker is None:
             return None
-        remember_run(folder, tracker.run_id)
         tracker.finish()
         return tracker.run_id
 
 
 def report_sweep(settings: Settings, folder: Path) -> None:
-    """Tells the sweep's run which of its jobs are done, and which is the best by mean Dice."""
-    with FileLock(folder / ".sweep.lock"):
-        run_id = tracked_run(folder)
-        if run_id is None:
+    """Logs to the sweep's run which of its jobs are done, and which is the best by mean Dice."""
+    with harmless("logging the sweep"), FileLock(folder / ".sweep.lock"):
+        run_id, children = read_run_id(folder), finished_jobs(folder)
+        if run_id is None or not children:
             return
         config = yaml.safe_load((folder / "config.yaml").read_text())
-        tracker = build_tracker(settings.tracking, RunFacts(folder, config, {"kind": "sweep"}, run_id))
-        if tracker is None:
-            return
-        with tracker:
-            children = finished_jobs(folder)
-            if children:
+        tracker = build_tracker(settings.tracking, RunToTrack(folder, config, {"kind": "sweep"}, run_id))
+        if tracker:
+            with tracker:
                 report_nested_runs(tracker, children, best=max(children, key=_dice))
 
 
@@ -52,7 +49,7 @@ def finished_jobs(folder: Path) -> list[Child]:
     files = [file for file in folder.glob("*/evaluation/summary.json") if file.parts[-3].isdigit()]
     files.sort(key=lambda file: int(file.parts[-3]))
     return [
-        Child(f"job {file.parts[-3]}", tracked_run(file.parents[1]), json.loads(file.read_text())) for file in files
+        Child(f"job {file.parts[-3]}", read_run_id(file.parents[1]), json.loads(file.read_text())) for file in files
     ]
 
 

@@ -11,7 +11,7 @@ import torch
 from segpipe.errors import ModelError
 from segpipe.inference.memory import peak_memory
 from segpipe.networks import build_network
-from segpipe.training.hardware import choose_precision
+from segpipe.system.hardware import choose_compute
 from segpipe.training.losses import build_loss
 
 
@@ -41,7 +41,7 @@ def _step(job: Mapping[str, Any]) -> int:
     device = "cuda" if on_gpu else "cpu"
     network = build_network(job["network"]).to(device).train()
     optimizer = torch.optim.AdamW(network.parameters())
-    half = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(choose_precision("auto", "auto"))
+    half = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(choose_compute("auto").precision)
     images = torch.rand(job["batch"], 1, *job["patch"], device=device)
     labels = torch.zeros(images.shape, dtype=torch.uint8, device=device)
     labels[..., :2, :2, :2] = 1

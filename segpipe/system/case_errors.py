@@ -1,6 +1,7 @@
 """One bad case never takes the good ones with it: whatever goes wrong in it becomes an error that names its kind."""
 
 import logging
+import re
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -8,6 +9,7 @@ from segpipe.errors import SegpipeError, explain
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
+_UID = re.compile(r"\b\d+(?:\.\d+){4,}")
 _OUT_OF_MEMORY = ("MemoryError", "OutOfMemoryError")  # of Python and NumPy, and of PyTorch
 
 
@@ -57,4 +59,6 @@ def as_case_error(error: Exception, **where: object) -> SegpipeError:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no further message"])[0][:300]
+    """What the error says, without the UIDs that a library may quote of a DICOM file."""
+    line = (str(error).strip().splitlines() or ["no further message"])[0]
+    return _UID.sub("UID", line)[:300]

@@ -10,11 +10,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from segpipe.errors import ServiceError
+from segpipe.tracking.delivery.sender import Sender
+from segpipe.tracking.delivery.spool import Spool
+from segpipe.tracking.harmless import harmless
+from segpipe.tracking.identity import write_tracked_run
 from segpipe.tracking.metric_names import summary_metrics
 from segpipe.tracking.parameters import config_text, cut_values, flatten, mask_credentials
-from segpipe.tracking.sender import Sender
 from segpipe.tracking.server import absolute_uri, connect, experiment_id, is_server, unreachable
-from segpipe.tracking.spool import Spool
 from segpipe.tracking.tables import table_text
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
     from segpipe.tracking.system import SystemWatch
 
-__all__ = ["SPOOL", "Tracker", "flatten", "known_run_id"]
+__all__ = ["SPOOL", "Tracker", "flatten"]
 log = logging.getLogger(__name__)
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 SPOOL = ".tracking"
@@ -39,7 +41,7 @@ class Tracker:
     def __init__(self, client: "MlflowClient", uri: str, run_id: str, folder: Path) -> None:
         self.uri, self.run_id, self.folder = uri, run_id, folder
         self._experiment_id = str(client.get_run(run_id).info.experiment_id)
-        self._outbox = Spool(Sender(client, run_id, folder), folder / SPOOL / "unsent.jsonl")
+        self._spool = Spool(Sender(client, run_id, folder), folder / SPOOL / "unsent.jsonl")
         self._watch: SystemWatch | None = None
 
     @classmethod
@@ -85,7 +87,7 @@ class Tracker:
             raise
         except Exception as error:
             raise unreachable(uri, error) from error
-        _keep_identity(folder, tracker.uri, run_id)
+        write_tracked_run(folder, run_id, tracker.uri)
         tracker._log_config(config, tags, earlier)
         return tracker
 
@@ -98,31 +100,47 @@ class Tracker:
         return f"mlflow ui --backend-store-uri {mask_credentials(self.uri)}   then   http://127.0.0.1:5000/{page}"
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Tells figures of a step; tensors with one element are numbers, too."""
-        now = time.time_ns() // 1_000_000
-        rows = [[_metric_name(name), float(value), now, int(step)] for name, value in metrics.items()]
-        self._outbox.put({"kind": "metrics", "rows": rows})
+        """Logs figures of a step; tensors with one element are numbers, too."""
+        self._spool.put({"kind": "metrics", "rows": _rows(metrics, step)})
 
-    def log_summary(self, summary: Mapping[str, Any]) -> None:
-        """Tells the numbers of an evaluation as metrics named alike for every run, e.g. `evaluation/dice`."""
-        self.log_metrics(summary_metrics(summary), step=0)
+    def log_summary(self, summary: Mapping[str, Any], *, dataset: str | None = None) -> None:
+        """Logs the numbers of an evaluation as metrics named alike for every run, e.g. `evaluation/dice`.
+
+        They are figures of the run's model, if it was logged before, on a data set of the run.
+
+        Args:
+            summary: The content of `summary.json`.
+            dataset: The name under which `log_dataset` logged the evaluated cases, with the summary's `data_hash`.
+        """
+        rows = _rows(summary_metrics(summary), step=0)
+        digest = str(summary["data_hash"])[:36] if dataset else None
+        self._spool.put({"kind": "evaluation", "rows": rows, "dataset": dataset, "digest": digest})
+
+    def log_model(self, path: Path, model: Mapping[str, Any]) -> None:
+        """Keeps a model folder as the run's LoggedModel.
+
+        Args:
+            path: The model folder.
+            model: Columns, params and tags; see `log_run_model`.
+        """
+        self._spool.put({"kind": "model", "name": "model", "path": self._relative(path), "model": dict(model)})
 
     def log_table(self, table: Any, name: str) -> None:
         """Keeps a table that MLflow's pages show: a data frame, a list of rows or columns by name."""
         name = name if name.endswith(".json") else f"{name}.json"
-        self._outbox.put({"kind": "table", "name": name, "text": table_text(table)})
+        self._spool.put({"kind": "table", "name": name, "text": table_text(table)})
 
     def log_text(self, text: str, name: str) -> None:
         """Keeps a text as an artifact."""
-        self._outbox.put({"kind": "text", "name": name, "text": text})
+        self._spool.put({"kind": "text", "name": name, "text": text})
 
     def log_file(self, path: Path, folder: str = "") -> None:
         """Keeps a file in an artifact folder."""
-        self._outbox.put({"kind": "file", "name": path.name, "path": self._relative(path), "folder": folder})
+        self._spool.put({"kind": "file", "name": path.name, "path": self._relative(path), "folder": folder})
 
     def log_folder(self, path: Path, name: str) -> None:
         """Keeps all files of a folder in the artifact folder `name`."""
-        self._outbox.put({"kind": "folder", "name": name, "path": self._relative(path)})
+        self._spool.put({"kind": "folder", "name": name, "path": self._relative(path)})
 
     def log_dataset(
         self, name: str, digest: str, *, source: str, counts: Mapping[str, int], context: str = "training"
@@ -143,12 +161,12 @@ class Tracker:
             "source": json.dumps({"kind": source}),
         }
         dataset = {**facts, "profile": json.dumps(dict(counts))}
-        self._outbox.put({"kind": "dataset", "name": name, "dataset": dataset, "context": context})
+        self._spool.put({"kind": "dataset", "name": name, "dataset": dataset, "context": context})
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Adds or changes tags; None values are left out."""
         known = {key: str(value) for key, value in tags.items() if value is not None}
-        self._outbox.put({"kind": "tags", "tags": known})
+        self._spool.put({"kind": "tags", "tags": known})
 
     def describe(self, markdown: str) -> None:
         """Sets the description on top of the run's page."""
@@ -158,21 +176,28 @@ class Tracker:
         """Tells CPU, memory, disk, network and GPU use until the run finishes."""
         from segpipe.tracking.system import SystemWatch
 
-        self._watch = SystemWatch(self, interval_s=interval_s)
+        with harmless("watching the system"):
+            self._watch = SystemWatch(self, interval_s=interval_s)
 
     def flush(self) -> int:
         """Sends what waits; returns the number of messages that the server did not take yet."""
-        return self._outbox.flush()
+        return self._spool.flush()
 
     def finish(self, status: Status = "FINISHED") -> int:
         """Sends what waits and closes the run; returns the number of messages left in `.tracking/`."""
-        if self._watch:
-            self._watch.stop()
-        self._outbox.put({"kind": "status", "status": status, "time": time.time_ns() // 1_000_000})
-        left = self._outbox.close()
+        with harmless("a last look at the system"):
+            if self._watch:
+                self._watch.stop()
+        self._spool.put({"kind": "status", "status": status, "time": time.time_ns() // 1_000_000})
+        left = self._spool.close()
         if left:
             log.warning("MLflow did not get everything: %d messages are kept in %s", left, self.folder / SPOOL)
         return left
+
+    def close(self, error: BaseException | None = None) -> int:
+        """Closes the run with the status that fits the error by which it ended, if any; see `finish`."""
+        interrupted = error is not None and not isinstance(error, Exception)
+        return self.finish("KILLED" if interrupted else "FAILED" if error else "FINISHED")
 
     def __enter__(self) -> Self:
         return self
@@ -180,8 +205,7 @@ class Tracker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        interrupted = kind is not None and not issubclass(kind, Exception)
-        self.finish("KILLED" if interrupted else "FAILED" if kind else "FINISHED")
+        self.close(error)
 
     def _log_config(self, config: Mapping[str, Any], tags: Mapping[str, Any], earlier: Mapping[str, str]) -> None:
         params = flatten(config)
@@ -189,7 +213,7 @@ class Tracker:
         fresh = {key: value for key, value in params.items() if key not in earlier}
         for path in cut_values(config):
             log.warning("%s is too long for an MLflow parameter; it is whole in the run's config.yaml", path)
-        self._outbox.put({"kind": "params", "params": fresh})
+        self._spool.put({"kind": "params", "params": fresh})
         self.log_text(config_text(config), "config.yaml")
         self.set_tags({**tags, **{f"resumed.{key}": value for key, value in changed.items()}})
 
@@ -199,18 +223,9 @@ class Tracker:
         return str(whole.relative_to(home)) if whole.is_relative_to(home) else str(whole)
 
 
-def known_run_id(folder: Path) -> str | None:
-    """The MLflow run that a run's folder belongs to, to be continued by `Tracker.start`."""
-    file = folder / SPOOL / "run.json"
-    return str(json.loads(file.read_text())["run_id"]) if file.is_file() else None
-
-
-def _keep_identity(folder: Path, uri: str, run_id: str) -> None:
-    file = folder / SPOOL / "run.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_suffix(".part")
-    temporary.write_text(json.dumps({"run_id": run_id, "uri": mask_credentials(uri)}) + "\n")
-    temporary.replace(file)
+def _rows(metrics: Mapping[str, float], step: int) -> list[list[Any]]:
+    now = time.time_ns() // 1_000_000
+    return [[_metric_name(name), float(value), now, int(step)] for name, value in metrics.items()]
 
 
 def _own_tags(tags: Mapping[str, Any], parent: str | None) -> dict[str, str]:

@@ -34,10 +34,10 @@ class Child:
 def report_nested_runs(
     parent: "Tracker", children: Sequence[Child], *, pooled: Mapping[str, Any] | None = None, best: Child | None = None
 ) -> None:
-    """Tells the parent run what its children found.
+    """Logs to the parent run what its children found: how much they differ in the section `spread`, a table, a text.
 
-    The headline figures of a cross-validation are those of the pooled out-of-fold cases, so that the parent lines up
-    with single runs in MLflow's tables; how much the folds differ is in the section `spread`.
+    A cross-validation logs the summary of its pooled out-of-fold cases itself, as a single run does, so that it lines
+    up with single runs in MLflow's tables.
 
     Args:
         parent: The open parent run.
@@ -45,8 +45,6 @@ def report_nested_runs(
         pooled: The summary of the cases of all children together.
         best: The child that a sweep found best.
     """
-    if pooled is not None:
-        parent.log_summary(pooled)
     parent.log_metrics(spread([child.summary for child in children]), step=0)
     parent.log_table([_row(child) for child in children], "children")
     parent.set_tags({"children": len(children), "best_child": best.run_id if best else None})

@@ -1,11 +1,14 @@
 """System metrics through MLflow's own samplers, delivered by the tracker so that an outage does not end them."""
 
+import logging
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from segpipe.tracking.mlflow import Tracker
+
+log = logging.getLogger(__name__)
 
 
 class SystemWatch:
@@ -30,12 +33,15 @@ class SystemWatch:
             self._sample()
 
     def _sample(self) -> None:
-        found: dict[str, float] = {}
-        for sampler in self._samplers:
-            sampler.collect_metrics()
-            found.update(sampler.aggregate_metrics())
-            sampler.clear_metrics()
-        self._tracker.log_metrics({f"system/{name}": value for name, value in found.items()}, self._step)
+        for sampler in list(self._samplers):
+            try:
+                sampler.collect_metrics()
+                found = sampler.aggregate_metrics()
+                sampler.clear_metrics()
+                self._tracker.log_metrics({f"system/{name}": value for name, value in found.items()}, self._step)
+            except Exception as error:
+                self._samplers.remove(sampler)  # e.g. a GPU that fell off the bus; it is asked no more
+                log.warning("%s measures no more: %s", type(sampler).__name__, error)
         self._step += 1
 
 

@@ -12,8 +12,8 @@ from segpipe.tracking.mlflow import Tracker
 
 
 @dataclass(frozen=True)
-class RunFacts:
-    """What a run is, for its tracker.
+class RunToTrack:
+    """What a tracker must know of a run.
 
     Args:
         folder: The run's folder; its name is the run's name unless the configuration gives one.
@@ -31,7 +31,7 @@ class RunFacts:
 
 
 def mlflow(
-    run: RunFacts,
+    run: RunToTrack,
     *,
     uri: Annotated[str, MinLen(1)],
     experiment: Annotated[str, MinLen(1)],
@@ -54,7 +54,7 @@ def mlflow(
     return tracker
 
 
-def none(run: RunFacts) -> None:
+def none(run: RunToTrack) -> None:
     """Does not track the run."""
 
 
@@ -62,7 +62,7 @@ _SHIPPED: dict[str, Callable[..., Tracker | None]] = {"mlflow": mlflow, "none": 
 TRACKERS = Registry("tracking", _SHIPPED, group="segpipe.trackers", given=("run",))
 
 
-def build_tracker(spec: Mapping[str, Any], run: RunFacts) -> Tracker | None:
+def build_tracker(spec: Mapping[str, Any], run: RunToTrack) -> Tracker | None:
     """Starts the tracker that the section `tracking` of a configuration names; None for `none`."""
     tracker: Tracker | None = build_part(TRACKERS, spec, run=run)
     return tracker

@@ -25,6 +25,7 @@ from segpipe.networks import input_sizes
 from segpipe.preprocessing.resampling import normalise, plan_preparation, resample_to_recipe
 from segpipe.system.case_errors import attempt, attempt_step
 from segpipe.training.fitting import TrainingResult
+from segpipe.training.hardware import compute_of
 from segpipe.training.run_data import RunData
 from segpipe.training.run_result import RunResult
 
@@ -75,7 +76,7 @@ def figures_of(summary: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def _evaluator(settings: Settings, run_data: RunData, fitted: TrainingResult) -> CaseEvaluator:
     return CaseEvaluator(
-        TorchEngine(fitted.network, device="cpu" if settings.trainer.accelerator == "cpu" else "auto"),
+        TorchEngine(fitted.network, device=compute_of(settings.trainer).device.type),
         run_data.recipe,
         input_sizes(settings.network, fitted.network, run_data.recipe.patch).divisor,
         run_data.manifest.labels,

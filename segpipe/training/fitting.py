@@ -20,7 +20,7 @@ from segpipe.preprocessing.recipe import Recipe
 from segpipe.training.callbacks import CALLBACKS, LogMetrics, Progress, RunLogger, ThroughputMonitor
 from segpipe.training.checkpoints import MONITOR, AtomicCheckpointIO, Checkpoints, find_resumable, read_checkpoint
 from segpipe.training.datamodule import PatchDataModule
-from segpipe.training.hardware import check_accelerator, choose_precision, to_channels_last
+from segpipe.training.hardware import compute_of, to_channels_last
 from segpipe.training.losses import build_loss
 from segpipe.training.module import MODULES, SegmentationModule
 from segpipe.training.optimizers import build_optimizer
@@ -61,7 +61,6 @@ def fit(
         ModelError: when the checkpoint to resume was made by another recipe or network.
         ConfigError: for hardware that is not there.
     """
-    check_accelerator(settings.trainer.accelerator)
     _quieten()
     pl.seed_everything(settings.seed, workers=False, verbose=False)
     module = build_module(settings, facts)
@@ -81,7 +80,7 @@ def build_module(settings: Settings, facts: Mapping[str, Any]) -> SegmentationMo
     module: SegmentationModule = build_part(
         MODULES,
         settings.module,
-        network=to_channels_last(build_network(settings.network), settings.trainer.accelerator),
+        network=to_channels_last(build_network(settings.network), compute_of(settings.trainer).device),
         loss=build_loss(settings.loss),
         make_optimizer=partial(build_optimizer, settings.optimizer),
         make_scheduler=lambda optimizer: build_scheduler(settings.scheduler, optimizer, settings.trainer.max_steps),
@@ -94,14 +93,14 @@ def build_module(settings: Settings, facts: Mapping[str, Any]) -> SegmentationMo
 
 def build_trainer(settings: Settings, folder: Path, log_metrics: LogMetrics) -> pl.Trainer:
     """Lightning's trainer for a configuration."""
-    training, hardware = settings.training, settings.trainer
+    training, hardware, compute = settings.training, settings.trainer, compute_of(settings.trainer)
     value = training.clip_value is not None
     return pl.Trainer(
-        accelerator=hardware.accelerator,
-        devices=hardware.devices if hardware.devices != "auto" else ("auto" if torch.cuda.is_available() else 1),
-        num_nodes=hardware.nodes,
-        strategy=hardware.strategy,
-        precision=choose_precision(hardware.precision, hardware.accelerator),  # type: ignore[arg-type]
+        accelerator=compute.device.type,
+        devices=compute.devices,
+        num_nodes=compute.nodes,
+        strategy=compute.strategy,
+        precision=compute.precision,  # type: ignore[arg-type]
         max_steps=hardware.max_steps,
         max_epochs=-1,
         accumulate_grad_batches=training.accumulate,
@@ -133,7 +132,7 @@ def load_weights(network: torch.nn.Module, checkpoint: Path) -> torch.nn.Module:
 
 def _callbacks(settings: Settings, folder: Path) -> list[Callback]:
     training = settings.training
-    processes = settings.trainer.nodes * (settings.trainer.devices if isinstance(settings.trainer.devices, int) else 1)
+    processes = compute_of(settings.trainer).processes
     callbacks: list[Callback] = [
         ThroughputMonitor(every=training.log_every, batch=training.batch_size * training.accumulate * processes),
         Checkpoints(folder / "checkpoints", every=training.checkpoint_every, validate_every=training.validate_every),

@@ -87,7 +87,12 @@ def test_mlflow_holds_the_folds_under_one_parent_that_tells_their_spread(home, c
     assert parent.data.tags["children"] == str(FOLDS)
     assert "**pooled**" in parent.data.tags["mlflow.note.content"]
     artifacts = {item.path for item in client.list_artifacts(parent.info.run_id)}
-    assert {"children.json", "model", "report.html", "summary.json", "evaluation"} <= artifacts
+    assert {"children.json", "report.html", "summary.json", "evaluation"} <= artifacts
+    (model,) = client.search_logged_models(
+        [parent.info.experiment_id], filter_string=f"source_run_id = '{parent.info.run_id}'"
+    )
+    dice = next(metric for metric in model.metrics if metric.key == "evaluation/dice")
+    assert (dice.value, dice.dataset_digest) == (parent.data.metrics["evaluation/dice"], parent.data.tags["data_hash"])
     assert "system/cpu_utilization_percentage" in children[0].data.metrics
     (data,) = parent.inputs.dataset_inputs
     assert data.dataset.digest == parent.data.tags["data_hash"] == children[0].data.tags["data_hash"]

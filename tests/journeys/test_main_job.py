@@ -126,7 +126,7 @@ def test_mlflow_tells_the_whole_story(tracked, run):
 @pytest.mark.parametrize(
     ("folder", "expected"),
     [
-        ("", {"config.yaml", "evaluation", "figures", "model", "checkpoints", "report.html", "split.csv"}),
+        ("", {"config.yaml", "evaluation", "figures", "checkpoints", "report.html", "split.csv"}),
         ("evaluation", {"evaluation/cases.json", "evaluation/lesions.json"}),
         ("figures", {f"figures/{name}.png" for name in ("learning_curves", "overlay_best", "overlay_worst")}),
         ("checkpoints", {"checkpoints/best.ckpt", "checkpoints/last.ckpt"}),
@@ -135,6 +135,24 @@ def test_mlflow_tells_the_whole_story(tracked, run):
 def test_mlflow_keeps_the_artifacts(tracked, folder, expected):
     client, told = tracked
     assert expected <= {item.path for item in client.list_artifacts(told.info.run_id, folder or None)}
+
+
+def test_mlflow_links_the_model_to_run_data_and_figures_and_keeps_its_weights_once(tracked, run, home):
+    client, told = tracked
+    (model,) = client.search_logged_models([told.info.experiment_id], filter_string="name = 'model'")
+    assert (model.source_run_id, model.status) == (told.info.run_id, "READY")
+    assert [output.model_id for output in told.outputs.model_outputs] == [model.model_id]
+    (dice,) = [metric for metric in model.metrics if metric.key == "evaluation/dice"]
+    data = {dataset.dataset.name: dataset.dataset.digest for dataset in told.inputs.dataset_inputs}
+    assert data[dice.dataset_name] == dice.dataset_digest
+    assert dice.dataset_name.endswith("(test)")
+    assert model.tags["recipe_digest"] == told.data.tags["recipe_digest"]
+    assert len(list((home / "mlartifacts").rglob("model.safetensors"))) == 1
+
+
+def test_the_first_line_of_the_log_says_what_computes(run):
+    first = (run / "train.log").read_text().splitlines()[0]
+    assert "lung_nodule: computing on cpu in " in first
 
 
 @pytest.mark.parametrize("backend", ["torch", "onnx"])

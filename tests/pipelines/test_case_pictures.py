@@ -1,7 +1,7 @@
 import pytest
 
 from segpipe.evaluation.results import CaseResult
-from segpipe.pipelines.case_pictures import choose_cases, mask_files
+from segpipe.pipelines.reports.case_pictures import choose_cases, mask_files
 
 
 def results(*dice):

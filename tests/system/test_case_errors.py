@@ -37,6 +37,7 @@ def test_want_of_memory_is_named_with_what_to_try(error):
         (RuntimeError("first line\nsecond line"), "RuntimeError: first line"),
         (KeyError("dice"), "KeyError: 'dice'"),
         (AssertionError(), "AssertionError: no further message"),
+        (ValueError("no frame of 1.2.840.99.7.1 at 1.5.2"), "ValueError: no frame of UID at 1.5.2"),
         (ValueError("x" * 1000), "ValueError: " + "x" * 300),
     ],
 )

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from segpipe.errors import ServiceError
-from segpipe.tracking.mlflow import Tracker, known_run_id
+from segpipe.tracking.identity import read_run_id
+from segpipe.tracking.mlflow import Tracker
 from segpipe.tracking.server import connect
-from segpipe.tracking.trackers import TRACKERS, RunFacts, build_tracker
+from segpipe.tracking.trackers import TRACKERS, RunToTrack, build_tracker
 
 pytestmark = pytest.mark.slow  # a new database takes MLflow some seconds
 CONFIG = {"network": {"name": "unet"}, "steps": {f"s{number}": number for number in range(350)}, "long": "x" * 7000}
@@ -95,9 +96,9 @@ def test_a_run_goes_on_under_its_own_id_and_tells_what_changed(start, client, tm
     with pytest.raises(RuntimeError, match="power cut"), tracker:
         raise RuntimeError("power cut")
     assert client.get_run(tracker.run_id).info.status == "FAILED"
-    assert known_run_id(tmp_path) == tracker.run_id
+    assert read_run_id(tmp_path) == tracker.run_id
     changed = {**CONFIG, "network": {"name": "dynunet"}, "new": 1}
-    with start(config=changed, run_id=known_run_id(tmp_path)) as resumed:
+    with start(config=changed, run_id=read_run_id(tmp_path)) as resumed:
         assert client.get_run(tracker.run_id).info.status == "RUNNING"
         resumed.log_metrics({"train/loss": 0.5}, 1)
     run = client.get_run(tracker.run_id)
@@ -144,7 +145,7 @@ def test_artifacts_lie_in_mlartifacts_beside_the_database(start, uri):
 
 
 def test_the_configuration_chooses_the_tracker(uri, client, tmp_path):
-    run = RunFacts(tmp_path / "2025-01-01_10-00-00", {"seed": 0}, {"segpipe_version": "1"})
+    run = RunToTrack(tmp_path / "2025-01-01_10-00-00", {"seed": 0}, {"segpipe_version": "1"})
     run.folder.mkdir()
     assert build_tracker({"name": "none"}, run) is None
     section = {"name": "mlflow", "uri": uri, "experiment": "e", "run_name": None, "system_metrics": True}

@@ -9,7 +9,7 @@ from segpipe.cli.train import registries
 from segpipe.config.compose import check_command_line, read_command_line, settings_of
 from segpipe.export.model_folder import read_model_folder
 from segpipe.networks import build_network
-from segpipe.pipelines.run_facts import collect_facts
+from segpipe.pipelines.provenance import collect_provenance
 from segpipe.training import evaluate_and_export as module
 from segpipe.training.evaluate_and_export import evaluate_and_export
 from segpipe.training.fitting import TrainingResult, recipe_of
@@ -32,7 +32,7 @@ def finish(tiny_words, data, tmp_path):
         words = [*tiny_words, f"data.root={data}"]
         settings = settings_of(check_command_line(read_command_line(words), registries()), registries())
         run_data = prepare_data(settings, recipe_of(settings))
-        provenance = collect_facts(settings, run_data)
+        provenance = collect_provenance(settings, run_data)
         for number, entry in enumerate(run_data.entries("test")):
             damage(number, entry)
         fitted = TrainingResult(build_network(settings.network), 7, True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from segpipe.cli.compare.flags import parse_flags
 
 if TYPE_CHECKING:
-    from segpipe.pipelines.compared_runs import ComparedRun
+    from segpipe.pipelines.comparison.compared_runs import ComparedRun
 
 
 def run(argv: list[str]) -> int:
@@ -15,8 +15,8 @@ def run(argv: list[str]) -> int:
     given = parse_flags(argv)
     from segpipe.evaluation.comparison.compare import compare
     from segpipe.evaluation.comparison.text import describe_comparison
-    from segpipe.pipelines.compared_runs import find_contenders
-    from segpipe.pipelines.comparison_reporting import (
+    from segpipe.pipelines.comparison.compared_runs import find_compared_runs
+    from segpipe.pipelines.comparison.comparison_tracking import (
         DEFAULT_URI,
         check_model,
         known_uri,
@@ -24,7 +24,7 @@ def run(argv: list[str]) -> int:
         report_comparison,
     )
 
-    compared_runs = find_contenders(given.runs, uri=given.tracking_uri or DEFAULT_URI)
+    compared_runs = find_compared_runs(given.runs, uri=given.tracking_uri or DEFAULT_URI)
     report = compare([one.evaluation for one in compared_runs], metric=given.metric, force=given.force, seed=given.seed)
     print(describe_comparison(report))
     print(f"page  {_write(given, report, compared_runs)}")
@@ -44,7 +44,7 @@ def run(argv: list[str]) -> int:
 
 def _write(given: argparse.Namespace, report: dict[str, Any], compared_runs: "list[ComparedRun]") -> Path:
     """Writes `comparison.json` and `comparison.html`."""
-    from segpipe.pipelines.differing_cases import draw_differing_cases
+    from segpipe.pipelines.comparison.differing_cases import draw_differing_cases
     from segpipe.report.comparison import draw_comparison, write_comparison
     from segpipe.system.atomic_write import write_json
 

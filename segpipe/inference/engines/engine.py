@@ -10,6 +10,7 @@ from segpipe.errors import ConfigError, ModelError
 from segpipe.labels import LabelMap
 from segpipe.networks.activation import class_probabilities
 from segpipe.preprocessing.recipe import Shape
+from segpipe.system.hardware import choose_device, computes_bf16
 
 GPU_BATCH = 4
 ONE_CLASS = LabelMap()
@@ -140,26 +141,3 @@ class OpenVinoEngine:
         """Returns the probability of each class; see `Engine`."""
         logits = self.model(patches_bcxyz.contiguous().numpy())[0]
         return class_probabilities(torch.from_numpy(logits), self.labels)
-
-
-def choose_device(wanted: str) -> torch.device:
-    """Returns the device that `wanted` (auto, cpu, cuda, mps) names.
-
-    Raises:
-        ConfigError: when this machine does not have it.
-    """
-    present = [
-        *(["cuda"] if torch.cuda.is_available() else []),
-        *(["mps"] if torch.backends.mps.is_available() else []),
-        "cpu",
-    ]
-    if wanted != "auto" and wanted not in present:
-        raise ConfigError("this machine does not have the device", facts={"wanted": wanted, "has": ", ".join(present)})
-    return torch.device(present[0] if wanted == "auto" else wanted)
-
-
-def computes_bf16(device: torch.device) -> bool:
-    """True where bfloat16 runs in hardware; emulated bfloat16 is slower than float32."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())

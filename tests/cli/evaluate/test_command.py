@@ -121,7 +121,8 @@ def test_wrong_flags_are_told(flags, message, capsys):
 
 def test_masks_are_judged_without_importing_pytorch():
     script = (
-        "import sys, segpipe.cli.evaluate.command, segpipe.evaluation.folders, segpipe.pipelines.evaluation_report\n"
+        "import sys, segpipe.cli.evaluate.command, segpipe.evaluation.folders\n"
+        "import segpipe.pipelines.reports.evaluation_report\n"
         "print([name for name in ('torch', 'monai', 'pytorch_lightning', 'mlflow') if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from segpipe.errors import ConfigError, ModelError
-from segpipe.inference.engines.engine import OnnxEngine, TorchEngine, choose_device, computes_bf16
+from segpipe.inference.engines.engine import OnnxEngine, TorchEngine
 from segpipe.labels import LabelMap
+from segpipe.system.hardware import choose_device, computes_bf16
 
 PARTS = {1: "rim", 2: "core"}
 

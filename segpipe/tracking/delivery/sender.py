@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segpipe.tracking.delivery.spool import UnreachableError
+from segpipe.tracking.delivery.spool_file import Message
+from segpipe.tracking.models.logged_model import find_run_model, log_run_model
 from segpipe.tracking.parameters import mask_credentials
 from segpipe.tracking.server import is_server, silence
-from segpipe.tracking.spool import Message, UnreachableError
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -74,6 +76,19 @@ class Sender:
 
         for rows in _batches(message["rows"], METRICS_PER_BATCH):
             self._client.log_batch(self._run_id, metrics=[Metric(*row) for row in rows])
+
+    def _send_evaluation(self, message: Message) -> None:
+        """Sends figures of the run's model on a data set, which MLflow shows on the pages of all three."""
+        from mlflow.entities import Metric
+
+        model_id = find_run_model(self._client, self._run_id)
+        linked = {"model_id": model_id, "dataset_name": message["dataset"], "dataset_digest": message["digest"]}
+        for rows in _batches(message["rows"], METRICS_PER_BATCH):
+            metrics = [Metric(*row, **(linked if model_id else {})) for row in rows]
+            self._client.log_batch(self._run_id, metrics=metrics)
+
+    def _send_model(self, message: Message) -> None:
+        log_run_model(self._client, self._run_id, self._folder / message["path"], message["model"])
 
     def _send_params(self, message: Message) -> None:
         from mlflow.entities import Param

@@ -1,4 +1,4 @@
-"""What a run knows of itself: code, data, recipe and split, as plain data that travels with every result."""
+"""Where a result comes from: code, data, recipe and split, as plain data that travels with every result."""
 
 import hashlib
 import platform
@@ -14,8 +14,8 @@ from segpipe.training.run_data import RunData
 _PACKAGES = ("torch", "monai", "pytorch-lightning", "numpy", "nibabel", "onnxruntime", "mlflow", "hydra-core")
 
 
-def collect_facts(settings: Settings, run_data: RunData) -> dict[str, Any]:
-    """The facts of a run; holds no path and no case id."""
+def collect_provenance(settings: Settings, run_data: RunData) -> dict[str, Any]:
+    """The provenance of a run; holds no path and no case id."""
     return {
         "experiment": settings.name,
         "data": run_data.manifest.name,

@@ -11,8 +11,8 @@ from segpipe.datasets.loading import load_lesions
 from segpipe.datasets.manifest import Entry, Manifest, read_manifest
 from segpipe.errors import SegpipeError, explain
 from segpipe.io.images.volumes import read_volume
-from segpipe.pipelines.case_pictures import Pictures, configured_dataset, mask_files
-from segpipe.pipelines.compared_runs import ComparedRun
+from segpipe.pipelines.comparison.compared_runs import ComparedRun
+from segpipe.pipelines.reports.case_pictures import Pictures, configured_dataset, mask_files
 from segpipe.report.overlays import overlay
 from segpipe.report.style import PREDICTION, SECOND_PREDICTION
 

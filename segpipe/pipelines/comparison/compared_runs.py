@@ -1,6 +1,5 @@
 """What `compare` compares: runs and evaluations wherever they lie, with what is known of their masks and models."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from segpipe.errors import DatasetError
 from segpipe.evaluation.reading import Evaluation, build_evaluation, read_evaluation
+from segpipe.tracking.identity import read_run_id
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -41,7 +41,7 @@ class ComparedRun:
         return folder if folder and folder.is_dir() else None
 
 
-def find_contenders(words: Sequence[str], *, uri: str) -> list[ComparedRun]:
+def find_compared_runs(words: Sequence[str], *, uri: str) -> list[ComparedRun]:
     """Finds what each word names: a folder of a run or of an evaluation, or an MLflow run.
 
     Args:
@@ -91,7 +91,7 @@ def _from_folder(folder: Path) -> ComparedRun:
             folder for folder in (own / "masks", *sorted(run.glob("fold_*/evaluation/masks"))) if folder.is_dir()
         ),
         run_folder=run if is_run else None,
-        run_id=_tracked(run) if is_run else None,
+        run_id=read_run_id(run) if is_run else None,
     )
 
 
@@ -114,11 +114,6 @@ def _no_evaluation(folder: Path) -> DatasetError:
 def _name(run: Path) -> str:
     """The folder's name; jobs of a sweep, which are numbers, are named with their sweep."""
     return f"{run.parent.name}/{run.name}" if run.name.isdigit() else run.name
-
-
-def _tracked(run: Path) -> str | None:
-    file = run / "tracking.json"
-    return str(json.loads(file.read_text())["run_id"]) if file.is_file() else None
 
 
 def _distinct(compared_run: ComparedRun, number: int) -> str:

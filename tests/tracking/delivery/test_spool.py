@@ -1,10 +1,12 @@
 import json
 import logging
+import subprocess
+import sys
 import threading
 
 import pytest
 
-from segpipe.tracking.spool import Spool, UnreachableError, merge_metrics
+from segpipe.tracking.delivery.spool import Spool, UnreachableError, merge_metrics
 
 
 class Server:
@@ -152,3 +154,49 @@ def test_a_full_disk_costs_messages_but_not_the_training(server, tmp_path, caplo
     box.put(metrics(1))
     assert box.close() == 0
     assert "1 messages for MLflow are lost" in caplog.text
+
+
+FULL_DISK = """
+import resource, sys, threading
+from pathlib import Path
+from segpipe.tracking.delivery.spool import Spool, UnreachableError
+
+taken, down = [], [True]
+
+def deliver(message):
+    if down[0] or len(taken) in stops:
+        raise UnreachableError("connection refused")
+    taken.append(message["name"])
+
+stops = []
+box = Spool(deliver, Path(sys.argv[1]) / "unsent.jsonl", interval_s=0.01, retry_s=0.0)
+for number in range(3):
+    box.put({"kind": "text", "name": str(number), "text": "x" * 100})
+assert box.flush() == 3
+resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50))  # from now on the disk is full
+box.put({"kind": "text", "name": "lost", "text": "x" * 100})
+box.flush()
+down[0], stops[:] = False, [2]  # two are sent, then the server is gone again: the file cannot be shortened
+box.flush()
+stops[:] = []
+box.flush()
+assert [thread.name for thread in threading.enumerate() if thread.is_alive()].count("segpipe-tracking") == 1
+print(taken, box.close())
+"""
+
+
+def test_a_disk_that_fills_up_costs_messages_but_neither_the_thread_nor_the_exit(tmp_path):
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "['0', '1', '2'] 0\n"
+    assert "1 messages for MLflow are lost" in done.stderr
+    assert "cannot be shortened" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_error_that_nobody_foresaw_ends_neither_the_thread_nor_the_run(tmp_path, monkeypatch, caplog):
+    box = Spool(lambda message: None, tmp_path / "unsent.jsonl", interval_s=0.0)
+    monkeypatch.setattr(box, "_round", lambda: 1 / 0)
+    assert box.close() == 0
+    assert "the run goes on (sending what waits: ZeroDivisionError: division by zero)" in caplog.text

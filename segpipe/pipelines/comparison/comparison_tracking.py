@@ -1,6 +1,5 @@
 """What MLflow learns of a comparison: a run of its own with the differences, and the best model under a name."""
 
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from segpipe import __version__
 from segpipe.errors import DatasetError
-from segpipe.pipelines.compared_runs import ComparedRun
+from segpipe.pipelines.comparison.compared_runs import ComparedRun
+from segpipe.tracking.identity import read_tracked_run
 
 if TYPE_CHECKING:
     from segpipe.tracking.mlflow import Tracker
-    from segpipe.tracking.registry import RegisteredModel
+    from segpipe.tracking.models.registry import RegisteredModel
 
 EXPERIMENT = "comparisons"
 DEFAULT_URI = "sqlite:///mlflow.db"
@@ -21,11 +21,9 @@ DEFAULT_URI = "sqlite:///mlflow.db"
 def known_uri(compared_runs: Sequence[ComparedRun]) -> str | None:
     """The server or database that a run's folder tells; None when none does, or when it hides a password."""
     for compared_run in compared_runs:
-        file = compared_run.run_folder / ".tracking" / "run.json" if compared_run.run_folder else None
-        if file and file.is_file():
-            uri = str(json.loads(file.read_text())["uri"])
-            if "***" not in uri:
-                return uri
+        tracked = read_tracked_run(compared_run.run_folder) if compared_run.run_folder else None
+        if tracked and tracked.uri and "***" not in tracked.uri:
+            return tracked.uri
     return None
 
 
@@ -81,33 +79,36 @@ def check_model(compared_run: ComparedRun) -> None:
 def register_best(best: ComparedRun, name: str, alias: str, *, uri: str, fallback_run: str) -> "RegisteredModel":
     """Registers the model of a run as a new version and lets the alias point to it.
 
+    The LoggedModel of the run is registered as it is; where there is none, the run's model folder becomes one.
+
     Args:
         best: The run; it has a model.
         name: The registered model.
         alias: Points to the new version.
         uri: The MLflow server or database.
-        fallback_run: The run that the version belongs to when `best` is not tracked.
+        fallback_run: The run that the model belongs to when `best` is not tracked.
 
     Raises:
         ModelError: when the model folder is damaged.
         ServiceError: when the server refuses it.
     """
-    from segpipe.export.model_folder import read_model_folder
-    from segpipe.inference.pyfunc import INPUTS, REQUIRED, output_columns
-    from segpipe.tracking.registry import Signature, register_model
+    from segpipe.tracking.models.registry import has_model, register_model
 
     run_id = best.run_id or fallback_run
-    with tempfile.TemporaryDirectory() as folder:
-        model = read_model_folder(best.model or _fetched(run_id, Path(folder), uri))
-        figures = {key: model.facts[key] for key in ("data", "data_hash", "recipe_digest") if key in model.facts}
-        signature = Signature(INPUTS, output_columns(), REQUIRED)
-        return register_model(run_id, name, alias, model.path, uri=uri, signature=signature, tags=figures)
+    if not has_model(run_id, uri=uri):
+        _log_model(best, run_id, uri)
+    return register_model(run_id, name, alias, uri=uri)
 
 
-def _fetched(run_id: str, folder: Path, uri: str) -> Path:
+def _log_model(best: ComparedRun, run_id: str, uri: str) -> None:
+    from segpipe.export.model_folder import read_model_folder
+    from segpipe.pipelines.observers.mlflow_model import describe_model
     from segpipe.tracking.fetching import fetch_artifact
+    from segpipe.tracking.models.registry import log_model
 
-    return fetch_artifact(run_id, "model", folder, uri=uri)
+    with tempfile.TemporaryDirectory() as folder:
+        model = read_model_folder(best.model or fetch_artifact(run_id, "model", Path(folder), uri=uri))
+        log_model(run_id, model.path, describe_model(model), uri=uri)
 
 
 def _differences(pair: Mapping[str, Any]) -> dict[str, float]:

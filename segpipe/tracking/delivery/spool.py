@@ -4,16 +4,16 @@ Every message is plain data. A background thread delivers the messages in order;
 are kept as JSON lines in the run's folder, and sent when it answers again, at the run's end or when it is resumed.
 """
 
-import json
 import logging
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+
+from segpipe.tracking.delivery.spool_file import Message, SpoolFile
+from segpipe.tracking.harmless import harmless
 
 log = logging.getLogger(__name__)
-Message = dict[str, Any]
 
 
 class UnreachableError(Exception):
@@ -34,14 +34,13 @@ class Spool:
     def __init__(
         self, deliver: Callable[[Message], None], file: Path, *, interval_s: float = 1.0, retry_s: float = 20.0
     ) -> None:
-        self._deliver, self._file = deliver, file
+        self._deliver, self._file = deliver, SpoolFile(file)
         self._interval_s, self._retry_s = interval_s, retry_s
         self._queue: list[Message] = []
         self._lock, self._round_lock = threading.Lock(), threading.Lock()
         self._wake, self._closed = threading.Event(), threading.Event()
         self._next_try = 0.0
         self._reachable = True
-        _repair(file)
         self._thread = threading.Thread(target=self._run, name="segpipe-tracking", daemon=True)
         self._thread.start()
 
@@ -53,14 +52,15 @@ class Spool:
     @property
     def unsent(self) -> int:
         """Messages that are not delivered yet."""
-        kept = len(_lines(self._file))
+        kept = len(self._file.messages())
         with self._lock:
             return kept + len(self._queue)
 
     def flush(self) -> int:
         """Tries to deliver everything now; returns the number of messages that are still kept."""
         self._next_try = 0.0
-        self._round()
+        with harmless("sending what waits"):
+            self._round()
         return self.unsent
 
     def close(self) -> int:
@@ -74,27 +74,28 @@ class Spool:
         while not self._closed.is_set():
             self._wake.wait(self._interval_s)
             if not self._closed.is_set():
-                self._round()
+                with harmless("sending what waits"):
+                    self._round()
 
     def _round(self) -> None:
         with self._round_lock:
             with self._lock:
                 fresh, self._queue = merge_metrics(self._queue), []
-            if self._file.exists() or time.monotonic() < self._next_try:
-                _append(self._file, fresh)
+            if self._file.holds_any or time.monotonic() < self._next_try:
+                self._file.append(fresh)
                 if time.monotonic() >= self._next_try:
                     self._send_kept()
             else:
-                _append(self._file, self._send(fresh))
+                self._file.append(self._send(fresh))
 
     def _send_kept(self) -> None:
-        lines = _lines(self._file)
-        left = self._send([json.loads(line) for line in lines])
-        if len(left) == len(lines):
+        messages = self._file.messages()
+        left = self._send(messages)
+        if len(left) == len(messages):
             return
-        _replace(self._file, left)
+        self._file.drop(len(messages) - len(left))
         if not left:
-            log.info("the tracking server answers again: %d kept messages sent", len(lines))
+            log.info("the tracking server answers again: %d kept messages sent", len(messages))
 
     def _send(self, messages: list[Message]) -> list[Message]:
         """Delivers in order; returns what is left when the server stops answering."""
@@ -114,7 +115,7 @@ class Spool:
         self._next_try = time.monotonic() + self._retry_s
         if self._reachable:
             log.warning(
-                "the tracking server does not answer; training goes on, %s keeps the rest (%s)", self._file, error
+                "the tracking server does not answer; training goes on, %s keeps the rest (%s)", self._file.path, error
             )
         self._reachable = False
 
@@ -132,43 +133,3 @@ def merge_metrics(messages: list[Message]) -> list[Message]:
 
 def _describe(message: Message) -> str:
     return str(message.get("name") or message["kind"])
-
-
-def _lines(file: Path) -> list[str]:
-    if not file.exists():
-        return []
-    return [line for line in file.read_text().splitlines() if _is_whole(line)]
-
-
-def _is_whole(line: str) -> bool:
-    """False for a line that a killed process left half written."""
-    try:
-        return isinstance(json.loads(line), dict)
-    except ValueError:
-        return False
-
-
-def _repair(file: Path) -> None:
-    """Drops a half-written last line, to which the next message would be glued."""
-    if file.exists():
-        _replace(file, [json.loads(line) for line in _lines(file)])
-
-
-def _append(file: Path, messages: list[Message]) -> None:
-    if not messages:
-        return
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("a") as stream:
-            stream.writelines(json.dumps(message) + "\n" for message in messages)
-    except OSError as error:
-        log.warning("%d messages for MLflow are lost, %s cannot be written: %s", len(messages), file, error)
-
-
-def _replace(file: Path, messages: list[Message]) -> None:
-    if not messages:
-        file.unlink(missing_ok=True)
-        return
-    temporary = file.with_suffix(".part")
-    temporary.write_text("".join(json.dumps(message) + "\n" for message in messages))
-    temporary.replace(file)

@@ -10,7 +10,7 @@ from segpipe import __version__
 from segpipe.evaluation.detection.spheres import outlined
 from segpipe.evaluation.results import CaseResult
 from segpipe.evaluation.tables import case_rows, froc_rows, lesion_rows
-from segpipe.pipelines.case_pictures import Pictures
+from segpipe.pipelines.reports.case_pictures import Pictures
 from segpipe.report.figures import bland_altman, dice_by_diameter, froc_curve
 from segpipe.report.page import write_report
 

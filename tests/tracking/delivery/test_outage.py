@@ -11,7 +11,8 @@ from contextlib import suppress
 import pytest
 
 from segpipe.errors import ServiceError
-from segpipe.tracking.mlflow import SPOOL, Tracker, known_run_id
+from segpipe.tracking.identity import read_run_id
+from segpipe.tracking.mlflow import SPOOL, Tracker
 from segpipe.tracking.server import connect
 from tests.workers import free_port
 
@@ -88,12 +89,12 @@ def test_training_goes_on_without_the_server_and_resuming_tells_the_rest(server,
     tracker.log_file(run / "curves.png", "figures")
     assert tracker.finish() == 3  # the metrics in one message, the figure and the end of the run
     with pytest.raises(ServiceError, match="cannot be used"):
-        start(server, run, run_id=known_run_id(run))
+        start(server, run, run_id=read_run_id(run))
     if how == "killed":
         server.start()
     else:
         server.send(signal.SIGCONT)
-    resumed = start(server, run, run_id=known_run_id(run))
+    resumed = start(server, run, run_id=read_run_id(run))
     resumed.log_metrics({"train/loss": 0.25}, 20)
     assert resumed.finish() == 0
     assert steps(server, tracker.run_id) == list(range(21))

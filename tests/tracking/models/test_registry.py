@@ -3,13 +3,13 @@ import pytest
 
 from segpipe.errors import ServiceError
 from segpipe.export.model_folder import read_model_folder
-from segpipe.inference.pyfunc import INPUTS, REQUIRED, ScanModel, output_columns
+from segpipe.inference.pyfunc import ScanModel
+from segpipe.pipelines.observers.mlflow_model import describe_model
 from segpipe.tracking.mlflow import Tracker
-from segpipe.tracking.registry import Signature, fetch_model, register_model
+from segpipe.tracking.models.registry import fetch_model, has_model, log_model, register_model
 from segpipe.tracking.server import connect
 
 pytestmark = pytest.mark.slow
-SIGNATURE = Signature(INPUTS, output_columns(), REQUIRED)
 
 
 @pytest.fixture(scope="module")
@@ -18,8 +18,8 @@ def home(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def uri(home):
-    return f"sqlite:///{home}/mlflow.db"
+def uri(home, new_database):
+    return new_database(home)
 
 
 @pytest.fixture(scope="module")
@@ -31,18 +31,22 @@ def run_id(uri, home):
 
 @pytest.fixture(scope="module")
 def registered(uri, run_id, untrained_model):
-    facts = {"uri": uri, "signature": SIGNATURE, "tags": {"data_hash": "ff00", "dice": 0.81}}
-    return [register_model(run_id, "nodule", "champion", untrained_model, **facts) for _ in range(2)]
+    assert not has_model(run_id, uri=uri)
+    model = {**describe_model(read_model_folder(untrained_model)), "tags": {"data_hash": "ff00", "dice": 0.81}}
+    log_model(run_id, untrained_model, model, uri=uri)
+    return [register_model(run_id, "nodule", "champion", uri=uri) for _ in range(2)]
 
 
 def test_the_alias_points_to_the_newest_version_and_the_first_one_stays(registered, uri, run_id):
     client = connect(uri)
     assert [model.version for model in registered] == ["1", "2"]
     version = client.get_model_version_by_alias("nodule", "champion")
-    assert (str(version.version), version.run_id, version.tags) == ("2", run_id, {"data_hash": "ff00", "dice": "0.81"})
+    assert (str(version.version), version.run_id) == ("2", run_id)
+    assert version.tags == {"data_hash": "ff00", "dice": "0.81"}
     assert client.get_model_version("nodule", "1").status == "READY"
 
 
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning")  # of MLflow's own types
 def test_mlflow_loads_it_back_and_gets_the_findings_of_a_scan(registered, uri, untrained_model, tiny_dataset):
     import mlflow
 
@@ -77,6 +81,21 @@ def test_the_global_address_of_mlflow_is_as_before(registered, uri, tmp_path):
     before = mlflow.get_tracking_uri()
     fetch_model("nodule", "champion", tmp_path, uri=uri)
     assert mlflow.get_tracking_uri() == before
+
+
+def test_registering_uploads_nothing(registered, uri, run_id, home):
+    client = connect(uri)
+    (model,) = client.search_logged_models([client.get_run(run_id).info.experiment_id])
+    assert [client.get_model_version("nodule", n).source for n in "12"] == [f"models:/{model.model_id}"] * 2
+    assert len(list(home.rglob("model.safetensors"))) == 1
+
+
+def test_a_run_without_a_model_cannot_be_registered(uri, home):
+    facts = {"experiment": "e", "run_name": "bare", "config": {}, "tags": {}, "folder": home / "bare"}
+    with Tracker.start(uri=uri, **facts) as tracker:
+        pass
+    with pytest.raises(ServiceError, match="the run has no model"):
+        register_model(tracker.run_id, "nodule", "champion", uri=uri)
 
 
 @pytest.mark.parametrize(("name", "alias"), [("nobody", "champion"), ("nodule", "challenger")])

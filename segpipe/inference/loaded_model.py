@@ -1,0 +1,75 @@
+"""A model folder opened once for many scans, at its own operating point; what MLflow and notebooks predict with."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from segpipe.case import Case
+from segpipe.errors import ConfigError
+from segpipe.export.model_folder import ModelFolder
+from segpipe.inference.batch.results import WRITERS, Result, write_files
+from segpipe.inference.batch.runner import PredictionJob
+from segpipe.inference.batch.scans import Scan, find_scans, number_slices
+from segpipe.inference.engines.backends import build_engine
+from segpipe.inference.operating_point import OperatingPointRequest, choose_point
+from segpipe.inference.predictor import Point, Prediction, PredictOptions, predict_case
+
+
+class LoadedModel:
+    """A network that is ready to predict.
+
+    Args:
+        folder: A verified model folder.
+        backend: torch, onnx or openvino; None takes the folder's own.
+        device: For `torch`: auto, cpu, cuda or mps.
+
+    Raises:
+        ConfigError: for an unknown backend or a device that is not there.
+    """
+
+    def __init__(self, folder: ModelFolder, *, backend: str | None = None, device: str = "auto") -> None:
+        self.folder = folder
+        self.engine = build_engine(folder, backend=backend, device=device)
+        flips = tuple(folder.operating_point.get("flips", ()))
+        self.options = PredictOptions.at(choose_point(folder.operating_point, OperatingPointRequest()), flips=flips)
+
+    def predict(self, path: Path, *, at_mm: Point | None = None, output: Path | None = None) -> Prediction:
+        """Predicts one scan.
+
+        Args:
+            path: An image file, or a folder or zip file with one DICOM series.
+            at_mm: A point in the scan, RAS+ mm: only the lesion there.
+            output: Where `NAME.nii.gz` and `NAME.json` are written, if anywhere.
+
+        Raises:
+            SegpipeError: when the scan cannot be read or predicted, or the result not be written.
+        """
+        scan = find_only_scan(path)
+        case = scan.read_case()
+        found = predict_case(
+            case, self.folder.recipe, self.engine, self.options, divisor=self.folder.divisor, at_mm=at_mm
+        )
+        prediction = replace(found, findings=number_slices(found.findings, scan, case.grid))
+        if output is not None:
+            self._write(scan, case, prediction, output)
+        return prediction
+
+    def _write(self, scan: Scan, case: Case, prediction: Prediction, output: Path) -> None:
+        settings = PredictionJob(self.folder, self.engine, self.options, WRITERS, output).settings
+        write_files(Result(scan, case, prediction, self.folder, settings), WRITERS, output)
+
+
+def find_only_scan(path: Path) -> Scan:
+    """The one scan that a path names.
+
+    Raises:
+        ConfigError: when it names several.
+        ImageError: when there is nothing to predict.
+    """
+    scans = find_scans(path)
+    if len(scans) > 1:
+        raise ConfigError(
+            "a path must name one scan",
+            facts={"path": path, "found": f"{len(scans)} scans"},
+            hint="give the path of one file or series; python -m segpipe predict takes folders of scans",
+        )
+    return scans[0]

@@ -1,0 +1,1 @@
+"""Models in MLflow: the LoggedModel of each run, and versions of registered models."""

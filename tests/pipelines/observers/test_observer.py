@@ -1,0 +1,88 @@
+"""Observers see a run and cannot stop it: a report that fails is told at the end, tracking that fails is a warning."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from segpipe.errors import OutputError, ServiceError
+from segpipe.evaluation.evaluated_cases import EvaluatedCases
+from segpipe.pipelines.observers import run_tracking
+from segpipe.pipelines.observers.observer import Observers, Run
+from segpipe.pipelines.observers.run_tracking import RunTracking
+from segpipe.training.run_result import RunResult
+
+
+class Watcher:
+    """Notes what it is told, and fails when asked to."""
+
+    def __init__(self, error=None):
+        self.error, self.seen = error, []
+
+    def measured(self, metrics, step):
+        self.seen.append((metrics, step))
+
+    def finished(self, result):
+        self.seen.append(result)
+        if self.error:
+            raise self.error
+
+    def closed(self, error):
+        self.seen.append(error)
+
+
+RESULT = RunResult(None, None, None, {}, EvaluatedCases(), None)
+
+
+def test_all_are_told_although_one_fails_and_its_error_is_the_runs_problem(caplog):
+    first, second = Watcher(OutputError("the report cannot be written")), Watcher()
+    with Observers([first, second]) as observers:
+        observers.measured({"train/loss": 1.0}, 3)
+        problem = observers.finished(RESULT)
+    assert problem.message == "the report cannot be written"
+    assert "OutputError: the report cannot be written" in caplog.text
+    assert first.seen == second.seen == [({"train/loss": 1.0}, 3), RESULT, None]
+    assert replace(RESULT, problem=problem).exit_code == 2
+    assert RESULT.exit_code == 0
+
+
+def test_all_are_told_of_what_ended_the_run():
+    watcher = Watcher()
+    with pytest.raises(KeyboardInterrupt), Observers([watcher]):
+        raise KeyboardInterrupt
+    assert isinstance(watcher.seen[0], KeyboardInterrupt)
+
+
+class BrokenTracker:
+    """A tracker of which every method fails."""
+
+    def __getattr__(self, name):
+        raise OSError(28, "No space left on device")
+
+
+@pytest.fixture
+def run(tmp_path):
+    settings = SimpleNamespace(tracking={"name": "mlflow"}, resume=False)
+    provenance = dict.fromkeys(run_tracking.TAGS, "x")
+    return Run(settings, {}, tmp_path, SimpleNamespace(manifest=None), provenance)
+
+
+def test_a_tracker_that_fails_at_everything_costs_warnings_alone(run, monkeypatch, caplog):
+    monkeypatch.setattr(run_tracking, "build_tracker", lambda section, run: BrokenTracker())
+    tracking = RunTracking.start(run)
+    tracking.measured({"train/loss": object()}, 0)
+    tracking.finished(RESULT)
+    tracking.closed(None)
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 5
+    assert all("the run goes on" in message for message in caplog.messages)
+
+
+def test_a_server_that_is_away_is_refused_before_any_training_but_ends_no_family(run, monkeypatch, caplog):
+    def refuse(section, run):
+        raise ServiceError("the MLflow server cannot be used")
+
+    monkeypatch.setattr(run_tracking, "build_tracker", refuse)
+    with pytest.raises(ServiceError, match="cannot be used"):
+        RunTracking.start(run)
+    assert RunTracking.start(run, parent="0" * 32) is None
+    assert "this run is not tracked: ServiceError: the MLflow server cannot be used" in caplog.text
