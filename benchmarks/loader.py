@@ -1,6 +1,7 @@
 """Patches per second and memory of segpipe's training data path beside MONAI's and nnU-Net's, on the same cases.
 
     python benchmarks/loader.py --cases 100 --workers 2
+    python benchmarks/loader.py --only augmentation=light augmentation=none augmentation=strong augmentation=monai
 
 Each loader runs in a process of its own after the others have ended; the files are read once before, so that all find
 them in the system's cache. Memory is the peak of the whole process tree (pages that several processes share count
@@ -38,11 +39,14 @@ def main() -> None:
         print(json.dumps(_measure(options)))
         return
     import torch
-    from loader_contenders import CONTENDERS, fill_formats
+    from loader_contenders import CONTENDERS, OTHERS, fill_formats
 
     torch.set_num_threads(1)
-    fill_formats(_material(options))
-    rows = {name: _run(name) for name in CONTENDERS if not options.only or name in options.only}
+    names = [name for name in CONTENDERS if not options.only or name in options.only]
+    run_data = _material(options)
+    if set(names) & OTHERS.keys():
+        fill_formats(run_data)
+    rows = {name: _run(name) for name in names}
     _print_table(rows, options)
 
 
@@ -176,7 +180,8 @@ def _print_table(rows: dict[str, dict[str, Any]], options: argparse.Namespace) -
     patch = "×".join(str(n) for n in options.patch)
     print(f"\n{options.cases} cases, patches of {patch}, {options.workers} workers, {options.patches} patches")
     print(f"{'loader':<26}{'patches/s':>11}{'CPU ms/patch':>14}{'memory MB':>11}{'speed':>8}{'CPU':>8}{'memory':>9}")
-    own = rows.get("segpipe", {})
+    first = next(iter(rows))
+    own = rows[first]
     for name, row in rows.items():
         if "error" in row:
             print(f"{name:<26}  not measured: {row['error']}")
@@ -187,7 +192,7 @@ def _print_table(rows: dict[str, dict[str, Any]], options: argparse.Namespace) -
             text += f"{row['cpu_ms_per_patch'] / own['cpu_ms_per_patch']:>7.2f}×"
             text += f"{row['memory_mb'] / max(own['memory_mb'], 1.0):>8.1f}×"
         print(text)
-    print("the last three columns are relative to segpipe")
+    print(f"the last three columns are relative to {first}")
 
 
 if __name__ == "__main__":

@@ -141,12 +141,15 @@ def nnunet(run_data: RunData) -> Patches:
             batches._finish()
 
 
-CONTENDERS: dict[str, Callable[[RunData], Patches]] = {
-    "segpipe": segpipe_loader,
+OTHERS: dict[str, Callable[[RunData], Patches]] = {
     "MONAI CacheDataset": monai_cache,
     "MONAI PersistentDataset": monai_persistent,
     "nnU-Net v2": nnunet,
-    **{f"augmentation={name}": partial(preset_loader, name) for name in ("none", "light", "strong", "monai")},
+}
+CONTENDERS: dict[str, Callable[[RunData], Patches]] = {
+    "segpipe": segpipe_loader,
+    **OTHERS,
+    **{f"augmentation={name}": partial(preset_loader, name) for name in ("light", "none", "strong", "monai")},
 }
 
 

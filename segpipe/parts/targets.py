@@ -4,6 +4,7 @@ Only a configuration that the user wrote comes here; nothing that is read from a
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
 from importlib import import_module
 from inspect import Parameter, signature
 from pkgutil import resolve_name
@@ -21,6 +22,8 @@ _NAMED = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 def build_target(spec: Mapping[str, Any], given: Mapping[str, Any] | None = None) -> Any:
     """Calls what `spec["_target_"]` names, by Hydra's rules: targets inside the arguments are called first.
 
+    With `_partial_: true` it is not called yet, e.g. a function that is itself a transform.
+
     Args:
         spec: Plain data, e.g. `{"_target_": "monai.losses.DiceCELoss", "to_onehot_y": True}`.
         given: Objects that are handed over by name where the callable takes them and `spec` does not give them.
@@ -34,7 +37,8 @@ def build_target(spec: Mapping[str, Any], given: Mapping[str, Any] | None = None
     taken = {name: value for name, value in (given or {}).items() if name not in spec and takes(target, name)}
     try:
         # a partial, since Hydra copies what it is handed: an optimizer would hold copies of the weights
-        return instantiate({**spec, "_partial_": True, "_convert_": "all"})(**taken)
+        call = partial(instantiate({**spec, "_partial_": True, "_convert_": "all"}), **taken)
+        return call if spec.get("_partial_") else call()
     except Exception as error:  # whatever foreign code raises
         raise ConfigError(
             f"{spec[TARGET]} cannot be built from these values", facts={"found": reason(error)}
@@ -74,14 +78,22 @@ def target_mistakes(path: str, spec: Mapping[str, Any], given: Collection[str] =
         hint = f"; {error.hint}" if error.hint else ""
         return [f"{path}.{TARGET}={spec[TARGET]}: {error.message} ({error.facts['found']}){hint}"]
     keys = [key for key in spec if key not in _FOR_HYDRA]
-    found = [] if "_args_" in spec else argument_mistakes(path, target, keys, given)
+    found = [] if "_args_" in spec else argument_mistakes(path, target, keys, given, whole=not spec.get("_partial_"))
     return found + [mistake for inner, value in _inner(path, spec) for mistake in target_mistakes(inner, value)]
 
 
 def argument_mistakes(
-    path: str, builder: Callable[..., Any], keys: Collection[str], given: Collection[str] = ()
+    path: str, builder: Callable[..., Any], keys: Collection[str], given: Collection[str] = (), *, whole: bool = True
 ) -> list[str]:
-    """Compares the keys of a section with the signature of what they are for; one line for each mistake."""
+    """Compares the keys of a section with the signature of what they are for; one line for each mistake.
+
+    Args:
+        path: Of the section.
+        builder: What the keys are for.
+        keys: The section's own.
+        given: Arguments that segpipe hands over.
+        whole: Whether all arguments without a default must be there.
+    """
     try:
         parameters = signature(builder).parameters
     except (TypeError, ValueError):  # some callables written in C have none
@@ -89,7 +101,7 @@ def argument_mistakes(
     named = {name: parameter for name, parameter in parameters.items() if parameter.kind in _NAMED}
     allowed = [name for name in named if name not in given]
     unknown = [] if _is_open(builder) else [key for key in keys if key not in named]
-    missing = [name for name in allowed if named[name].default is Parameter.empty and name not in keys]
+    missing = [name for name in allowed if whole and named[name].default is Parameter.empty and name not in keys]
     return [
         *(_unknown(path, key, allowed) for key in unknown),
         *(f"{path}.{name}: must be given" for name in missing),

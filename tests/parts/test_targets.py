@@ -30,6 +30,14 @@ def test_objects_are_handed_over_as_they_are_where_they_are_taken(package):
     assert build_target({"_target_": f"{package}.things.open_thing", "first": 1}, given)["unknown"] == 3
 
 
+def test_a_partial_target_is_called_later(package):
+    spec = {"_target_": f"{package}.things.Thing", "depth": 7, "_partial_": True}
+    assert target_mistakes("network", spec) == []
+    later = build_target(spec, {"extra": 4})
+    assert (later(width=3).width, later(width=3).depth, later(width=3).extra) == (3, 7, 4)
+    assert "no such key" in target_mistakes("network", {**spec, "dept": 1})[0]
+
+
 def test_what_a_target_refuses_is_reported_with_its_reason(package):
     with pytest.raises(ConfigError, match=r"refusing cannot be built from these values") as caught:
         build_target({"_target_": f"{package}.things.refusing", "width": 1})

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from monai.transforms import Randomizable
 
 from segpipe.errors import ConfigError, SegpipeError
 from segpipe.parts import TARGET, build_target, target_mistakes
@@ -130,16 +131,25 @@ def _is_own(transform: Transform) -> bool:
 
 
 def _trial_mistakes(name: str, transform: Transform, patch: Shape) -> list[str]:
+    """What goes wrong on a patch, or differs when the same patch is made again."""
     image = torch.rand(1, *patch, generator=torch.Generator().manual_seed(0))
+    made = []
     try:
-        Augmentation({name: transform}).apply({"image": image, "label": (image > 0.5).byte()}, np.random.default_rng(0))
+        for _ in range(2):
+            given = {"image": image.clone(), "label": (image > 0.5).to(torch.uint8)}
+            made.append(Augmentation({name: transform}).apply(given, np.random.default_rng(0)))
     except ConfigError as error:
         return [f"{error.facts['transform']}: {error.message} ({error.facts['found']})"]
-    return []
+    if all(torch.equal(made[0][key], made[1][key]) for key in made[0]):
+        return []
+    return [
+        f"augmentation.{name}: must make the same patch again from the same seed; draw from self.R of a"
+        " monai.transforms.Randomizable, or from the global random numbers of Python, numpy or torch"
+    ]
 
 
 def _apply(name: str, transform: Transform, patch: Patch, state: np.random.RandomState) -> Patch:
-    if hasattr(transform, "set_random_state"):
+    if isinstance(transform, Randomizable):
         transform.set_random_state(state=state)
     try:
         changed = transform(dict(patch))

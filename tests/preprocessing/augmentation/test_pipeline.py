@@ -139,6 +139,17 @@ def test_a_callable_of_ones_own_may_draw_from_global_random_numbers():
     assert not torch.equal(one["image"], other["image"])
 
 
+def with_randomness_of_its_own(patch):
+    return {**patch, "image": patch["image"] * 0.5 + np.random.default_rng().random() * 0.5}
+
+
+def test_a_callable_whose_randomness_cannot_be_seeded_is_refused_before_any_work():
+    target = f"{__name__}.with_randomness_of_its_own"
+    text = refused(f"+augmentation.mine={{_target_:{target},_partial_:true}}")
+    assert "augmentation.mine: must make the same patch again from the same seed; draw from self.R of a" in text
+    compose(f"+augmentation.mine={{_target_:{__name__}.with_global_randomness,_partial_:true}}")
+
+
 def test_the_image_stays_in_the_window_and_patches_stay_plain_tensors():
     def stretch(patch):
         return {"image": patch["image"].double().numpy() * 4 - 2, "label": patch["label"].float() * 0.9}
