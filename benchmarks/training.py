@@ -11,7 +11,8 @@ import tempfile
 from pathlib import Path
 
 from segpipe.cli.train import registries
-from segpipe.config.compose import check_command_line, read_command_line, settings_of
+from segpipe.config.check import settings_of
+from segpipe.config.compose import compose
 from segpipe.config.schema import Settings
 from segpipe.training.callbacks import read_history
 from segpipe.training.fitting import fit, recipe_of
@@ -23,8 +24,8 @@ WARM_UP = 0.3
 
 def settings_for(words: list[str]) -> Settings:
     """The checked settings of the phantom experiment with further overrides."""
-    line = read_command_line(["+experiment=lung_nodule", "trainer.progress=false", "training.log_every=1", *words])
-    return settings_of(check_command_line(line, registries()), registries())
+    overrides = ["+experiment=lung_nodule", "trainer.progress=false", "training.log_every=1", *words]
+    return settings_of(compose(overrides, registries), registries())
 
 
 def measure(settings: Settings, run_data: RunData) -> tuple[float, float]:

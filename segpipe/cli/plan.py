@@ -23,7 +23,8 @@ def plan(dataset: Path, memory: str, *, workers: int | None = None) -> Path:
     """
     import yaml
 
-    from segpipe.config.compose import check_command_line, plain, read_command_line
+    from segpipe.config.check import plain
+    from segpipe.config.compose import compose
     from segpipe.datasets.fingerprint import take_fingerprint
     from segpipe.datasets.manifest import read_manifest
     from segpipe.inference.memory import machine_memory, parse_bytes
@@ -36,7 +37,7 @@ def plan(dataset: Path, memory: str, *, workers: int | None = None) -> Path:
     manifest = read_manifest(dataset)
     check_outlines(manifest)
     fingerprint = take_fingerprint(manifest, workers=workers)
-    defaults = plain(check_command_line(read_command_line([]), {}))
+    defaults = plain(compose([], registries=dict))
 
     def measure(network: Mapping[str, Any], patch: list[int], batch: int) -> int | None:
         peak = measure_step(network, defaults["loss"], patch=patch, batch=batch)
@@ -50,7 +51,8 @@ def plan(dataset: Path, memory: str, *, workers: int | None = None) -> Path:
     headline = (
         f"A plan for {fingerprint.cases} cases within {gigabytes(limit)}, see fingerprint.json; change what you like."
     )
-    source = yaml.safe_dump({"data": "manifest", "data.root": str(dataset.resolve())}, allow_unicode=True, width=10**6)
+    data = {"defaults": [{"override /data": "manifest"}], "data": {"root": str(dataset.resolve())}}
+    source = yaml.safe_dump(data, allow_unicode=True, width=10**6, sort_keys=False)
     file = _write(folder / "plan.yaml", proposal.to_yaml(headline, source))
     print(file.read_text(), end="")
     experiment = "lung_nodule" if "nodule" in manifest.labels.values() else "lung_tumour"

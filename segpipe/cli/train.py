@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segpipe.config.compose import check_command_line, plain, read_command_line, settings_of
+from segpipe.config.check import plain, settings_of
 from segpipe.config.foreign_parts import offer_plug_ins, with_targets
-from segpipe.config.launch import launch
-from segpipe.config.plan import expand_plans
+from segpipe.config.launch import JobResult, launch
 from segpipe.config.schema import SectionCheck, made_into
 from segpipe.parts import Registry
 
@@ -17,17 +16,15 @@ if TYPE_CHECKING:
 
 def run(argv: list[str]) -> int:
     """Checks the whole command line before any work, then runs it; returns the exit code."""
+    from omegaconf import OmegaConf
+
+    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     parts = registries()
     offer_plug_ins(parts)
-    words = with_targets(expand_plans(argv), [name for name in parts if name != "callbacks"])
-    line = read_command_line(words)
-    if not set(line.flags) & {"--help", "-h", "--hydra-help", "--info", "-i", "--version"}:
-        config = check_command_line(line, parts)
-        words = _in_resumed_folder(words, config)
-    return launch(words, train)
+    return launch(with_targets(argv, [name for name in parts if name != "callbacks"]), train, registries)
 
 
-def train(config: "DictConfig", folder: Path, sweep: Path | None) -> int:
+def train(config: "DictConfig", folder: Path, sweep: Path | None) -> JobResult:
     """One run, one job of a sweep, or a cross-validation."""
     from segpipe.pipelines.cross_validation import cross_validate
     from segpipe.pipelines.single_run import run_single
@@ -36,12 +33,20 @@ def train(config: "DictConfig", folder: Path, sweep: Path | None) -> int:
     settings = settings_of(config, registries())
     content = plain(config)
     if settings.data.fold == "all":
-        return cross_validate(settings, content, folder)
+        return JobResult(cross_validate(settings, content, folder))
     parent = open_sweep(settings, content, sweep) if sweep else None
     outcome = run_single(settings, content, folder, parent=parent)
     if sweep and outcome:
         report_sweep(settings, sweep)
-    return outcome.exit_code if outcome else 0
+    return JobResult(outcome.exit_code) if outcome else JobResult(0)
+
+
+def run_folder(name: str, resume: bool, time: str) -> str:
+    """The folder of a run: a new one, or with `resume=true` that of the newest run of this name, if there is one."""
+    from segpipe.training.checkpoints import find_latest_run
+
+    runs = Path("runs") / name
+    return str((resume and find_latest_run(runs)) or runs / time)
 
 
 def registries() -> Mapping[str, Registry | SectionCheck]:
@@ -70,13 +75,3 @@ def registries() -> Mapping[str, Registry | SectionCheck]:
         "callbacks": CALLBACKS,
     }
     return parts
-
-
-def _in_resumed_folder(words: list[str], config: "DictConfig") -> list[str]:
-    """With `resume=true` and no folder named, the newest run of the experiment goes on in its own folder."""
-    from segpipe.training.checkpoints import find_latest_run
-
-    if not config.resume or any(word.startswith("hydra.run.dir=") for word in words):
-        return words
-    folder = find_latest_run(Path("runs") / config.name)
-    return [*words, f"hydra.run.dir={folder}"] if folder else words

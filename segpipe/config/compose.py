@@ -1,217 +1,145 @@
-"""From command-line overrides to checked settings: all mistakes are found before any work and told together."""
+"""From overrides to a checked configuration: Hydra composes, and all mistakes are answered at once before any work."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+import shlex
+from argparse import Namespace
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, ValueType
-from hydra.errors import HydraException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from hydra import version
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.defaults_list import DefaultsList
+from hydra._internal.utils import create_config_search_path, get_args
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.utils import setup_globals
+from hydra.types import RunMode
+from omegaconf import DictConfig
 
+from segpipe.config.check import Registries, find_mistakes
 from segpipe.config.folder import conf_folder
-from segpipe.config.schema import SectionCheck, Settings, check_settings, raise_mistakes
-from segpipe.parts import Registry
-from segpipe.spelling import nearest
+from segpipe.config.mistakes import raise_mistakes
+from segpipe.config.overrides import each_value, explain_refusal, key_of, reason_of
+from segpipe.errors import ConfigError
+
+HYDRA = "1.3"
+"""The version of Hydra whose defaults are meant, also under a later one."""
 
 
-@dataclass(frozen=True)
-class CommandLine:
-    """Hydra's view of a command line.
-
-    Args:
-        overrides: `key=value` words.
-        flags: Everything else, e.g. `--multirun`.
-        config_dirs: Folders given by `--config-dir`.
-    """
-
-    overrides: tuple[str, ...]
-    flags: tuple[str, ...]
-    config_dirs: tuple[Path, ...]
-
-
-def read_command_line(argv: Sequence[str]) -> CommandLine:
-    """Splits the words of a command line into overrides and Hydra's flags."""
-    overrides, flags, folders = [], [], []
-    words = iter(argv)
-    for word in words:
-        if word in ("--config-dir", "-cd"):
-            folders.append(Path(next(words, ".")))
-        elif word.startswith("--config-dir="):
-            folders.append(Path(word.partition("=")[2]))
-        elif word in ("--cfg", "-c", "--package", "-p"):
-            flags += [word, next(words, "")]
-        elif word.startswith("-") and "=" not in word:
-            flags.append(word)
-        else:
-            overrides.append(word)
-    return CommandLine(tuple(overrides), tuple(flags), tuple(folders))
-
-
-def check_command_line(line: CommandLine, registries: Mapping[str, Registry | SectionCheck]) -> DictConfig:
-    """Composes what the command line asks for and checks every key and value of it.
-
-    With `--cfg`, which only shows, values that must be given may be missing.
-
-    Returns:
-        The composed configuration; of a sweep its first one.
-
-    Raises:
-        ConfigError: listing all mistakes, each with its path, what is allowed and the nearest match.
-    """
-    with _hydra(line.config_dirs):
-        parsed, mistakes = _parse(line.overrides)
-        groups = _find_groups(line.config_dirs)
-        choices = [override for override in parsed if override.key_or_group in groups]
-        keys = [override for override in parsed if override.key_or_group not in groups]
-        good = _without_mistakes(choices, lambda override: _group_mistakes(override, groups), mistakes)
-        where = _search_path(line.config_dirs)
-        known = list(_paths(_compose([*where, *_lines(good)], mistakes)))
-        fitting = _without_mistakes(keys, lambda override: _key_mistakes(override, known, groups), mistakes)
-        config = _compose([*where, *_lines(good), *_lines(fitting)], mistakes)
-        show = _showing(line, choices, groups)
-    bare = {"--cfg", "-c"} & set(line.flags) and OmegaConf.missing_keys(config)
-    raise_mistakes([*mistakes, *([] if bare else find_mistakes(config, registries))], show=show)
-    return config
-
-
-def find_mistakes(config: DictConfig, registries: Mapping[str, Registry | SectionCheck]) -> list[str]:
-    """All mistakes in a composed configuration, missing values included."""
-    missing = [f"{path}: must be given, e.g. {path}=/data/my_scans" for path in sorted(OmegaConf.missing_keys(config))]
-    if missing:
-        return missing
-    return check_settings(plain(config), registries)[1]
-
-
-def settings_of(config: DictConfig, registries: Mapping[str, Registry | SectionCheck]) -> Settings:
-    """The typed settings of a composed configuration.
+def compose(overrides: Sequence[str], registries: Callable[[], Registries]) -> DictConfig:
+    """Composes a configuration in a program, as the command line does.
 
     Raises:
         ConfigError: listing all mistakes.
     """
-    settings, mistakes = check_settings(plain(config), registries)
-    raise_mistakes(mistakes)
-    assert settings is not None
-    return settings
+    version.setbase(HYDRA)
+    setup_globals()
+    loader = CheckedLoader(create_config_search_path(str(conf_folder())), registries=registries, flags=get_args([]))
+    return loader.load_configuration("config", list(overrides), RunMode.RUN)
 
 
-def plain(config: DictConfig) -> dict[str, Any]:
-    """A composed configuration as plain resolved data, without Hydra's own section."""
-    content = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(content, dict)
-    return {str(key): value for key, value in content.items() if key != "hydra"}
+@dataclass
+class Attempt:
+    """What the overrides of one job compose to.
+
+    Args:
+        config: Composed of the overrides that Hydra takes.
+        taken: Those overrides; a misspelt option is replaced by the nearest.
+        mistakes: In the other overrides, and in what was composed.
+    """
+
+    config: DictConfig
+    taken: list[str] = field(default_factory=list)
+    mistakes: list[str] = field(default_factory=list)
 
 
-def _without_mistakes(
-    overrides: Sequence[Override], check: Callable[[Override], list[str]], mistakes: list[str]
-) -> list[Override]:
-    """The overrides in which `check` finds nothing; what it finds in the others is added to `mistakes`."""
-    fine = []
-    for override in overrides:
-        found = check(override)
-        mistakes += found
-        fine += [] if found else [override]
-    return fine
+class CheckedLoader(ConfigLoaderImpl):
+    """Hydra's loader, which also checks what it composes; each job of a sweep passes here before it runs.
 
+    Args:
+        config_search_path: Where configurations lie.
+        registries: Gives the parts that sections may name.
+        flags: Hydra's flags of the command line.
+    """
 
-def _hydra(config_dirs: tuple[Path, ...]) -> Any:
-    raise_mistakes([f"--config-dir {folder}: no such folder" for folder in config_dirs if not folder.is_dir()])
-    return initialize_config_dir(str(conf_folder()), version_base="1.3", job_name="train")
+    def __init__(
+        self, config_search_path: ConfigSearchPath, *, registries: Callable[[], Registries], flags: Namespace
+    ) -> None:
+        super().__init__(config_search_path)
+        self.registries = registries
+        self.flags = flags
 
+    def load_configuration(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
+    ) -> DictConfig:
+        """See Hydra. Of a sweep as a whole each value of each key is checked.
 
-def _search_path(config_dirs: tuple[Path, ...]) -> list[str]:
-    folders = ",".join(f"file://{folder.resolve()}" for folder in config_dirs)
-    return [f"hydra.searchpath=[{folders}]"] if folders else []
+        Raises:
+            ConfigError: listing all mistakes, each with its path, what is allowed and the nearest match.
+        """
+        if config_name is None or not validate_sweep_overrides:  # Hydra shows its help, or looks only for its mode
+            return super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
+        jobs = [overrides] if run_mode is RunMode.RUN else each_value(overrides, self)
+        attempts = [self._attempt(config_name, words) for words in jobs]
+        mistakes = [mistake for attempt in attempts for mistake in attempt.mistakes]
+        raise_mistakes(mistakes, show=self._show(attempts[0].taken))
+        if run_mode is RunMode.RUN:
+            return attempts[0].config
+        return super().load_configuration(config_name, overrides, run_mode, from_shell)
 
+    def compute_defaults_list(self, config_name: str | None, overrides: list[str], run_mode: RunMode) -> DefaultsList:
+        """See Hydra.
 
-def _parse(words: Sequence[str]) -> tuple[list[Override], list[str]]:
-    parser = OverridesParser.create()
-    parsed, mistakes = [], []
-    for word in words:
+        Raises:
+            ConfigError: listing all mistakes.
+        """
+        self.load_configuration(config_name, overrides, run_mode)
+        return super().compute_defaults_list(config_name, overrides, run_mode)
+
+    def _attempt(self, config_name: str, words: list[str]) -> Attempt:
         try:
-            parsed += parser.parse_overrides([word])
-        except (OverrideParseException, HydraException) as error:
-            mistakes.append(f"{word}: not of the form key=value ({str(error).splitlines()[0]})")
-    return parsed, mistakes
+            attempt = Attempt(super().load_configuration(config_name, words, RunMode.RUN), words)
+        except Exception:
+            attempt = self._word_by_word(config_name, words)
+        refused = tuple(key_of(word) + end for word in words if word not in attempt.taken for end in "=:")
+        shown = bool(self.flags.cfg or self.flags.info or self.flags.help)
+        found = find_mistakes(attempt.config, self.registries(), bare=shown)
+        attempt.mistakes += [mistake for mistake in found if not mistake.startswith(refused)]
+        return attempt
 
+    def _word_by_word(self, config_name: str, words: Sequence[str]) -> Attempt:
+        """Adds one override after the other, options first, and explains each that Hydra refuses."""
+        attempt = Attempt(self._primary(config_name))
+        waiting = deque(sorted(words, key=lambda word: not self._is_choice(word)))
+        while waiting:
+            word = waiting.popleft()
+            try:
+                attempt.config = super().load_configuration(config_name, [*attempt.taken, word], RunMode.RUN)
+                attempt.taken.append(word)
+            except Exception as error:
+                mistake, meant = explain_refusal(word, error, attempt.config)
+                attempt.mistakes.append(mistake)
+                waiting.extendleft(meant)
+        return attempt
 
-def _lines(overrides: Sequence[Override]) -> list[str]:
-    """Override texts; of a sweep its first choice, so that one configuration can be composed."""
-    return [_first_choice(override) for override in overrides if override.key_or_group.split(".")[0] != "hydra"]
+    def _primary(self, config_name: str) -> DictConfig:
+        try:
+            return super().load_configuration(config_name, [], RunMode.RUN)
+        except Exception as error:
+            known = [name for name in self.get_group_options("") if not name.startswith("_")]
+            facts = {"--config-name": config_name, "known": ", ".join(known), "found": reason_of(error)}
+            raise ConfigError("the primary configuration cannot be composed", facts=facts) from error
 
+    def _is_choice(self, word: str) -> bool:
+        return bool(self.repository.group_exists(key_of(word).partition("@")[0]))
 
-def _first_choice(override: Override) -> str:
-    if override.is_sweep_override() and override.value_type is not ValueType.GLOB_CHOICE_SWEEP:
-        first = next(iter(override.sweep_string_iterator()), "")
-        return f"{str(override.input_line).partition('=')[0]}={first}"
-    return str(override.input_line)
-
-
-def _showing(line: CommandLine, choices: Sequence[Override], groups: Mapping[str, list[str]]) -> str:
-    """The command that shows every key of what the user chose; a misspelt experiment becomes the nearest one."""
-    words = [f"--config-dir {folder}" for folder in line.config_dirs]
-    for choice in choices:
-        group, value = choice.key_or_group, _first_choice(choice).partition("=")[2]
-        near = value if value in groups[group] else nearest(value, groups[group])
-        plus = "+" if group == "experiment" or choice.is_add() else ""
-        words += [f"{plus}{group}={near}"] if near else []
-    return " ".join(["python -m segpipe", *words, "--cfg job"])
-
-
-def _find_groups(config_dirs: Sequence[Path]) -> dict[str, list[str]]:
-    """Group → its options, of the shipped configuration and of the user's folders."""
-    loader = GlobalHydra.instance().config_loader()
-    groups: dict[str, set[str]] = {group: set(loader.get_group_options(group)) for group in loader.list_groups("")}
-    for file in (file for folder in config_dirs for file in folder.glob("*/*.yaml")):
-        groups.setdefault(file.parent.name, set()).add(file.stem)
-    return {group: sorted(options) for group, options in groups.items() if group != "hydra"}
-
-
-def _group_mistakes(override: Override, groups: Mapping[str, list[str]]) -> list[str]:
-    group = override.key_or_group
-    if override.is_delete():
-        return []
-    values = list(override.sweep_string_iterator()) if override.is_sweep_override() else [str(override.value())]
-    mistakes = []
-    if group == "experiment" and not override.is_add():
-        mistakes.append(f"{override.input_line}: an experiment is added; write +{override.input_line}")
-    for value in values:
-        if value not in groups[group]:
-            near = nearest(value, groups[group])
-            guess = f"; did you mean {near}?" if near else ""
-            mistakes.append(f"{group}={value}: must be one of {', '.join(groups[group])}{guess}")
-    return mistakes
-
-
-def _key_mistakes(override: Override, known: list[str], groups: Mapping[str, list[str]]) -> list[str]:
-    path = override.key_or_group
-    if path.split(".")[0] == "hydra" or path in known or override.is_add():
-        return []
-    guess = nearest(path, [*known, *groups])
-    parent = path.rpartition(".")[0]
-    siblings = [key.rpartition(".")[2] for key in known if key.rpartition(".")[0] == parent]
-    allowed = f"; allowed under {parent or 'the top'}: {', '.join(siblings)}" if siblings else ""
-    return [f"{path}: no such key{allowed}" + (f"; did you mean {guess}?" if guess else "")]
-
-
-def _paths(config: DictConfig, prefix: str = "") -> Iterator[str]:
-    for key in config:
-        path = f"{prefix}{key!s}"
-        yield path
-        node = config._get_node(key)
-        if isinstance(node, DictConfig):
-            yield from _paths(node, f"{path}.")
-
-
-def _compose(overrides: Sequence[str], mistakes: Sequence[str]) -> DictConfig:
-    """Composes; what Hydra itself refuses is told together with the mistakes found before."""
-    try:
-        return compose("config", overrides=list(overrides))
-    except (HydraException, OmegaConfBaseException) as error:
-        reason = " ".join(str(error.__cause__ or error).split())
-        raise_mistakes([*mistakes, reason])
-        raise
+    def _show(self, words: Sequence[str]) -> str:
+        flags = {"--config-path": self.flags.config_path, "--config-name": self.flags.config_name}
+        flags["--config-dir"] = self.flags.config_dir
+        given = [f"{flag}={value}" for flag, value in flags.items() if value]
+        choices = [word for word in words if self._is_choice(word)]
+        return shlex.join(["python", "-m", "segpipe", *given, *choices, "--cfg", "job"])

@@ -1,42 +1,143 @@
-"""Hands a checked command line to Hydra, which makes the run folder and the log, and to a job."""
+"""Hands the command line to Hydra, which makes the run folder and the log, and runs a job once or as a sweep."""
 
 import logging
-import sys
-from collections.abc import Callable, Sequence
+import os
+from argparse import ArgumentError, Namespace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
-import hydra
+import hydra._internal.hydra as hydra_application
+from hydra import version
+from hydra._internal.utils import _run_hydra, get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from segpipe.config.check import Registries
+from segpipe.config.compose import HYDRA, CheckedLoader
 from segpipe.config.folder import conf_folder
-from segpipe.errors import SegpipeError, explain
+from segpipe.config.overrides import reason_of
+from segpipe.config.plan import with_plans
+from segpipe.errors import ConfigError, SegpipeError, explain
+from segpipe.spelling import nearest
 
-Job = Callable[[DictConfig, Path, Path | None], int]
 log = logging.getLogger(__name__)
+_LOADER = "ConfigLoaderImpl"
 
 
-def launch(argv: Sequence[str], job: Job) -> int:
-    """Runs `job` once, or once for each choice of a sweep; returns the worst exit code.
+class JobResult(NamedTuple):
+    """What a job gives back: its exit code, and the figure by which a sweeper compares it with others."""
+
+    exit_code: int
+    objective: float | None = None
+
+
+Job = Callable[[DictConfig, Path, Path | None], JobResult]
+
+
+def launch(argv: Sequence[str], job: Job, registries: Callable[[], Registries]) -> int:
+    """Runs `job` once, or once for each choice of a sweep, or shows what a flag asks for; returns the exit code.
 
     Args:
         argv: Overrides and Hydra's flags.
         job: Takes the composed configuration, the run folder and, in a sweep, the sweep's folder.
-    """
-    codes: list[int] = [0]
+        registries: Gives the parts that sections may name.
 
-    def entry(config: DictConfig) -> int:
-        hydra_config = HydraConfig.get()
-        folder = Path(hydra_config.runtime.output_dir)
-        sweep = Path(hydra_config.sweep.dir) if hydra_config.mode is RunMode.MULTIRUN else None
+    Raises:
+        ConfigError: for mistakes on the command line, before any work.
+    """
+    flags = _read_flags(argv)
+    task = _Task(job)
+    try:
+        with _checked(flags, registries):
+            _run_hydra(flags, get_args_parser(), task, flags.config_path or str(conf_folder()), "config")
+    except SystemExit as stop:  # after a flag that only shows something
+        return 2 if stop.code else 0
+    except _JobFailedError as failed:
+        return failed.exit_code
+    except SegpipeError:
+        raise
+    except Exception as error:
+        if task.started:
+            raise
+        raise ConfigError(
+            "Hydra cannot do what the command line asks for", facts={"found": reason_of(error)}
+        ) from error
+    return task.exit_code
+
+
+class _JobFailedError(Exception):
+    """Lets Hydra's sweepers see that a job failed; why is in the job's log."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code
+
+
+class _Task:
+    """What Hydra calls for each job, perhaps in another process; keeps the worst exit code."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.started = False
+        self.exit_code = 0
+
+    def __call__(self, config: DictConfig) -> float | None:
+        self.started = True
+        run = HydraConfig.get()
+        sweep = Path(run.sweep.dir) if run.mode is RunMode.MULTIRUN else None
         try:
-            codes.append(job(config, folder, sweep))
+            result = self.job(config, Path(run.runtime.output_dir), sweep)
         except SegpipeError as error:
             log.error("%s", explain(error))
-            codes.append(error.exit_code)
-        return codes[-1]
+            result = JobResult(error.exit_code)
+            if sweep:
+                raise _JobFailedError(error.exit_code) from error
+        except Exception as error:
+            if sweep is None:
+                raise
+            log.exception("job %s failed", run.job.num)
+            raise _JobFailedError(1) from error
+        self.exit_code = max(self.exit_code, result.exit_code)
+        return result.objective
 
-    sys.argv = [sys.argv[0], *argv]
-    hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(entry)()
-    return max(codes)
+
+def _read_flags(argv: Sequence[str]) -> Namespace:
+    """Splits the words of a command line into overrides and flags with Hydra's own parser."""
+    version.setbase(HYDRA)
+    parser = get_args_parser()
+    parser.exit_on_error = False
+    try:
+        flags, unknown = parser.parse_known_intermixed_args(argv)
+    except ArgumentError as error:
+        raise ConfigError(str(error), hint="python -m segpipe train --help") from error
+    if unknown:
+        near = nearest(unknown[0], parser._option_string_actions)
+        raise ConfigError("unknown flags", facts={"found": " ".join(unknown)}, hint=near)
+    if flags.experimental_rerun:
+        raise ConfigError(
+            "--experimental-rerun would run whatever code a pickle holds",
+            hint="--config-path RUN_FOLDER --config-name config",
+        )
+    if flags.config_dir and not Path(flags.config_dir).is_dir():
+        raise ConfigError("--config-dir: no such folder", facts={"found": flags.config_dir})
+    if flags.config_path and not flags.config_path.startswith("pkg://"):
+        flags.config_path = str(Path(flags.config_path).resolve())
+    flags.overrides = with_plans(flags.overrides)
+    return flags
+
+
+@contextmanager
+def _checked(flags: Namespace, registries: Callable[[], Registries]) -> Iterator[None]:
+    """Lets Hydra load configurations with checks, for which it has no hook, and raise errors instead of printing."""
+    before = getattr(hydra_application, _LOADER)
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    if not flags.shell_completion:  # which asks for the keys of half a command line
+        setattr(hydra_application, _LOADER, partial(CheckedLoader, registries=registries, flags=flags))
+    try:
+        yield
+    finally:
+        setattr(hydra_application, _LOADER, before)

@@ -6,12 +6,13 @@ keyword-only parameters are the keys.
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 from annotated_types import Ge, Gt, Interval, MinLen
 from pydantic import BaseModel, ConfigDict, Discriminator, TypeAdapter, ValidationError, create_model
 
 from segpipe.config.bounds import Flips, Overlap
+from segpipe.config.mistakes import mistakes_in
 from segpipe.errors import ConfigError
 from segpipe.parts import TARGET, Registry, target_mistakes
 from segpipe.parts.building import summary_of
@@ -248,64 +249,3 @@ def builder_model(builder: Callable[..., Any]) -> type[BaseModel]:
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     }
     return create_model("Part", __config__=ConfigDict(extra="forbid"), **fields)
-
-
-def raise_mistakes(mistakes: list[str], *, show: str = "python -m segpipe --cfg job") -> None:
-    """Raises one ConfigError that lists all mistakes; returns quietly when there are none.
-
-    Args:
-        mistakes: One line each.
-        show: The command that shows the configuration that was meant.
-
-    Raises:
-        ConfigError: with one line for each mistake.
-    """
-    if mistakes:
-        count = "a mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
-        unique = list(dict.fromkeys(mistakes))
-        raise ConfigError(
-            f"the configuration has {count}",
-            facts={str(number): line for number, line in enumerate(unique, start=1)},
-            hint=f"{show}   shows every key and its value",
-        )
-
-
-def mistakes_in(error: ValidationError, kind: type, section: str = "") -> list[str]:
-    """One line for each mistake that pydantic found: its path, what must hold and the nearest match.
-
-    Args:
-        error: What it raised.
-        kind: The model or pydantic dataclass that it checked.
-        section: Where in the configuration its keys lie.
-    """
-    return [_mistake(item, kind, section) for item in error.errors()]
-
-
-def _mistake(item: Any, kind: type, section: str) -> str:
-    path = ".".join([section, *_keys(item["loc"])]).strip(".")
-    if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        known = _fields_at(kind, item["loc"][:-1])
-        near = nearest(str(item["loc"][-1]), known)
-        return f"{path}: no such key; allowed: {', '.join(known)}" + (f"; did you mean {near}?" if near else "")
-    if item["type"] == "missing":
-        return f"{path}: must be given"
-    message = str(item["msg"]).removeprefix("Value error, ")
-    text = f"{path}={item['input']!s:.80}: {message[:1].lower()}{message[1:]}"
-    allowed = str(item.get("ctx", {}).get("expected", ""))
-    near = nearest(str(item["input"]), [word.strip("' ") for word in allowed.replace(" or ", ",").split(",")])
-    return text + (f"; did you mean {near}?" if near else "")
-
-
-def _keys(location: tuple[Any, ...]) -> list[str]:
-    """Drops the names of union members, which pydantic puts into a location behind the field's name."""
-    noise = ("literal[", "constrained-", "int", "float", "str", "bool", "none", "list[", "tuple[", "function-")
-    return [str(key) for key in location if not (isinstance(key, str) and key.lower().startswith(noise))]
-
-
-def _fields_at(kind: type, location: tuple[Any, ...]) -> list[str]:
-    current: Any = kind
-    for key in location:
-        # of a union, e.g. of the data sets, pydantic puts the member's name into the location
-        members = [one for one in get_args(current) if key in get_args(one.model_fields["name"].annotation)]
-        current = members[0] if members else current.__pydantic_fields__[key].annotation
-    return list(current.__pydantic_fields__)

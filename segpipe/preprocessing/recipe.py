@@ -10,7 +10,7 @@ from annotated_types import Interval, MinLen
 from pydantic import AfterValidator, ConfigDict, FiniteFloat, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from segpipe.config.schema import mistakes_in
+from segpipe.config.mistakes import mistakes_in
 from segpipe.errors import ModelError
 from segpipe.labels import LabelMap
 from segpipe.preprocessing.voxel_transforms import check_transform

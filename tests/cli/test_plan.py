@@ -9,8 +9,9 @@ import yaml
 
 from segpipe.__main__ import main
 from segpipe.cli.train import registries
-from segpipe.config.compose import check_command_line, read_command_line, settings_of
-from segpipe.config.plan import expand_plans
+from segpipe.config.check import settings_of
+from segpipe.config.compose import compose
+from segpipe.config.plan import with_plans
 from segpipe.datasets.manifest import read_manifest, write_manifest
 from segpipe.datasets.sources.folders import find_cases
 
@@ -45,8 +46,8 @@ def test_a_plan_is_written_with_its_fingerprint_and_training_takes_it(dataset, c
     ]
     assert json.loads((dataset / "fingerprint.json").read_text())["lesions"] == 10
     plan = yaml.safe_load(text)
-    words = expand_plans(["+experiment=lung_nodule", f"+plan={dataset / 'plan.yaml'}"])
-    settings = settings_of(check_command_line(read_command_line(words), registries()), registries())
+    words = with_plans(["+experiment=lung_nodule", f"+plan={dataset / 'plan.yaml'}"])
+    settings = settings_of(compose(words, registries), registries())
     assert (settings.data.name, settings.data.root) == ("manifest", str(dataset.resolve()))
     assert list(settings.recipe.patch) == plan["recipe"]["patch"]
     assert list(map(list, settings.network["strides"])) == plan["network"]["strides"]

@@ -3,7 +3,7 @@
 import pytest
 
 from segpipe.cli.train import registries
-from segpipe.config.compose import check_command_line, read_command_line
+from segpipe.config.compose import compose
 from segpipe.errors import ConfigError
 from segpipe.inference.predictor import PredictOptions
 
@@ -19,7 +19,7 @@ from segpipe.inference.predictor import PredictOptions
 )
 def test_the_same_values_are_refused_in_the_configuration_and_in_python(key, value, expected):
     with pytest.raises(ConfigError, match=expected):
-        check_command_line(read_command_line([f"evaluation.{key}={value}".replace(" ", "")]), registries())
+        compose([f"evaluation.{key}={value}".replace(" ", "")], registries)
     with pytest.raises(ConfigError, match=f"{key} must be within its bounds: {expected}") as caught:
         PredictOptions(**{key: tuple(value) if isinstance(value, list) else value})
     assert "found" in caught.value.facts

@@ -3,11 +3,12 @@
 import pytest
 
 from segpipe.cli.train import registries
-from segpipe.config.compose import check_command_line, read_command_line, settings_of
+from segpipe.config.check import settings_of
+from segpipe.config.compose import compose
 
 
 def settings(*words: str):
-    return settings_of(check_command_line(read_command_line(words), registries()), registries()).model_dump()
+    return settings_of(compose(words, registries), registries()).model_dump()
 
 
 def test_the_main_job_keeps_its_numbers():

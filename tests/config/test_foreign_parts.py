@@ -4,7 +4,8 @@ import pytest
 from hydra.core.config_store import ConfigStore
 
 from segpipe.cli.train import registries
-from segpipe.config.compose import check_command_line, plain, read_command_line
+from segpipe.config.check import plain
+from segpipe.config.compose import compose
 from segpipe.config.foreign_parts import offer_plug_ins, with_targets
 from segpipe.errors import ConfigError
 from tests.foreign_networks import NETS
@@ -21,14 +22,14 @@ def package(tmp_path, monkeypatch):
     return name
 
 
-def compose(*words: str):
+def composed(*words: str):
     line = with_targets(words, ["network", "loss", "module"])
-    return plain(check_command_line(read_command_line(line), registries()))
+    return plain(compose(line, registries))
 
 
 def refused(*words: str) -> str:
     with pytest.raises(ConfigError) as caught:
-        compose(*words)
+        composed(*words)
     return str(caught.value)
 
 
@@ -43,7 +44,7 @@ def test_a_target_takes_the_place_of_a_whole_section():
 @pytest.mark.parametrize("experiment", ["lung_nodule", "lung_tumour"])
 def test_keys_of_the_default_option_go(package, experiment):
     target = f"network._target_={package}.nets.TinyNet"
-    config = compose(f"+experiment={experiment}", "data=phantom", target, "network.width=8")
+    config = composed(f"+experiment={experiment}", "data=phantom", target, "network.width=8")
     assert config["network"] == {"_target_": f"{package}.nets.TinyNet", "width": 8}
 
 
@@ -55,19 +56,19 @@ def test_mistakes_are_explained_with_all_others(package):
 
 
 def test_a_plug_in_is_an_option_with_its_own_defaults(package):
-    assert compose("network=tiny")["network"] == {"name": "tiny", "width": 4}
-    assert compose("network=tiny", "network.width=8")["network"]["width"] == 8
+    assert composed("network=tiny")["network"] == {"name": "tiny", "width": 4}
+    assert composed("network=tiny", "network.width=8")["network"]["width"] == 8
     assert "network.size: must be given" in refused("network=sized")
     assert "network=tini: must be one of" in refused("network=tini")
     assert "did you mean tiny?" in refused("network=tini")
 
 
 def test_a_broken_plug_in_is_explained_where_it_is_chosen_and_harms_nobody_else(package):
-    assert compose("network=unet")["network"]["name"] == "unet"
+    assert composed("network=unet")["network"]["name"] == "unet"
     assert "the network of a plug-in cannot be imported (package: " in refused("network=gone")
 
 
 def test_callbacks_are_a_list(package):
     spec = "{_target_: pytorch_lightning.callbacks.DeviceStatsMonitor, cpu_stats: false}"
-    assert compose(f"callbacks=[{spec}]")["callbacks"][0]["cpu_stats"] is False
+    assert composed(f"callbacks=[{spec}]")["callbacks"][0]["cpu_stats"] is False
     assert "callbacks.0.cpu: no such key" in refused(f"callbacks=[{spec.replace('cpu_stats', 'cpu')}]")

@@ -6,7 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from segpipe.cli.train import registries
-from segpipe.config.compose import check_command_line, read_command_line, settings_of
+from segpipe.config.check import settings_of
+from segpipe.config.compose import compose
 from segpipe.errors import ConfigError, ModelError
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.training.fitting import recipe_of
@@ -39,7 +40,7 @@ def word(value) -> str:
 @pytest.mark.parametrize(("key", "value", "expected"), WRONG)
 def test_a_value_out_of_bounds_is_refused_everywhere(key, value, expected):
     with pytest.raises(ConfigError) as configured:
-        check_command_line(read_command_line([f"recipe.{key}={word(value)}"]), registries())
+        compose([f"recipe.{key}={word(value)}"], registries)
     assert expected in str(configured.value)
     with pytest.raises(ModelError, match="the recipe is not valid") as folder:
         Recipe.from_dict({**make_recipe().to_dict(), key: value})
@@ -58,7 +59,7 @@ def test_numbers_must_be_finite(key, value):
 def test_all_mistakes_are_reported_together_with_those_of_other_sections():
     words = ["recipe.window_hu=[400,-1000]", "recipe.orientation=RAX", "+recipe.windw=3", "sampling.shift=2"]
     with pytest.raises(ConfigError, match="4 mistakes") as caught:
-        check_command_line(read_command_line([*words]), registries())
+        compose([*words], registries)
     assert "recipe.windw: no such key; allowed: name, spacing_mm," in str(caught.value)
     assert "sampling.shift=2: input should be less than or equal to 0.5" in str(caught.value)
 
@@ -76,7 +77,7 @@ def test_missing_and_unknown_keys_of_a_model_folder_are_named():
 def test_a_recipe_survives_plain_data():
     recipe = make_recipe(scope="voi", lung_crop=True, orientation="LPS")
     assert Recipe.from_dict(recipe.to_dict()) == recipe
-    settings = settings_of(check_command_line(read_command_line(["recipe=ct_tumour"]), registries()), registries())
+    settings = settings_of(compose(["recipe=ct_tumour"], registries), registries())
     assert recipe_of(settings) == Recipe("ct_tumour", (1.0, 1.0, 2.0), (-1000.0, 400.0), (128, 128, 64), label="tumour")
 
 

@@ -9,7 +9,8 @@ import torch
 
 from segpipe.case import Case
 from segpipe.cli.train import registries
-from segpipe.config.compose import check_command_line, read_command_line, settings_of
+from segpipe.config.check import settings_of
+from segpipe.config.compose import compose
 from segpipe.errors import ConfigError, ModelError
 from segpipe.export import writing
 from segpipe.export.model_folder import read_model_folder
@@ -121,11 +122,11 @@ def test_whatever_is_not_on_the_list_is_refused(transform, expected):
 
 def test_they_are_configured_and_wrong_ones_are_reported_with_all_other_mistakes():
     target = "recipe.transforms=[{_target_:monai.transforms.ShiftIntensity,offset:0.5}]"
-    settings = settings_of(check_command_line(read_command_line([target]), registries()), registries())
+    settings = settings_of(compose([target], registries), registries())
     assert settings.recipe.transforms == (SHIFT,)
     words = ["recipe.transforms=[{_target_:my.Own}]", "recipe.orientation=RAX"]
     with pytest.raises(ConfigError, match="2 mistakes") as caught:
-        check_command_line(read_command_line(words), registries())
+        compose(words, registries)
     assert "recipe.transforms.0={'_target_': 'my.Own'}: must be one of MONAI's transforms" in str(caught.value)
 
 

@@ -6,7 +6,8 @@ import shutil
 import pytest
 
 from segpipe.cli.train import registries
-from segpipe.config.compose import check_command_line, read_command_line, settings_of
+from segpipe.config.check import settings_of
+from segpipe.config.compose import compose
 from segpipe.export.model_folder import read_model_folder
 from segpipe.networks import build_network
 from segpipe.pipelines.provenance import collect_provenance
@@ -30,7 +31,7 @@ def finish(tiny_words, data, tmp_path):
 
     def run(damage):
         words = [*tiny_words, f"data.root={data}"]
-        settings = settings_of(check_command_line(read_command_line(words), registries()), registries())
+        settings = settings_of(compose(words, registries), registries())
         run_data = prepare_data(settings, recipe_of(settings))
         provenance = collect_provenance(settings, run_data)
         for number, entry in enumerate(run_data.entries("test")):

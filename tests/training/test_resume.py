@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from segpipe.cli.train import registries
-from segpipe.config.compose import check_command_line, read_command_line, settings_of
+from segpipe.config.check import settings_of
+from segpipe.config.compose import compose
 from segpipe.training.callbacks import HISTORY, read_history
 from segpipe.training.checkpoints import read_checkpoint
 from segpipe.training.fitting import fit, recipe_of
@@ -17,7 +18,7 @@ from tests.processes import PATIENCE_S, Process
 
 
 def fit_words(words: list[str], folder: Path) -> None:
-    settings = settings_of(check_command_line(read_command_line(words), registries()), registries())
+    settings = settings_of(compose(words, registries), registries())
     recipe = recipe_of(settings)
     run_data = prepare_data(settings, recipe)
     folder.mkdir(parents=True, exist_ok=True)

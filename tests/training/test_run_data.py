@@ -10,7 +10,8 @@ from threading import Barrier
 import pytest
 
 from segpipe.cli.train import registries
-from segpipe.config.compose import check_command_line, read_command_line, settings_of
+from segpipe.config.check import settings_of
+from segpipe.config.compose import compose
 from segpipe.datasets.manifest import data_hash, write_manifest
 from segpipe.datasets.sources.folders import find_cases
 from segpipe.errors import ConfigError, DatasetError
@@ -44,7 +45,7 @@ def test_a_run_on_scans_alone_is_refused_before_any_work(manifest, tmp_path, mon
     bare = manifest.with_entries([replace(entry, mask=None) for entry in manifest.entries])
     write_manifest(bare, tmp_path / "data")
     words = ["+experiment=lung_nodule", "data=manifest", f"data.root={tmp_path / 'data'}", "tracking=none"]
-    settings = settings_of(check_command_line(read_command_line(words), registries()), registries())
+    settings = settings_of(compose(words, registries), registries())
     with pytest.raises(DatasetError, match="every case to train or test on must have a mask"):
         prepare_data(settings, recipe_of(settings))
     assert not (tmp_path / "cache").exists()
@@ -58,7 +59,7 @@ def test_no_file_is_hashed_twice_by_the_starts_of_runs_folds_and_patch_sizes(man
     monkeypatch.setattr(hashlib, "file_digest", lambda stream, kind: read.update([stream.name]) or digest(stream, kind))
     hashes = set()
     for more in (["data.fold=0"], ["data.fold=1"], ["data.fold=null"], ["recipe.patch=[32,32,16]"]):
-        settings = settings_of(check_command_line(read_command_line([*words, *more]), registries()), registries())
+        settings = settings_of(compose([*words, *more], registries), registries())
         hashes.add(prepare_data(settings, recipe_of(settings)).hash)
     assert hashes == {data_hash(manifest)}
     files = {str(file) for entry in manifest.entries for file in (entry.image, entry.mask)}
@@ -90,7 +91,7 @@ def test_the_balance_of_sizes_is_a_key_of_the_configuration(manifest, tmp_path, 
     monkeypatch.setenv("SEGPIPE_CACHE", str(tmp_path / "cache"))
     write_manifest(manifest, tmp_path / "data")
     words = ["data=manifest", f"data.root={tmp_path / 'data'}", f"sampling.size_balance={balance}", "data.workers=0"]
-    settings = settings_of(check_command_line(read_command_line(words), registries()), registries())
+    settings = settings_of(compose(words, registries), registries())
     monkeypatch.setattr("segpipe.training.datamodule.PatchDataset", lambda *_, sampling, **__: sampling)
     data = prepare_data(settings, recipe_of(settings)).patches(settings)
     assert data.train.size_balance == balance
@@ -98,4 +99,4 @@ def test_the_balance_of_sizes_is_a_key_of_the_configuration(manifest, tmp_path, 
 
 def test_a_balance_beyond_one_is_refused():
     with pytest.raises(ConfigError, match=r"sampling\.size_balance=1\.5"):
-        check_command_line(read_command_line(["sampling.size_balance=1.5"]), registries())
+        compose(["sampling.size_balance=1.5"], registries)

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from segpipe.cli.train import registries
-from segpipe.config.compose import check_command_line, read_command_line, settings_of
+from segpipe.config.check import settings_of
+from segpipe.config.compose import compose
 from segpipe.errors import ConfigError
 from segpipe.preprocessing.augmentation import Augmentation, build_augmentation
 from tests.prepared_cases import augmentation_spec
@@ -17,13 +18,13 @@ MONAI_NOISE = "monai.transforms.RandGaussianNoised"
 PRESETS = ["none", "light", "light_voi", "strong", "monai"]
 
 
-def compose(*words):
-    return settings_of(check_command_line(read_command_line(words), registries()), registries()).augmentation
+def composed(*words):
+    return settings_of(compose(words, registries), registries()).augmentation
 
 
 def refused(*words):
     with pytest.raises(ConfigError) as caught:
-        compose(*words)
+        composed(*words)
     return str(caught.value)
 
 
@@ -34,17 +35,17 @@ def patch_of(seed=0, shape=(1, 8, 8, 6)):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_is_what_its_file_says(name):
-    assert list(compose(f"augmentation={name}").transforms) == list(augmentation_spec(name))
+    assert list(composed(f"augmentation={name}").transforms) == list(augmentation_spec(name))
 
 
 def test_the_monai_preset_is_wholly_monais():
-    assert {type(one).__module__.split(".")[0] for one in compose("augmentation=monai").transforms.values()} == {
+    assert {type(one).__module__.split(".")[0] for one in composed("augmentation=monai").transforms.values()} == {
         "monai"
     }
 
 
 def test_transforms_are_overridden_deleted_and_added_by_name():
-    augmentation = compose(
+    augmentation = composed(
         "augmentation.noise.prob=0.3",
         "~augmentation.contrast",
         f"+augmentation.mine._target_={MONAI_NOISE}",

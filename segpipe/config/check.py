@@ -1,0 +1,73 @@
+"""From a composed configuration to checked settings."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from segpipe.config.mistakes import raise_mistakes
+from segpipe.config.schema import SectionCheck, Settings, check_settings
+from segpipe.parts import Registry
+
+Registries = Mapping[str, Registry | SectionCheck]
+
+
+def find_mistakes(config: DictConfig, registries: Registries, *, bare: bool = False) -> list[str]:
+    """All mistakes in a composed configuration, one line each.
+
+    Args:
+        config: With Hydra's section.
+        registries: See `check_settings`.
+        bare: Values that must be given may be missing, since the configuration is only shown.
+    """
+    try:
+        with _hydra_values(config):
+            content = plain(config)
+    except OmegaConfBaseException as error:
+        return [f"{error.full_key}: {str(error).splitlines()[0]}"]
+    missing = sorted(OmegaConf.missing_keys(_own(config)))
+    absent = tuple(path + end for path in missing for end in "=:")
+    found = [mistake for mistake in check_settings(content, registries)[1] if not mistake.startswith(absent)]
+    return [*(f"{path}: must be given, e.g. {path}=/data/my_scans" for path in missing if not bare), *found]
+
+
+def settings_of(config: DictConfig, registries: Registries) -> Settings:
+    """The typed settings of a composed configuration.
+
+    Raises:
+        ConfigError: listing all mistakes.
+    """
+    settings, mistakes = check_settings(plain(config), registries)
+    raise_mistakes(mistakes)
+    assert settings is not None
+    return settings
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """A composed configuration as plain resolved data, without Hydra's own section."""
+    content = OmegaConf.to_container(_own(config), resolve=True)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
+
+
+def _own(config: DictConfig) -> DictConfig:
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+
+
+@contextmanager
+def _hydra_values(config: DictConfig) -> Iterator[None]:
+    """Lets `${hydra:…}` resolve before there is a job, whose number and folder are only examples here."""
+    example, instance = deepcopy(config), HydraConfig.instance()
+    with open_dict(example.hydra):
+        example.hydra.job.update(id="0", num=0)
+        example.hydra.runtime.output_dir = "."
+    before = instance.cfg
+    instance.set_config(example)
+    try:
+        yield
+    finally:
+        instance.cfg = before
