@@ -59,7 +59,7 @@ def die(entry: Entry) -> Case:
     os._exit(137)
 
 
-def prepare(folder: Path, scans, recipe: Recipe):
+def prepare(folder: Path, scans, recipe: Recipe, labels=LABELS):
     """Caches (image, mask) pairs in this process."""
     entries = [save_entry(folder / "data", f"case{number}", *scan) for number, scan in enumerate(scans)]
-    return build_cache(entries, recipe, LABELS, folder=folder / "cache", load=load_entry, workers=0, progress=False)
+    return build_cache(entries, recipe, labels, folder=folder / "cache", load=load_entry, workers=0, progress=False)

@@ -83,10 +83,10 @@ def test_all_mistakes_are_reported_together():
         "labels: the values must be 1, 2, 3, … (0 is background), found 0, 2",
         "labels: a name must not be empty or taken twice, found 'A'",
         "regions: a name must not be empty or taken twice, found ''",
-        "ignore: must be a value of 1…255 that is no label, found 2",
         "regions: x must be made up of values of labels, found [3]",
         "regions: each must lie in the next larger one, and be smaller; x [3] does not lie so in y [2, 0]",
         "regions: each must lie in the next larger one, and be smaller;  [2] does not lie so in x [3]",
+        "ignore: must be a value of 1…255 that is no label, found 2",
     ]
 
 
@@ -94,7 +94,7 @@ def test_all_mistakes_are_reported_together():
     ("labels", "regions", "ignore", "mistake"),
     [
         ({}, None, None, "found none"),
-        ({number: str(number) for number in range(1, 18)}, None, None, "at most 16 classes, found 17"),
+        ({number: str(number) for number in range(1, 18)}, None, None, "16 at most, found 17"),
         ({1: "ignore"}, None, None, "'ignore'"),
         ({1: "a"}, None, 256, "found 256"),
         ({1: "a"}, None, 0, "found 0"),

@@ -107,7 +107,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--plan", type=Path, metavar="DATASET", help="measure it and propose a plan for training")
     parser.add_argument("--memory", default="8GB", metavar="SIZE", help="what a training step may take (default: 8GB)")
     parser.add_argument("--input", type=Path, metavar="DIR", help="what to read")
-    parser.add_argument("--label", default="nodule", metavar="NAME", help="what the masks show")
+    parser.add_argument(
+        "--label",
+        default="nodule",
+        metavar="NAME",
+        help="what the masks show: the name of value 1, or 1=solid,2=ground_glass",
+    )
     parser.add_argument("--workers", type=int, metavar="N", help="processes; by default one per core")
     for flag in _all_flags().values():
         _add_flag(parser, flag)

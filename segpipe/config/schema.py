@@ -66,6 +66,7 @@ class NiftiData(DataSettings):
     table: str | None
     case_column: str
     patient_column: str
+    labels: dict[Annotated[int, Interval(ge=1, le=255)], Annotated[str, MinLen(1)]] | None
 
 
 class ManifestData(DataSettings):

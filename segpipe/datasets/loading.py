@@ -7,24 +7,27 @@ from segpipe.case import Case, build_case
 from segpipe.datasets.manifest import Entry
 from segpipe.errors import SegpipeError
 from segpipe.io.images.volumes import read_volume
-from segpipe.labels import lesion_value
+from segpipe.labels import LabelMap, lesion_value
 
 
-def load_lesions(entry: Entry, labels: Mapping[int, str], label: str = "") -> Case:
-    """Reads an entry's scan and, of its mask, the lesions alone, as 1: other labels, e.g. lungs, are background.
+def load_lesions(entry: Entry, names: Mapping[int, str], labels: LabelMap | None = None) -> Case:
+    """Reads an entry's scan and, of its mask, the lesions alone: other labels, e.g. lungs, are background.
 
     Args:
         entry: One case of a manifest.
-        labels: Mask value → name.
-        label: Name of the lesions' label; see `lesion_value` for what is taken where it is missing.
+        names: Mask value → name in the data set.
+        labels: The classes; the mask is brought to their values. Without them lesions are 1; see `lesion_value` for
+            what they are.
 
     Raises:
         SegpipeError: of the kind that fits what is wrong, naming the case.
     """
-    case = load_case(entry, labels)
-    if case.mask is None or set(labels) == {1}:
+    case = load_case(entry, names)
+    if case.mask is None:
         return case
-    return replace(case, mask=(case.mask == lesion_value(labels, label)).astype("uint8"))
+    if labels is None:
+        return replace(case, mask=(case.mask == lesion_value(names)).astype("uint8"))
+    return replace(case, mask=labels.recode(case.mask, names))
 
 
 def load_case(entry: Entry, labels: Mapping[int, str]) -> Case:

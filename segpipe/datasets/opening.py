@@ -7,15 +7,17 @@ from typing import Any
 
 from segpipe.datasets.manifest import Manifest, read_manifest
 from segpipe.datasets.sources.folders import find_cases
+from segpipe.labels import LabelMap
 
 
-def open_dataset(name: str, options: Mapping[str, Any], *, label: str, cache: Path) -> Manifest:
+def open_dataset(name: str, options: Mapping[str, Any], *, labels: LabelMap, cache: Path) -> Manifest:
     """Lists the cases of a data set.
 
     Args:
         name: `phantom`, `nifti` or `manifest`.
         options: The keys of that data set, e.g. `root`.
-        label: Name of the foreground label.
+        labels: The classes of the recipe; masks in folders hold their values, unless `labels` of the options says what
+            they hold.
         cache: Where generated data is kept.
 
     Raises:
@@ -29,7 +31,7 @@ def open_dataset(name: str, options: Mapping[str, Any], *, label: str, cache: Pa
     if name == "manifest":
         return read_manifest(root)
     columns = {key: options[key] for key in ("table", "case_column", "patient_column")}
-    return find_cases(root, **columns, label=label)
+    return find_cases(root, **columns, names=options.get("labels") or labels.mask_names)
 
 
 def cache_folder(named: str | None) -> Path:

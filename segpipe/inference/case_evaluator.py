@@ -7,7 +7,8 @@ from pathlib import Path
 from segpipe.datasets.loading import load_lesions
 from segpipe.datasets.manifest import Entry
 from segpipe.errors import DatasetError
-from segpipe.evaluation.evaluate import CaseResult, evaluate_pair
+from segpipe.evaluation.classes import evaluate_label_maps
+from segpipe.evaluation.results import CaseResult
 from segpipe.inference.engines.engine import Engine
 from segpipe.inference.predictor import PredictOptions, predict_case
 from segpipe.io.images.volumes import write_volume
@@ -41,7 +42,7 @@ class CaseEvaluator:
             DatasetError: when it has no reference mask.
             SegpipeError: when it cannot be read, predicted or written.
         """
-        case = load_lesions(entry, self.labels, self.recipe.label)
+        case = load_lesions(entry, self.labels, self.recipe.label_map)
         if case.mask is None:
             raise DatasetError(
                 "a case to evaluate must have a reference mask",
@@ -50,12 +51,12 @@ class CaseEvaluator:
         prediction = predict_case(case, self.recipe, self.engine, self.options, divisor=self.divisor)
         if self.masks:
             write_volume(self.masks / f"{entry.id}.nii.gz", prediction.mask, case.grid)
-        return evaluate_pair(
+        return evaluate_label_maps(
             entry.id,
             entry.patient,
-            prediction.mask,
-            case.mask,
+            (prediction.mask, case.mask),
             case.grid,
-            probability=prediction.probability,
+            labels=self.recipe.label_map,
+            probability=prediction.probabilities or None,
             extra=entry.extra,
         )

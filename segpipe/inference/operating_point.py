@@ -21,7 +21,7 @@ class OperatingPoint:
     """What a lesion must have to be a finding.
 
     Args:
-        threshold: Probability from which a voxel is foreground.
+        threshold: Probability from which a voxel is foreground; of several classes see `decide_classes`.
         min_volume_mm3: Smaller lesions leave.
         min_probability: Lesions with a lower mean probability leave.
         classes: Name of a class → what its lesions must have instead.

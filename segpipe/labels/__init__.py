@@ -1,8 +1,8 @@
 """Label maps: what a mask's values mean, which classes a network tells apart, and how radiology systems name them."""
 
 from segpipe.labels.label import NODULE, TUMOUR, Code, Label, make_label
-from segpipe.labels.label_map import LabelMap, label_mistakes
-from segpipe.labels.masks import check_mask_values, lesion_value, whole_numbers
+from segpipe.labels.label_map import LabelMap, ignore_mistakes, label_mistakes, region_mistakes
+from segpipe.labels.masks import check_mask_values, lesion_value, parse_names, whole_numbers
 
 __all__ = [
     "NODULE",
@@ -11,8 +11,11 @@ __all__ = [
     "Label",
     "LabelMap",
     "check_mask_values",
+    "ignore_mistakes",
     "label_mistakes",
     "lesion_value",
     "make_label",
+    "parse_names",
+    "region_mistakes",
     "whole_numbers",
 ]

@@ -62,7 +62,7 @@ class LabelMap:
         Raises:
             LabelError: telling all mistakes at once.
         """
-        mistakes = label_mistakes(labels, regions=regions, ignore=ignore)
+        mistakes = _all_mistakes(labels, regions, ignore)
         if mistakes:
             facts = {str(number): line for number, line in enumerate(mistakes, start=1)}
             raise LabelError("the labels are not valid", facts=facts)
@@ -79,6 +79,11 @@ class LabelMap:
     def channels(self) -> int:
         """Channels of a network for this map: one per class, and one for the background unless classes are regions."""
         return len(self.classes) + (1 if self.exclusive else 0)
+
+    @property
+    def mask_names(self) -> dict[int, str]:
+        """Mask value → name of everything that a mask for this task may hold, the ignored voxels included."""
+        return {**self.names, **({} if self.ignore is None else {self.ignore: IGNORED})}
 
     @property
     def class_names(self) -> dict[int, str]:
@@ -138,28 +143,56 @@ class LabelMap:
         return found
 
 
-def label_mistakes(
-    labels: Mapping[int, str], *, regions: Mapping[str, Sequence[int]] | None = None, ignore: int | None = None
-) -> list[str]:
-    """What is wrong with the labels of a recipe, one line each; see `LabelMap.build`."""
+def label_mistakes(labels: Mapping[int, str]) -> list[str]:
+    """What is wrong with the labels of a task, mask value → name."""
     values, names = sorted(labels), list(labels.values())
-    mistakes = []
+    mistakes = [f"a name must not be empty or taken twice, found {name!r}" for name in _unusable(names)]
     if values != list(range(1, len(values) + 1)) or not values:
         found = ", ".join(map(str, values)) or "none"
-        mistakes.append(f"labels: the values must be 1, 2, 3, … (0 is background), found {found}")
-    classes = list(regions) if regions else names
-    if len(classes) > MOST_CLASSES or len(values) > MOST_CLASSES:
-        mistakes.append(f"labels: at most {MOST_CLASSES} classes, found {max(len(classes), len(values))}")
-    for what, given in (("labels", names), ("regions", list(regions or {}))):
-        mistakes += [f"{what}: a name must not be empty or taken twice, found {name!r}" for name in _unusable(given)]
-    if ignore is not None and (ignore in labels or not 0 < ignore <= LARGEST_VALUE):
-        mistakes.append(f"ignore: must be a value of 1…{LARGEST_VALUE} that is no label, found {ignore}")
-    return [*mistakes, *_region_mistakes(labels, regions or {})]
+        mistakes.insert(0, f"the values must be 1, 2, 3, … (0 is background), found {found}")
+    if len(values) > MOST_CLASSES:
+        mistakes.append(f"there may be {MOST_CLASSES} at most, found {len(values)}")
+    return mistakes
+
+
+def region_mistakes(regions: Mapping[str, Sequence[int]], labels: Mapping[int, str]) -> list[str]:
+    """What is wrong with regions made up of values of `labels`."""
+    mistakes = [f"a name must not be empty or taken twice, found {name!r}" for name in _unusable(list(regions))]
+    mistakes += [
+        f"{name} must be made up of values of labels, found {_values(values)}"
+        for name, values in regions.items()
+        if not values or set(values) - set(labels)
+    ]
+    mistakes += [
+        f"each must lie in the next larger one, and be smaller; {inner} {_values(inside)} does not lie so in "
+        f"{outer} {_values(around)}"
+        for (outer, around), (inner, inside) in pairwise(_from_outside(regions))
+        if not set(inside) < set(around)
+    ]
+    left = sorted(set(labels).difference(*regions.values()))
+    return mistakes + [f"no region holds {_values(left)} of labels; leave it out of both"] * bool(left)
+
+
+def ignore_mistakes(ignore: int, labels: Mapping[int, str]) -> list[str]:
+    """What is wrong with the value of voxels that do not count."""
+    if ignore not in labels and 0 < ignore <= LARGEST_VALUE:
+        return []
+    return [f"must be a value of 1…{LARGEST_VALUE} that is no label, found {ignore}"]
+
+
+def _all_mistakes(
+    labels: Mapping[int, str], regions: Mapping[str, Sequence[int]] | None, ignore: int | None
+) -> list[str]:
+    return [
+        *(f"labels: {line}" for line in label_mistakes(labels)),
+        *(f"regions: {line}" for line in (region_mistakes(regions, labels) if regions is not None else [])),
+        *(f"ignore: {line}" for line in (ignore_mistakes(ignore, labels) if ignore is not None else [])),
+    ]
 
 
 def _regions(regions: Mapping[str, Sequence[int]]) -> list[tuple[int, str, tuple[int, ...]]]:
     """Value, name and all values of each region, from the outermost to the innermost."""
-    ordered = sorted(regions.items(), key=lambda item: -len(set(item[1])))
+    ordered = _from_outside(regions)
     inner = [set(values) for _, values in ordered[1:]] + [set()]
     return [
         (min(set(values) - inside), name, tuple(sorted(set(values))))
@@ -167,21 +200,8 @@ def _regions(regions: Mapping[str, Sequence[int]]) -> list[tuple[int, str, tuple
     ]
 
 
-def _region_mistakes(labels: Mapping[int, str], regions: Mapping[str, Sequence[int]]) -> list[str]:
-    mistakes = [
-        f"regions: {name} must be made up of values of labels, found {_values(values)}"
-        for name, values in regions.items()
-        if not values or set(values) - set(labels)
-    ]
-    ordered = sorted(regions.items(), key=lambda item: -len(set(item[1])))
-    mistakes += [
-        f"regions: each must lie in the next larger one, and be smaller; {inner} {_values(inside)} does not lie so in "
-        f"{outer} {_values(around)}"
-        for (outer, around), (inner, inside) in pairwise(ordered)
-        if not set(inside) < set(around)
-    ]
-    left = sorted(set(labels).difference(*regions.values())) if regions else []
-    return mistakes + [f"regions: no region holds {_values(left)} of labels; leave it out of both"] * bool(left)
+def _from_outside(regions: Mapping[str, Sequence[int]]) -> list[tuple[str, Sequence[int]]]:
+    return sorted(regions.items(), key=lambda item: -len(set(item[1])))
 
 
 def _unusable(names: Sequence[str]) -> list[str]:

@@ -48,8 +48,31 @@ def whole_numbers(mask: NDArray[np.generic]) -> NDArray[np.generic] | None:
     """
     if mask.dtype.kind != "f":
         return mask
+    if not np.isfinite(mask).all():
+        return None
     rounded = np.rint(mask)
     return rounded if (np.abs(mask - rounded) <= _WHOLE).all() else None
+
+
+def parse_names(text: str) -> dict[int, str]:
+    """Mask value → name, from the name of value 1 or from several with their values.
+
+    >>> parse_names("nodule"), parse_names("1=solid, 2=ground glass")
+    ({1: 'nodule'}, {1: 'solid', 2: 'ground glass'})
+
+    Raises:
+        LabelError: for anything else.
+    """
+    if "=" not in text:
+        return {1: text.strip()}
+    pairs = [word.partition("=") for word in text.split(",")]
+    names = {int(value): name.strip() for value, _, name in pairs if value.strip().isdigit() and name.strip()}
+    if len(names) < len(pairs) or 0 in names:
+        raise LabelError(
+            "labels are a name, or values and names",
+            facts={"found": text, "wanted": "e.g. nodule, or 1=solid,2=ground glass; 0 is background"},
+        )
+    return names
 
 
 def check_mask_values(mask: NDArray[np.generic], known: Mapping[int, str]) -> NDArray[np.uint8]:

@@ -122,7 +122,7 @@ def _read_case(file: Path) -> Case:
 def _first_case(config: Mapping[str, Any], recipe: Recipe) -> Case:
     data = config["data"]
     try:
-        manifest = open_dataset(data["name"], data, label=recipe.label, cache=cache_folder(data.get("cache")))
+        manifest = open_dataset(data["name"], data, labels=recipe.label_map, cache=cache_folder(data.get("cache")))
         return load_case(manifest.entries[0], manifest.labels)
     except (SegpipeError, KeyError) as error:
         raise ConfigError(

@@ -3,18 +3,20 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import fields
-from typing import Annotated, Any, Literal
+from dataclasses import fields, replace
+from functools import cached_property
+from typing import Annotated, Any, Literal, TypeVar
 
 from annotated_types import Interval, MinLen
-from pydantic import AfterValidator, ConfigDict, FiniteFloat, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, FiniteFloat, TypeAdapter, ValidationError, ValidationInfo
 from pydantic.dataclasses import dataclass
 
 from segpipe.config.mistakes import mistakes_in
 from segpipe.errors import ModelError
-from segpipe.labels import LabelMap
+from segpipe.labels import LabelMap, ignore_mistakes, label_mistakes, region_mistakes
 from segpipe.preprocessing.voxel_transforms import check_transform
 
+Value = TypeVar("Value")
 Triple = tuple[float, float, float]
 Shape = tuple[int, int, int]
 
@@ -32,6 +34,28 @@ def _check_window(window: tuple[float, float]) -> tuple[float, float]:
     if window[1] - window[0] < 1:
         raise ValueError("must go from the HU that become 0 up to the HU that become 1, e.g. [-1000, 400]")
     return window
+
+
+def _check_labels(labels: dict[int, str] | None) -> dict[int, str] | None:
+    return _without(label_mistakes(labels) if labels is not None else [], labels)
+
+
+def _check_regions(regions: dict[str, list[int]] | None, info: ValidationInfo) -> dict[str, list[int]] | None:
+    if regions is None or "labels" not in info.data:
+        return regions
+    return _without(region_mistakes(regions, info.data["labels"] or {}), regions)
+
+
+def _check_ignore(ignore: int | None, info: ValidationInfo) -> int | None:
+    if ignore is None or "labels" not in info.data:
+        return ignore
+    return _without(ignore_mistakes(ignore, info.data["labels"] or {1: ""}), ignore)
+
+
+def _without(mistakes: list[str], value: Value) -> Value:
+    if mistakes:
+        raise ValueError("; ".join(mistakes))
+    return value
 
 
 Millimetres = Annotated[FiniteFloat, Interval(ge=0.05, le=20)]
@@ -55,10 +79,14 @@ class Recipe:
         patch: Voxels of a training patch and of a sliding window.
         scope: `scan` searches a whole scan by sliding window; `voi` segments the lesion in the middle of one patch.
         orientation: Anatomical direction of the array axes, e.g. `RAS`.
-        label: Name of the foreground label, `nodule` or `tumour`.
+        label: Name of the lesions, e.g. `nodule` or `tumour`; the one class there is, unless `labels` names several.
         lung_crop: Whether scans are cropped to the lungs' box before anything else.
         transforms: MONAI's transforms, last on the way to the network: on the window's 0…1, in training behind the
             augmentation; see `segpipe.preprocessing.voxel_transforms`.
+        labels: Mask value → name of each class: 1, 2, 3, … without a gap. Without it, 1 is `label`.
+        regions: Name of a region → the values of `labels` that make it up, where classes nest instead of excluding
+            each other.
+        ignore: Mask value of voxels that count neither in the loss nor in any figure.
 
     Raises:
         ValidationError: (a ValueError) naming all values out of bounds.
@@ -70,9 +98,12 @@ class Recipe:
     patch: tuple[Voxels, Voxels, Voxels]
     scope: Literal["scan", "voi"] = "scan"
     orientation: Annotated[str, AfterValidator(_check_orientation)] = "RAS"
-    label: Literal["nodule", "tumour"] = "nodule"
+    label: Annotated[str, MinLen(1)] = "nodule"
     lung_crop: bool = False
     transforms: Transforms = None
+    labels: Annotated[dict[int, str] | None, AfterValidator(_check_labels)] = None
+    regions: Annotated[dict[str, list[int]] | None, AfterValidator(_check_regions)] = None
+    ignore: Annotated[int | None, AfterValidator(_check_ignore)] = None
 
     @property
     def digest(self) -> str:
@@ -85,10 +116,12 @@ class Recipe:
         used = ("orientation", "spacing_mm", "window_hu", "lung_crop")
         return _digest({key: self.to_dict()[key] for key in used})
 
-    @property
+    @cached_property
     def label_map(self) -> LabelMap:
         """The classes of the task."""
-        return LabelMap.of(self.label)
+        if self.labels is None:
+            return replace(LabelMap.of(self.label), ignore=self.ignore)
+        return LabelMap.build(self.labels, regions=self.regions, ignore=self.ignore)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that `from_dict` reads back; what is not given is left out, so that old digests stay."""

@@ -38,6 +38,16 @@ class Sampling:
 
 
 @dataclass(frozen=True)
+class _SampledLesion:
+    """A lesion that patches are placed on: its case, its number there, its longest diameter and its class."""
+
+    case: int
+    number: int
+    diameter_mm: float
+    class_number: int
+
+
+@dataclass(frozen=True)
 class Place:
     """A patch: the case's number and the patch's first voxel, which may lie outside the scan."""
 
@@ -62,20 +72,26 @@ class PlaceSampler:
     _shares: NDArray[np.float64] = field(init=False)
 
     def __post_init__(self) -> None:
-        # a crop is placed by its centre, so its fragments must not make it count more than once
-        limit = 1 if self.recipe.scope == "voi" else None
-        lesions = [
-            (owner, number, diameter)
-            for owner, case in enumerate(self.cases)
-            for number, diameter in enumerate(case.lesion_diameters_mm[:limit])
-        ]
+        lesions = [lesion for owner, case in enumerate(self.cases) for lesion in self._lesions(owner, case)]
         if not self.cases or (self.sampling.lesion_fraction > 0 and not lesions):
             found = f"{len(self.cases)} cases with {len(lesions)} lesions"
             raise DatasetError("training needs cases with lesions", facts={"found": found})
-        shares = lesion_shares([diameter for _, _, diameter in lesions], self.sampling.size_balance)
-        object.__setattr__(self, "_owners", np.array([owner for owner, _, _ in lesions], dtype=np.int32))
-        object.__setattr__(self, "_numbers", np.array([number for _, number, _ in lesions], dtype=np.int32))
+        diameters, classes = [lesion.diameter_mm for lesion in lesions], [lesion.class_number for lesion in lesions]
+        shares = lesion_shares(diameters, self.sampling.size_balance, classes=classes)
+        object.__setattr__(self, "_owners", np.array([lesion.case for lesion in lesions], dtype=np.int32))
+        object.__setattr__(self, "_numbers", np.array([lesion.number for lesion in lesions], dtype=np.int32))
         object.__setattr__(self, "_shares", np.cumsum(shares))
+
+    def _lesions(self, owner: int, case: CachedCase) -> list["_SampledLesion"]:
+        """The lesions of a case; a crop is placed by its centre, so fragments must not make it count more than once."""
+        classes = case.lesion_classes or (0,) * len(case.lesion_diameters_mm)
+        lesions = [
+            _SampledLesion(owner, number, diameter, class_number)
+            for number, (diameter, class_number) in enumerate(zip(case.lesion_diameters_mm, classes, strict=True))
+        ]
+        if self.recipe.scope == "scan":
+            return lesions
+        return list({lesion.class_number: lesion for lesion in reversed(lesions)}.values())
 
     def place(self, index: int, rng: np.random.Generator, shape: Shape) -> Place:
         """Places the patch of `shape` voxels number `index`; `rng` must belong to that index alone."""
@@ -110,12 +126,25 @@ class PlaceSampler:
         return offset
 
 
-def lesion_shares(diameters_mm: Sequence[float], balance: float) -> NDArray[np.float64]:
-    """How often each lesion is chosen, summing to 1; see `Sampling.size_balance`."""
-    classes = np.digitize(np.asarray(diameters_mm, dtype=np.float64), SIZE_CLASSES_MM)
-    counts = np.bincount(classes, minlength=len(SIZE_CLASSES_MM) + 1).astype(np.float64)
-    weights = counts[classes] ** -balance if len(classes) else np.zeros(0)
-    shares: NDArray[np.float64] = weights / max(float(weights.sum()), 1e-12)
+def lesion_shares(
+    diameters_mm: Sequence[float], balance: float, *, classes: Sequence[int] | None = None
+) -> NDArray[np.float64]:
+    """How often each lesion is chosen, summing to 1: all classes equally often.
+
+    Args:
+        diameters_mm: Of each lesion.
+        balance: See `Sampling.size_balance`; within a class.
+        classes: Number of each lesion's class; by default all are of one.
+    """
+    owners = np.zeros(len(diameters_mm), dtype=np.int64) if classes is None else np.asarray(classes, dtype=np.int64)
+    sizes = np.digitize(np.asarray(diameters_mm, dtype=np.float64), SIZE_CLASSES_MM)
+    shares = np.zeros(len(owners))
+    present = np.unique(owners)
+    for owner in present:
+        inside = owners == owner
+        counts = np.bincount(sizes[inside], minlength=len(SIZE_CLASSES_MM) + 1).astype(np.float64)
+        weights = counts[sizes[inside]] ** -balance
+        shares[inside] = weights / max(float(weights.sum()), 1e-12) / len(present)
     return shares
 
 

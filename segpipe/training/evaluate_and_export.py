@@ -1,7 +1,7 @@
 """From a fitted network to figures and a model folder; the latter is written whatever becomes of the former."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from operator import attrgetter
@@ -16,10 +16,11 @@ from segpipe.datasets.manifest import Entry
 from segpipe.errors import DatasetError, explain
 from segpipe.evaluation.detection.operating_point_search import choose_operating_point
 from segpipe.evaluation.evaluated_cases import EvaluatedCases, evaluate_cases, write_summary
+from segpipe.evaluation.results import CaseResult
 from segpipe.export.model_folder import write_model_folder
 from segpipe.inference.case_evaluator import CaseEvaluator
 from segpipe.inference.engines.engine import TorchEngine
-from segpipe.inference.operating_point import FIELDS
+from segpipe.inference.operating_point import OperatingPointRequest, choose_point
 from segpipe.inference.predictor import PredictOptions
 from segpipe.networks import input_sizes
 from segpipe.preprocessing.resampling import normalise, plan_preparation, resample_to_recipe
@@ -46,11 +47,12 @@ def evaluate_and_export(
     """
     evaluator = _evaluator(settings, run_data, fitted)
     point, unchosen = attempt_step(partial(_operating_point, settings, run_data, evaluator))
-    point = point or choose_operating_point([], threshold=evaluator.options.threshold)
-    chosen = {name: point[name] for name in FIELDS}
-    held_out = replace(evaluator, options=replace(evaluator.options, **chosen), masks=folder / "evaluation" / "masks")
+    point = point or _choose([], evaluator)
+    chosen = choose_point(point, OperatingPointRequest())
+    options = replace(evaluator.options, **vars(chosen))
+    held_out = replace(evaluator, options=options, masks=folder / "evaluation" / "masks")
     selection = _selection(settings, run_data)
-    about = {**_about(provenance), "selection": selection, "steps": fitted.steps, "operating_point": chosen}
+    about = {**_about(provenance), "selection": selection, "steps": fitted.steps, "operating_point": chosen.to_dict()}
     cases = _evaluate_held_out(settings, run_data, held_out)
     write = partial(write_summary, cases, folder / "evaluation", about=about, seed=settings.seed)
     summary, problem = attempt_step(write)
@@ -76,7 +78,7 @@ def figures_of(summary: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def _evaluator(settings: Settings, run_data: RunData, fitted: TrainingResult) -> CaseEvaluator:
     return CaseEvaluator(
-        TorchEngine(fitted.network, device=compute_of(settings.trainer).device.type),
+        TorchEngine(fitted.network, run_data.recipe.label_map, device=compute_of(settings.trainer).device.type),
         run_data.recipe,
         input_sizes(settings.network, fitted.network, run_data.recipe.patch).divisor,
         run_data.manifest.labels,
@@ -99,15 +101,25 @@ def _evaluate_cases(settings: Settings, evaluator: CaseEvaluator, entries: list[
 
 def _operating_point(settings: Settings, run_data: RunData, evaluator: CaseEvaluator) -> dict[str, Any]:
     """Voxel threshold, smallest volume and lowest confidence, chosen on validation cases where there are any."""
-    entries, threshold = run_data.entries("val"), evaluator.options.threshold
+    entries = run_data.entries("val")
     tunes = settings.evaluation.tune_operating_point and run_data.recipe.scope == "scan"
     if not tunes or not entries:
-        return choose_operating_point([], threshold=threshold)
+        return _choose([], evaluator)
     log.info("choosing the operating point on %d validation cases", len(entries))
     cases = _evaluate_cases(settings, evaluator, entries)
-    point = choose_operating_point(cases.results, threshold=threshold)
-    log.info("operating point: %s", point["origin"])
+    point = _choose(cases.results, evaluator)
+    for name, of_class in point.get("classes", {"": point}).items():
+        log.info("operating point%s: %s", f" of {name}" if name else "", of_class["origin"])
     return point
+
+
+def _choose(results: Sequence[CaseResult], evaluator: CaseEvaluator) -> dict[str, Any]:
+    """The operating point; of several classes one for each."""
+    threshold, classes = evaluator.options.threshold, evaluator.recipe.label_map.classes
+    if len(classes) == 1:
+        return choose_operating_point(results, threshold=threshold)
+    of_class = {label.name: [result.classes[label.name] for result in results] for label in classes}
+    return {"classes": {name: choose_operating_point(own, threshold=threshold) for name, own in of_class.items()}}
 
 
 def _example(run_data: RunData) -> torch.Tensor:

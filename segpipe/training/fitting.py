@@ -77,15 +77,18 @@ def fit(
 def build_module(settings: Settings, facts: Mapping[str, Any]) -> SegmentationModule:
     """The Lightning module of a configuration, with fresh weights drawn from its seed."""
     torch.manual_seed(settings.seed)
+    labels = recipe_of(settings).label_map
+    network = build_network(settings.network, out_channels=labels.channels)
     module: SegmentationModule = build_part(
         MODULES,
         settings.module,
-        network=to_channels_last(build_network(settings.network), compute_of(settings.trainer).device),
-        loss=build_loss(settings.loss),
+        network=to_channels_last(network, compute_of(settings.trainer).device),
+        loss=build_loss(settings.loss, labels),
         make_optimizer=partial(build_optimizer, settings.optimizer),
         make_scheduler=lambda optimizer: build_scheduler(settings.scheduler, optimizer, settings.trainer.max_steps),
         seed=settings.seed,
         facts=facts,
+        labels=labels,
     )
     module.validate_every = settings.training.validate_every
     return module

@@ -9,21 +9,23 @@ from monai.losses import DiceLoss, FocalLoss, GeneralizedDiceLoss, TverskyLoss
 from torch import nn
 from torch.nn import functional
 
+from segpipe.labels import LabelMap
 from segpipe.parts import Registry, build_part
 from segpipe.parts.building import try_part
 from segpipe.parts.targets import reason
+from segpipe.training.class_targets import ONE_CLASS, ClassLoss, CrossEntropy, RegionCrossEntropy
 
 Weight = Annotated[float, Gt(0.0)]
 Share = Annotated[float, Ge(0.0)]
 
 
-def build_loss(spec: Mapping[str, Any]) -> "SupervisedLoss":
-    """Builds the loss of `spec`, called as `loss(outputs, label_b1xyz)`.
+def build_loss(spec: Mapping[str, Any], labels: LabelMap = ONE_CLASS) -> "SupervisedLoss":
+    """Builds the loss of `spec` for the classes of `labels`, called as `loss(outputs, label_b1xyz)`.
 
     Raises:
         ConfigError: for a name or key that is not known.
     """
-    return SupervisedLoss(build_part(LOSSES, spec))
+    return SupervisedLoss(build_part(LOSSES, spec, labels=labels))
 
 
 class SupervisedLoss(nn.Module):
@@ -53,28 +55,6 @@ def _plain(logits: torch.Tensor) -> torch.Tensor:
     return logits.to(torch.float32, memory_format=torch.contiguous_format)
 
 
-class CrossEntropy(nn.Module):
-    """Voxel-wise cross entropy; torch's own form for volumes cannot repeat itself on a GPU and is slow for two classes.
-
-    Args:
-        lesion_weight: Weight of a lesion voxel; one of the background has 1.
-    """
-
-    weights: torch.Tensor
-
-    def __init__(self, lesion_weight: float) -> None:
-        super().__init__()
-        self.register_buffer("weights", torch.tensor([1.0, lesion_weight]), persistent=False)
-
-    def forward(self, logits: torch.Tensor, label_b1xyz: torch.Tensor) -> torch.Tensor:
-        """Computes the mean, weighted by the voxels' weights."""
-        label = label_b1xyz.long()
-        chosen = torch.zeros_like(logits).scatter_(1, label, 1.0)
-        surprise = -(functional.log_softmax(logits, dim=1) * chosen).sum(dim=1, keepdim=True)
-        weights = self.weights[label]
-        return (surprise * weights).sum() / weights.sum()
-
-
 class WeightedSum(nn.Module):
     """A sum of losses.
 
@@ -94,46 +74,67 @@ class WeightedSum(nn.Module):
 
 
 def dice_ce(
-    *, dice_weight: Share, ce_weight: Share, lesion_weight: Weight, include_background: bool, batch_dice: bool
+    labels: LabelMap = ONE_CLASS,
+    *,
+    dice_weight: Share,
+    ce_weight: Share,
+    lesion_weight: Weight,
+    include_background: bool,
+    batch_dice: bool,
 ) -> nn.Module:
     """Dice plus cross entropy; `lesion_weight` is that of a lesion voxel in the cross entropy."""
-    dice_part = dice(include_background=include_background, batch_dice=batch_dice)
-    return WeightedSum((dice_weight, dice_part), (ce_weight, CrossEntropy(lesion_weight)))
+    dice_part = dice(labels, include_background=include_background, batch_dice=batch_dice)
+    return WeightedSum((dice_weight, dice_part), (ce_weight, cross_entropy(labels, lesion_weight=lesion_weight)))
 
 
-def dice(*, include_background: bool, batch_dice: bool) -> nn.Module:
+def dice(labels: LabelMap = ONE_CLASS, *, include_background: bool, batch_dice: bool) -> nn.Module:
     """Soft Dice; `batch_dice` sums over the batch before it divides, which steadies it where patches lack lesions.
 
     Source: Milletari et al., 3DV 2016, arXiv 1606.04797.
     """
-    loss: nn.Module = DiceLoss(include_background=include_background, to_onehot_y=True, softmax=True, batch=batch_dice)
-    return loss
+    loss = DiceLoss(batch=batch_dice, **_activation(labels, include_background))
+    return ClassLoss(loss, labels, pooled=batch_dice)
 
 
 def dice_focal(
-    *, dice_weight: Share, focal_weight: Share, gamma: Share, lesion_weight: Weight, include_background: bool,
+    labels: LabelMap = ONE_CLASS,
+    *,
+    dice_weight: Share,
+    focal_weight: Share,
+    gamma: Share,
+    lesion_weight: Weight,
+    include_background: bool,
     batch_dice: bool,
-) -> nn.Module:  # fmt: skip
+) -> nn.Module:
     """Dice plus focal loss; `lesion_weight` is that of a lesion voxel in the focal loss."""
-    dice_part = dice(include_background=include_background, batch_dice=batch_dice)
-    return WeightedSum((dice_weight, dice_part), (focal_weight, focal(gamma=gamma, lesion_weight=lesion_weight)))
+    dice_part = dice(labels, include_background=include_background, batch_dice=batch_dice)
+    return WeightedSum(
+        (dice_weight, dice_part), (focal_weight, focal(labels, gamma=gamma, lesion_weight=lesion_weight))
+    )
 
 
-def focal(*, gamma: Share, lesion_weight: Weight) -> nn.Module:
-    """Cross entropy that counts voxels less the surer the network is of them; the mean is over voxels and classes.
+def focal(labels: LabelMap = ONE_CLASS, *, gamma: Share, lesion_weight: Weight) -> nn.Module:
+    """Cross entropy that counts voxels less the surer the network is of them; the mean is over voxels and channels.
 
     Source: Lin et al., ICCV 2017, arXiv 1708.02002.
     """
-    loss: nn.Module = FocalLoss(to_onehot_y=True, use_softmax=True, gamma=gamma, weight=(1.0, lesion_weight))
-    return loss
+    if labels.exclusive:
+        weights = (1.0, *[lesion_weight] * (labels.channels - 1))
+        loss: nn.Module = FocalLoss(to_onehot_y=True, use_softmax=True, gamma=gamma, weight=weights)
+    else:
+        inside = lesion_weight / (1 + lesion_weight)
+        loss = WeightedSum((1 + lesion_weight, FocalLoss(gamma=gamma, alpha=inside)))
+    return ClassLoss(loss, labels, pooled=True)
 
 
-def cross_entropy(*, lesion_weight: Weight) -> nn.Module:
-    """Voxel-wise cross entropy."""
-    return CrossEntropy(lesion_weight)
+def cross_entropy(labels: LabelMap = ONE_CLASS, *, lesion_weight: Weight) -> nn.Module:
+    """Voxel-wise cross entropy, of regions that of each."""
+    loss = CrossEntropy(lesion_weight, labels.channels) if labels.exclusive else RegionCrossEntropy(lesion_weight)
+    return ClassLoss(loss, labels, pooled=True)
 
 
 def tversky(
+    labels: LabelMap = ONE_CLASS,
     *,
     false_positive_weight: Annotated[float, Interval(ge=0.0, le=1.0)],
     false_negative_weight: Annotated[float, Interval(ge=0.0, le=1.0)],
@@ -144,24 +145,31 @@ def tversky(
 
     Source: Salehi et al., MLMI 2017, arXiv 1706.05721.
     """
-    loss: nn.Module = TverskyLoss(
-        include_background=include_background,
-        to_onehot_y=True,
-        softmax=True,
+    loss = TverskyLoss(
         alpha=false_positive_weight,
         beta=false_negative_weight,
         batch=batch_dice,
+        **_activation(labels, include_background),
     )
-    return loss
+    return ClassLoss(loss, labels, pooled=batch_dice)
 
 
-def generalized_dice(*, volume_weight: Literal["square", "simple", "uniform"], batch_dice: bool) -> nn.Module:
-    """Dice over both classes, each weighted by 1, 1/volume or 1/volume².
+def generalized_dice(
+    labels: LabelMap = ONE_CLASS, *, volume_weight: Literal["square", "simple", "uniform"], batch_dice: bool
+) -> nn.Module:
+    """Dice over all channels, each weighted by 1, 1/volume or 1/volume².
 
     Source: Sudre et al., DLMIA 2017, arXiv 1707.03237.
     """
-    loss: nn.Module = GeneralizedDiceLoss(to_onehot_y=True, softmax=True, w_type=volume_weight, batch=batch_dice)
-    return loss
+    loss = GeneralizedDiceLoss(w_type=volume_weight, batch=batch_dice, **_activation(labels, include_background=True))
+    return ClassLoss(loss, labels, pooled=batch_dice)
+
+
+def _activation(labels: LabelMap, include_background: bool) -> dict[str, bool]:
+    """How MONAI's losses make probabilities of logits; regions have no channel of the background."""
+    if not labels.exclusive:
+        return {"sigmoid": True}
+    return {"to_onehot_y": True, "softmax": True, "include_background": include_background}
 
 
 _SHIPPED: dict[str, Callable[..., nn.Module]] = {
@@ -180,7 +188,8 @@ def _try_loss(spec: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
     recipe: Any = config.get("recipe")
     if not hasattr(recipe, "label_map"):
         return []  # the recipe has mistakes of its own
-    return try_part(lambda: build_part(LOSSES, spec), object, lambda loss: _use(loss, recipe.label_map.channels))
+    labels: LabelMap = recipe.label_map
+    return try_part(lambda: build_part(LOSSES, spec, labels=labels), object, lambda loss: _use(loss, labels.channels))
 
 
 def _use(loss: nn.Module, channels: int) -> list[str]:
@@ -197,7 +206,7 @@ def _use(loss: nn.Module, channels: int) -> list[str]:
     return [f"must give one number that can be differentiated; found {found}"]
 
 
-LOSSES = Registry("loss", _SHIPPED, group="segpipe.losses", trial=_try_loss)
+LOSSES = Registry("loss", _SHIPPED, group="segpipe.losses", given=("labels",), trial=_try_loss)
 
 
 def _at_size(label_b1xyz: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:

@@ -1,14 +1,20 @@
 """The Lightning module: network, loss, optimizer and scheduler arrive built, and it knows no configuration."""
 
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Mapping
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from segpipe.labels import LabelMap
 from segpipe.parts import TARGET, Registry
 from segpipe.parts.targets import find_target, takes
+from segpipe.training.checkpoints import MONITOR
+from segpipe.training.class_targets import ONE_CLASS
 
 Batch = Mapping[str, torch.Tensor]
 CHECKPOINT_KEY = "segpipe"
@@ -24,6 +30,7 @@ class SegmentationModule(pl.LightningModule):
         make_scheduler: Builds the learning rate's scheduler for the optimizer.
         seed: Makes dropout a function of the step.
         facts: Plain data that every checkpoint carries, e.g. recipe and network.
+        labels: The classes.
     """
 
     def __init__(
@@ -35,6 +42,7 @@ class SegmentationModule(pl.LightningModule):
         make_scheduler: Callable[[torch.optim.Optimizer], Any],
         seed: int,
         facts: Mapping[str, Any],
+        labels: LabelMap = ONE_CLASS,
     ) -> None:
         super().__init__()
         self.network = network
@@ -43,8 +51,9 @@ class SegmentationModule(pl.LightningModule):
         self.make_scheduler = make_scheduler
         self.seed = seed
         self.facts = dict(facts)
+        self.labels = labels
         self.validate_every = 1
-        self._overlap = torch.zeros(3)
+        self._overlap = torch.zeros(len(labels.classes), 3)
 
     def forward(self, images: torch.Tensor) -> Any:
         """Logits of images (B, 1, x, y, z)."""
@@ -62,19 +71,23 @@ class SegmentationModule(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Forgets the voxel counts of the last validation."""
-        self._overlap = torch.zeros(3, device=self.device)
+        self._overlap = torch.zeros(len(self.labels.classes), 3, device=self.device)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Counts a validation batch of patches."""
         logits = self(batch["image"])
         self.log("val/loss", self.loss(logits, batch["label"]), batch_size=len(logits), sync_dist=True)
-        self._overlap += count_overlap(logits.argmax(1, keepdim=True) > 0, batch["label"] > 0)
+        self._overlap += count_overlap(logits, batch["label"], self.labels)
 
     def on_validation_epoch_end(self) -> None:
-        """Logs the patches' pooled Dice, which watches training and is never a result."""
-        both, predicted, reference = self._overlap
+        """Logs the patches' pooled Dice, their mean over the classes; it watches training and is never a result."""
+        both, predicted, reference = self._overlap.T
         dice = 2 * both / (predicted + reference).clamp_min(1)
-        self.log("val/pseudo_dice", dice, sync_dist=True)
+        self.log(MONITOR, dice.mean(), sync_dist=True)
+        if len(dice) > 1:
+            names = [re.sub(r"\W+", "_", label.name) for label in self.labels.classes]
+            own = {f"{MONITOR}_{name}": value for name, value in zip(names, dice, strict=True)}
+            self.log_dict(own, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         """Optimizer and scheduler, stepped once per optimizer step; a plateau scheduler once per validation."""
@@ -107,11 +120,18 @@ MODULES = Registry(
     {"segmentation": segmentation},
     group="segpipe.modules",
     trial=_try_module,
-    given=("network", "loss", "make_optimizer", "make_scheduler", "seed", "facts"),
+    given=("network", "loss", "make_optimizer", "make_scheduler", "seed", "facts", "labels"),
 )
 
 
-def count_overlap(prediction: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    """Voxels in both masks, in the prediction and in the reference, as float32 (3,)."""
-    counts: Iterable[torch.Tensor] = ((prediction & reference).sum(), prediction.sum(), reference.sum())
-    return torch.stack(list(counts)).float()
+def count_overlap(logits: torch.Tensor, label_b1xyz: torch.Tensor, labels: LabelMap) -> torch.Tensor:
+    """Voxels of each class in both masks, in the prediction and in the reference, as float32 (K, 3)."""
+    strongest = logits.argmax(1, keepdim=True) if labels.exclusive else None
+    counted = True if labels.ignore is None else label_b1xyz != labels.ignore
+    counts = []
+    for number, label in enumerate(labels.classes):
+        inside = logits[:, number : number + 1] > 0 if strongest is None else strongest == number + 1
+        prediction = inside & counted
+        reference = reduce(or_, [label_b1xyz == value for value in label.values])
+        counts.append(torch.stack([(prediction & reference).sum(), prediction.sum(), reference.sum()]))
+    return torch.stack(counts).float()

@@ -65,7 +65,7 @@ def prepare_data(settings: Settings, recipe: Recipe) -> RunData:
         SegpipeError: telling every bad case at once.
     """
     cache = cache_folder(settings.data.cache)
-    opened = open_dataset(settings.data.name, settings.data.model_dump(), label=recipe.label, cache=cache)
+    opened = open_dataset(settings.data.name, settings.data.model_dump(), labels=recipe.label_map, cache=cache)
     check_outlines(opened)
     data = settings.data
     assert data.fold != "all", "a cross-validation gathers the material of one fold at a time"

@@ -9,6 +9,7 @@ from segpipe.datasets.manifest import Entry
 from segpipe.errors import GeometryError, ImageError, LabelError
 from segpipe.geometry import Grid
 from segpipe.io.images.volumes import write_volume
+from segpipe.labels import LabelMap
 
 LABELS = {1: "nodule"}
 SHAPE = (6, 7, 8)
@@ -51,7 +52,7 @@ def test_a_case_without_mask_loads(tmp_path):
 def test_lesions_alone_are_loaded_as_1(tmp_path, labels):
     mask = 3 * _mask()
     mask[0, 0, 0] = min(labels)
-    lesions = load_lesions(_entry(tmp_path, mask=mask), labels, "nodule").mask
+    lesions = load_lesions(_entry(tmp_path, mask=mask), labels, LabelMap.of("nodule")).mask
     assert lesions.dtype == np.uint8
     np.testing.assert_array_equal(lesions, mask == 3)
 

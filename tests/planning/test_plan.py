@@ -138,7 +138,7 @@ def test_the_plan_is_yaml_with_reasons():
 
 def test_a_fingerprint_measures_the_tiny_data_set(tiny_dataset):
     found = take_fingerprint(
-        find_cases(tiny_dataset, table=None, case_column="case", patient_column="patient", label="nodule"),
+        find_cases(tiny_dataset, table=None, case_column="case", patient_column="patient"),
         workers=0,
         progress=False,
     )

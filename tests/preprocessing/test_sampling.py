@@ -133,3 +133,23 @@ def test_needs_lesions(cases):
     with pytest.raises(DatasetError, match="0 cases"):
         make_sampler([])
     assert make_sampler(cases[2:], lesion_fraction=0.0).place(0, np.random.default_rng(0), PATCH).case == 0
+
+
+def test_classes_are_chosen_equally_often_and_sizes_within_them():
+    shares = lesion_shares([4.0, 5.0, 25.0, 4.0, 25.0], 1.0, classes=[0, 0, 0, 1, 1])
+    np.testing.assert_allclose(shares, [1 / 8, 1 / 8, 1 / 4, 1 / 4, 1 / 4])
+
+
+@pytest.mark.parametrize("regions", [None, {"whole": [1, 2], "core": [2]}])
+def test_patches_see_each_class(tmp_path, regions):
+    """Three lesions of class 1, one of class 2: each class is in the middle of half the patches."""
+    image, mask = make_scan(lesions=[((5, 5, 5), 2), ((20, 20, 10), 6), ((30, 8, 8), 3)])
+    mask[12:14, 12:14, 5:7] = 2
+    recipe = make_recipe(labels={1: "nodule", 2: "core"}, regions=regions)
+    cases = prepare(tmp_path, [(image, mask)], recipe, labels={1: "nodule", 2: "core"})
+    sampler = PlaceSampler(cases, recipe, Sampling(lesion_fraction=1.0, shift=0.0, size_balance=0.0), 0)
+    middles = [tuple(centre_voxel(place)) for place in places(sampler, 200)]
+    values = [int(cases[0].read(tuple(map(int, middle)), (1, 1, 1))[1].item()) for middle in middles]
+    # of regions the small one is a lesion of the outer region, too
+    share_of_core = 0.5 if regions is None else 0.5 + 0.5 / 4
+    assert values.count(2) / 200 == pytest.approx(share_of_core, abs=0.02)

@@ -6,6 +6,7 @@ import torch
 import yaml
 
 from segpipe.errors import ConfigError
+from segpipe.labels import LabelMap
 from segpipe.training.losses import LOSSES, build_loss
 
 CONF = Path(__file__).parents[2] / "conf" / "loss"
@@ -30,7 +31,8 @@ def value(spec: dict[str, object], outputs: torch.Tensor | list[torch.Tensor], l
 
 
 def test_every_loss_has_a_configuration_and_every_configuration_a_loss() -> None:
-    assert {file.stem for file in CONF.glob("*.yaml")} == set(LOSSES)
+    named = {shipped(file.stem).get("name") for file in CONF.glob("*.yaml")}
+    assert named - {None} == set(LOSSES)  # an option that builds on another one does not name it again
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -160,3 +162,104 @@ def test_an_unknown_loss_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="unknown loss") as caught:
         build_loss({"name": "dice_cee"})
     assert caught.value.hint == "loss=dice_ce"
+
+
+PARTS = {1: "rim", 2: "core"}
+EXCLUSIVE = LabelMap.build(PARTS, ignore=255)
+NESTED = LabelMap.build(PARTS, regions={"whole": [1, 2], "core": [2]}, ignore=255)
+PROBABILITIES = torch.tensor([[0.7, 0.2, 0.1], [0.2, 0.5, 0.3], [0.1, 0.3, 0.6]], dtype=torch.float64)
+"""Of background, rim and core, in a row of three voxels that are these."""
+SIGMOIDS = torch.tensor([[0.2, 0.9, 0.8], [0.1, 0.25, 0.5]], dtype=torch.float64)
+"""Of the whole and of the core in the same voxels."""
+
+
+def of_classes(probabilities: torch.Tensor) -> torch.Tensor:
+    return probabilities.T.log().reshape(1, 3, -1, 1, 1)
+
+
+def of_regions(probabilities: torch.Tensor) -> torch.Tensor:
+    return torch.logit(probabilities).reshape(1, 2, -1, 1, 1)
+
+
+def bare(name: str, **changes: object) -> dict[str, object]:
+    return {**shipped(name), **changes}
+
+
+@pytest.mark.parametrize("ignored", [0, 2])
+def test_cross_entropy_of_two_classes(ignored: int) -> None:
+    """Weights 1, 3, 3; ignored voxels change nothing."""
+    row = torch.cat([PROBABILITIES, PROBABILITIES[:ignored].flip(1)])
+    label = labels(0, 1, 2, *[255] * ignored)
+    expected = -(log(0.7) + 3 * log(0.5) + 3 * log(0.6)) / 7
+    spec = bare("cross_entropy", lesion_weight=3.0)
+    assert float(build_loss(spec, EXCLUSIVE)(of_classes(row), label)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_cross_entropy_of_regions() -> None:
+    """Inside a region a voxel weighs 3, outside 1: the whole has two voxels, the core one."""
+    inside = log(0.9) + log(0.8) + log(0.5)
+    outside = log(0.8) + log(0.9) + log(0.75)
+    expected = -(3 * inside + outside) / (3 * 3 + 3)
+    found = build_loss(bare("cross_entropy", lesion_weight=3.0), NESTED)(of_regions(SIGMOIDS), labels(0, 1, 2))
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+def test_dice_of_two_classes_is_the_mean_over_both() -> None:
+    rim, core = 2 * 0.5 / (1.0 + 1), 2 * 0.6 / (1.0 + 1)
+    found = build_loss(bare("dice", include_background=False), EXCLUSIVE)(of_classes(PROBABILITIES), labels(0, 1, 2))
+    assert float(found) == pytest.approx(1 - (rim + core) / 2, abs=1e-4)
+
+
+def test_dice_of_regions_is_the_mean_over_both() -> None:
+    whole, core = 2 * 1.7 / (1.9 + 2), 2 * 0.5 / (0.85 + 1)
+    found = build_loss(shipped("dice"), NESTED)(of_regions(SIGMOIDS), labels(0, 1, 2))
+    assert float(found) == pytest.approx(1 - (whole + core) / 2, abs=1e-4)
+
+
+def test_focal_loss_of_regions_weighs_what_is_inside() -> None:
+    terms = [3 * -log(p) * (1 - p) ** 2 for p in (0.9, 0.8, 0.5)] + [-log(p) * (1 - p) ** 2 for p in (0.8, 0.9, 0.75)]
+    found = build_loss({"name": "focal", "gamma": 2.0, "lesion_weight": 3.0}, NESTED)(
+        of_regions(SIGMOIDS), labels(0, 1, 2)
+    )
+    assert float(found) == pytest.approx(sum(terms) / 6, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("map_of", [EXCLUSIVE, NESTED], ids=["classes", "regions"])
+def test_ignored_voxels_change_no_loss_and_get_no_gradient(name: str, map_of: LabelMap) -> None:
+    torch.manual_seed(0)
+    label = torch.randint(0, 3, (2, 1, 4, 4, 4)).to(torch.uint8)
+    label[:, :, 2:] = 255
+    outputs = torch.randn(2, map_of.channels, 4, 4, 4, requires_grad=True)
+    loss = build_loss(shipped(name), map_of)
+    value = loss(outputs, label)
+    value.backward()
+    assert float(value.detach()) == pytest.approx(float(loss(outputs[:, :, :2], label[:, :, :2]).detach()), rel=1e-5)
+    assert outputs.grad is not None
+    assert outputs.grad[:, :, 2:].eq(0).all()
+    assert outputs.grad[:, :, :2].ne(0).any()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("map_of", [EXCLUSIVE, NESTED], ids=["classes", "regions"])
+def test_a_patch_in_which_nothing_counts_costs_nothing(name: str, map_of: LabelMap) -> None:
+    outputs = torch.randn(1, map_of.channels, 4, 4, 4, requires_grad=True)
+    value = build_loss(shipped(name), map_of)(outputs, torch.full((1, 1, 4, 4, 4), 255))
+    value.backward()
+    assert float(value.detach()) == 0
+    assert outputs.grad is not None
+    assert outputs.grad.eq(0).all()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("map_of", [EXCLUSIVE, NESTED], ids=["classes", "regions"])
+def test_losses_of_several_classes_fall_along_their_gradient(name: str, map_of: LabelMap) -> None:
+    torch.manual_seed(0)
+    label = torch.randint(0, 3, (2, 1, 4, 4, 4)).to(torch.uint8)
+    outputs = torch.randn(2, map_of.channels, 4, 4, 4, requires_grad=True)
+    loss = build_loss(shipped(name), map_of)
+    before = loss(outputs, label)
+    before.backward()
+    assert outputs.grad is not None
+    with torch.no_grad():
+        assert loss(outputs - 10.0 * outputs.grad, label) < before

@@ -8,8 +8,10 @@ from segpipe.datasets.manifest import Entry, Manifest
 from segpipe.datasets.tables import COLUMN_WORDS, Row, harmless_numbers, name_patients, read_rows, read_table
 from segpipe.errors import DatasetError
 from segpipe.io.images.volumes import list_volumes, volume_name
+from segpipe.labels import NODULE
 
 LAYOUTS = (("images", "masks"), ("imagesTr", "labelsTr"))
+ONE_CLASS = {NODULE.value: NODULE.name}
 _LISTED = frozenset({"case", "patient", "image", "mask"})
 _CHANNEL = re.compile(r"_0000$")  # nnU-Net's name for the first channel
 
@@ -20,7 +22,7 @@ def find_cases(
     table: str | None = None,
     case_column: str = "case",
     patient_column: str = "patient",
-    label: str = "nodule",
+    names: Mapping[int, str] = ONE_CLASS,
 ) -> Manifest:
     """Pairs `images/` with `masks/` (or `imagesTr/` with `labelsTr/`) by file name.
 
@@ -32,7 +34,7 @@ def find_cases(
         table: CSV in `root` that tells each case's patient; without it every case is its own patient.
         case_column: The table's column with the file names (without ending).
         patient_column: The table's column with the patient.
-        label: Name of the foreground label, value 1 in the masks.
+        names: Mask value → name.
 
     Raises:
         DatasetError: for missing folders or tables, images without mask or the reverse, or cases not in the table.
@@ -43,15 +45,15 @@ def find_cases(
     if rows is None:
         rows = {case: Row(case, {}) for case in pairs}
     _require_all(set(pairs), rows, table)
-    names = name_patients([rows[case].patient for case in pairs])
+    renamed = name_patients([rows[case].patient for case in pairs])
     entries = [
-        Entry(case, names[rows[case].patient], image, mask, extra=dict(rows[case].numbers) or None)
+        Entry(case, renamed[rows[case].patient], image, mask, extra=dict(rows[case].numbers) or None)
         for case, (image, mask) in pairs.items()
     ]
-    return Manifest(root.resolve().name, "nifti", tuple(entries), {1: label})
+    return Manifest(root.resolve().name, "nifti", tuple(entries), dict(names))
 
 
-def find_listed_cases(table: Path, *, label: str = "nodule") -> Manifest:
+def find_listed_cases(table: Path, *, names: Mapping[int, str] = ONE_CLASS) -> Manifest:
     """Reads a CSV with the columns `image` and `mask` (paths, relative to the CSV) and, if there, `case` and `patient`.
 
     A scan without mask has an empty one.
@@ -67,18 +69,18 @@ def find_listed_cases(table: Path, *, label: str = "nodule") -> Manifest:
     if twice:
         raise DatasetError("a table must tell each case once", facts={"table": table, "twice": _some(twice)})
     patients = [row.get("patient", "").strip() or case for row, case in zip(rows, cases, strict=True)]
-    names = name_patients(patients)
+    renamed = name_patients(patients)
     entries = [
         Entry(
             case,
-            names[patient],
+            renamed[patient],
             table.parent / row["image"].strip(),
             table.parent / row["mask"].strip() if row["mask"].strip() else None,
             extra=harmless_numbers({key: value for key, value in row.items() if key not in _LISTED}) or None,
         )
         for case, patient, row in zip(cases, patients, rows, strict=True)
     ]
-    return Manifest(table.stem, "nifti", tuple(entries), {1: label})
+    return Manifest(table.stem, "nifti", tuple(entries), dict(names))
 
 
 def _layout(root: Path) -> tuple[Path, Path]:

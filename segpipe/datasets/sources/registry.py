@@ -17,7 +17,7 @@ class IngestRequest:
     Args:
         output: The data set folder; files go below it, never elsewhere.
         input: What to read, for sources that read something.
-        label: Name of the foreground label.
+        label: What the masks show: the name of value 1, or e.g. `1=solid,2=ground glass`.
         workers: Processes; None for one per core.
         options: Value of each flag of the source, by name.
     """
@@ -74,13 +74,14 @@ def _phantom(request: IngestRequest) -> tuple[Manifest, IngestResult]:
 def _nifti(request: IngestRequest) -> tuple[Manifest, IngestResult]:
     from segpipe.datasets.sources.folders import find_cases, find_listed_cases
     from segpipe.datasets.sources.parallel import CaseJob, make_cases
+    from segpipe.labels import parse_names
 
     assert request.input is not None
     if request.input.is_file():
-        found = find_listed_cases(request.input, label=request.label)
+        found = find_listed_cases(request.input, names=parse_names(request.label))
     else:
         columns = {key: request.options[key] for key in ("table", "case_column", "patient_column")}
-        found = find_cases(request.input, **columns, label=request.label)
+        found = find_cases(request.input, **columns, names=parse_names(request.label))
     copy = bool(request.options["copy"])
     found, notes = _named(found, request)
     jobs = [

@@ -52,7 +52,7 @@ class Aggregator:
         self.entropy = np.zeros_like(like, dtype=np.uint8, subok=False) if keep_entropy else None
         self.foregrounds: list[Foreground] = [[] for _ in thresholds]
         self._thresholds, self._labels = thresholds, labels
-        self._least = min(*thresholds, _SURELY_NOT if keep_entropy else 1.0)
+        self._least = min(min(thresholds) / len(thresholds), _SURELY_NOT if keep_entropy else 1.0)
         self._rows, self._row_positions = inference_grid.box_positions(0)
         self._columns, self._column_positions = inference_grid.box_positions(1)
         self._mask = orient(self.mask, inference_grid.preparation)

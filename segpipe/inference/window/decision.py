@@ -16,20 +16,22 @@ def decide_classes(
     """Where each class is.
 
     Of classes that exclude each other a voxel has the one with the largest probability among those that reach their
-    threshold. A voxel is in a region where it is in the region around it and its probability reaches the threshold.
+    threshold against the background, that is their part of what the other classes leave: at 0.5 this is the largest of
+    all channels, so that where two classes meet no gap stays between them. A voxel is in a region where it is in the
+    region around it and its probability reaches the threshold.
 
     Args:
         probabilities: Of each class, all of one shape.
         thresholds: Of each class.
         labels: The classes.
     """
-    passing = [plane >= threshold for plane, threshold in zip(probabilities, thresholds, strict=True)]
-    if len(passing) == 1:
-        return passing
-    if not labels.exclusive:
+    limits = zip(probabilities, thresholds, strict=True)
+    if len(probabilities) == 1 or not labels.exclusive:
+        passing = [plane >= threshold for plane, threshold in limits]
         return [np.logical_and.reduce(passing[: number + 1]) for number in range(len(passing))]
-    strength = np.where(passing, probabilities, -1.0)
-    strongest = strength.argmax(axis=0)
+    together = np.sum(probabilities, axis=0)
+    passing = [plane >= threshold * (1 - (together - plane)) for plane, threshold in limits]
+    strongest = np.where(passing, probabilities, -1.0).argmax(axis=0)
     return [(strongest == number) & inside for number, inside in enumerate(passing)]
 
 

@@ -10,6 +10,7 @@ from segpipe.datasets.manifest import Manifest, read_manifest
 from segpipe.datasets.opening import cache_folder, open_dataset
 from segpipe.evaluation.evaluate import CaseResult
 from segpipe.io.images.volumes import read_volume
+from segpipe.preprocessing.recipe import Recipe
 from segpipe.report.overlays import overlay
 
 if TYPE_CHECKING:
@@ -104,4 +105,4 @@ def configured_dataset(config: Mapping[str, Any]) -> Manifest:
     """
     section = config["data"]
     cache = cache_folder(section.get("cache"))
-    return open_dataset(section["name"], section, label=config["recipe"]["label"], cache=cache)
+    return open_dataset(section["name"], section, labels=Recipe.from_dict(config["recipe"]).label_map, cache=cache)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from segpipe.preprocessing.label_shares import join_classes
 from segpipe.preprocessing.recipe import Shape
 from segpipe.preprocessing.resampling import interpolate
 
@@ -160,8 +161,13 @@ def _move_mask(warp: _Warp, mask: NDArray[np.uint8]) -> torch.Tensor:
         shape=tuple((last - first).tolist()),
         centre=warp.centre + warp.matrix @ ((first + last - warp.shape) / 2),
     )
-    share = part.apply(torch.from_numpy(mask).float())
-    label[tuple(slice(low, high) for low, high in zip(first, last, strict=True))] = (share >= 0.5).to(torch.uint8)
+    reached = tuple(slice(low, high) for low, high in zip(first, last, strict=True))
+    if mask.max() <= 1:
+        label[reached] = (part.apply(torch.from_numpy(mask).float()) >= 0.5).to(torch.uint8)
+        return label
+    values = np.flatnonzero(np.bincount(mask.ravel())).tolist()
+    shares = [(value, part.apply(torch.from_numpy(mask == value).float()).numpy()) for value in values if value]
+    label[reached] = torch.from_numpy(join_classes(shares, exclusive=True))
     return label
 
 

@@ -1,6 +1,7 @@
 """The cache of prepared cases: each scan is brought to the recipe's grid once, for all runs, ranks and workers."""
 
 import hashlib
+import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +16,9 @@ from numpy.typing import NDArray
 
 from segpipe.case import Case
 from segpipe.errors import DatasetError, OutputError, SegpipeError, raise_together
-from segpipe.labels import lesion_value
 from segpipe.preprocessing.cache.cached_case import FORMAT, CachedCase, PreparedCase, open_case, write_case
 from segpipe.preprocessing.cache.file_digests import content_digest, remembered_digest
-from segpipe.preprocessing.cache.masks import resample_mask
+from segpipe.preprocessing.cache.masks import resample_labels
 from segpipe.preprocessing.cache.sample_points import find_points
 from segpipe.preprocessing.lungs import crop_to_lungs
 from segpipe.preprocessing.recipe import Recipe
@@ -69,7 +69,7 @@ def build_cache(
     Raises:
         SegpipeError: after all good cases are done, one error that names every bad one.
     """
-    job = _Job(recipe, lesion_value(labels, recipe.label), folder, load)
+    job = _Job(recipe, recipe.label_map.recode_table(labels), folder, load)
     found = {number: job.find(entry) for number, entry in enumerate(entries)}
     outcomes: dict[int, Path | SegpipeError] = {number: path for number, path in found.items() if path is not None}
     missing = [number for number, path in found.items() if path is None]
@@ -87,10 +87,10 @@ def digest_memory(folder: Path) -> Path:
     return folder / "digests"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Job:
     recipe: Recipe
-    foreground: int
+    recode: NDArray[np.uint8]
     folder: Path
     load: Callable[[Any], Case]
 
@@ -134,9 +134,17 @@ class _Job:
         return digest_memory(self.folder)
 
     def _target(self, digests: Sequence[str]) -> Path:
-        parts = [FORMAT, *digests, str(self.foreground), *(["lung share"] if self.recipe.lung_crop else [])]
+        parts = [FORMAT, *digests, self._classes, *(["lung share"] if self.recipe.lung_crop else [])]
         key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
         return self.folder / self.recipe.preparation_digest / key
+
+    @property
+    def _classes(self) -> str:
+        """What of the labels decides a prepared case: the values taken, and how they make up the classes."""
+        labels, values = self.recipe.label_map, np.flatnonzero(self.recode).tolist()
+        if len(values) == len(labels.classes) == 1:
+            return str(values[0])
+        return json.dumps([[values, self.recode[values].tolist()], [label.values for label in labels.classes]])
 
     def _write(self, entry: Source, target: Path) -> None:
         """Writes beside the target and renames; whoever holds the lock may clear what a killed builder left."""
@@ -159,8 +167,10 @@ class _Job:
         assert case.mask is not None
         preparation = plan_preparation(case.grid, self.recipe)
         image = _clip_to_window(resample_to_recipe(case.image, preparation), self.recipe)
-        mask = resample_mask(case.mask == self.foreground, preparation)
-        points, lesions = find_points(image, mask, preparation.grid, np.random.default_rng(seed))
+        labels = self.recipe.label_map
+        mask = resample_labels(self.recode[case.mask], preparation, labels)
+        rng = np.random.default_rng(seed)
+        points, lesions = find_points(image, mask, preparation.grid, labels=labels, rng=rng)
         return PreparedCase(image, mask, preparation.grid, points, lesions, lung_share)
 
 

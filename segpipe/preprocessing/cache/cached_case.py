@@ -32,6 +32,7 @@ class CachedCase:
         lesion_diameters_mm: Longest diameter of each lesion on that grid.
         point_counts: Voxels kept of each lesion and, last, of the body.
         lung_share: Share of the scan inside the lungs' box, where the recipe crops to it and lungs were found.
+        lesion_classes: Number of each lesion's class, from 0; empty where all are of the first.
     """
 
     id: str
@@ -40,6 +41,7 @@ class CachedCase:
     lesion_diameters_mm: tuple[float, ...]
     point_counts: tuple[int, ...]
     lung_share: float | None = None
+    lesion_classes: tuple[int, ...] = ()
 
     def read(
         self, start: tuple[int, int, int], shape: tuple[int, int, int]
@@ -80,13 +82,16 @@ class CachedCase:
 
 @dataclass(frozen=True, eq=False)
 class PreparedCase:
-    """What the cache keeps of a case, on the recipe's grid: HU clipped to the window, the mask, and what they hold."""
+    """What the cache keeps of a case, on the recipe's grid: HU clipped to the window, the mask, and what they hold.
+
+    The lesions are those of each class.
+    """
 
     image: NDArray[np.int16]
     mask: NDArray[np.uint8]
     grid: Grid
     points: Points
-    lesions: list[Lesion]
+    lesions: list[list[Lesion]]
     lung_share: float | None = None
 
 
@@ -95,13 +100,15 @@ def write_case(folder: Path, case: PreparedCase) -> None:
     _write_array(folder / _IMAGE, case.image)
     _write_array(folder / _MASK, case.mask)
     counts = write_points(case.points, folder / _POINTS)
+    classes = [number for number, lesions in enumerate(case.lesions) for _ in lesions]
     facts = {
         "format": FORMAT,
         "shape": list(case.grid.shape),
         "affine": case.grid.affine.tolist(),
-        "lesions": [asdict(lesion) for lesion in case.lesions],
+        "lesions": [asdict(lesion) for lesions in case.lesions for lesion in lesions],
         "points": counts,
         "lung_share": case.lung_share,
+        **({"lesion_classes": classes} if any(classes) else {}),
         "bytes": {name: (folder / name).stat().st_size for name in (_IMAGE, _MASK, _POINTS)},
     }
     (folder / _FACTS).write_text(json.dumps(facts))
@@ -118,7 +125,8 @@ def open_case(folder: Path, case_id: str) -> CachedCase | None:
         return None
     diameters = tuple(float(lesion["longest_diameter_mm"]) for lesion in facts["lesions"])
     grid = Grid(tuple(facts["shape"]), np.array(facts["affine"]))
-    return CachedCase(case_id, folder, grid, diameters, tuple(facts["points"]), facts.get("lung_share"))
+    classes = tuple(facts.get("lesion_classes", ()))
+    return CachedCase(case_id, folder, grid, diameters, tuple(facts["points"]), facts.get("lung_share"), classes)
 
 
 def _write_array(file: Path, array: NDArray[Any]) -> None:

@@ -6,7 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from segpipe.labels import LabelMap
 from segpipe.lesions import label_lesions
+from segpipe.preprocessing.label_shares import join_classes, split_classes
 from segpipe.preprocessing.resampling import Preparation, interpolate, orient
 
 Box = tuple[slice, slice, slice]
@@ -29,10 +31,31 @@ def resample_mask(mask: NDArray[np.bool_ | np.uint8], preparation: Preparation) 
     offset = [axis.start for axis in window]
     whole = _resample_box(oriented[window], offset, preparation)
     resampled[whole.box] = whole.share >= 0.5
-    components, _ = label_lesions(oriented[window])
-    for number, box in enumerate(_component_boxes(components), start=1):
-        start = [axis.start + first for axis, first in zip(box, offset, strict=True)]
-        _keep_lesion(resampled, components[box] == number, start, preparation)
+    _keep_lesions(resampled, oriented[window], offset, preparation)
+    return resampled
+
+
+def resample_labels(mask: NDArray[np.uint8], preparation: Preparation, labels: LabelMap) -> NDArray[np.uint8]:
+    """Brings a label map (x, y, z) from the scan's grid to the recipe's, class by class; no class loses a lesion.
+
+    Returns:
+        A label map of `preparation.grid.shape`.
+    """
+    if len(labels.classes) == 1 and labels.ignore is None:
+        return resample_mask(mask, preparation)
+    resampled = np.zeros(preparation.grid.shape, dtype=np.uint8)
+    oriented = np.asarray(orient(mask, preparation), dtype=np.uint8)
+    window = _foreground_box(oriented != 0)
+    if window is None:
+        return resampled
+    offset = [axis.start for axis in window]
+    members = split_classes(oriented[window], labels)
+    parts = [(value, _resample_box(inside, offset, preparation)) for value, inside in members]
+    resampled[parts[0][1].box] = join_classes(
+        [(value, part.share) for value, part in parts], exclusive=labels.exclusive
+    )
+    for value, inside in members[: len(labels.classes)]:
+        _keep_lesions(resampled, inside, offset, preparation, value=value)
     return resampled
 
 
@@ -44,14 +67,29 @@ class _Part:
     share: NDArray[np.float32]
 
 
+def _keep_lesions(
+    resampled: NDArray[np.uint8],
+    part: NDArray[np.bool_],
+    offset: list[int],
+    preparation: Preparation,
+    *,
+    value: int = 1,
+) -> None:
+    """Gives each lesion of a part of an oriented mask that begins at `offset` a voxel at least."""
+    components, _ = label_lesions(part)
+    for number, box in enumerate(_component_boxes(components), start=1):
+        start = [axis.start + first for axis, first in zip(box, offset, strict=True)]
+        _keep_lesion(resampled, components[box] == number, start, preparation, value=value)
+
+
 def _keep_lesion(
-    resampled: NDArray[np.uint8], lesion: NDArray[np.bool_], start: list[int], preparation: Preparation
+    resampled: NDArray[np.uint8], lesion: NDArray[np.bool_], start: list[int], preparation: Preparation, *, value: int
 ) -> None:
     own = _resample_box(lesion, start, preparation)
     if own.share.size == 0 or own.share.max() <= 0:
-        resampled[_nearest_voxel(lesion, start, preparation)] = 1
+        resampled[_nearest_voxel(lesion, start, preparation)] = value
     elif own.share.max() < 0.5:
-        resampled[own.box][own.share == own.share.max()] = 1
+        resampled[own.box][own.share == own.share.max()] = value
 
 
 def _resample_box(part: NDArray[np.bool_], start: list[int], preparation: Preparation) -> _Part:

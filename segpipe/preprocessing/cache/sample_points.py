@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.geometry import Grid
+from segpipe.labels import LabelMap
 from segpipe.lesions import Lesion, label_lesions, measure_lesions
 
 LESION_VOXELS = 256
@@ -31,13 +32,20 @@ class Points:
 
 
 def find_points(
-    image_hu: NDArray[np.int16], mask: NDArray[np.uint8], grid: Grid, rng: np.random.Generator
-) -> tuple[Points, list[Lesion]]:
-    """Samples the lesions and the body of a case on the recipe's grid and measures the lesions there."""
-    components, count = label_lesions(mask)
-    lesions = measure_lesions(components, grid) if count else []
-    samples = tuple(_lesion_sample(components, count, rng))
-    return Points(samples, _body_sample(image_hu, grid, rng)), lesions
+    image_hu: NDArray[np.int16], mask: NDArray[np.uint8], grid: Grid, *, labels: LabelMap, rng: np.random.Generator
+) -> tuple[Points, list[list[Lesion]]]:
+    """Samples the lesions and the body of a case on the recipe's grid and measures the lesions there.
+
+    Returns:
+        The samples, of the lesions class by class, and the lesions of each class.
+    """
+    samples: list[Voxels] = []
+    lesions: list[list[Lesion]] = []
+    for number in range(len(labels.classes)):
+        components, count = label_lesions(labels.class_mask(mask, number))
+        lesions.append(measure_lesions(components, grid) if count else [])
+        samples += _lesion_sample(components, count, rng)
+    return Points(tuple(samples), _body_sample(image_hu, grid, rng)), lesions
 
 
 def write_points(points: Points, file: Path) -> list[int]:

@@ -7,7 +7,7 @@ import pytest
 
 from segpipe.datasets.sources.folders import find_cases
 from segpipe.datasets.splits import assign_roles
-from segpipe.errors import DatasetError, LabelError
+from segpipe.errors import DatasetError
 
 
 def _make(root, images, masks, layout=("images", "masks")):
@@ -32,8 +32,8 @@ def test_decathlon_folders_and_channel_suffixes_are_understood(tmp_path):
     root = _make(
         tmp_path, ["a_0000.nii.gz", "b.nii.gz", "._b.nii.gz"], ["a.nii.gz", "b.nii.gz"], ("imagesTr", "labelsTr")
     )
-    assert [entry.id for entry in find_cases(root, label="tumour").entries] == ["a", "b"]
-    assert find_cases(root, label="tumour").labels == {1: "tumour"}
+    assert [entry.id for entry in find_cases(root).entries] == ["a", "b"]
+    assert find_cases(root, names={1: "lung", 3: "tumour"}).labels == {1: "lung", 3: "tumour"}
 
 
 def test_a_table_groups_patients_and_brings_only_harmless_numbers(tmp_path):
@@ -98,11 +98,6 @@ def test_a_case_told_twice_is_named(tmp_path):
     (root / "cases.csv").write_text("case,patient\na,Doe\na,Abel\n")
     with pytest.raises(DatasetError, match=r"each case once[\s\S]*a"):
         find_cases(root, table="cases.csv")
-
-
-def test_an_unknown_label_is_told(tmp_path):
-    with pytest.raises(LabelError, match="unknown label"):
-        find_cases(_make(tmp_path, ["a.nii"], ["a.nii"]), label="bone")
 
 
 @pytest.mark.realdata

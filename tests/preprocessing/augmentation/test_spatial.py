@@ -1,5 +1,7 @@
 """Motions against numpy, scipy and MONAI, image and mask together."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -113,3 +115,24 @@ def test_a_box_in_memory_is_the_one_of_the_cache(case):
         wanted = case.read(start, shape)
         np.testing.assert_array_equal(read_box(torch.from_numpy(image), start, shape), wanted[0])
         np.testing.assert_array_equal(read_box(torch.from_numpy(mask), start, shape), wanted[1])
+
+
+def test_label_maps_move_class_by_class():
+    """Turned by 90°, also through the resampling, every class keeps its voxels; between two classes no gap opens."""
+    mask = np.zeros((12, 12, 6), np.uint8)
+    mask[3:6, 3:9, 2:5], mask[6:9, 3:9, 2:5] = 1, 200
+    source = SimpleNamespace(read=lambda start, shape: (mask.astype(np.int16), mask))
+    _, exact = read_patch(source, (0, 0, 0), (12, 12, 6), SpatialTransform(rot90=3))
+    box = SimpleNamespace(read=lambda start, shape: both(mask, start, shape))
+    _, moved = read_patch(box, (0, 0, 0), (12, 12, 6), SpatialTransform(matrix=rotation(2, 90.0)))
+    np.testing.assert_array_equal(moved, exact)
+    _, tilted = read_patch(box, (0, 0, 0), (12, 12, 6), SpatialTransform(matrix=rotation(2, 30.0)))
+    together = SimpleNamespace(read=lambda start, shape: both((mask > 0).astype(np.uint8), start, shape))
+    _, union = read_patch(together, (0, 0, 0), (12, 12, 6), SpatialTransform(matrix=rotation(2, 30.0)))
+    np.testing.assert_array_equal(tilted > 0, union > 0)
+    assert set(tilted.unique().tolist()) == {0, 1, 200}
+
+
+def both(mask, start, shape):
+    box = read_box(torch.from_numpy(mask), start, shape).numpy()
+    return box.astype(np.int16), box

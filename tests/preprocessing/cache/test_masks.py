@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segpipe.geometry import Grid, to_voxel, to_world
+from segpipe.labels import LabelMap
 from segpipe.lesions import label_lesions
-from segpipe.preprocessing.cache.masks import resample_mask
+from segpipe.preprocessing.cache.masks import resample_labels, resample_mask
 from segpipe.preprocessing.resampling import plan_preparation, resample_to_recipe
 from tests.prepared_cases import make_recipe
 
@@ -73,3 +74,47 @@ def _numbers(mask):
 def _vanishes(mask, number, preparation):
     components, _ = label_lesions(mask)
     return resample_to_recipe((components == number).astype(np.uint8), preparation).max() < 0.5 + 1e-4
+
+
+PARTS = {1: "rim", 2: "core"}
+EXCLUSIVE = LabelMap.build(PARTS)
+NESTED = LabelMap.build(PARTS, regions={"whole": [1, 2], "core": [2]})
+
+
+@settings(max_examples=40)
+@given(data=st.data())
+def test_a_class_alone_is_resampled_as_ever(data):
+    preparation = data.draw(preparations())
+    mask = data.draw(masks(preparation.scan.shape))
+    expected = resample_mask(mask, preparation)
+    np.testing.assert_array_equal(resample_labels(mask, preparation, LabelMap()), expected)
+    np.testing.assert_array_equal(resample_labels(mask, preparation, EXCLUSIVE), expected)
+    np.testing.assert_array_equal(resample_labels(2 * mask, preparation, EXCLUSIVE), 2 * expected)
+    np.testing.assert_array_equal(resample_labels(mask, preparation, NESTED), expected)
+    np.testing.assert_array_equal(resample_labels(2 * mask, preparation, NESTED), 2 * expected)
+
+
+@settings(max_examples=40)
+@given(data=st.data())
+def test_classes_together_are_where_half_of_a_voxel_is_foreground(data):
+    preparation = data.draw(preparations())
+    mask = data.draw(masks(preparation.scan.shape))
+    second = data.draw(masks(preparation.scan.shape))
+    mask[second > 0] = 2
+    share = resample_to_recipe((mask > 0).astype(np.uint8), preparation).numpy()
+    core = resample_to_recipe((mask == 2).astype(np.uint8), preparation).numpy()
+    assert (resample_labels(mask, preparation, EXCLUSIVE) > 0)[share > 0.5 + 1e-4].all()
+    nested = resample_labels(mask, preparation, NESTED)
+    assert (nested > 0)[share > 0.5 + 1e-4].all()
+    assert (nested == 2)[core > 0.5 + 1e-4].all()
+
+
+def test_a_small_core_survives_a_coarse_grid():
+    preparation = plan_preparation(
+        Grid((24, 24, 24), np.diag([0.5, 0.5, 0.5, 1.0])), make_recipe(spacing_mm=(3.0,) * 3)
+    )
+    mask = np.zeros((24, 24, 24), np.uint8)
+    mask[4:20, 4:20, 4:20] = 1
+    mask[10, 11, 12] = 2
+    for labels in (EXCLUSIVE, NESTED):
+        assert (resample_labels(mask, preparation, labels) == 2).sum() == 1
