@@ -43,7 +43,7 @@ def _ingest(given: argparse.Namespace) -> int:
 
 def _check(given: argparse.Namespace) -> int:
     from segpipe.datasets.manifest import read_manifest
-    from segpipe.datasets.quality.report import check_dataset
+    from segpipe.datasets.quality.dataset import check_dataset
     from segpipe.report.quality_page import write_quality
 
     quality = check_dataset(read_manifest(given.check), workers=given.workers)

@@ -4,7 +4,7 @@ import base64
 from pathlib import Path
 from typing import Any
 
-from segpipe.datasets.quality.report import CaseQuality, Quality
+from segpipe.datasets.quality.issues import CaseQuality, Quality
 from segpipe.report.page import render
 from segpipe.system.atomic_write import write_json
 

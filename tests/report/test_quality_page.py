@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from segpipe.datasets.quality.report import CaseQuality, Issue, Quality
+from segpipe.datasets.quality.issues import CaseQuality, Issue, Quality
 from segpipe.errors import OutputError
 from segpipe.report.quality_page import write_quality
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from segpipe.case import Case, Volume
 from segpipe.datasets.manifest import Entry
-from segpipe.datasets.quality.report import CaseQuality, Issue
+from segpipe.datasets.quality.issues import CaseQuality, Issue
 from segpipe.datasets.quality.thumbnails import draw_thumbnail
 from segpipe.errors import SegpipeError
 from segpipe.geometry import Grid, axis_directions, describe_apart, to_voxel, to_world

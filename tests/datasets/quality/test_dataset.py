@@ -11,7 +11,7 @@ from PIL import Image
 from segpipe.case import Case, Volume
 from segpipe.datasets.manifest import Entry, Manifest
 from segpipe.datasets.quality.case import check_case, find_body
-from segpipe.datasets.quality.report import check_dataset
+from segpipe.datasets.quality.dataset import check_dataset
 from segpipe.datasets.quality.thumbnails import OUTLINE, draw_thumbnail, ras_view
 from segpipe.geometry import Grid
 from segpipe.io.images.volumes import write_volume
