@@ -27,7 +27,7 @@ def plan(dataset: Path, memory: str, *, workers: int | None = None) -> Path:
     from segpipe.config.compose import compose
     from segpipe.datasets.fingerprint import take_fingerprint
     from segpipe.datasets.manifest import read_manifest
-    from segpipe.inference.memory import machine_memory, parse_bytes
+    from segpipe.inference.batch.memory import machine_memory, parse_bytes
     from segpipe.planning.dry_step import measure_step
     from segpipe.planning.plan import propose
     from segpipe.planning.sizing import gigabytes

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from segpipe.errors import ModelError
-from segpipe.inference.memory import peak_memory
+from segpipe.inference.batch.memory import peak_memory
 from segpipe.networks import build_network
 from segpipe.system.hardware import choose_compute
 from segpipe.training.losses import build_loss

@@ -7,11 +7,11 @@ from segpipe.case import Case, Volume
 from segpipe.errors import ImageError, ModelError
 from segpipe.export.model_folder import ModelFolder
 from segpipe.inference.batch.dicom_results import derive, point_digest, write_report
+from segpipe.inference.batch.memory import MemoryBound
 from segpipe.inference.batch.results import Result
 from segpipe.inference.batch.runner import model_digest
 from segpipe.inference.batch.scans import scan_of
 from segpipe.inference.engines.engine import Engine
-from segpipe.inference.memory import MemoryBound
 from segpipe.inference.predictor import PredictOptions, predict_case
 from segpipe.io.dicom.objects import Derivation
 from segpipe.io.dicom.series.series import Identity, SeriesInfo, find_series

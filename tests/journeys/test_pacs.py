@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from segpipe.inference.memory import parse_bytes
+from segpipe.inference.batch.memory import parse_bytes
 from tests.dcmtk import storescu
 from tests.orthanc import PASSWORD, PATIENCE_S, Orthanc, Service, TlsFront, make_certificate, wait_for
 from tests.synthetic_chest import chest_series

@@ -33,6 +33,6 @@ def memory_limit(given: argparse.Namespace) -> int | None:
     Raises:
         ConfigError: when it is no amount of memory.
     """
-    from segpipe.inference.memory import parse_bytes
+    from segpipe.inference.batch.memory import parse_bytes
 
     return parse_bytes(given.memory) if given.memory else None

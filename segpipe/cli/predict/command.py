@@ -10,16 +10,16 @@ from segpipe.cli.predict.flags import check_single, parse_flags
 from segpipe.cli.predict.inputs import open_scans
 
 if TYPE_CHECKING:
+    from segpipe.inference.batch.memory import MemoryBound
     from segpipe.inference.batch.runner import PredictionJob, ScanOutcome
     from segpipe.inference.batch.scans import Scan
-    from segpipe.inference.memory import MemoryBound
 
 
 def run(argv: list[str]) -> int:
     """Predicts; returns 0, or 2 when scans or formats of results were left out."""
     given = parse_flags(argv)
     from segpipe.inference.batch.dicom_results import load_writers
-    from segpipe.inference.memory import BYTES_PER_VOXEL, MemoryBound
+    from segpipe.inference.batch.memory import BYTES_PER_VOXEL, MemoryBound
 
     limit = memory_limit(given)
     job = _job(given)

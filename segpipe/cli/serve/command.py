@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def run(argv: list[str]) -> int:
     """Serves until it is told to end; returns 0, or 2 when `--once` refused or gave series up."""
     given = parse_flags(argv)
-    from segpipe.inference.memory import TOO_LARGE
+    from segpipe.inference.batch.memory import TOO_LARGE
     from segpipe.io.pacs.dicomweb import Pacs
     from segpipe.serving.health import HealthPage, HealthServerConfig
     from segpipe.serving.queue import Queue
@@ -73,8 +73,8 @@ def _habits(given: argparse.Namespace) -> "WorkerPolicy":
 def _answers(given: argparse.Namespace) -> "Answerer":
     from segpipe.export.model_folder import read_model_folder
     from segpipe.inference.batch.dicom_results import load_writers
+    from segpipe.inference.batch.memory import MemoryBound
     from segpipe.inference.engines.backends import build_engine
-    from segpipe.inference.memory import MemoryBound
     from segpipe.inference.operating_point import choose_point
     from segpipe.inference.predictor import PredictOptions
     from segpipe.serving.answer import Answerer

@@ -8,8 +8,7 @@ from typing import Any
 from segpipe.inference.batch.results import write_text
 from segpipe.inference.batch.scans import Scan
 from segpipe.inference.findings import Finding
-
-RECORDS = ".segpipe"
+from segpipe.inference.thumbnail import RECORDS
 
 
 class Records:

@@ -11,15 +11,15 @@ from segpipe.case import Case
 from segpipe.errors import SegpipeError, raise_together
 from segpipe.export.export_spec import INDEX
 from segpipe.export.model_folder import ModelFolder
+from segpipe.inference.batch.memory import MemoryBound
 from segpipe.inference.batch.records import Records
 from segpipe.inference.batch.results import Result, Writer, write_files
 from segpipe.inference.batch.scans import Scan, number_slices
 from segpipe.inference.batch.stream import stream
 from segpipe.inference.engines.engine import Engine
-from segpipe.inference.follow_up.thumbnail import write_thumbnail
-from segpipe.inference.memory import MemoryBound
 from segpipe.inference.predictor import PredictOptions, predict_case
 from segpipe.inference.stage_timer import StageTimer
+from segpipe.inference.thumbnail import write_thumbnail
 from segpipe.inference.window.grid import Point
 
 

@@ -13,7 +13,7 @@ from segpipe.errors import ImageError
 from segpipe.geometry import FloatArray, Grid, to_voxel, to_world
 from segpipe.inference.batch.results import write_text
 from segpipe.inference.follow_up.registration import Alignment, align
-from segpipe.inference.follow_up.thumbnail import read_thumbnail
+from segpipe.inference.thumbnail import read_thumbnail
 
 GROWTH_PERCENT = 25.0
 REACH_MM = 10.0

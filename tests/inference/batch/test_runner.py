@@ -10,10 +10,10 @@ import torch
 from segpipe.errors import OutputError
 from segpipe.export.model_folder import ModelFolder
 from segpipe.geometry import Grid
+from segpipe.inference.batch.memory import BYTES_PER_VOXEL, MemoryBound
 from segpipe.inference.batch.results import WRITERS
 from segpipe.inference.batch.runner import PredictionJob, predict_scans
 from segpipe.inference.batch.scans import find_scans
-from segpipe.inference.memory import BYTES_PER_VOXEL, MemoryBound
 from segpipe.inference.predictor import PredictOptions
 from segpipe.inference.stage_timer import StageTimer
 from segpipe.io.images.volumes import read_volume, write_volume

@@ -14,7 +14,7 @@ from segpipe.geometry import Grid, to_voxel, to_world
 from segpipe.inference.batch.results import write_text
 from segpipe.inference.follow_up.matching import Views, describe_follow_up, doubling_days, follow_up, match_findings
 from segpipe.inference.follow_up.registration import align
-from segpipe.inference.follow_up.thumbnail import make_thumbnail, write_thumbnail
+from segpipe.inference.thumbnail import make_thumbnail, write_thumbnail
 
 SEEN = Grid((100, 100, 100), np.diag([4.0, 4.0, 4.0, 1.0]))
 ISOTROPIC = np.diag([-4.0, -4.0, 4.0, 1.0])

@@ -11,8 +11,15 @@ import torch
 
 from segpipe.errors import ConfigError, ImageError
 from segpipe.geometry import Grid
+from segpipe.inference.batch.memory import (
+    BYTES_PER_VOXEL,
+    RESERVE,
+    MemoryBound,
+    machine_memory,
+    parse_bytes,
+    peak_memory,
+)
 from segpipe.inference.batch.scans import Scan
-from segpipe.inference.memory import BYTES_PER_VOXEL, RESERVE, MemoryBound, machine_memory, parse_bytes, peak_memory
 from segpipe.io.images.volumes import read_volume, write_volume
 from segpipe.labels import LabelMap
 from tests.synthetic_chest import chest, chest_series

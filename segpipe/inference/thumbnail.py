@@ -1,4 +1,4 @@
-"""A coarse copy of a scan that stays beside its results, so that a later scan can be aligned with it."""
+"""A coarse copy of a scan that stays next to its results, so that a later scan can be aligned with it."""
 
 from pathlib import Path
 
@@ -7,9 +7,10 @@ import numpy as np
 from segpipe.case import Case, Volume
 from segpipe.errors import ImageError
 from segpipe.geometry import Grid, to_world
-from segpipe.inference.batch.records import RECORDS
 from segpipe.io.images.volumes import read_volume, write_volume
 
+RECORDS = ".segpipe"
+"""The hidden folder next to results, for what later calls need."""
 THUMBNAIL_MM = 4.0
 
 
