@@ -34,6 +34,7 @@ def test_a_clean_data_set_is_said_to_be_clean(tmp_path):
     assert "Nothing is wrong" in page.read_text()
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path):
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
+    (tmp_path / "none").write_text("a file in its place")
     with pytest.raises(OutputError, match="cannot be written"):
         write_quality(_quality(), tmp_path / "none")
