@@ -1,10 +1,13 @@
 """Unpacks zip and tar archives so that nothing lands outside the folder and nothing half-written stays behind."""
 
 import contextlib
+import lzma
 import os
 import shutil
+import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -12,7 +15,11 @@ from typing import IO
 
 from segpipe.errors import DatasetError, OutputError
 
-_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, zipfile.LargeZipFile)
+_DAMAGED: tuple[type[Exception], ...] = (
+    zipfile.BadZipFile, zipfile.LargeZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError,
+    ValueError, KeyError, IndexError, struct.error, ArithmeticError,
+    RuntimeError,  # a zip may want a password or a method of compression that Python lacks
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

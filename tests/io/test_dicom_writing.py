@@ -20,8 +20,9 @@ from segpipe.io.dicom.seg.reading import read_dicom_seg
 from segpipe.io.dicom.seg.writing import write_dicom_seg
 from segpipe.io.dicom.series.series import find_series, stack_series
 from segpipe.io.dicom.sr import write_dicom_sr
+from segpipe.io.quiet import quiet_libraries
 from segpipe.labels import NODULE, TUMOUR
-from tests.synthetic_dicom import AXIAL, PATIENT, ct_slices, enhanced_ct, oblique, save, thorax
+from tests.synthetic_dicom import AXIAL, PATIENT, ct_slices, enhanced_ct, oblique, save, set_odd, thorax
 
 MAKER = Maker(model="lung_nodule", version="1.2.0", recipe="0123456789abcdef", software="0.1.0")
 
@@ -337,3 +338,61 @@ def test_objects_of_a_real_series_are_valid_and_in_place(tmp_path, realdata, nam
         assert [line for line in told.stderr.splitlines() if line.startswith("Error")] == []
     assert_array_equal(read_dicom_seg(seg, derivation.series)["nodule 2"], findings == 2)
     assert_array_equal(read_rtstruct(structures, derivation.series)["nodule 1"], findings == 1)
+
+
+@pytest.mark.parametrize(
+    ("charset", "name"),
+    [
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
+        (["", "ISO 2022 IR 13", "ISO 2022 IR 87"], "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎"),
+        (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"),
+        ("ISO_IR 144", "Люкceмбypг^"),
+        ("ISO_IR 166", "นามสกุล^"),
+        ("GB18030", "Wang^XiaoDong=王^小东"),
+        ("ISO_IR 192", "Müller^José"),
+        (None, "Doe^J"),
+    ],
+)
+def test_names_in_every_character_set_are_written_in_utf_8(tmp_path, charset, name):
+    slices = ct_slices(thorax())
+    for dataset in slices:
+        dataset.PatientName = name
+        if charset is not None:
+            dataset.SpecificCharacterSet = charset
+    derivation = _derivation(save(slices, tmp_path / "ct"))
+
+    seg = write_dicom_seg(tmp_path / "seg.dcm", nodules(_findings()), derivation=derivation)
+    structures = write_rtstruct(tmp_path / "rt.dcm", nodules(_findings()), derivation=derivation)
+    report = write_dicom_sr(tmp_path / "sr.dcm", [], derivation=derivation)
+
+    for path in (seg, structures, report):
+        written = pydicom.dcmread(path)
+        assert written.SpecificCharacterSet == "ISO_IR 192"
+        assert str(written.PatientName) == name
+        _check_valid(path)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"PatientBirthDate": "19.05.1950"},
+        {"PatientSex": "unbekannt"},
+        {"StudyDate": "2020-13-45"},
+        {"StudyTime": "noon"},
+        {"SliceThickness": "5,0"},
+        {"InstanceNumber": "abc"},
+        {"SpecificCharacterSet": "ISO_IR 999"},
+        {"ReferencedStudySequence": "none"},
+        {"AccessionNumber": "x" * 40},
+    ],
+)
+def test_a_garbled_value_of_the_series_is_left_out_of_its_results(tmp_path, odd):
+    with quiet_libraries():
+        folder = save(set_odd(ct_slices(thorax()), **odd), tmp_path / "ct")
+    derivation = _derivation(folder)
+
+    seg = write_dicom_seg(tmp_path / "seg.dcm", nodules(_findings()), derivation=derivation)
+    write_rtstruct(tmp_path / "rt.dcm", nodules(_findings()), derivation=derivation)
+    write_dicom_sr(tmp_path / "sr.dcm", [], derivation=derivation)
+
+    assert_array_equal(read_dicom_seg(seg, derivation.series)["nodule 1"], _findings() == 1)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from segpipe.datasets.sources.registry import IngestRequest
 
 Folds = Sequence[Mapping[str, Sequence[str]]]
+_GARBLED = (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
 _UNPACKED = ".unpacked"
 _CHANNEL = re.compile(r"_(\d{4})$")
 _ROLES: Mapping[str, tuple[str, str]] = {"train": ("imagesTr", "labelsTr"), "test": ("imagesTs", "labelsTs")}
@@ -59,9 +60,9 @@ def read_description(file: Path) -> Description:
     """
     try:
         content = json.loads(file.read_text())
-        channels = content.get("channel_names") or content.get("modality") or {"0": "CT"}
+        channels = dict(content.get("channel_names") or content.get("modality") or {"0": "CT"})
         labels = _labels(content["labels"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except _GARBLED as error:
         raise DatasetError(
             "dataset.json cannot be read", facts={"file": file, "found": f"{type(error).__name__}: {error}"}
         ) from error
@@ -159,7 +160,7 @@ def _read_folds(file: Path) -> Folds:
     try:
         folds = json.loads(file.read_text())
         return [{"train": list(fold["train"]), "val": list(fold["val"])} for fold in folds]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except _GARBLED as error:
         raise DatasetError(
             "splits_final.json cannot be read", facts={"file": file, "found": type(error).__name__}
         ) from error

@@ -1,5 +1,6 @@
 """Makes a data set of LUNA16, whose nodules are told by centre and diameter and so become spheres, marked as such."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -105,8 +106,11 @@ def _read_spheres(file: Path) -> Mapping[str, list[Sphere]]:
     spheres: dict[str, list[Sphere]] = {}
     for number, row in enumerate(read_rows(file, required=_COLUMNS), start=2):
         try:
-            x, y, z = flip_ras_lps([float(row[column]) for column in _COLUMNS[1:4]])
-            sphere = Sphere((float(x), float(y), float(z)), float(row["diameter_mm"]))
+            *centre, diameter = (float(row[column]) for column in _COLUMNS[1:])
+            if not np.isfinite(centre).all() or not 0 < diameter < math.inf:
+                raise ValueError
+            x, y, z = flip_ras_lps(centre)
+            sphere = Sphere((float(x), float(y), float(z)), diameter)
         except ValueError:
             raise DatasetError("the table must hold numbers", facts={"table": file.name, "line": number}) from None
         spheres.setdefault(row["seriesuid"], []).append(sphere)

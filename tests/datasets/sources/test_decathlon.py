@@ -242,7 +242,7 @@ def test_a_fold_that_is_not_there_is_told(tmp_path):
         _ingest(tmp_path, "nnunet", root, fold=0)
 
 
-@pytest.mark.parametrize("content", ["[", '[{"train": []}]'])
+@pytest.mark.parametrize("content", ["[", '[{"train": []}]', "[" * 100_000, "5"])
 def test_damaged_splits_are_told(tmp_path, content):
     root = _task(tmp_path / "Dataset001_Lung", NNUNET)
     (root / "splits_final.json").write_text(content)
@@ -260,6 +260,8 @@ def test_damaged_splits_are_told(tmp_path, content):
         ({"labels": {"background": 0, "nodule": 1, "ignore": 2}}, "no ignore label"),
         ({"labels": {"background": 0}}, "foreground labels"),
         ({"labels": None}, r"dataset\.json cannot be read"),
+        ({"labels": {"nodule": float("inf")}}, r"dataset\.json cannot be read"),
+        ({"channel_names": 5}, r"dataset\.json cannot be read"),
     ],
 )
 def test_data_sets_of_another_kind_are_told(tmp_path, change, message):

@@ -126,3 +126,12 @@ def test_a_voxel_counts_when_its_centre_lies_in_the_sphere(seed, diameter):
     inside = np.linalg.norm(to_world(affine, indices) - centre, axis=-1) <= diameter / 2
     assert mask[inside].all()
     assert mask.sum() - inside.sum() in (0, 1)
+
+
+@pytest.mark.parametrize("row", ["nan,0,0,8", "0,inf,0,8", "0,0,0,inf", "0,0,0,-3", "0,0,0,0", "x,0,0,8"])
+def test_a_nodule_without_place_or_size_is_told_with_its_line(tmp_path, row):
+    _scan(tmp_path / "in" / "subset0", UID)
+    (tmp_path / "in" / "annotations.csv").write_text(f"{HEADER}{UID},{row}\n")
+
+    with pytest.raises(DatasetError, match=r"must hold numbers[\s\S]*line +2"):
+        _ingest(tmp_path)
