@@ -14,7 +14,8 @@ from segpipe.inference.batch.scans import scan_of
 from segpipe.inference.engines.engine import Engine
 from segpipe.inference.predictor import PredictOptions, predict_case
 from segpipe.io.dicom.objects import Derivation
-from segpipe.io.dicom.series.series import Identity, SeriesInfo, find_series
+from segpipe.io.dicom.series.description import Identity, SeriesInfo
+from segpipe.io.dicom.series.series import find_series
 from segpipe.preprocessing.lungs import lung_mask
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from segpipe.datasets.manifest import Entry
 from segpipe.errors import DatasetError
-from segpipe.io.dicom.series.series import SeriesInfo
+from segpipe.io.dicom.series.description import SeriesInfo
 from segpipe.system.atomic_write import write_text
 from segpipe.system.csv_table import csv_text
 

@@ -20,7 +20,8 @@ from segpipe.errors import ConfigError, LabelError
 from segpipe.io.dicom.rtstruct.contours import Border
 from segpipe.io.dicom.rtstruct.reading import read_region_names, read_regions
 from segpipe.io.dicom.seg.reading import read_dicom_seg, read_segment_labels
-from segpipe.io.dicom.series.series import Annotation, SeriesInfo, SeriesScan, find_series, read_series, stack_series
+from segpipe.io.dicom.series.description import Annotation, SeriesInfo
+from segpipe.io.dicom.series.series import SeriesScan, find_series, read_series, stack_series
 from segpipe.io.dicom.series.stack import REPAIRS
 from segpipe.io.images.volumes import write_volume
 from segpipe.labels import lesion_value

@@ -25,7 +25,8 @@ from segpipe.datasets.sources.parallel import CaseJob, IngestResult, make_cases
 from segpipe.errors import ConfigError, DatasetError, SegpipeError
 from segpipe.geometry import Grid
 from segpipe.io.dicom.lidc_xml import Mark, Reading, consensus, mark_centre_mm, mark_masks, read_lidc_xml
-from segpipe.io.dicom.series.series import SeriesInfo, find_series, read_series
+from segpipe.io.dicom.series.description import SeriesInfo
+from segpipe.io.dicom.series.series import find_series, read_series
 from segpipe.io.images.volumes import write_volume
 from segpipe.lesions import label_lesions
 

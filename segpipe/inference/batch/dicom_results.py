@@ -16,7 +16,7 @@ from segpipe.inference.findings import number_findings
 from segpipe.io.dicom.objects import Derivation, FindingMap, Maker, load_standard
 from segpipe.io.dicom.rtstruct.writing import write_rtstruct
 from segpipe.io.dicom.seg.writing import Kind, write_dicom_seg
-from segpipe.io.dicom.series.series import SeriesInfo
+from segpipe.io.dicom.series.description import SeriesInfo
 from segpipe.io.dicom.sr import write_dicom_sr
 
 _DECISIVE = ("overlap", "flips", "threshold", "min_volume_mm3", "min_probability", "classes")

@@ -20,7 +20,7 @@ from segpipe.lesions import superior_axis
 _LOG = logging.getLogger("segpipe.predict")
 
 if TYPE_CHECKING:
-    from segpipe.io.dicom.series.series import SeriesInfo
+    from segpipe.io.dicom.series.description import SeriesInfo
 
 
 @dataclass(frozen=True, eq=False)

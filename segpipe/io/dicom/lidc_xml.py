@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from segpipe.errors import GeometryError, ImageError, SegpipeError
 from segpipe.geometry import flip_ras_lps
 from segpipe.io.dicom.rtstruct.contours import border_pixels, fill_region
+from segpipe.io.dicom.series.description import SeriesInfo
 from segpipe.io.dicom.series.planes import Plane
-from segpipe.io.dicom.series.series import SeriesInfo, stack_series
+from segpipe.io.dicom.series.series import stack_series
 from segpipe.io.dicom.series.stack import Stack, assemble
 
 IntArray = NDArray[np.int64]

@@ -13,7 +13,8 @@ from pydicom.sr.coding import Code as DicomCode
 from pydicom.uid import UID, ExplicitVRLittleEndian, SegmentationStorage, generate_uid
 
 from segpipe.errors import GeometryError, ImageError, OutputError, SegpipeError
-from segpipe.io.dicom.series.series import SeriesInfo, read_source_datasets, stack_series
+from segpipe.io.dicom.series.description import SeriesInfo
+from segpipe.io.dicom.series.series import read_source_datasets, stack_series
 from segpipe.io.dicom.series.stack import Stack
 from segpipe.io.dicom.source_headers import mend_header
 from segpipe.io.quiet import quiet_libraries

@@ -12,8 +12,9 @@ from pydicom.dataset import Dataset
 from segpipe.errors import ConfigError, GeometryError, ImageError, LabelError, SegpipeError
 from segpipe.geometry import flip_ras_lps, to_voxel
 from segpipe.io.dicom.rtstruct.contours import Border, fill_region, runs_through_centres
+from segpipe.io.dicom.series.description import SeriesInfo, check_reference
 from segpipe.io.dicom.series.files import DicomFile, map_files, reading
-from segpipe.io.dicom.series.series import SeriesInfo, check_reference, stack_series
+from segpipe.io.dicom.series.series import stack_series
 from segpipe.io.dicom.series.stack import Stack, assemble_mask
 from segpipe.io.dicom.values import items_of, number_of, text_of
 

@@ -12,9 +12,10 @@ from pydicom.dataset import Dataset
 from segpipe.errors import ConfigError, GeometryError, ImageError, LabelError, SegpipeError
 from segpipe.geometry import Grid, flip_ras_lps, to_voxel
 from segpipe.io.dicom.seg.frames import iterate_frames
+from segpipe.io.dicom.series.description import SeriesInfo, check_reference
 from segpipe.io.dicom.series.files import DicomFile, map_files, reading
 from segpipe.io.dicom.series.planes import Location, UnusablePlaneError, locate_frame
-from segpipe.io.dicom.series.series import SeriesInfo, check_reference, stack_series
+from segpipe.io.dicom.series.series import stack_series
 from segpipe.io.dicom.series.stack import Stack, assemble_mask
 from segpipe.io.dicom.values import items_of, number_of, text_of
 

@@ -87,6 +87,7 @@ def test_a_structure_set_belongs_to_its_own_patient_alone(tmp_path):
         ("SliceThickness", "slice_thickness_mm"),
         ("InstanceNumber", None),
         ("AcquisitionNumber", None),
+        ("NumberOfFrames", None),
         ("AcquisitionTime", None),
         ("TemporalPositionIdentifier", None),
         ("SpecificCharacterSet", None),
