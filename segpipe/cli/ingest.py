@@ -2,11 +2,12 @@
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from segpipe.cli.common.flags import VerbParser
-from segpipe.datasets.sources.registry import SOURCES, Flag, IngestRequest, Source
+from segpipe.datasets.sources.registry import SOURCES, Flag, IngestRequest, Source, find_source, working_sources
 from segpipe.errors import ConfigError, explain
 from segpipe.spelling import nearest
 
@@ -66,7 +67,8 @@ def _plan(given: argparse.Namespace) -> int:
 
 def _request(given: argparse.Namespace, source: Source) -> IngestRequest:
     flags = {flag.name: flag for flag in source.flags}
-    foreign = sorted(f"--{name.replace('_', '-')}" for name in set(vars(given)) & set(_all_flags()) - set(flags))
+    others = set(_all_flags(working_sources())) - set(flags)
+    foreign = sorted(f"--{name.replace('_', '-')}" for name in set(vars(given)) & others)
     if foreign:
         raise ConfigError(
             "flags that this source does not have", facts={"source": given.source, "flags": ", ".join(foreign)}
@@ -87,19 +89,24 @@ def _source(name: str) -> Source:
             facts={"found": name, "known": ", ".join(SOURCES)},
             hint=f"--source {near}" if near else None,
         )
-    return SOURCES[name]
+    return find_source(name)
 
 
-def _all_flags() -> dict[str, Flag]:
-    return {flag.name: flag for source in SOURCES.values() for flag in source.flags}
+def _all_flags(sources: Mapping[str, Source]) -> dict[str, Flag]:
+    """By name; what two sources call the same is read as the first one says."""
+    flags: dict[str, Flag] = {}
+    for flag in (flag for source in sources.values() for flag in source.flags):
+        flags.setdefault(flag.name, flag)
+    return flags
 
 
 def _parser() -> argparse.ArgumentParser:
+    sources = working_sources()
     parser = VerbParser(
         "ingest",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="sources:\n" + "\n".join(f"  {name:<16} {source.text}" for name, source in SOURCES.items()),
+        epilog="sources:\n" + "\n".join(f"  {name:<16} {source.text}" for name, source in sources.items()),
     )
     parser.add_argument("--source", metavar="KIND", help="what kind of data it is, see below")
     parser.add_argument("--output", type=Path, metavar="DATASET", help="the data set folder to make")
@@ -114,18 +121,17 @@ def _parser() -> argparse.ArgumentParser:
         help="what the masks show: the name of value 1, or 1=solid,2=ground_glass",
     )
     parser.add_argument("--workers", type=int, metavar="N", help="processes; by default one per core")
-    for flag in _all_flags().values():
-        _add_flag(parser, flag)
+    for flag in _all_flags(sources).values():
+        _add_flag(parser, flag, owners=[name for name, source in sources.items() if flag in source.flags])
     return parser
 
 
-def _add_flag(parser: argparse.ArgumentParser, flag: Flag) -> None:
-    owners = ", ".join(name for name, source in SOURCES.items() if flag in source.flags)
+def _add_flag(parser: argparse.ArgumentParser, flag: Flag, *, owners: list[str]) -> None:
     value: dict[str, Any] = {"type": flag.kind, "metavar": "…"}
     parser.add_argument(
         f"--{flag.name.replace('_', '-')}",
         dest=flag.name,
         default=argparse.SUPPRESS,
-        help=f"{flag.text} ({owners})",
+        help=f"{flag.text} ({', '.join(owners)})",
         **({"action": "store_true"} if flag.default is False else value),
     )

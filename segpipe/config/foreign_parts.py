@@ -33,11 +33,14 @@ def with_targets(words: Sequence[str], sections: Sequence[str]) -> list[str]:
     """
     chosen = {word.partition("=")[0].lstrip("+~") for word in words}
     ours = [section for section in sections if f"{section}.{TARGET}" in chosen and section not in chosen]
-    prefixes = tuple(f"{section}." for section in ours)
-    return [
-        *(f"~{section}" for section in ours),
-        *(f"+{word}" if word.startswith(prefixes) else word for word in words),
-    ]
+    replaced: list[str] = []
+    for word in words:
+        section = word.partition(".")[0]
+        if section in ours:
+            replaced += [f"+{word}"] if f"~{section}" in replaced else [f"~{section}", f"+{word}"]
+        else:
+            replaced.append(word)
+    return replaced
 
 
 def _option(registry: Registry, name: str) -> dict[str, Any]:

@@ -11,8 +11,8 @@ Builder = Callable[..., Any]
 Trial = Callable[[Mapping[str, Any], Mapping[str, Any]], list[str]]
 
 
-class Registry(Mapping[str, Builder]):
-    """Name → builder; a plug-in is imported when it is looked up, so that a broken one harms nobody else.
+class Registry(Mapping[str, Any]):
+    """Name → part; a plug-in is imported when it is looked up, so that a broken one harms nobody else.
 
     Args:
         section: What the part is called in the configuration and in messages, e.g. `network`.
@@ -26,7 +26,7 @@ class Registry(Mapping[str, Builder]):
     def __init__(
         self,
         section: str,
-        shipped: Mapping[str, Builder],
+        shipped: Mapping[str, Any],
         *,
         group: str,
         given: Sequence[str] = (),
@@ -38,8 +38,8 @@ class Registry(Mapping[str, Builder]):
         self.given = tuple(given)
         self.trial = trial
 
-    def __getitem__(self, name: str) -> Builder:
-        """The builder of a name.
+    def __getitem__(self, name: str) -> Any:
+        """What a name stands for: the builder of a part, or a data source.
 
         Raises:
             KeyError: for a name that nobody registers.
@@ -78,7 +78,7 @@ class Registry(Mapping[str, Builder]):
     def _plug_ins(self) -> list[EntryPoint]:
         return list(entry_points(group=self.group))
 
-    def _load(self, found: list[EntryPoint], name: str) -> Builder:
+    def _load(self, found: list[EntryPoint], name: str) -> Any:
         if not found:
             raise KeyError(name)
         packages = ", ".join(sorted({plug_in.dist.name for plug_in in found if plug_in.dist}))
@@ -90,11 +90,10 @@ class Registry(Mapping[str, Builder]):
                 hint=f"remove one of them, or write {self.section}._target_=PACKAGE.MODULE.NAME",
             )
         try:
-            builder: Builder = found[0].load()
+            return found[0].load()
         except Exception as error:  # whatever a foreign module raises while it is imported
             raise ConfigError(
                 f"the {self.section} of a plug-in cannot be imported",
                 facts={**where, "found": f"{type(error).__name__}: {error}"},
                 hint="mend or remove the package; all other parts work without it",
             ) from error
-        return builder

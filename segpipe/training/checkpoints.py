@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from segpipe.errors import ModelError, OutputError
+from segpipe.errors import ConfigError, ModelError, OutputError
 from segpipe.system.atomic_write import atomic_write
 
 LAST, BEST = "last.ckpt", "best.ckpt"
@@ -81,6 +81,12 @@ class Checkpoints(pl.Callback):
         """Writes `best.ckpt` after a validation that beats all before it."""
         if trainer.sanity_checking:
             return
+        if MONITOR not in trainer.callback_metrics:
+            raise ConfigError(
+                f"the module must log {MONITOR} when it validates, by which the best checkpoint is chosen",
+                facts={"module": type(pl_module).__name__, "logged": ", ".join(trainer.callback_metrics) or "nothing"},
+                hint="call super() in the validation methods that the module overrides",
+            )
         figure = float(trainer.callback_metrics[MONITOR])
         if self.best is None or figure > self.best:
             self.best = figure

@@ -108,11 +108,13 @@ def segmentation(**given: Any) -> SegmentationModule:
 
 
 def _try_module(spec: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
-    """Whether it is a LightningModule that takes the network that it shall teach."""
+    """Whether it is this module or derives from it: checkpoints and export rely on what it keeps and logs."""
     kind = find_target(spec[TARGET]) if TARGET in spec else MODULES[spec["name"]]
-    if isinstance(kind, type) and not issubclass(kind, pl.LightningModule):
-        return [f"must be a LightningModule; found {kind.__name__}"]
-    return [] if takes(kind, "network") else ["must take the argument network, and keep it as its attribute network"]
+    if kind is segmentation or (isinstance(kind, type) and issubclass(kind, SegmentationModule)):
+        lacking = [name for name in MODULES.given if not takes(kind, name)]
+        return [f"must take and hand on {', '.join(lacking)}"] if lacking else []
+    found = getattr(kind, "__name__", type(kind).__name__)
+    return [f"must be a class that derives from {__name__}.SegmentationModule; found {found}"]
 
 
 MODULES = Registry(

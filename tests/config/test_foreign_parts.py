@@ -34,8 +34,8 @@ def refused(*words: str) -> str:
 
 
 def test_a_target_takes_the_place_of_a_whole_section():
-    assert with_targets(["network._target_=a.B", "--cfg", "network.width=8", "seed=1"], ["network", "loss"]) == [
-        "~network", "+network._target_=a.B", "--cfg", "+network.width=8", "seed=1"
+    assert with_targets(["seed=1", "network.width=8", "--cfg", "network._target_=a.B"], ["network", "loss"]) == [
+        "seed=1", "~network", "+network.width=8", "--cfg", "+network._target_=a.B"
     ]  # fmt: skip
     unchanged = ["network=own", "network._target_=a.B", "loss.width=3"]
     assert with_targets(unchanged, ["network", "loss"]) == unchanged

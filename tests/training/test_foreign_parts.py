@@ -25,9 +25,10 @@ REGISTRIES = {
     "callbacks": CALLBACKS,
 }
 MODULE = """
-import pytorch_lightning
 import torch
 from torch import nn
+
+from segpipe.training.module import SegmentationModule
 
 class Plain:
     def __init__(self, network=None, params=None, optimizer=None):
@@ -44,7 +45,7 @@ class Mean(nn.Module):
     def forward(self, logits, label):
         return (logits[:, 1:] - label).square().mean()
 
-class Teacher(pytorch_lightning.LightningModule):
+class Teacher(SegmentationModule):
     def __init__(self, loss):
         super().__init__()
 """
@@ -101,11 +102,15 @@ def mistakes(section, spec):
             "callbacks.0: must derive from pytorch_lightning's Callback",
         ),
         ("callbacks", [{"name": "x"}], "callbacks.0._target_: must be given; no installed package registers"),
-        ("module", {"_target_": "PKG.own.Plain"}, "module: must be a LightningModule; found Plain"),
+        (
+            "module",
+            {"_target_": "PKG.own.Plain"},
+            "module: must be a class that derives from segpipe.training.module.Seg",
+        ),
         (
             "module",
             {"_target_": "PKG.own.Teacher"},
-            "module: must take the argument network, and kee",
+            "module: must take and hand on network, make_optimizer, make_scheduler, seed, facts",
         ),
     ],
 )

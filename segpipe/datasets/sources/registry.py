@@ -1,6 +1,7 @@
 """The kinds of data that `ingest` understands, each a function from a request to a data set on disk."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 
 from segpipe.datasets.manifest import Entry, Manifest
 from segpipe.datasets.sources.parallel import IngestResult
+from segpipe.errors import ConfigError
+from segpipe.parts import Registry
 
 
 @dataclass(frozen=True)
@@ -190,7 +193,7 @@ _REPAIR = Flag("repair", "mend these defects of series, e.g. missing,duplicate (
 _BORDER = Flag("contour_border", "whether pixel centres on a contour belong to it: include or exclude; see docs")
 _COPY = Flag("copy", "copy scans into the data set as NIfTI instead of referring to them", default=False)
 
-SOURCES: dict[str, Source] = {
+_SHIPPED: dict[str, Source] = {
     "phantom": Source(
         "generated thorax CTs with nodules, for first runs and tests",
         _phantom,
@@ -264,3 +267,28 @@ SOURCES: dict[str, Source] = {
         needs_input=False,
     ),
 }
+SOURCES = Registry("source", _SHIPPED, group="segpipe.sources")
+
+
+def working_sources() -> dict[str, Source]:
+    """The shipped sources and those of plug-ins that can be imported; a broken one is explained where it is chosen."""
+    sources: dict[str, Source] = dict(_SHIPPED)
+    for name in SOURCES:
+        with suppress(ConfigError):
+            sources[name] = find_source(name)
+    return sources
+
+
+def find_source(name: str) -> Source:
+    """The source of a name.
+
+    Raises:
+        ConfigError: when nobody registers it, or when the plug-in cannot be imported or is no source.
+    """
+    source = SOURCES[SOURCES.check_name({"name": name})]
+    if not isinstance(source, Source):
+        raise ConfigError(
+            "a plug-in's source must be a segpipe.datasets.sources.registry.Source",
+            facts={"source": name, "found": type(source).__name__},
+        )
+    return source
