@@ -38,9 +38,9 @@ FACTS = {
 }
 
 
-def network_of(spec: dict[str, Any]) -> nn.Module:
+def network_of(spec: dict[str, Any], channels: int = 2) -> nn.Module:
     torch.manual_seed(0)
-    return build_network(spec).eval()
+    return build_network(spec, out_channels=channels).eval()
 
 
 def example() -> torch.Tensor:
@@ -51,7 +51,9 @@ def example() -> torch.Tensor:
 
 def write_small(path: Path, spec: dict[str, Any] = UNET, recipe: Recipe = SCAN, **changes: Any) -> ModelFolder:
     given = {"operating_point": POINT, "facts": FACTS, "example_bcxyz": example(), **changes}
-    return write_model_folder(path, network=network_of(spec), spec=spec, recipe=recipe, **given)
+    return write_model_folder(
+        path, network=network_of(spec, recipe.label_map.channels), spec=spec, recipe=recipe, **given
+    )
 
 
 def leave_out_onnx() -> None:

@@ -15,12 +15,22 @@ BATCH = 4
 _ROOT = f"$next((folder for folder in sys.path[1:] if Path(folder, '{INDEX}').is_file()), '.')"
 _PREDICT = (
     "$torch.no_grad()(lambda image: monai.data.MetaTensor(sum("
-    "@inferer(image.as_tensor()[None].to(@device).flip(axes), @network).softmax(1).flip(axes)[0, 1:2].cpu()"
+    "@inferer(image.as_tensor()[None].to(@device).flip(axes), @network){activation}.flip(axes)[0, {channels}].cpu()"
     " for axes in @views) / len(@views)))"
 )
 _NUMBERS = "(numbers := ndimage.label(np.asarray(pred[0]) >= {threshold}, np.ones((3, 3, 3)))[0])"
 # Tools that run the network by themselves, as MONAI Label does, hand over its logits.
-_TO_PROBABILITY = "$lambda pred: pred.softmax(0)[1:2] if len(pred) > 1 else pred"
+_SOFTMAX = "$lambda pred: pred.softmax(0)[1:] if len(pred) > {classes} else pred"
+_SIGMOID = "$lambda pred: pred if ((pred >= 0) & (pred <= 1)).all() else pred.sigmoid()"
+_LARGEST = (
+    "$lambda pred: pred[:1] * 0 + torch.where("
+    "(ok := pred >= torch.tensor({thresholds})[:, None, None, None] * (1 - pred.sum(0, keepdim=True) + pred))"
+    ".any(0, keepdim=True), torch.where(ok, pred, -1.0).argmax(0, keepdim=True) + 1, 0)"
+)
+_INNERMOST = (
+    "$lambda pred: pred[:1] * 0 + torch.tensor({values})["
+    "(pred >= torch.tensor({thresholds})[:, None, None, None]).long().cumprod(0).sum(0, keepdim=True)]"
+)
 _COUNTS = "np.bincount(numbers.ravel())"
 
 
@@ -30,7 +40,7 @@ def inference_config(release: Release) -> dict[str, Any]:
         "imports": [
             "$import sys",
             "$from pathlib import Path",
-            *(["$from scipy import ndimage"] if _rules(release) else []),
+            *(["$from scipy import ndimage"] if cleaning_rules(release) else []),
             *([] if release.shipped else ["$import torch.export.passes"]),
             *(["$from safetensors.torch import load_model"] if release.monai else []),
         ],
@@ -48,7 +58,7 @@ def inference_config(release: Release) -> dict[str, Any]:
         },
         "inferer": _inferer(release),
         "views": _views(release),
-        "predict": _PREDICT,
+        "predict": _predict(release),
         "postprocessing": {"_target_": "Compose", "transforms": [*_way_back(release), _saving()]},
         "segment": "$lambda item: @postprocessing({'image': item['image'], 'pred': @predict(item['image'])})",
         "run": ["$[@segment(item) for item in @dataset] and None"],
@@ -130,9 +140,17 @@ def _views(release: Release) -> list[list[int]]:
     return [list(axes) for count in range(len(flips) + 1) for axes in combinations(flips, count)]
 
 
+def _predict(release: Release) -> str:
+    if release.exclusive:
+        last = len(release.recipe.label_map.classes) + 1
+        return _PREDICT.format(activation=".softmax(1)", channels=f"1:{last}")
+    return _PREDICT.format(activation=".sigmoid()", channels=":")
+
+
 def _way_back(release: Release) -> list[dict[str, Any]]:
+    probabilities = _SOFTMAX.format(classes=len(release.recipe.label_map.classes)) if release.exclusive else _SIGMOID
     return [
-        {"_target_": "Lambdad", "keys": "pred", "func": _TO_PROBABILITY},
+        {"_target_": "Lambdad", "keys": "pred", "func": probabilities},
         {
             "_target_": "Invertd",
             "keys": "pred",
@@ -141,16 +159,30 @@ def _way_back(release: Release) -> list[dict[str, Any]]:
             "nearest_interp": False,
             "to_tensor": True,
         },
-        *({"_target_": "Lambdad", "keys": "pred", "func": rule} for rule in _rules(release)),
-        {"_target_": "AsDiscreted", "keys": "pred", "threshold": release.threshold},
+        *({"_target_": "Lambdad", "keys": "pred", "func": rule} for rule in cleaning_rules(release)),
+        _decision(release),
     ]
 
 
-def _rules(release: Release) -> list[str]:
+def _decision(release: Release) -> dict[str, Any]:
+    """From probabilities to the mask; see `segpipe.inference.window.decision`."""
+    labels, points = release.recipe.label_map, release.class_points
+    if not points:
+        return {"_target_": "AsDiscreted", "keys": "pred", "threshold": release.threshold}
+    thresholds = [float(points[label.name].get("threshold", 0.5)) for label in labels.classes]
+    values = [0, *(label.value for label in labels.classes)]
+    rule = _LARGEST if release.exclusive else _INNERMOST
+    return {"_target_": "Lambdad", "keys": "pred", "func": rule.format(thresholds=thresholds, values=values)}
+
+
+def cleaning_rules(release: Release) -> list[str]:
     """Expressions that take components without enough volume or confidence, or away from a VOI's middle, out of `pred`.
 
-    Component 0 is the background, whose probabilities are below the threshold whether they stay or not.
+    Component 0 is the background, whose probabilities are below the threshold whether they stay or not. Of several
+    classes a bundle removes none: only segpipe filters them class by class.
     """
+    if release.class_points:
+        return []
     rules = []
     if release.min_volume_mm3 > 0:
         volumes = f"{_COUNTS} * float(pred.pixdim.prod())"

@@ -70,7 +70,8 @@ def _input_rows(release: Release) -> Iterator[tuple[str, object]]:
         yield "then", f"{transform['_target_']}({arguments})"
     yield "window, voxels", " × ".join(map(str, release.window))
     yield "sizes are multiples of", " × ".join(map(str, release.divisor))
-    yield "output", f"mask on the scan's own grid: 1 is {recipe.label}"
+    values = ", ".join(f"{value} is {name}" for value, name in recipe.label_map.class_names.items())
+    yield "output", f"mask on the scan's own grid: {values}"
     yield "recipe digest", f"`{recipe.digest}`"
 
 
@@ -109,12 +110,17 @@ def _figure_row(title: str, row: Mapping[str, Any]) -> str:
 
 
 def _point_rows(release: Release) -> Iterator[tuple[str, object]]:
-    yield "threshold of the probability", f"{release.threshold:g}"
-    yield "smallest lesion, mm³", f"{release.min_volume_mm3:g}"
-    yield "lowest mean probability of a lesion", f"{release.min_probability:g}"
-    if origin := release.operating_point.get("origin"):
-        yield "origin", origin
+    for name, point in (release.class_points or {"": release.operating_point}).items():
+        yield from _rows_of_point(point, f"{name}: " if name else "")
     yield "test-time flips", ", ".join("xyz"[axis] for axis in release.flips) or "none"
+
+
+def _rows_of_point(point: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, object]]:
+    yield f"{prefix}threshold of the probability", f"{float(point.get('threshold', 0.5)):g}"
+    yield f"{prefix}smallest lesion, mm³", f"{float(point.get('min_volume_mm3', 0)):g}"
+    yield f"{prefix}lowest mean probability of a lesion", f"{float(point.get('min_probability', 0)):g}"
+    if origin := point.get("origin"):
+        yield f"{prefix}origin", origin
 
 
 def _limits(release: Release) -> list[str]:

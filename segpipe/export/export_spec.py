@@ -95,6 +95,18 @@ class Release:
         return monai_definition(self.network)
 
     @property
+    def exclusive(self) -> bool:
+        """Whether the channels share a softmax; else each is a region with a sigmoid of its own."""
+        return self.recipe.label_map.exclusive
+
+    @property
+    def class_points(self) -> dict[str, Mapping[str, Any]]:
+        """Of several classes the operating point of each; of one class none."""
+        classes = self.recipe.label_map.classes if len(self.recipe.label_map.classes) > 1 else ()
+        own = self.operating_point.get("classes", {})
+        return {label.name: own.get(label.name, self.operating_point) for label in classes}
+
+    @property
     def threshold(self) -> float:
         """Probability from which a voxel is foreground."""
         return float(self.operating_point.get("threshold", 0.5))

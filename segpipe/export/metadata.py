@@ -5,10 +5,13 @@ from importlib.metadata import version
 from typing import Any
 
 from segpipe import __version__
+from segpipe.export.bundle import cleaning_rules
 from segpipe.export.export_spec import Release
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 INTENDED_USE = "Research and development; not a medical device, not for diagnosis or treatment of patients."
+
+_NUMBERS = {2: "two", 3: "three", 4: "four"}
 
 
 def bundle_metadata(release: Release) -> dict[str, Any]:
@@ -31,8 +34,8 @@ def bundle_metadata(release: Release) -> dict[str, Any]:
         "data_source": f"{data}: generated phantoms, no patients" if release.on_phantom else data,
         "data_type": "nibabel",
         "image_classes": "single channel CT, Hounsfield units, scaled to 0…1",
-        "label_classes": f"single channel, 1 is {label}, 0 is background",
-        "pred_classes": f"two channels of logits: 0 is background, 1 is {label}",
+        "label_classes": f"single channel, {_listed(release.recipe.label_map.class_names)}, 0 is background",
+        "pred_classes": _channels_in_words(release),
         "eval_metrics": _figures(release.facts),
         "intended_use": INTENDED_USE,
         "references": [],
@@ -43,7 +46,7 @@ def bundle_metadata(release: Release) -> dict[str, Any]:
 
 def _packages(release: Release) -> list[str]:
     """What the bundle needs beside MONAI's own requirements."""
-    cleans = release.recipe.scope == "voi" or release.min_volume_mm3 > 0 or release.min_probability > 0
+    cleans = bool(cleaning_rules(release))
     return [
         "nibabel",
         "fire",
@@ -82,8 +85,23 @@ def _image(release: Release) -> dict[str, Any]:
     }
 
 
+def _channels_in_words(release: Release) -> str:
+    names = _channel_names(release)
+    kind = "logits" if release.exclusive else "logits, each for a sigmoid of its own"
+    return f"{_NUMBERS.get(len(names), str(len(names)))} channels of {kind}: {_listed(names)}"
+
+
+def _channel_names(release: Release) -> dict[int, str]:
+    """What each channel of the network stands for."""
+    names = [label.name for label in release.recipe.label_map.classes]
+    return dict(enumerate(["background", *names] if release.exclusive else names))
+
+
+def _listed(names: Mapping[int, str]) -> str:
+    return ", ".join(f"{number} is {name}" for number, name in names.items())
+
+
 def _prediction(release: Release) -> dict[str, Any]:
-    names = {"0": "background", **{str(value): name for value, name in release.recipe.label_map.class_names.items()}}
     return {
         "type": "image",
         "format": "logits",
@@ -92,7 +110,7 @@ def _prediction(release: Release) -> dict[str, Any]:
         "dtype": "float32",
         "value_range": [],
         "is_patch_data": True,
-        "channel_def": names,
+        "channel_def": {str(number): name for number, name in _channel_names(release).items()},
     }
 
 

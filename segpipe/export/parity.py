@@ -20,7 +20,7 @@ class Parity:
     """How closely a program follows the network.
 
     Args:
-        largest: Largest difference of two softmax values.
+        largest: Largest difference of two probabilities.
         shapes: The inputs (B, C, x, y, z) that were compared.
     """
 
@@ -34,25 +34,27 @@ def check_parity(
     patches: Sequence[torch.Tensor],
     *,
     name: str,
+    exclusive: bool = True,
 ) -> Parity:
-    """Compares the softmax of both programs in float32 on each of `patches` (B, C, x, y, z).
+    """Compares the probabilities of both programs in float32 on each of `patches` (B, C, x, y, z).
 
     Args:
         network: In eval mode.
         program: Gives logits for patches.
         patches: What they are compared on.
         name: Of the program, for messages.
+        exclusive: Whether the channels share a softmax; else each has a sigmoid of its own.
 
     Raises:
         ModelError: when they differ by more than 0.001 anywhere.
     """
     shapes = tuple(tuple(patch.shape) for patch in patches)
-    differences = [_difference(network, program, patch) for patch in patches]
+    differences = [_difference(network, program, patch, exclusive=exclusive) for patch in patches]
     if not all(difference <= TOLERANCE for difference in differences):
         told = (f"{_times(shape)}: {value:.1e}" for shape, value in zip(shapes, differences, strict=True))
         raise ModelError(
             f"{name} must compute what the network does; the model is not written",
-            facts={"largest softmax difference": ", ".join(told), "allowed": f"{TOLERANCE:g}"},
+            facts={"largest difference of a probability": ", ".join(told), "allowed": f"{TOLERANCE:g}"},
             hint="choose another network, e.g. network=unet, and report the versions of torch and onnxruntime",
         )
     parity = Parity(max(differences), shapes)
@@ -91,8 +93,13 @@ def cut(example_bcxyz: torch.Tensor, shape: Shape) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def _difference(network: nn.Module, program: Callable[[torch.Tensor], torch.Tensor], patch: torch.Tensor) -> float:
-    expected, found = torch.softmax(network(patch), dim=1), torch.softmax(program(patch), dim=1)
+def _difference(
+    network: nn.Module, program: Callable[[torch.Tensor], torch.Tensor], patch: torch.Tensor, *, exclusive: bool
+) -> float:
+    expected, found = (
+        torch.softmax(logits, dim=1) if exclusive else torch.sigmoid(logits)
+        for logits in (network(patch), program(patch))
+    )
     return float((expected - found).abs().max())
 
 

@@ -90,7 +90,7 @@ def _write_foreign(folder: Path, release: Release, example_bcxyz: torch.Tensor) 
 def _write_programs(folder: Path, release: Release, example_bcxyz: torch.Tensor) -> tuple[Release, Parity]:
     patches = parity_patches(example_bcxyz, window=release.window, divisor=release.free_divisor)
     program = export_program(release.network, window=release.window, divisor=release.free_divisor)
-    check_parity(release.network, program.module(), patches, name="the exported program")
+    check_parity(release.network, program.module(), patches, name="the exported program", exclusive=release.exclusive)
     write_program(folder / PROGRAM, program)
     return release, _write_onnx(folder / ONNX, release, patches, program)
 
@@ -127,7 +127,7 @@ def _write_torchscript(file: Path, release: Release, patches: Sequence[torch.Ten
         traced = trace(release.network, torch.rand(1, 1, *release.window), check_trace=False)
         buffer = io.BytesIO()
         torch.jit.save(traced, buffer)
-    check_parity(release.network, traced, patches, name="TorchScript")
+    check_parity(release.network, traced, patches, name="TorchScript", exclusive=release.exclusive)
     file.write_bytes(buffer.getvalue())
 
 
@@ -145,6 +145,7 @@ def _write_onnx(
         "threshold": release.threshold,
         "min_volume_mm3": release.min_volume_mm3,
         "min_probability": release.min_probability,
+        **({"operating_points": release.class_points} if release.class_points else {}),
     }
     properties = {
         "segpipe_version": __version__,
@@ -152,7 +153,7 @@ def _write_onnx(
         **{key: json.dumps(plain(value)) for key, value in told.items()},
     }
     export_onnx(network, file, window=release.window, divisor=release.free_divisor, properties=properties)
-    return check_parity(release.network, open_onnx(file), patches, name="ONNX Runtime")
+    return check_parity(release.network, open_onnx(file), patches, name="ONNX Runtime", exclusive=release.exclusive)
 
 
 def _index(folder: Path, release: Release, parity: Parity) -> dict[str, Any]:

@@ -11,14 +11,19 @@ class Ensemble(nn.Module):
 
     Args:
         members: Networks of one task that give logits (B, C, x, y, z) in eval mode.
+        exclusive: Whether the channels share a softmax; else each is a region with a sigmoid of its own.
     """
 
-    def __init__(self, members: Sequence[nn.Module]) -> None:
+    def __init__(self, members: Sequence[nn.Module], *, exclusive: bool = True) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
+        self.exclusive = exclusive
 
     def forward(self, images_bcxyz: torch.Tensor) -> torch.Tensor:
-        """Logits whose softmax is the mean of the members' softmax."""
+        """Logits whose softmax, or sigmoid, is the mean of the members'."""
+        if not self.exclusive:
+            parts = [torch.sigmoid(member(images_bcxyz).float()) for member in self.members]
+            return torch.logit(torch.stack(parts).mean(0), eps=1e-7)
         shares = [torch.softmax(member(images_bcxyz).float(), dim=1) for member in self.members]
         # the floor keeps the logarithm finite where all members are sure
         return torch.stack(shares).mean(0).clamp_min(1e-7).log()

@@ -55,11 +55,16 @@ NETWORKS = Registry("network", _SHIPPED, group="segpipe.networks", given=_GIVEN,
 
 
 def ensemble(
-    in_channels: int, out_channels: int, *, members: Annotated[int, Ge(1)], member: Mapping[str, Any]
+    in_channels: int,
+    out_channels: int,
+    *,
+    members: Annotated[int, Ge(1)],
+    member: Mapping[str, Any],
+    exclusive: bool = True,
 ) -> nn.Module:
     """Several networks of one kind, e.g. of the folds of a cross-validation; not for training."""
     given = {"in_channels": in_channels, "out_channels": out_channels}
-    return Ensemble([build_part(NETWORKS, member, **given) for _ in range(members)])
+    return Ensemble([build_part(NETWORKS, member, **given) for _ in range(members)], exclusive=exclusive)
 
 
 _KNOWN = Registry("network", {**_SHIPPED, "ensemble": ensemble}, group="segpipe.networks", given=_GIVEN)

@@ -129,10 +129,11 @@ def _write_ensemble(
 ) -> ModelFolder:
     """Writes the folds' networks as one; its own figures are not known, those of its members are on the card."""
     first = folds[0].model
+    regions = {} if first.recipe.label_map.exclusive else {"exclusive": False}
     return write_model_folder(
         folder / "model",
-        network=Ensemble([load_network(fold.model, member) for fold in folds]),
-        spec={"name": "ensemble", "members": len(folds), "member": member},
+        network=Ensemble([load_network(fold.model, member) for fold in folds], **regions),
+        spec={"name": "ensemble", "members": len(folds), "member": member, **regions},
         recipe=first.recipe,
         operating_point=first.operating_point,
         facts={**{name: about[name] for name in (*_SHARED, "split", "selection")}, **figures_of(summary)},

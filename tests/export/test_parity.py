@@ -58,5 +58,5 @@ def test_the_largest_difference_is_told(caplog) -> None:
 def test_a_program_that_disagrees_is_refused(offset) -> None:
     with pytest.raises(ModelError, match="ONNX Runtime must compute what the network does") as caught:
         check_parity(Logits(), Logits(offset), [torch.zeros(1, 1, 4, 4, 4)], name="ONNX Runtime")
-    assert "1×1×4×4×4" in str(caught.value.facts["largest softmax difference"])
+    assert "1×1×4×4×4" in str(caught.value.facts["largest difference of a probability"])
     assert caught.value.facts["allowed"] == "0.001"

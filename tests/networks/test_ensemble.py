@@ -45,3 +45,10 @@ def test_it_is_rebuilt_from_its_spec():
     images = torch.rand(1, 1, 4, 4, 4, generator=torch.Generator().manual_seed(0))
     assert torch.equal(network(images), again(images))
     assert network_divisor(SPEC) == (2, 2, 2)
+
+
+def test_regions_are_averaged_each_for_itself():
+    members = [Constant(0.2), Constant(0.6)]
+    logits = Ensemble(members, exclusive=False)(torch.zeros(1, 1, 2, 2, 2))
+    single = torch.stack([torch.sigmoid(member(torch.zeros(1, 1, 2, 2, 2))) for member in members])
+    torch.testing.assert_close(torch.sigmoid(logits), single.mean(0))

@@ -1,0 +1,101 @@
+"""Bundles of several classes: MONAI decides as segpipe does, and their metadata name every channel."""
+
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+
+from segpipe.case import Case
+from segpipe.export.bundle import inference_config
+from segpipe.export.export_spec import Release
+from segpipe.export.metadata import bundle_metadata
+from segpipe.inference.engines.backends import build_engine
+from segpipe.inference.operating_point import OperatingPointRequest, choose_point
+from segpipe.inference.predictor import PredictOptions, predict_case
+from segpipe.inference.window.decision import decide_classes, label_plane
+from segpipe.io.images.volumes import read_volume
+from segpipe.preprocessing.recipe import Recipe
+from tests.export.test_bundle import run_bundle, write_scan
+from tests.small_models import FACTS, SCAN, UNET, network_of, write_small
+
+LABELS = {"labels": {1: "core", 2: "rim"}}
+RECIPES = {
+    "classes": Recipe(**{**SCAN.to_dict(), **LABELS}),
+    "regions": Recipe(**{**SCAN.to_dict(), **LABELS, "regions": {"whole": [1, 2], "core": [1]}}),
+}
+POINTS = {"core": {"threshold": 0.4}, "rim": {"threshold": 0.6}, "whole": {"threshold": 0.3}}
+
+
+def release(kind: str) -> Release:
+    recipe = RECIPES[kind]
+    return Release(network_of(UNET, recipe.label_map.channels), UNET, recipe, {"classes": POINTS}, FACTS)
+
+
+def steps(kind: str) -> list[Any]:
+    """The expressions between a network's output and the mask, as functions."""
+    content = inference_config(release(kind))["postprocessing"]["transforms"]
+    return [eval(item["func"][1:], {"torch": torch}) for item in content if item["_target_"] == "Lambdad"]
+
+
+@pytest.mark.parametrize("kind", RECIPES)
+def test_monai_decides_as_segpipe_does(kind) -> None:
+    labels = RECIPES[kind].label_map
+    probabilities = torch.rand(2, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+    probabilities = probabilities / probabilities.sum(0).clamp_min(1) if labels.exclusive else probabilities
+    to_probability, decide = steps(kind)
+    thresholds = [POINTS[label.name]["threshold"] for label in labels.classes]
+    expected = label_plane(decide_classes(list(probabilities.numpy()), thresholds, labels), labels)
+    found = decide(to_probability(MetaTensor(probabilities)))
+    assert isinstance(found, MetaTensor)
+    assert set(np.unique(expected)) == {0, 1, 2}
+    np.testing.assert_array_equal(found.numpy()[0], expected)
+
+
+@pytest.mark.parametrize("kind", RECIPES)
+def test_logits_of_other_tools_become_probabilities(kind) -> None:
+    logits = torch.randn(RECIPES[kind].label_map.channels, 4, 4, 4, generator=torch.Generator().manual_seed(0)) * 3
+    expected = logits.softmax(0)[1:] if kind == "classes" else logits.sigmoid()
+    torch.testing.assert_close(steps(kind)[0](logits), expected)
+
+
+def test_the_metadata_name_every_channel() -> None:
+    found = {kind: bundle_metadata(release(kind)) for kind in RECIPES}
+    assert found["classes"]["label_classes"] == "single channel, 1 is core, 2 is rim, 0 is background"
+    assert found["regions"]["label_classes"] == "single channel, 2 is whole, 1 is core, 0 is background"
+    assert found["classes"]["pred_classes"] == "three channels of logits: 0 is background, 1 is core, 2 is rim"
+    assert found["regions"]["pred_classes"].endswith("each for a sigmoid of its own: 0 is whole, 1 is core")
+    outputs = {kind: content["network_data_format"]["outputs"]["pred"] for kind, content in found.items()}
+    assert outputs["classes"]["channel_def"] == {"0": "background", "1": "core", "2": "rim"}
+    assert outputs["regions"]["channel_def"] == {"0": "whole", "1": "core"}
+    assert [content["num_channels"] for content in outputs.values()] == [3, 2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", RECIPES)
+def test_monai_runs_it_without_segpipe_and_makes_the_same_label_map(kind, tmp_path, without_onnx) -> None:
+    file = tmp_path / "scans" / "case_1.nii.gz"
+    write_scan(file)
+    volume = read_volume(file)
+    recipe = RECIPES[kind]
+    model = write_small(tmp_path / "probe", UNET, recipe)
+    options = PredictOptions(region=None)
+    case = Case("case", volume.array, volume.grid)
+    probe = predict_case(case, recipe, build_engine(model, device="cpu", exact=True), options, divisor=model.divisor)
+    # thresholds that split the random network's probabilities, so that both classes are somewhere
+    points = {
+        label.name: {"threshold": float(np.quantile(plane, 0.6))}
+        for label, plane in zip(recipe.label_map.classes, probe.probabilities, strict=True)
+    }
+    model = write_small(tmp_path / "model", UNET, recipe, operating_point={"classes": points, "flips": []})
+    options = PredictOptions.at(
+        choose_point(model.operating_point, OperatingPointRequest()), region=None, most_findings=None
+    )
+    engine = build_engine(model, device="cpu", exact=True)
+    expected = predict_case(case, recipe, engine, options, divisor=model.divisor).mask
+    run_bundle(model.path, file.parent, tmp_path / "masks", tmp_path / "elsewhere")
+    found = np.asarray(nibabel.load(tmp_path / "masks" / "case_1_mask.nii.gz").dataobj)
+    assert set(np.unique(found)) == {0, 1, 2}
+    assert (found == expected).mean() > 0.98
