@@ -171,10 +171,10 @@ def _check(section: str, config: Mapping[str, Any], registry: Registry | Section
         items = [item if isinstance(item, Mapping) else {} for item in values]
         found = [check_part(f"{section}.{number}", item, registry, config) for number, item in enumerate(items)]
         return [part for part, _ in found], [mistake for _, mistakes in found for mistake in mistakes]
-    if not isinstance(values, Mapping):
-        return values, []
     if isinstance(registry, Registry):
-        return check_part(section, values, registry, config)
+        return check_part(section, values, registry, config) if isinstance(values, Mapping) else (values, [])
+    if not isinstance(values, Mapping):
+        return values, [f"{section}={values!s:.80}: must be a section with keys"]
     return registry(section, config)
 
 

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from segpipe.cli.train import registries
 from segpipe.config.check import settings_of
 from segpipe.config.compose import compose
+from segpipe.config.schema import check_settings
 from segpipe.errors import ConfigError, ModelError
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.training.fitting import recipe_of
@@ -28,7 +29,7 @@ WRONG = [
     ("patch", [64, 64, 4096], "recipe.patch.2=4096: input should be less than or equal to 1024"),
     ("patch", [64, 64, 0.5], "recipe.patch.2=0.5: input should be a valid integer"),
     ("scope", "slice", "recipe.scope=slice: input should be 'scan' or 'voi'"),
-    ("label", "nodul", "did you mean nodule?"),
+    ("label", "", "recipe.label=: string should have at least 1 character"),
     ("lung_crop", "maybe", "recipe.lung_crop=maybe: input should be a valid boolean"),
 ]
 
@@ -62,6 +63,11 @@ def test_all_mistakes_are_reported_together_with_those_of_other_sections():
         compose([*words], registries)
     assert "recipe.windw: no such key; allowed: name, spacing_mm," in str(caught.value)
     assert "sampling.shift=2: input should be less than or equal to 0.5" in str(caught.value)
+
+
+@pytest.mark.parametrize("section", ["recipe", "sampling", "augmentation"])
+def test_a_section_must_have_keys(section):
+    assert f"{section}=3: must be a section with keys" in check_settings({section: 3}, registries())[1]
 
 
 def test_missing_and_unknown_keys_of_a_model_folder_are_named():

@@ -1,5 +1,6 @@
 """What training patches go through: MONAI's transforms, segpipe's own, and how they are strung together."""
 
+from segpipe.preprocessing.augmentation.composing import build_augmentation, check_augmentation
 from segpipe.preprocessing.augmentation.intensity_transforms import (
     ClipIntensityd,
     RandBlurd,
@@ -9,7 +10,7 @@ from segpipe.preprocessing.augmentation.intensity_transforms import (
     RandLowResolutiond,
     RandNoised,
 )
-from segpipe.preprocessing.augmentation.pipeline import Augmentation, build_augmentation, check_augmentation
+from segpipe.preprocessing.augmentation.pipeline import Augmentation
 from segpipe.preprocessing.augmentation.spatial_transform import RandSpatiald
 
 __all__ = [

@@ -1,8 +1,4 @@
-"""Augmentation: named transforms in their order, of MONAI, of segpipe or of anybody, and one generator for all.
-
-A mapping and not a list, because Hydra overrides, adds and deletes by key: `augmentation.noise.prob=0.3`,
-`~augmentation.noise`, `+augmentation.mine._target_=…`. Entries of a list have no names for that.
-"""
+"""Augmentation: named transforms in their order, of MONAI, of segpipe or of anybody, and one generator for all."""
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -14,11 +10,10 @@ import torch
 from monai.transforms import Randomizable
 
 from segpipe.errors import ConfigError, SegpipeError
-from segpipe.parts import TARGET, build_target, target_mistakes
 from segpipe.preprocessing.augmentation.randomness import seeded_globals, state_of
 from segpipe.preprocessing.augmentation.spatial import SpatialTransform
 from segpipe.preprocessing.augmentation.spatial_transform import RandSpatiald
-from segpipe.preprocessing.recipe import Recipe, Shape, Triple
+from segpipe.preprocessing.recipe import Triple
 
 Patch = dict[str, torch.Tensor]
 Transform = Callable[[Patch], Patch]
@@ -66,86 +61,12 @@ class Augmentation:
 
     @property
     def _has_foreign(self) -> bool:
-        return not all(_is_own(transform) for transform in self.transforms.values())
+        return not all(is_own(transform) for transform in self.transforms.values())
 
 
-def build_augmentation(spec: Mapping[str, Any]) -> Augmentation:
-    """Builds the augmentation of a section `augmentation`: name → `_target_` and its arguments.
-
-    Raises:
-        ConfigError: naming every mistake in it.
-    """
-    augmentation, mistakes = check_augmentation("augmentation", {"augmentation": spec})
-    if mistakes:
-        facts = {str(number): line for number, line in enumerate(mistakes, start=1)}
-        raise ConfigError("the augmentation cannot be built", facts=facts)
-    return augmentation
-
-
-def check_augmentation(section: str, config: Mapping[str, Any]) -> tuple[Augmentation, list[str]]:
-    """Builds what can be built and tries what is not segpipe's own; returns it with all mistakes, one line each.
-
-    Args:
-        section: The section's name.
-        config: Holds the section and, where it is sound, the recipe, on whose patch the transforms are tried.
-    """
-    built: dict[str, Transform] = {}
-    mistakes: list[str] = []
-    for name, arguments in config[section].items():
-        try:
-            built[name] = _build(f"{section}.{name}", arguments)
-        except _MistakesError as error:
-            mistakes += error.mistakes
-    recipe = config.get("recipe")
-    foreign = {name: transform for name, transform in built.items() if not _is_own(transform)}
-    if isinstance(recipe, Recipe):
-        mistakes += [mistake for name in foreign for mistake in _trial_mistakes(name, foreign[name], recipe.patch)]
-    return Augmentation(built), mistakes
-
-
-class _MistakesError(Exception):
-    def __init__(self, mistakes: list[str]) -> None:
-        super().__init__(mistakes)
-        self.mistakes = mistakes
-
-
-def _build(path: str, arguments: Any) -> Transform:
-    if not isinstance(arguments, Mapping) or TARGET not in arguments:
-        raise _MistakesError(
-            [f"{path}: must have a {TARGET}, e.g. {path}.{TARGET}=monai.transforms.RandGaussianNoised"]
-        )
-    mistakes = target_mistakes(path, arguments)
-    if mistakes:
-        raise _MistakesError(mistakes)
-    try:
-        transform: Transform = build_target(arguments)
-    except ConfigError as error:
-        raise _MistakesError([f"{path}: {error.message} ({error.facts['found']})"]) from error
-    if not callable(transform):
-        raise _MistakesError([f"{path}: must build a transform that can be called with a patch"])
-    return transform
-
-
-def _is_own(transform: Transform) -> bool:
+def is_own(transform: Transform) -> bool:
+    """Whether segpipe ships it; of others it is not known where their random numbers come from."""
     return type(transform).__module__.startswith(_OWN)
-
-
-def _trial_mistakes(name: str, transform: Transform, patch: Shape) -> list[str]:
-    """What goes wrong on a patch, or differs when the same patch is made again."""
-    image = torch.rand(1, *patch, generator=torch.Generator().manual_seed(0))
-    made = []
-    try:
-        for _ in range(2):
-            given = {"image": image.clone(), "label": (image > 0.5).to(torch.uint8)}
-            made.append(Augmentation({name: transform}).apply(given, np.random.default_rng(0)))
-    except ConfigError as error:
-        return [f"{error.facts['transform']}: {error.message} ({error.facts['found']})"]
-    if all(torch.equal(made[0][key], made[1][key]) for key in made[0]):
-        return []
-    return [
-        f"augmentation.{name}: must make the same patch again from the same seed; draw from self.R of a"
-        " monai.transforms.Randomizable, or from the global random numbers of Python, numpy or torch"
-    ]
 
 
 def _apply(name: str, transform: Transform, patch: Patch, state: np.random.RandomState) -> Patch:

@@ -148,7 +148,7 @@ def test_a_callable_whose_randomness_cannot_be_seeded_is_refused_before_any_work
     target = f"{__name__}.with_randomness_of_its_own"
     text = refused(f"+augmentation.mine={{_target_:{target},_partial_:true}}")
     assert "augmentation.mine: must make the same patch again from the same seed; draw from self.R of a" in text
-    compose(f"+augmentation.mine={{_target_:{__name__}.with_global_randomness,_partial_:true}}")
+    compose([f"+augmentation.mine={{_target_:{__name__}.with_global_randomness,_partial_:true}}"], registries)
 
 
 def test_the_image_stays_in_the_window_and_patches_stay_plain_tensors():
