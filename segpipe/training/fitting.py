@@ -24,6 +24,7 @@ from segpipe.training.hardware import compute_of, to_channels_last
 from segpipe.training.losses import build_loss
 from segpipe.training.module import MODULES, SegmentationModule
 from segpipe.training.optimizers import build_optimizer
+from segpipe.training.precision import precision_plugins
 from segpipe.training.schedulers import build_scheduler
 from segpipe.training.weight_averaging import average_weights
 
@@ -98,12 +99,13 @@ def build_trainer(settings: Settings, folder: Path, log_metrics: LogMetrics) -> 
     """Lightning's trainer for a configuration."""
     training, hardware, compute = settings.training, settings.trainer, compute_of(settings.trainer)
     value = training.clip_value is not None
+    precision = precision_plugins(compute)
     return pl.Trainer(
         accelerator=compute.device.type,
         devices=compute.devices,
         num_nodes=compute.nodes,
         strategy=compute.strategy,
-        precision=compute.precision,  # type: ignore[arg-type]
+        precision=None if precision else compute.precision,  # type: ignore[arg-type]
         max_steps=hardware.max_steps,
         max_epochs=-1,
         accumulate_grad_batches=training.accumulate,
@@ -120,7 +122,7 @@ def build_trainer(settings: Settings, folder: Path, log_metrics: LogMetrics) -> 
         enable_progress_bar=False,
         logger=RunLogger(folder, log_metrics),
         callbacks=_callbacks(settings, folder),
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), *precision],
         default_root_dir=folder,
     )
 

@@ -1,6 +1,8 @@
 """Randomness is a function of (seed, epoch, index): workers and kills change nothing, to the bit."""
 
+import ctypes
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -26,8 +28,8 @@ def fit_words(words: list[str], folder: Path) -> None:
     fit(settings, run_data.patches(settings), folder, facts=facts, log_metrics=lambda values, step: None)
 
 
-def losses(folder: Path) -> list[float]:
-    return [row["train/loss"] for row in read_history(folder) if "train/loss" in row]
+def losses(folder: Path, name: str = "train/loss") -> list[float]:
+    return [row[name] for row in read_history(folder) if name in row]
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -71,6 +73,31 @@ def test_a_killed_run_resumes_to_the_same_bits(tiny_words, tmp_path, scheduler, 
     assert_bit_identical(whole, killed)
     names = sorted(file.name for file in (killed / "checkpoints").iterdir())
     assert names == ["best.ckpt", "last.ckpt"]  # nothing half-written stays
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="freed memory is filled by glibc")
+@pytest.mark.usefixtures("cached")
+def test_what_freed_memory_holds_decides_no_loss(tiny_words, tmp_path):
+    words = [*tiny_words, "recipe.patch=[16,16,16]", "network.channels=[8,16,16,32]", "network.strides=[2,2,2]"]
+    words += ["trainer.max_steps=6"]  # the deepest map has 2×2×2 voxels
+    one, other = tmp_path / "1", tmp_path / "255"
+    for folder in (one, other):
+        process = Process(fit_in_filled_memory, int(folder.name), words, folder, cwd=tmp_path, log=tmp_path / "log")
+        assert process.wait() == 0, (tmp_path / "log").read_text()
+    assert len(losses(one)) == 6
+    assert losses(one, "val/loss") == losses(other, "val/loss")
+    assert losses(one) == losses(other)
+    assert_bit_identical(one, other)
+
+
+def fit_in_filled_memory(fill: int, words: list[str], folder: Path) -> None:
+    """Fits while glibc fills memory that is freed or handed out."""
+    perturb, mmap_threshold = -6, -3
+    libc = ctypes.CDLL(None)
+    libc.mallopt(mmap_threshold, 2**31 - 1)
+    libc.mallopt(perturb, fill)
+    fit_words(words, folder)
 
 
 def run_and_kill(words: list[str], folder: Path, *, after_step: int) -> None:

@@ -9,6 +9,7 @@ from torch import nn
 from segpipe.errors import ConfigError, ModelError
 from segpipe.labels import LabelMap
 from segpipe.networks.activation import class_probabilities
+from segpipe.networks.small_maps import small_maps_in_float32
 from segpipe.preprocessing.recipe import Shape
 from segpipe.system.hardware import choose_device, computes_bf16
 
@@ -60,7 +61,8 @@ class TorchEngine:
     @torch.inference_mode()
     def __call__(self, patches_bcxyz: torch.Tensor) -> torch.Tensor:
         """Returns the probability of each class; see `Engine`."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+        half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.half)
+        with half, small_maps_in_float32(self.device):
             logits = self.network(patches_bcxyz.to(self.device))
         return class_probabilities(logits.float(), self.labels).cpu()
 

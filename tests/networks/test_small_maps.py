@@ -1,0 +1,130 @@
+"""A convolution over a very small map runs in float32 under CPU autocast, and memory decides no gradient."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch import nn
+from torch.nn import functional
+
+from segpipe.networks import network_divisor
+from segpipe.networks.small_maps import SmallMapsInFloat32
+
+CONF = Path(__file__).parents[2] / "conf" / "network"
+RECIPE_PATCHES = [(64, 64, 64), (48, 48, 16)]  # ct_tumour's, 128×128×64, is larger along each axis
+HALF, FULL = torch.bfloat16, torch.float32
+
+
+@pytest.mark.parametrize(
+    ("layer", "size", "expected"),
+    [
+        (nn.Conv3d(2, 2, 3, padding=1), (2, 16, 16), FULL),  # 2 voxels < 3 of the kernel
+        (nn.Conv3d(2, 2, 3, padding=1), (16, 16, 2), FULL),
+        (nn.Conv3d(2, 2, 3, padding=1), (3, 3, 3), HALF),
+        (nn.Conv3d(2, 2, (3, 3, 1), padding=(1, 1, 0)), (8, 8, 1), HALF),
+        (nn.Conv3d(2, 2, 1), (1, 1, 1), HALF),
+        (nn.Conv3d(2, 2, 3, padding=1, dilation=2), (4, 8, 8), FULL),  # spans 5 voxels
+        (nn.Conv3d(2, 2, 3, padding=1, stride=2), (4, 8, 8), FULL),  # a second window starts at 2 and ends at 5
+        (nn.Conv3d(2, 2, 3, padding=1, stride=2), (5, 8, 8), HALF),
+        (nn.Conv3d(2, 2, 3, padding="same"), (2, 8, 8), FULL),
+        (nn.Conv2d(2, 2, 3, padding=1), (2, 8), FULL),
+        (nn.Conv1d(2, 2, 3, padding=1), (2,), FULL),
+        (nn.ConvTranspose3d(2, 2, 2, 2), (1, 4, 4), FULL),  # the map is the output: 2 voxels < 2 + 2
+        (nn.ConvTranspose3d(2, 2, 2, 2), (2, 4, 4), HALF),
+        (nn.ConvTranspose3d(2, 2, 3, 2, padding=1, output_padding=1), (1, 4, 4), FULL),
+        (nn.ConvTranspose3d(2, 2, 3, 2, padding=1, output_padding=1), (3, 4, 4), HALF),
+    ],
+)
+def test_small_maps_alone_run_in_float32(layer, size, expected):
+    for images in (torch.rand(3, 2, *size), torch.rand(2, *size)):
+        with SmallMapsInFloat32(), torch.autocast("cpu", HALF):
+            assert layer(images).dtype == expected
+        assert layer(images).dtype == FULL
+        with torch.autocast("cpu", HALF):
+            assert layer(images).dtype == HALF
+
+
+def test_the_gradient_of_a_small_map_is_that_of_float32():
+    images, weight = torch.rand(1, 32, 2, 2, 2), torch.rand(32, 32, 3, 3, 3)
+    plain, guarded = (weight.clone().requires_grad_() for _ in range(2))
+    functional.conv3d(images, plain, padding=1).square().sum().backward()
+    with SmallMapsInFloat32(), torch.autocast("cpu", HALF):
+        out = functional.conv3d(input=images.to(HALF).float(), weight=guarded, padding=(1,))
+    out.square().sum().backward()
+    torch.testing.assert_close(guarded.grad, plain.grad, rtol=0.02, atol=0.02)
+
+
+SCRIPT = """
+import ctypes, json, sys
+import torch
+from segpipe.networks import build_network
+from segpipe.networks.small_maps import SmallMapsInFloat32
+
+PERTURB, MMAP_THRESHOLD = -6, -3
+libc = ctypes.CDLL(None)
+libc.mallopt(MMAP_THRESHOLD, 2**31 - 1)
+
+
+def gradients(spec, patch, fill):
+    torch.manual_seed(0)
+    network = build_network(spec).train()
+    images = torch.rand(1, 1, *patch)
+    libc.mallopt(PERTURB, fill)
+    with SmallMapsInFloat32():
+        with torch.autocast("cpu", torch.bfloat16):
+            outputs = network(images)
+        outputs = outputs if isinstance(outputs, list) else [outputs]
+        torch.manual_seed(1)
+        sum((output.float() * torch.randn(output.shape)).sum() for output in outputs).backward()
+    libc.mallopt(PERTURB, 0)
+    return [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+
+
+for name, (spec, patch) in json.loads(sys.argv[1]).items():
+    first, second = (gradients(spec, patch, fill) for fill in (1, 255))
+    same = all(torch.equal(one, other) and one.isfinite().all() for one, other in zip(first, second, strict=True))
+    print(json.dumps([name, len(first) > 1 and bool(same)]))
+"""
+
+
+def shipped(name: str) -> dict[str, Any]:
+    """What `network=NAME` composes to."""
+    own = yaml.safe_load((CONF / f"{name}.yaml").read_text())
+    bases = [base for base in own.pop("defaults", []) if base != "_self_"]
+    return {**(shipped(bases[0]) if bases else {}), **own}
+
+
+def patches(spec) -> list[tuple[int, int, int]]:
+    """The smallest patch (one voxel at the bottom cannot be normalised) and those of the recipes that fit."""
+    x, y, z = network_divisor(spec)
+    fitting = [
+        patch for patch in RECIPE_PATCHES if not any(size % step for size, step in zip(patch, (x, y, z), strict=True))
+    ]
+    return [(x, y, 2 * z), *fitting]
+
+
+def differing(jobs) -> list[str]:
+    """The names of the jobs whose gradients depend on what freed memory holds."""
+    words = [sys.executable, "-c", SCRIPT, json.dumps(jobs)]
+    done = subprocess.run(
+        words, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    found = dict(json.loads(line) for line in done.stdout.splitlines())
+    assert list(found) == list(jobs)
+    return [name for name, same in found.items() if not same]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="freed memory is filled by glibc")
+def test_memory_decides_no_gradient_of_a_shipped_network():
+    networks = {file.stem: shipped(file.stem) for file in CONF.glob("*.yaml")}
+    jobs = {f"{name} {patch}": [spec, patch] for name, spec in networks.items() for patch in patches(spec)}
+    assert len(jobs) >= 2 * len(networks) > 0
+    assert differing(jobs) == []
