@@ -55,6 +55,10 @@ class ModelError(SegpipeError):
     """A model folder or checkpoint that is damaged, foreign or does not fit."""
 
 
+class TrainingError(SegpipeError):
+    """A training that cannot go on."""
+
+
 class OutputError(SegpipeError):
     """A result that cannot be written."""
 

@@ -89,6 +89,7 @@ class TrainingSettings(Section):
     validation_patches: Positive
     checkpoint_every: Positive
     log_every: Positive
+    max_skipped_steps: Positive
 
 
 class TrainerSettings(Section):

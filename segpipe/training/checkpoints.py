@@ -1,5 +1,6 @@
 """Checkpoints of tensors and plain data, written whole or not at all, and found again after a kill."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +52,16 @@ class Checkpoints(pl.Callback):
         every: Steps between two `last.ckpt`.
         validate_every: Steps between two validations; at those the last checkpoint waits one step, because Lightning
             does not repeat a validation that a kill cut off.
+        is_sound: Whether a module's weights are worth keeping; others replace no checkpoint.
     """
 
-    def __init__(self, folder: Path, *, every: int, validate_every: int) -> None:
+    def __init__(
+        self, folder: Path, *, every: int, validate_every: int, is_sound: Callable[[torch.nn.Module], bool]
+    ) -> None:
         self.folder = folder
         self.every = every
         self.validate_every = validate_every
+        self.is_sound = is_sound
         self.best: float | None = None
         self._due = False
         self._saved_step = 0
@@ -74,12 +79,12 @@ class Checkpoints(pl.Callback):
         step = trainer.global_step
         self._due = self._due or (step > self._saved_step and step - self._saved_step >= self.every)
         accumulating = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
-        if self._due and not accumulating and step % self.validate_every:
+        if self._due and not accumulating and step % self.validate_every and self.is_sound(pl_module):
             self._save(trainer, LAST)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Writes `best.ckpt` after a validation that beats all before it."""
-        if trainer.sanity_checking:
+        if trainer.sanity_checking or not self.is_sound(pl_module):
             return
         if MONITOR not in trainer.callback_metrics:
             raise ConfigError(

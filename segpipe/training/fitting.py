@@ -20,13 +20,14 @@ from segpipe.preprocessing.recipe import Recipe
 from segpipe.training.callbacks import CALLBACKS, LogMetrics, Progress, RunLogger, ThroughputMonitor
 from segpipe.training.checkpoints import MONITOR, AtomicCheckpointIO, Checkpoints, find_resumable, read_checkpoint
 from segpipe.training.datamodule import PatchDataModule
+from segpipe.training.finite_steps import FiniteSteps
 from segpipe.training.hardware import compute_of, to_channels_last
 from segpipe.training.losses import build_loss
 from segpipe.training.module import MODULES, SegmentationModule
 from segpipe.training.optimizers import build_optimizer
 from segpipe.training.precision import precision_plugins
 from segpipe.training.schedulers import build_scheduler
-from segpipe.training.weight_averaging import average_weights
+from segpipe.training.weight_averaging import AveragedWeights
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ def fit(
     Raises:
         ModelError: when the checkpoint to resume was made by another recipe or network.
         ConfigError: for hardware that is not there.
+        TrainingError: when the training diverged.
     """
     _quieten()
     pl.seed_everything(settings.seed, workers=False, verbose=False)
@@ -138,12 +140,19 @@ def load_weights(network: torch.nn.Module, checkpoint: Path) -> torch.nn.Module:
 def _callbacks(settings: Settings, folder: Path) -> list[Callback]:
     training = settings.training
     processes = compute_of(settings.trainer).processes
+    steps = FiniteSteps(most=training.max_skipped_steps, every=training.log_every)
     callbacks: list[Callback] = [
+        steps,
         ThroughputMonitor(every=training.log_every, batch=training.batch_size * training.accumulate * processes),
-        Checkpoints(folder / "checkpoints", every=training.checkpoint_every, validate_every=training.validate_every),
+        Checkpoints(
+            folder / "checkpoints",
+            every=training.checkpoint_every,
+            validate_every=training.validate_every,
+            is_sound=steps.is_sound,
+        ),
     ]
     if training.ema:
-        callbacks.append(average_weights(training.ema))
+        callbacks.append(AveragedWeights(training.ema, steps))
     if training.early_stopping:
         callbacks.append(EarlyStopping(MONITOR, mode="max", patience=training.early_stopping))
     if settings.trainer.progress:

@@ -6,12 +6,26 @@ from typing import Any
 import torch
 from pytorch_lightning.callbacks import WeightAveraging
 
+from segpipe.training.finite_steps import FiniteSteps
+
 Average = Callable[[Sequence[torch.Tensor], Sequence[torch.Tensor], Any], None]
 
 
-def average_weights(decay: float) -> WeightAveraging:
-    """The callback that averages weights after each step and evaluates, saves and exports the average."""
-    return WeightAveraging(multi_avg_fn=warm_average(decay))
+class AveragedWeights(WeightAveraging):
+    """Averages weights after each step that was taken; the average is evaluated, saved and exported.
+
+    Args:
+        decay: Share of the old average that a step keeps once many steps are averaged.
+        steps: Knows which steps were skipped.
+    """
+
+    def __init__(self, decay: float, steps: FiniteSteps) -> None:
+        super().__init__(multi_avg_fn=warm_average(decay))
+        self._steps = steps
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        """After each optimizer step that was not skipped."""
+        return step_idx is not None and self._steps.in_a_row == 0
 
 
 def warm_average(decay: float) -> Average:

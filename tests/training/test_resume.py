@@ -12,6 +12,7 @@ import torch
 from segpipe.cli.train import registries
 from segpipe.config.check import settings_of
 from segpipe.config.compose import compose
+from segpipe.errors import TrainingError
 from segpipe.training.callbacks import HISTORY, read_history
 from segpipe.training.checkpoints import read_checkpoint
 from segpipe.training.fitting import fit, recipe_of
@@ -98,6 +99,16 @@ def fit_in_filled_memory(fill: int, words: list[str], folder: Path) -> None:
     libc.mallopt(mmap_threshold, 2**31 - 1)
     libc.mallopt(perturb, fill)
     fit_words(words, folder)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cached")
+def test_an_exploding_learning_rate_ends_in_one_message(tiny_words, tmp_path):
+    words = [*tiny_words, "optimizer.lr=1e6", "scheduler=constant", "trainer.max_steps=40"]
+    with pytest.raises(TrainingError, match="the training diverged") as error:
+        fit_words(words, tmp_path)
+    assert error.value.facts["lr"] == "1e+06"
+    assert all(value.isfinite().all() for value in weights(tmp_path).values())
 
 
 def run_and_kill(words: list[str], folder: Path, *, after_step: int) -> None:

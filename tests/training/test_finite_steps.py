@@ -1,0 +1,146 @@
+"""A step without a finite loss and gradient changes nothing; many of them end the training with one message."""
+
+import logging
+import math
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from segpipe.errors import TrainingError
+from segpipe.training.callbacks import RunLogger, read_history
+from segpipe.training.checkpoints import Checkpoints, read_checkpoint
+from segpipe.training.finite_steps import FiniteSteps, weights_are_finite
+from segpipe.training.weight_averaging import AveragedWeights
+
+
+class Slope(pl.LightningModule):
+    """Learns the number w; the loss is w × batch, so the gradient is the batch itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = nn.Linear(1, 1, bias=False)
+        nn.init.constant_(self.network.weight, 8.0)
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+        return (self.network.weight * batch).sum()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=1.0, weight_decay=0.5)
+
+
+class SteepAtZero(Slope):
+    """Its loss is 0 and its gradient infinite."""
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+        return (self.network.weight * 0).abs().sqrt().sum()
+
+
+def said(caplog) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name.startswith("segpipe")]
+
+
+def train(batches, callbacks, folder, *, module=None, **settings):
+    module = module or Slope()
+    trainer = pl.Trainer(
+        max_epochs=1, accelerator="cpu", logger=RunLogger(folder, lambda values, step: None), callbacks=callbacks,
+        log_every_n_steps=1, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, **settings,
+    )  # fmt: skip
+    trainer.fit(module, torch.utils.data.DataLoader(torch.tensor(batches), batch_size=1))
+    return module, trainer
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*isinstance.treespec")
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_bad_step_changes_no_weight_and_is_counted_and_said(tmp_path, caplog, bad):
+    steps = FiniteSteps(most=2, every=1)
+    with caplog.at_level(logging.WARNING, "segpipe"):
+        module, trainer = train([1.0, bad, 1.0], [steps], tmp_path)
+    # by hand: w ← w − (g + w / 2): 8 → 3, the second step is left out, 3 → 0.5
+    assert module.network.weight.item() == 0.5
+    assert (steps.skipped, steps.in_a_row, trainer.global_step) == (1, 0, 3)
+    assert said(caplog) == ["step 2 is skipped, because its loss is not finite"]
+    assert read_history(tmp_path) == [
+        {"step": 1, "train/grad_norm": 1.0},
+        {"step": 2, "train/skipped_steps": 1.0},
+        {"step": 3, "train/grad_norm": 1.0, "train/skipped_steps": 1.0},
+    ]
+
+
+def test_one_bad_batch_spoils_its_accumulated_step_alone(tmp_path):
+    steps = FiniteSteps(most=2, every=1)
+    module, _ = train([math.nan, 1.0, 1.0, 1.0], [steps], tmp_path, accumulate_grad_batches=2, gradient_clip_val=9.0)
+    assert module.network.weight.item() == 3.0  # one step with the mean of both gradients, 1: 8 → 3
+    assert steps.skipped == 1
+
+
+def test_an_infinite_gradient_of_a_finite_loss_is_skipped(tmp_path, caplog):
+    steps = FiniteSteps(most=9, every=1)
+    module, _ = train([1.0], [steps], tmp_path, module=SteepAtZero())
+    assert module.network.weight.item() == 8.0
+    assert said(caplog) == ["step 1 is skipped, because its gradient is not finite"]
+
+
+def test_many_in_a_row_end_the_training_with_one_message(tmp_path):
+    with pytest.raises(TrainingError) as error:
+        train([1.0, math.nan, math.nan, math.nan, 1.0], [FiniteSteps(most=3, every=1)], tmp_path)
+    assert str(error.value) == (
+        "the training diverged: the loss is not finite\n"
+        "  step       4, where 3 in a row were skipped\n"
+        "  lr         1\n"
+        "  precision  32-true\n"
+        "  try        optimizer.lr=1e-01, training.clip_norm=1 or trainer.precision=32-true; "
+        "resume=true goes on from the last good checkpoint, if there is one"
+    )
+    assert error.value.exit_code == 2
+
+
+@pytest.mark.parametrize(("batches", "fine"), [([1.0, math.nan], True), ([1.0, math.nan, math.nan], False)])
+def test_a_training_must_not_end_diverged(tmp_path, batches, fine):
+    steps = FiniteSteps(most=5, every=1)
+    if fine:
+        train(batches, [steps], tmp_path)
+    else:
+        with pytest.raises(TrainingError, match="the training diverged"):
+            train(batches, [steps], tmp_path)
+
+
+def test_weights_that_overflow_in_the_last_step_end_the_training(tmp_path):
+    with pytest.raises(TrainingError, match="the training diverged"):
+        train([-3e38, -3e38], [FiniteSteps(most=5, every=1)], tmp_path)
+
+
+def test_checkpoints_keep_sound_weights_alone(tmp_path):
+    steps = FiniteSteps(most=3, every=1)
+    checkpoints = Checkpoints(tmp_path / "checkpoints", every=1, validate_every=100, is_sound=steps.is_sound)
+    module = Slope()
+    module.on_save_checkpoint = lambda checkpoint: checkpoint.update(segpipe={})
+    with pytest.raises(TrainingError):
+        train([1.0, math.nan, math.nan, math.nan], [steps, checkpoints], tmp_path, module=module)
+    kept = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
+    assert kept["global_step"] == 1
+    assert kept["state_dict"]["network.weight"].item() == 3.0
+
+
+def test_a_skipped_step_does_not_enter_the_averaged_weights(tmp_path):
+    def average(batches):
+        steps = FiniteSteps(most=3, every=1)
+        return train(batches, [steps, AveragedWeights(0.9, steps)], tmp_path)[0].network.weight.item()
+
+    assert average([1.0, math.nan, 1.0]) == average([1.0, 1.0])
+
+
+def test_the_count_travels_with_a_checkpoint():
+    steps = FiniteSteps(most=3, every=1)
+    steps.load_state_dict({"skipped": 4, "in_a_row": 1})
+    assert steps.state_dict() == {"skipped": 4, "in_a_row": 1}
+
+
+def test_weights_are_numbers():
+    layer = nn.Linear(2, 2)
+    assert weights_are_finite(layer)
+    layer.bias.data[0] = math.inf
+    assert not weights_are_finite(layer)
