@@ -29,9 +29,12 @@ def train(config: "DictConfig", folder: Path, sweep: Path | None) -> JobResult:
     from segpipe.pipelines.cross_validation import cross_validate
     from segpipe.pipelines.single_run import run_single
     from segpipe.pipelines.sweep import open_sweep, report_sweep
+    from segpipe.training.resuming import check_resume
 
     settings = settings_of(config, registries())
     content = plain(config)
+    if settings.resume:
+        check_resume(content, folder)
     if settings.data.fold == "all":
         return JobResult(cross_validate(settings, content, folder))
     parent = open_sweep(settings, content, sweep) if sweep else None
@@ -42,11 +45,11 @@ def train(config: "DictConfig", folder: Path, sweep: Path | None) -> JobResult:
 
 
 def run_folder(name: str, resume: bool, time: str) -> str:
-    """The folder of a run: a new one, or with `resume=true` that of the newest run of this name, if there is one."""
-    from segpipe.training.checkpoints import find_latest_run
+    """The folder of a run: a new one, or with `resume=true` that of the newest unfinished run of this name, if any."""
+    from segpipe.training.resuming import find_unfinished_run
 
     runs = Path("runs") / name
-    return str((resume and find_latest_run(runs)) or runs / time)
+    return str((resume and find_unfinished_run(runs)) or runs / time)
 
 
 def registries() -> Mapping[str, Registry | SectionCheck]:

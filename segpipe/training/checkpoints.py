@@ -149,9 +149,3 @@ def find_resumable(run_folder: Path) -> Path | None:
     if failure:
         raise failure
     return None
-
-
-def find_latest_run(runs: Path) -> Path | None:
-    """The run folder below `runs` whose checkpoint is the newest, or None."""
-    files = list(runs.glob(f"*/checkpoints/{LAST}"))
-    return max(files, key=lambda file: file.stat().st_mtime).parent.parent if files else None

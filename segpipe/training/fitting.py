@@ -162,10 +162,10 @@ def _callbacks(settings: Settings, folder: Path) -> list[Callback]:
 
 def _check_resumable(checkpoint: Path, facts: Mapping[str, Any]) -> None:
     made_by = read_checkpoint(checkpoint)["segpipe"]
-    for key in ("digest", "network"):
+    for key, name in {"digest": "recipe", "network": "network", "data_hash": "data set"}.items():
         if made_by.get(key) != facts.get(key):
             raise ModelError(
-                f"the checkpoint was made with another {'recipe' if key == 'digest' else key}",
+                f"the checkpoint was made with another {name}",
                 facts={"file": checkpoint, "found": made_by.get(key), "wanted": facts.get(key)},
                 hint="resume with the configuration that the run began with, or start a new run",
             )

@@ -1,6 +1,7 @@
 """Optimizers by name; norms and biases never decay."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Any
 
 import torch
@@ -25,6 +26,7 @@ def build_optimizer(spec: Mapping[str, Any], network: nn.Module) -> optim.Optimi
         ConfigError: for a name or key that is not known, or a network without trainable parameters.
     """
     optimizer: optim.Optimizer = build_part(OPTIMIZERS, spec, params=parameter_groups(network))
+    optimizer.register_load_state_dict_pre_hook(partial(_keep_settings, set(spec) - {"lr"}))
     return optimizer
 
 
@@ -137,6 +139,13 @@ def _try_optimizer(spec: Mapping[str, Any], config: Mapping[str, Any]) -> list[s
 
 
 OPTIMIZERS = Registry("optimizer", _SHIPPED, group="segpipe.optimizers", given=("params",), trial=_try_optimizer)
+
+
+def _keep_settings(keys: set[str], optimizer: optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint's state with the present settings, which may differ; the rate is the schedule's."""
+    groups = zip(optimizer.param_groups, state["param_groups"], strict=False)
+    kept = [{**saved, **{key: own[key] for key in keys & own.keys()}} for own, saved in groups]
+    return {**state, "param_groups": kept}
 
 
 def _is_kept(name: str, parameter: torch.Tensor) -> bool:

@@ -107,6 +107,7 @@ _SHIPPED: dict[str, Callable[..., LRScheduler]] = {
     "plateau": plateau,
     "exponential": exponential,
 }
+CLOSED_FORMS = tuple(name for name in _SHIPPED if name != "plateau")  # functions of the step alone
 
 
 def _try_scheduler(spec: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
@@ -120,9 +121,23 @@ SCHEDULERS = Registry(
 )
 
 
+class ClosedForm(LambdaLR):
+    """A schedule that takes the step alone from a checkpoint; rates follow from the present settings.
+
+    Its state is plain data, because LambdaLR keeps plain functions out of it.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes to the step of another schedule's state."""
+        self.last_epoch, self._step_count = state_dict["last_epoch"], state_dict["_step_count"]
+        scales = zip(self.lr_lambdas, self.base_lrs, strict=True)
+        self._last_lr = [rate * factor(self.last_epoch) for factor, rate in scales]
+        for group, rate in zip(self.optimizer.param_groups, self._last_lr, strict=True):
+            group["lr"] = rate
+
+
 def _scaled(optimizer: Optimizer, factor: Callable[[int], float]) -> LRScheduler:
-    # LambdaLR keeps plain functions out of its state dict, which therefore is plain data.
-    return LambdaLR(optimizer, factor)
+    return ClosedForm(optimizer, factor)
 
 
 def _rise(step: int, steps: float) -> float:

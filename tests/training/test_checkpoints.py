@@ -7,13 +7,7 @@ import pytorch_lightning as pl
 import torch
 
 from segpipe.errors import ConfigError, ModelError, OutputError
-from segpipe.training.checkpoints import (
-    AtomicCheckpointIO,
-    Checkpoints,
-    find_latest_run,
-    find_resumable,
-    read_checkpoint,
-)
+from segpipe.training.checkpoints import AtomicCheckpointIO, Checkpoints, find_resumable, read_checkpoint
 
 CONTENT = {"state_dict": {"network.w": torch.ones(2)}, "segpipe": {"digest": "d"}, "global_step": 3}
 
@@ -77,19 +71,12 @@ def test_a_damaged_checkpoint_gives_way_to_the_next_good_one(tmp_path):
     assert find_resumable(tmp_path / "fresh") is None
 
 
-def test_the_latest_run_is_the_one_with_the_newest_checkpoint(tmp_path):
-    assert find_latest_run(tmp_path) is None
-    old, new = write(tmp_path / "b_old"), write(tmp_path / "a_new")
-    os.utime(old, (1, 1))
-    assert find_latest_run(tmp_path) == new.parent.parent
-
-
 def test_a_module_that_does_not_log_the_figure_is_explained(tmp_path):
     class Silent(pl.LightningModule):
         pass
 
     trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    checkpoints = Checkpoints(tmp_path, every=1, validate_every=1)
+    checkpoints = Checkpoints(tmp_path, every=1, validate_every=1, is_sound=lambda module: True)
     with pytest.raises(ConfigError, match="the module must log val/pseudo_dice") as caught:
         checkpoints.on_validation_end(trainer, Silent())
     assert caught.value.facts == {"module": "Silent", "logged": "nothing"}

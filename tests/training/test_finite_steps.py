@@ -45,7 +45,8 @@ def train(batches, callbacks, folder, *, module=None, **settings):
     module = module or Slope()
     trainer = pl.Trainer(
         max_epochs=1, accelerator="cpu", logger=RunLogger(folder, lambda values, step: None), callbacks=callbacks,
-        log_every_n_steps=1, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, **settings,
+        log_every_n_steps=1, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        **settings,
     )  # fmt: skip
     trainer.fit(module, torch.utils.data.DataLoader(torch.tensor(batches), batch_size=1))
     return module, trainer
