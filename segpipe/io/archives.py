@@ -2,7 +2,6 @@
 
 import contextlib
 import lzma
-import os
 import shutil
 import struct
 import tarfile
@@ -14,6 +13,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
 from segpipe.errors import DatasetError, OutputError
+from segpipe.system.atomic_write import atomic_write
 
 _DAMAGED: tuple[type[Exception], ...] = (
     zipfile.BadZipFile, zipfile.LargeZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError,
@@ -128,13 +128,8 @@ def _check_room(size: int, folder: Path) -> None:
 
 
 def _write(stream: IO[bytes], file: Path, size: int) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
+    with atomic_write(file) as part:
         with part.open("wb") as target:
             shutil.copyfileobj(stream, target, 1 << 20)
         if part.stat().st_size != size:
             raise EOFError(file.name)
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)

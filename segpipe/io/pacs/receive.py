@@ -3,8 +3,6 @@
 import hashlib
 import io
 import logging
-import os
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,6 +14,7 @@ import pydicom
 from segpipe.errors import ConfigError, OutputError
 from segpipe.io.dicom.series.planes import CT_IMAGE, ENHANCED_CT
 from segpipe.io.quiet import quiet_libraries
+from segpipe.system.atomic_write import atomic_write
 
 _LOG = logging.getLogger("segpipe.serve")
 _MOST_STRANGERS = 100
@@ -161,16 +160,12 @@ class Receiver:
 
 def _write(file: Path, content: bytes) -> None:
     """Safe on disk before the peer is told that it was taken."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(f".{threading.get_ident()}.part")
     try:
-        with part.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(file)
+        with atomic_write(file, durable=True) as part:
+            part.write_bytes(content)
     except OSError:
-        _remove(part)
+        with suppress(OSError):  # other files of the series may be there
+            file.parent.rmdir()
         raise
 
 
