@@ -79,3 +79,12 @@ def test_a_program_trains_evaluates_and_predicts(tiny_words, tmp_path, monkeypat
     assert (run / "report.html").is_file()
     assert json.loads((run / "evaluation" / "summary.json").read_text())["cases"] == 2
     assert segpipe.load_model(run / "model").folder.facts["steps"] == 4
+
+
+@pytest.mark.slow
+def test_a_training_that_ends_without_a_model_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["+experiment=lung_nodule", "data=nifti", f"data.root={tmp_path / 'nowhere'}", "tracking=none"]
+    with pytest.raises(ModelError, match="the training ended without a model") as caught:
+        segpipe.train(*words, folder=tmp_path / "run")
+    assert "nowhere" in caught.value.facts["log"].read_text()

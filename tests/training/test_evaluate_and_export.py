@@ -8,6 +8,7 @@ import pytest
 from segpipe.cli.train import registries
 from segpipe.config.check import settings_of
 from segpipe.config.compose import compose
+from segpipe.errors import DatasetError
 from segpipe.export.model_folder import read_model_folder
 from segpipe.networks import build_network
 from segpipe.pipelines.provenance import collect_provenance
@@ -92,3 +93,14 @@ def test_an_operating_point_that_cannot_be_chosen_costs_no_model(finish, monkeyp
     operating_point = json.loads((result.model.path / "segpipe.json").read_text())["operating_point"]
     assert operating_point["min_probability"] == 0.0
     assert result.exit_code == 2
+
+
+def test_without_any_readable_scan_nothing_can_be_exported(finish, data):
+    def damage(number, entry):
+        for image in (data / "images").iterdir():
+            image.write_bytes(b"")
+
+    with pytest.raises(DatasetError, match="no scan of the data set can be read any more") as caught:
+        finish(damage)
+    assert caught.value.facts["cases"] == 10
+    assert "segpipe export --checkpoint" in caught.value.hint

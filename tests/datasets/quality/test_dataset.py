@@ -203,3 +203,20 @@ def test_views_turn_any_axes_to_ras():
     assert view.shape == (4, 2, 3)
     assert view[0, 0, 0] == array[1, 0, 3]
     assert view[3, 1, 2] == array[0, 2, 0]
+
+
+def test_a_case_that_cannot_be_checked_is_an_issue_and_the_others_are_checked(tmp_path, monkeypatch):
+    check = check_case
+
+    def run_out(entry, labels):
+        if entry.id == "b":
+            raise MemoryError
+        return check(entry, labels)
+
+    monkeypatch.setattr("segpipe.datasets.quality.dataset.check_case", run_out)
+    entries = tuple(_entry(tmp_path, case) for case in "abc")
+    quality = check_dataset(Manifest("test", "nifti", entries, LABELS), workers=0, progress=False)
+    (issue,) = quality.issues
+    assert (issue.level, issue.kind, issue.case) == ("error", "case cannot be checked", "b")
+    assert issue.message == "MemoryError: the memory does not suffice for this case"
+    assert [bool(case.facts) for case in quality.cases] == [True, False, True]

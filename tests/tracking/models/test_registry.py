@@ -90,6 +90,18 @@ def test_registering_uploads_nothing(registered, uri, run_id, home):
     assert len(list(home.rglob("model.safetensors"))) == 1
 
 
+def test_a_registered_model_of_another_kind_is_refused(uri, home, untrained_model, tmp_path):
+    facts = {"experiment": "e", "run_name": "odd", "config": {}, "tags": {}, "folder": home / "odd"}
+    with Tracker.start(uri=uri, **facts) as tracker:
+        pass
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "note.txt").write_text("no model")
+    log_model(tracker.run_id, tmp_path / "odd", describe_model(read_model_folder(untrained_model)), uri=uri)
+    register_model(tracker.run_id, "odd", "champion", uri=uri)
+    with pytest.raises(ServiceError, match="holds no model folder"):
+        fetch_model("odd", "champion", tmp_path / "fetched", uri=uri)
+
+
 def test_a_run_without_a_model_cannot_be_registered(uri, home):
     facts = {"experiment": "e", "run_name": "bare", "config": {}, "tags": {}, "folder": home / "bare"}
     with Tracker.start(uri=uri, **facts) as tracker:

@@ -1,0 +1,81 @@
+"""A fold whose evaluation failed costs itself: the others are pooled, and all networks are in the ensemble."""
+
+import json
+import shutil
+
+import pytest
+
+from segpipe.cli.train import registries
+from segpipe.config.check import plain
+from segpipe.config.compose import compose
+from segpipe.errors import DatasetError
+from segpipe.evaluation.evaluate import evaluate_pair
+from segpipe.evaluation.evaluated_cases import EvaluatedCases, write_summary
+from segpipe.export.model_folder import read_model_folder
+from segpipe.io.images.volumes import read_volume
+from segpipe.pipelines import cross_validation
+from segpipe.training.run_result import RunResult
+from tests.small_models import UNET, example, write_small
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_onnx")]  # three model folders are written
+ABOUT = {
+    "experiment": "e",
+    "data": "tiny",
+    "data_hash": "0123456789abcdef",
+    "recipe_digest": "ff",
+    "segpipe_version": "0",
+    "git_commit": "none",
+    "split": {"seed": 7},
+    "selection": "none: the last weights are evaluated",
+}
+
+
+@pytest.fixture
+def fold(tiny_dataset, tmp_path):
+    """A run that predicted the masks of its two cases exactly, or whose evaluation failed."""
+
+    def make(number, *, fails=False):
+        folder = tmp_path / f"fold_{number}"
+        model = write_small(folder / "model", UNET)
+        if fails:
+            problem = DatasetError("no case could be evaluated")
+            return RunResult(folder, model, example(), ABOUT, EvaluatedCases(errors=[problem]), None, problem)
+        results = []
+        for name in (f"case_{2 * number}", f"case_{2 * number + 1}"):
+            file = tiny_dataset / "masks" / f"{name}.nii.gz"
+            mask = read_volume(file)
+            results.append(evaluate_pair(name, name, mask.array, mask.array, mask.grid))
+            (folder / "evaluation" / "masks").mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, folder / "evaluation" / "masks")
+        cases = EvaluatedCases(results)
+        summary = write_summary(cases, folder / "evaluation", about=ABOUT, seed=0)
+        return RunResult(folder, model, example(), ABOUT, cases, summary)
+
+    return make
+
+
+@pytest.fixture
+def config(tiny_words):
+    return plain(compose(tiny_words, registries))
+
+
+def test_the_folds_that_were_evaluated_are_pooled(fold, config, tmp_path):
+    folds = [fold(0), fold(1, fails=True), fold(2)]
+    result = cross_validation._pool(folds, tmp_path, config)
+    assert result.exit_code == 2
+    assert result.problem.message == "no case could be evaluated"
+    summary = json.loads((tmp_path / "evaluation" / "summary.json").read_text())
+    assert (summary["cases"], summary["failed_cases"], len(summary["folds"])) == (4, 1, 2)
+    assert summary["split"] == {"folds": 3, "seed": 7}
+    assert summary["metrics"]["dice"]["mean"] == 1.0
+    assert read_model_folder(result.model.path).network["members"] == 3
+    assert (tmp_path / "report.html").is_file()
+    assert [child.name for child in cross_validation._children(folds)] == ["fold 0", "fold 2"]
+
+
+def test_without_any_evaluation_the_ensemble_is_written(fold, config, tmp_path):
+    result = cross_validation._pool([fold(0, fails=True), fold(1, fails=True)], tmp_path, config)
+    assert (result.exit_code, result.summary) == (2, None)
+    assert "its evaluation is missing: no case could be evaluated" in result.describe()
+    assert "figures" not in read_model_folder(result.model.path).facts
+    assert not (tmp_path / "report.html").exists()
