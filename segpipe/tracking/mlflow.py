@@ -177,7 +177,7 @@ class Tracker:
         from segpipe.tracking.system import SystemWatch
 
         with harmless("watching the system"):
-            self._watch = SystemWatch(self, interval_s=interval_s)
+            self._watch = SystemWatch(self.log_metrics, interval_s=interval_s)
 
     def flush(self) -> int:
         """Sends what waits; returns the number of messages that the server did not take yet."""

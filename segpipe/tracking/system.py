@@ -2,20 +2,24 @@
 
 import logging
 import threading
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from segpipe.tracking.mlflow import Tracker
-
+LogMetrics = Callable[[dict[str, float], int], None]
 log = logging.getLogger(__name__)
 
 
 class SystemWatch:
-    """Samples the machine in the background until `stop`."""
+    """Samples the machine in the background until `stop`.
 
-    def __init__(self, tracker: "Tracker", *, interval_s: float) -> None:
-        self._tracker, self._interval_s = tracker, interval_s
+    Args:
+        log_metrics: Takes the figures of a sample and its number.
+        interval_s: Seconds between two samples.
+    """
+
+    def __init__(self, log_metrics: LogMetrics, *, interval_s: float) -> None:
+        self._log_metrics, self._interval_s = log_metrics, interval_s
         self._samplers = _samplers()
         self._stop = threading.Event()
         self._step = 0
@@ -38,7 +42,7 @@ class SystemWatch:
                 sampler.collect_metrics()
                 found = sampler.aggregate_metrics()
                 sampler.clear_metrics()
-                self._tracker.log_metrics({f"system/{name}": value for name, value in found.items()}, self._step)
+                self._log_metrics({f"system/{name}": value for name, value in found.items()}, self._step)
             except Exception as error:
                 self._samplers.remove(sampler)  # e.g. a GPU that fell off the bus; it is asked no more
                 log.warning("%s measures no more: %s", type(sampler).__name__, error)

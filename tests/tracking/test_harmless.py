@@ -52,7 +52,7 @@ class Metrics:
 def test_a_sampler_that_fails_is_asked_no_more_and_the_watch_goes_on(monkeypatch, caplog):
     disk, cpu, metrics = Sampler("disk", fails_from=2), Sampler("cpu"), Metrics()
     monkeypatch.setattr("segpipe.tracking.system._samplers", lambda: [disk, cpu])
-    watch = SystemWatch(metrics, interval_s=0.001)
+    watch = SystemWatch(metrics.log_metrics, interval_s=0.001)
     assert metrics.enough.wait(timeout=20)
     watch.stop()
     assert disk.taken == 2
@@ -63,5 +63,5 @@ def test_a_sampler_that_fails_is_asked_no_more_and_the_watch_goes_on(monkeypatch
 
 def test_stopping_a_watch_that_cannot_measure_is_quiet(monkeypatch, caplog):
     monkeypatch.setattr("segpipe.tracking.system._samplers", lambda: [Sampler("disk", fails_from=1)])
-    SystemWatch(Metrics(), interval_s=3600).stop()
+    SystemWatch(Metrics().log_metrics, interval_s=3600).stop()
     assert "measures no more" in caplog.text
