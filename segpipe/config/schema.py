@@ -56,6 +56,7 @@ class PhantomData(DataSettings):
     name: Literal["phantom"]
     cases: Annotated[int, Ge(4)]
     phantom_seed: Annotated[int, Ge(0)]
+    part_solid: bool
 
 
 class NiftiData(DataSettings):

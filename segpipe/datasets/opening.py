@@ -26,7 +26,8 @@ def open_dataset(name: str, options: Mapping[str, Any], *, labels: LabelMap, cac
     if name == "phantom":
         from segpipe.datasets.phantom import ensure_phantom
 
-        return ensure_phantom(cache, cases=options["cases"], seed=options["phantom_seed"])
+        parts = bool(options.get("part_solid"))
+        return ensure_phantom(cache, cases=options["cases"], seed=options["phantom_seed"], part_solid=parts)
     root = Path(options["root"]).expanduser()
     if name == "manifest":
         return read_manifest(root)

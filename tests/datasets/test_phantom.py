@@ -111,13 +111,30 @@ def test_a_made_case_loads_with_its_truth(tmp_path, cases):
     assert entry.extra["lesions"] == len(cases[3].nodules) == len(entry.extra["nodules"])
 
 
+@pytest.mark.slow
+def test_a_case_with_ground_glass_tells_it_from_what_is_solid():
+    case = generate_case(0, 2, part_solid=True)
+    textures = {nodule["texture"] for nodule in case.nodules}
+    assert textures & {"part-solid", "ground-glass"}
+    solid, glass = case.image[case.mask == 1], case.image[case.mask == 2]
+    assert solid.mean() > -250 > glass.mean()
+    assert set(np.unique(case.mask)) == {0, 1, 2}
+
+
+def test_the_parts_have_names_and_a_cache_of_their_own(tmp_path, monkeypatch):
+    _pretend(monkeypatch)
+    whole, parts = (ensure_phantom(tmp_path, cases=1, seed=0, part_solid=parts) for parts in (False, True))
+    assert parts.labels == {1: "solid", 2: "ground_glass"}
+    assert whole.entries[0].image.parent.parent != parts.entries[0].image.parent.parent
+
+
 def _pretend(monkeypatch):
     """Replaces the generator by one that costs nothing, where only the bookkeeping is tested."""
     small = generate_small_case
     monkeypatch.setattr("segpipe.datasets.phantom.generator.generate_case", small)
 
 
-def generate_small_case(seed, number):
+def generate_small_case(seed, number, *, part_solid=False):
     from segpipe.datasets.phantom.generator import PhantomCase
     from segpipe.geometry import Grid
 

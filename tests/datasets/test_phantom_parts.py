@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from segpipe.datasets.phantom.canvas import Axes, Canvas, Superellipse
-from segpipe.datasets.phantom.nodules import add_nodule, draw_nodule, sphere
+from segpipe.datasets.phantom.nodules import add_nodule, draw_nodule, solid_part, sphere
 from segpipe.datasets.phantom.scanner import Protocol, place, scan, to_ras
 from segpipe.datasets.phantom.thorax import Thorax
 from segpipe.datasets.phantom.vessels import Tubes, follow, grow_tree, splat
@@ -68,6 +68,21 @@ def test_a_nodule_has_the_volume_of_its_sphere(seed):
     assert_allclose(volume, np.pi / 6 * 14.0**3, rtol=0.06)
     assert thorax.hu[mask].mean() > -700
     assert_allclose(thorax.hu[:3], -850)
+
+
+def test_the_solid_part_is_the_core():
+    nodule = replace(
+        draw_nodule(np.random.default_rng(0), smallest_mm=4.0),
+        diameter_mm=20.0,
+        texture="part-solid",
+        core_mm=(np.array([1.0, 0.0, 0.0]), 6.0),
+    )
+    core = solid_part(nodule, np.zeros(3), AXES)
+    assert_allclose(core.sum() * np.prod(AXES.step_mm), 4 / 3 * np.pi * 6.0**3, rtol=0.05)
+    assert_allclose(AXES.x[:, 0][np.argwhere(core)[:, 1]].mean(), 1.0, atol=0.2)
+    inside = add_nodule(_lung(), nodule, np.zeros(3), AXES, np.random.default_rng(0))
+    assert inside[solid_part(replace(nodule, texture="solid"), np.zeros(3), AXES)].mean() < 1
+    assert not solid_part(replace(nodule, texture="ground-glass", core_mm=(np.zeros(3), 0.0)), np.zeros(3), AXES).any()
 
 
 def test_a_nodule_stops_at_the_pleura():

@@ -10,28 +10,34 @@ from segpipe.errors import ConfigError, raise_together
 from segpipe.labels import NODULE
 
 GENERATOR = "4"  # raise it whenever the same seed gives other voxels
+ONE_CLASS = {NODULE.value: NODULE.name}
+PARTS = {1: "solid", 2: "ground_glass"}
 _ROLES: tuple[Role, ...] = ("train", "train", "val", "test", *("train",) * 6)
 
 
-def ensure_phantom(cache: Path, *, cases: int, seed: int) -> Manifest:
+def ensure_phantom(cache: Path, *, cases: int, seed: int, part_solid: bool = False) -> Manifest:
     """The phantom data set, generated once and kept in the cache folder.
 
     Args:
         cache: Where to keep it.
         cases: How many; more cases keep the ones that are there.
         seed: Another seed gives other patients.
+        part_solid: See `generate_case`.
 
     Raises:
         ConfigError: for less than one case or a negative seed.
         OutputError: when the cases cannot be written.
     """
-    manifest, made = make_phantom(cache / f"phantom-{GENERATOR}-{seed}", cases=cases, seed=seed)
+    folder = cache / f"phantom-{GENERATOR}-{seed}{'-parts' if part_solid else ''}"
+    manifest, made = make_phantom(folder, cases=cases, seed=seed, part_solid=part_solid)
     raise_together(made.errors, headline="the phantom cannot be generated")
     return manifest
 
 
-def make_phantom(folder: Path, *, cases: int, seed: int, workers: int | None = None) -> tuple[Manifest, IngestResult]:
-    """Generates what is missing of a phantom data set in a folder.
+def make_phantom(
+    folder: Path, *, cases: int, seed: int, workers: int | None = None, part_solid: bool = False
+) -> tuple[Manifest, IngestResult]:
+    """Generates what is missing of a phantom data set in a folder; for `part_solid` see `generate_case`.
 
     Returns:
         The data set and what became of its cases.
@@ -44,11 +50,15 @@ def make_phantom(folder: Path, *, cases: int, seed: int, workers: int | None = N
             "the phantom needs at least one case and a seed from 0 on", facts={"cases": cases, "seed": seed}
         )
     jobs = [
-        CaseJob(phantom_id(number), f"{GENERATOR} {seed} {number}", partial(write_case, seed, number))
+        CaseJob(
+            phantom_id(number),
+            f"{GENERATOR} {seed} {number}{' parts' if part_solid else ''}",
+            partial(write_case, seed, number, part_solid=part_solid),
+        )
         for number in range(cases)
     ]
     made = make_cases(jobs, folder, title="phantom", workers=workers)
-    return Manifest("phantom", "phantom", made.entries, {NODULE.value: NODULE.name}), made
+    return Manifest("phantom", "phantom", made.entries, PARTS if part_solid else ONE_CLASS), made
 
 
 def phantom_id(number: int) -> str:
@@ -56,12 +66,12 @@ def phantom_id(number: int) -> str:
     return f"phantom_{number + 1:04d}"
 
 
-def write_case(seed: int, number: int, folder: Path) -> Entry:
+def write_case(seed: int, number: int, folder: Path, *, part_solid: bool = False) -> Entry:
     """Generates one case and writes its image and mask below a folder."""
     from segpipe.datasets.phantom.generator import generate_case
     from segpipe.io.images.volumes import write_volume
 
-    case = generate_case(seed, number)
+    case = generate_case(seed, number, part_solid=part_solid)
     name = phantom_id(number)
     entry = Entry(
         id=name,

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from segpipe.datasets.phantom.body import Body
 from segpipe.datasets.phantom.canvas import Axes
-from segpipe.datasets.phantom.nodules import add_nodule, draw_nodule
+from segpipe.datasets.phantom.nodules import TEXTURE_SHARES, add_nodule, draw_nodule, solid_part
 from segpipe.datasets.phantom.scanner import FIELD_MM, Protocol, place, scan, to_ras
 from segpipe.datasets.phantom.sites import PLACES, Sites
 from segpipe.datasets.phantom.thorax import paint_thorax
@@ -17,6 +17,8 @@ from segpipe.geometry import Grid
 
 COUNT_SHARES = {2: 0.2, 3: 0.25, 4: 0.25, 5: 0.2, 6: 0.1}
 PLACE_SHARES = (0.5, 0.25, 0.25)
+PART_SOLID_SHARES = (0.3, 0.5, 0.2)
+SOLID, GROUND_GLASS = 1, 2
 EMPTY_EVERY = 9
 _EMPTY_AT = 5
 
@@ -27,7 +29,7 @@ class PhantomCase:
 
     Args:
         image: HU, int16.
-        mask: 1 = nodule, uint8.
+        mask: uint8, 1 = nodule; or, where the parts are told apart, 1 = solid and 2 = ground glass.
         grid: Of both.
         nodules: The truth about each: diameter, texture, shape, place and centre in RAS mm.
     """
@@ -38,27 +40,37 @@ class PhantomCase:
     nodules: list[dict[str, Any]]
 
 
-def generate_case(seed: int, number: int) -> PhantomCase:
-    """Case `number` of the phantom `seed`, the same at every call."""
+def generate_case(seed: int, number: int, *, part_solid: bool = False) -> PhantomCase:
+    """Case `number` of the phantom `seed`, the same at every call.
+
+    Args:
+        seed: Of the phantom.
+        number: From 0.
+        part_solid: Whether most nodules have ground glass, and the mask tells it from what is solid.
+    """
     rng = np.random.default_rng([seed, number])
     body, protocol = Body.draw(rng), Protocol.draw(rng)
     axes = Axes.around(protocol.offset_mm, FIELD_MM, protocol.step_mm)
     thorax = paint_thorax(body, axes)
     vessels = add_vessels(thorax, axes, rng, blood_hu=body.blood_hu)
     sites = Sites.of(thorax, vessels, axes, rng)
-    mask = np.zeros(axes.shape, dtype=bool)
+    shares = PART_SOLID_SHARES if part_solid else TEXTURE_SHARES
+    mask = np.zeros(axes.shape, dtype=np.uint8)
     taken: list[tuple[NDArray[np.float64], float]] = []
     truth: list[dict[str, Any]] = []
     for _ in range(_count(rng, number)):
-        nodule = draw_nodule(rng, smallest_mm=1.7 * max(protocol.step_mm))
+        nodule = draw_nodule(rng, smallest_mm=1.7 * max(protocol.step_mm), texture_shares=shares)
         where = PLACES[rng.choice(len(PLACES), p=PLACE_SHARES)]
         centre = sites.find(where, nodule.radius_mm, taken, rng)
         if centre is not None:
             taken.append((centre, nodule.radius_mm))
-            mask |= add_nodule(thorax, nodule, centre, axes, rng)
+            inside = add_nodule(thorax, nodule, centre, axes, rng)
+            mask[inside] = SOLID
+            if part_solid:
+                mask[inside & ~solid_part(nodule, centre, axes)] = GROUND_GLASS
             truth.append({**nodule.facts(), "place": where, "centre_mm": to_ras(centre, protocol)})
     image, grid = place(scan(thorax, axes, protocol, rng), axes, protocol)
-    return PhantomCase(image, place(mask.astype(np.uint8), axes, protocol)[0], grid, truth)
+    return PhantomCase(image, place(mask, axes, protocol)[0], grid, truth)
 
 
 def _count(rng: np.random.Generator, number: int) -> int:

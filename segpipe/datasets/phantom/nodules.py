@@ -17,6 +17,8 @@ Points = NDArray[np.float64]
 SMALLEST_MM, MEDIAN_MM, LARGEST_MM, SPREAD = 4.0, 14.0, 30.0, 0.35
 SUBSOLID_FROM_MM = SPICULATED_FROM_MM = 8.0
 CORE_HU = 20.0
+TEXTURES: tuple[Texture, ...] = ("solid", "part-solid", "ground-glass")
+TEXTURE_SHARES = (0.8, 0.1, 0.1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +64,13 @@ class Nodule:
         return np.asarray(1 + bumps, dtype=np.float64)
 
 
-def draw_nodule(rng: np.random.Generator, *, smallest_mm: float) -> Nodule:
+def draw_nodule(
+    rng: np.random.Generator, *, smallest_mm: float, texture_shares: tuple[float, float, float] = TEXTURE_SHARES
+) -> Nodule:
     """A nodule of a size, texture and shape as they are met in patients; the smallest are solid."""
     diameter = MEDIAN_MM * np.exp(SPREAD * rng.standard_normal())
     diameter = float(np.clip(diameter, max(SMALLEST_MM, smallest_mm), LARGEST_MM))
-    textures: tuple[Texture, ...] = ("solid", "part-solid", "ground-glass")
-    texture = textures[rng.choice(3, p=[0.8, 0.1, 0.1])] if diameter >= SUBSOLID_FROM_MM else "solid"
+    texture = TEXTURES[rng.choice(3, p=texture_shares)] if diameter >= SUBSOLID_FROM_MM else "solid"
     shapes: tuple[Shape, ...] = ("spherical", "lobulated", "spiculated")
     spiky = diameter >= SPICULATED_FROM_MM and texture != "ground-glass"
     shape = shapes[rng.choice(3, p=[0.4, 0.33, 0.27] if spiky else [0.6, 0.4, 0.0])]
@@ -98,6 +101,15 @@ def add_nodule(
         _add_spicules(thorax, nodule, centre, axes, rng)
     mask = np.zeros(axes.shape, dtype=bool)
     mask[box] = inside & (lung >= 0.5)
+    return mask
+
+
+def solid_part(nodule: Nodule, centre: Points, axes: Axes) -> NDArray[np.bool_]:
+    """The voxels (z, x, y) around a nodule whose centre lies in its solid part: all of a solid one, else its core."""
+    box, points = _box(nodule, centre, axes)
+    core_mm, radius_mm = nodule.core_mm
+    mask = np.zeros(axes.shape, dtype=bool)
+    mask[box] = nodule.texture == "solid" or np.linalg.norm(points - core_mm, axis=-1) < radius_mm
     return mask
 
 

@@ -70,8 +70,8 @@ class Source:
 def _phantom(request: IngestRequest) -> tuple[Manifest, IngestResult]:
     from segpipe.datasets.phantom import make_phantom
 
-    cases, seed = request.options["cases"], request.options["seed"]
-    return make_phantom(request.output, cases=cases, seed=seed, workers=request.workers)
+    chosen = {name: request.options[name] for name in ("cases", "seed", "part_solid")}
+    return make_phantom(request.output, workers=request.workers, **chosen)
 
 
 def _nifti(request: IngestRequest) -> tuple[Manifest, IngestResult]:
@@ -200,6 +200,7 @@ _SHIPPED: dict[str, Source] = {
         flags=(
             Flag("cases", "how many", default=34, kind=int),
             Flag("seed", "another seed gives other patients", default=0, kind=int),
+            Flag("part_solid", "tell solid parts (1) from ground glass (2), of which there is more", default=False),
         ),
         needs_input=False,
     ),
