@@ -36,7 +36,9 @@ def resample_mask(mask: NDArray[np.bool_ | np.uint8], preparation: Preparation) 
 
 
 def resample_labels(mask: NDArray[np.uint8], preparation: Preparation, labels: LabelMap) -> NDArray[np.uint8]:
-    """Brings a label map (x, y, z) from the scan's grid to the recipe's, class by class; no class loses a lesion.
+    """Brings a label map (x, y, z) from the scan's grid to the recipe's, class by class.
+
+    A lesion that would disappear keeps the voxels in which it is strongest, as in `resample_mask`.
 
     Returns:
         A label map of `preparation.grid.shape`.
