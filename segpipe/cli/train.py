@@ -41,7 +41,16 @@ def train(config: "DictConfig", folder: Path, sweep: Path | None) -> JobResult:
     outcome = run_single(settings, content, folder, parent=parent)
     if sweep and outcome:
         report_sweep(settings, sweep)
-    return JobResult(outcome.exit_code) if outcome else JobResult(0)
+    return JobResult(outcome.exit_code, last_pseudo_dice(folder)) if outcome else JobResult(0)
+
+
+def last_pseudo_dice(folder: Path) -> float | None:
+    """The last figure of a run's validation patches, by which a sweeper may choose; held-out cases choose nothing."""
+    from segpipe.training.callbacks import read_history
+    from segpipe.training.checkpoints import MONITOR
+
+    figures = [point[MONITOR] for point in read_history(folder) if MONITOR in point]
+    return figures[-1] if figures else None
 
 
 def run_folder(name: str, resume: bool, time: str) -> str:

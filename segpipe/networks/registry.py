@@ -46,7 +46,9 @@ def _try_network(spec: Mapping[str, Any], config: Mapping[str, Any]) -> list[str
 def _divisor_mistakes(divisor: Shape, patch: Shape) -> list[str]:
     if not all(size % step == 0 for size, step in zip(patch, divisor, strict=True)):
         found, wanted = ("×".join(map(str, shape)) for shape in (patch, divisor))
-        return [f"each side of recipe.patch must be a multiple of {wanted}, the network's divisor; found {found}"]
+        fitting = ",".join(str(-(-size // step) * step) for size, step in zip(patch, divisor, strict=True))
+        rule = f"each side of recipe.patch must be a multiple of {wanted}, the network's divisor"
+        return [f"{rule}; found {found}; try recipe.patch=[{fitting}]"]
     return []
 
 

@@ -1,0 +1,21 @@
+"""What the verb `train` adds to Hydra: the folder of a resumed run, and the figure that sweepers compare."""
+
+import json
+
+import pytest
+
+from segpipe.cli.train import last_pseudo_dice, run_folder
+
+
+def test_a_new_run_has_a_new_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run_folder("lung_nodule", False, "12-00") == "runs/lung_nodule/12-00"
+    assert run_folder("lung_nodule", True, "12-00") == "runs/lung_nodule/12-00"
+
+
+@pytest.mark.parametrize(("points", "expected"), [([], None), ([0.5, 0.75], 0.75)])
+def test_a_sweeper_compares_the_last_validation(tmp_path, points, expected):
+    rows = [{"step": step, "val/pseudo_dice": point} for step, point in enumerate(points)]
+    lines = [json.dumps(row) for row in [*rows, {"step": 9, "train/loss": 0.1}]]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    assert last_pseudo_dice(tmp_path) == expected
