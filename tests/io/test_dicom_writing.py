@@ -372,6 +372,21 @@ def test_names_in_every_character_set_are_written_in_utf_8(tmp_path, charset, na
         _check_valid(path)
 
 
+def test_objects_of_two_patients_never_share_a_uid(tmp_path):
+    slices = ct_slices(thorax())
+    save(slices, tmp_path / "a")
+    for dataset in slices:
+        dataset.PatientID = "OTHER"
+    save(slices, tmp_path / "b")
+
+    written = [
+        write_dicom_seg(tmp_path / f"{name}.dcm", nodules(_findings()), derivation=_derivation(tmp_path / name))
+        for name in ("a", "b")
+    ]
+
+    assert len({str(pydicom.dcmread(path).SOPInstanceUID) for path in written}) == 2
+
+
 @pytest.mark.parametrize(
     "odd",
     [

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -54,6 +55,16 @@ def origin_of(series: SeriesInfo) -> Origin:
             "folder": str(series.files[0].path.parent),
         },
     )
+
+
+def origins_of(series: Sequence[SeriesInfo]) -> list[Origin]:
+    """The origins of DICOM series; two patients whose series and slices have the same UIDs are told apart, too."""
+    origins = list(map(origin_of, series))
+    count = Counter(origin.digest for origin in origins)
+    return [
+        origin if count[origin.digest] == 1 else replace(origin, digest=digest_of(origin.digest, *one.identity.person))
+        for origin, one in zip(origins, series, strict=True)
+    ]
 
 
 def rename_cases(entries: Sequence[Entry], dataset: Path, *, keep_ids: bool = False) -> tuple[Entry, ...]:

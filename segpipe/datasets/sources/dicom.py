@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from segpipe.case import Case, Volume
 from segpipe.datasets.manifest import Entry, Manifest
-from segpipe.datasets.sources.case_names import CaseName, name_cases, origin_of
+from segpipe.datasets.sources.case_names import CaseName, name_cases, origin_of, origins_of
 from segpipe.datasets.sources.parallel import CaseJob, IngestResult, make_cases
 from segpipe.errors import ConfigError, LabelError
 from segpipe.io.dicom.rtstruct.contours import Border
@@ -193,7 +193,7 @@ def describe_shared(scan: SeriesScan) -> tuple[str, ...]:
 def _ingest(request: "IngestRequest", regions: Regions, kind: str) -> tuple[Manifest, IngestResult]:
     assert request.input is not None
     scan = find_series(request.input)
-    names = name_cases(list(map(origin_of, scan.series)), request.output, keep_ids=request.options["keep_ids"])
+    names = name_cases(origins_of(scan.series), request.output, keep_ids=request.options["keep_ids"])
     jobs, lonely = [], 0
     for series, name in zip(scan.series, names, strict=True):
         own = scan.annotations_of(series)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.datasets.manifest import Entry, Manifest
-from segpipe.datasets.sources.case_names import CaseName, name_cases, origin_of
+from segpipe.datasets.sources.case_names import CaseName, name_cases, origins_of
 from segpipe.datasets.sources.dicom import (
     describe_left_out,
     describe_remarks,
@@ -55,7 +55,7 @@ def ingest_lidc(request: "IngestRequest") -> tuple[Manifest, IngestResult]:
     choice = LidcChoice(_share(request.options["agreement"]), parse_repair(request.options["repair"]))
     scan = find_series(request.input)
     readings, notes = _find_readings(Path(request.options["xml"] or request.input))
-    names = name_cases(list(map(origin_of, scan.series)), request.output, keep_ids=request.options["keep_ids"])
+    names = name_cases(origins_of(scan.series), request.output, keep_ids=request.options["keep_ids"])
     jobs = [
         _job(series, name, readings[series.identity.series_uid], choice)
         for series, name in zip(scan.series, names, strict=True)

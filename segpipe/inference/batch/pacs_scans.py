@@ -19,8 +19,9 @@ _LOG = logging.getLogger("segpipe.predict")
 def fetch_scans(pacs: Pacs, address: Address, folder: Path) -> Iterator[list[Scan]]:
     """Fetches the CT series of a study, or the one that the address names; yields the scans of each before the next.
 
-    A scan is called `series-` and twelve hex digits that its series alone decides, so that a second call resumes and
-    two studies can go to one output folder. Series without enough slices, e.g. localizers, are told last and left out.
+    A scan is called `series-` and twelve hex digits that its study and series alone decide, so that a second call
+    resumes and two studies can go to one output folder. Series without enough slices, e.g. localizers, are named last
+    and left out.
 
     Args:
         pacs: Where the address begins.
@@ -66,7 +67,8 @@ def _ct_series(found: Sequence[SeriesEntry]) -> list[SeriesEntry]:
 
 
 def _name(entry: SeriesEntry) -> str:
-    return "series-" + hashlib.sha256(entry.series_uid.encode()).hexdigest()[:12]
+    uids = f"{entry.study_uid}\0{entry.series_uid}"  # two patients can share a series UID
+    return "series-" + hashlib.sha256(uids.encode()).hexdigest()[:12]
 
 
 def _make_timeless(folder: Path) -> None:

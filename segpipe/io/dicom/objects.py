@@ -68,9 +68,16 @@ class Derivation:
 
     def uid(self, *parts: str) -> UID:
         """A UID that the series, the maker and `parts` alone decide, so that an object made twice has one UID."""
-        maker = self.maker
+        maker, identity = self.maker, self.series.identity
         made = (maker.model, maker.version, maker.recipe, maker.point)
-        known = (self.series.identity.series_uid, *made, *(label.name for label in self.labels))
+        # two patients can share a series UID, and must never share one of an object
+        known = (
+            identity.patient_id,
+            identity.study_uid,
+            identity.series_uid,
+            *made,
+            *(label.name for label in self.labels),
+        )
         return generate_uid(entropy_srcs=["segpipe", *known, *parts])
 
     def tracking_uid(self, number: int) -> UID:

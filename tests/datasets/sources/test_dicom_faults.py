@@ -47,6 +47,22 @@ def test_two_patients_in_one_series_are_two_cases_of_two_patients(tmp_path, caps
     assert "2 series share their UID with one of another patient or study" in capsys.readouterr().out
 
 
+def test_two_patients_whose_files_have_the_same_uids_are_two_cases(tmp_path):
+    first = patient_folder(tmp_path / "in" / "a", None, patient="A")
+
+    def give_uids(slices):
+        for dataset, other in zip(slices, first, strict=True):
+            for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+                setattr(dataset, keyword, getattr(other, keyword))
+
+    patient_folder(tmp_path / "in" / "b", None, patient="B", seed=4, spoil=give_uids)
+
+    manifest, _ = ingest_folder(tmp_path)
+
+    assert [entry.patient for entry in manifest.entries] == ["patient_0001", "patient_0002"]
+    assert ingest_folder(tmp_path)[1].new == 0
+
+
 @pytest.mark.parametrize(("kind", "roi"), [("dicom", "GTV-1"), ("dicom", None), ("nsclc-radiomics", None)])
 def test_both_regions_of_one_name_are_in_the_mask(tmp_path, kind, roi):
     _with_structures(tmp_path / "in", [("GTV-1", [BOX]), ("GTV-1", [FAR])])
