@@ -16,8 +16,9 @@ log = logging.getLogger(__name__)
 class FiniteSteps(pl.Callback):
     """Skips optimizer steps without a finite loss and gradient, counts them, and logs the gradient's norm.
 
-    A skipped step counts as a step of the schedule; weights, the optimizer's state and averaged weights stay. All ranks
-    skip together. With `16-mixed` such steps are what the loss's scale is found by, and torch skips them as well.
+    A skipped step counts as a step of the schedule; weights, running statistics of norms, the optimizer's state and
+    averaged weights stay. All ranks skip together. With `16-mixed` the scale of the loss is found by such steps, which
+    torch skips as well.
 
     Args:
         most: Skipped steps in a row that end the training.
@@ -30,6 +31,7 @@ class FiniteSteps(pl.Callback):
         self.skipped = 0
         self.in_a_row = 0
         self._losses: list[torch.Tensor] = []
+        self._statistics: list[torch.Tensor] = []
         self._norm = 0.0
 
     def state_dict(self) -> dict[str, Any]:
@@ -39,6 +41,11 @@ class FiniteSteps(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes over the count of the run that is resumed."""
         self.skipped, self.in_a_row = state_dict["skipped"], state_dict["in_a_row"]
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Keeps the running statistics of batch norms, which a batch changes before its loss is known."""
+        if not self._losses:  # the first batch of a step
+            self._statistics = [buffer.clone() for buffer in _statistics(pl_module)]
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: Any, loss: torch.Tensor) -> None:
         """Remembers the loss of each batch that the step accumulates."""
@@ -58,6 +65,8 @@ class FiniteSteps(pl.Callback):
             self.in_a_row = 0
         else:
             optimizer.zero_grad(set_to_none=True)
+            for buffer, before in zip(_statistics(pl_module), self._statistics, strict=True):
+                buffer.copy_(before)
             self._skip(trainer, optimizer, "gradient" if of_loss else "loss")
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -106,6 +115,10 @@ class FiniteSteps(pl.Callback):
 
 
 def weights_are_finite(module: torch.nn.Module) -> bool:
-    """Whether all weights of a network are numbers."""
-    weights = [parameter.detach() for parameter in module.parameters()]
+    """Whether all weights and running statistics of a network are numbers."""
+    weights = [*(parameter.detach() for parameter in module.parameters()), *_statistics(module)]
     return bool(torch.stack([weight.isfinite().all() for weight in weights]).all())
+
+
+def _statistics(module: torch.nn.Module) -> list[torch.Tensor]:
+    return [buffer for buffer in module.buffers() if buffer.is_floating_point()]

@@ -85,6 +85,25 @@ def test_an_infinite_gradient_of_a_finite_loss_is_skipped(tmp_path, caplog):
     assert said(caplog) == ["step 1 is skipped, because its gradient is not finite"]
 
 
+class Normed(Slope):
+    """A batch norm stands before the loss."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(1, momentum=0.5)
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+        return self.norm(torch.stack([batch, batch])).sum()
+
+
+def test_a_bad_batch_stays_out_of_the_running_statistics(tmp_path):
+    module, _ = train([4.0, math.nan], [FiniteSteps(most=9, every=1)], tmp_path, module=Normed())
+    assert module.norm.running_mean.item() == 2.0  # 0 and 4, half each
+    assert weights_are_finite(module)
+    module.norm.running_var.fill_(math.nan)
+    assert not weights_are_finite(module)
+
+
 def test_many_in_a_row_end_the_training_with_one_message(tmp_path):
     with pytest.raises(TrainingError) as error:
         train([1.0, math.nan, math.nan, math.nan, 1.0], [FiniteSteps(most=3, every=1)], tmp_path)
