@@ -22,6 +22,8 @@ __all__ = ["__version__", "evaluate", "load_model", "predict", "train"]
 def train(*overrides: str, folder: str | Path) -> Path:
     """Trains, evaluates on held-out cases and exports, as `python -m segpipe` does with the same words.
 
+    Cases are prepared and loaded by processes of their own: a script calls this below `if __name__ == "__main__":`.
+
     Args:
         overrides: What to train on what, in Hydra's words, e.g. `+experiment=lung_nodule` and `optimizer.lr=1e-3`.
         folder: The run folder, which then holds `model/`, `evaluation/` and `report.html`.

@@ -74,7 +74,7 @@ def evaluate_anything(
     if model is None:
         if split is not None:
             raise ConfigError("a split is of a data set, which masks do not know", facts={"split": split})
-        found = evaluate_masks(Path(str(evaluated)), reference)
+        found = evaluate_masks(Path(str(evaluated)), reference, processes=1)  # a script may have no main guard
     else:
         from segpipe.pipelines.model_evaluation import evaluate_model
 

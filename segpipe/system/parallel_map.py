@@ -9,9 +9,11 @@ from functools import partial
 from multiprocessing import get_context
 from typing import TypeVar
 
-from segpipe.errors import SegpipeError
+from segpipe.errors import OutputError, SegpipeError
 from segpipe.system.case_errors import CaseError, attempt
 
+MOST_DEATHS = 5
+"""So many processes that die in a row without any result die of something else than their case."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -34,6 +36,9 @@ def parallel_map(
         name: Item → what it is called.
         title: Shown at the progress bar, which is drawn on terminals only; None draws none.
         workers: Processes; by default one per core, 0 works in this process.
+
+    Raises:
+        OutputError: when processes cannot work here at all.
     """
     from tqdm import tqdm
 
@@ -59,11 +64,15 @@ def _in_processes(
     work: Callable[[Item], Result], items: Sequence[Item], name: Callable[[Item], str], workers: int
 ) -> Iterator[tuple[int, Result | SegpipeError]]:
     """Goes on with one process after a process was killed, since only then it is known in which case that happened."""
-    waiting = dict(enumerate(items))
+    waiting, deaths = dict(enumerate(items)), 0
     while waiting:
+        before = len(waiting)
         for index, outcome in _until_killed(work, waiting, name, workers):
             del waiting[index]
             yield index, outcome
+        deaths = deaths + 1 if len(waiting) == before else 0
+        if deaths == MOST_DEATHS:
+            raise _useless(deaths)
         if waiting and workers == 1:
             index = next(iter(waiting))
             yield index, _killed(name(waiting.pop(index)))
@@ -94,6 +103,14 @@ def _use_one_thread() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+
+
+def _useless(deaths: int) -> OutputError:
+    return OutputError(
+        "processes for the work end before they do any",
+        facts={"in a row": deaths},
+        hint='in a program of your own, call segpipe below `if __name__ == "__main__":`; or use no workers',
+    )
 
 
 def _killed(case: str) -> CaseError:

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from segpipe.errors import ImageError
+from segpipe.errors import ImageError, OutputError
 from segpipe.system import parallel_map as module
 from segpipe.system.parallel_map import parallel_map
 
@@ -46,6 +46,14 @@ def test_a_killed_process_costs_its_item_alone():
         assert found[index].facts == {"case": "case deadly"}
     assert found[3].facts == {"case": "case unpicklable"}
     assert "pickle" in found[3].message
+
+
+@pytest.mark.slow
+def test_processes_that_never_work_are_not_started_for_every_item():
+    with pytest.raises(OutputError, match="processes for the work end before they do any") as caught:
+        run(["deadly"] * 20, workers=2)
+    assert caught.value.facts == {"in a row": module.MOST_DEATHS}
+    assert '__name__ == "__main__"' in caught.value.hint
 
 
 def test_no_items_are_no_work():
