@@ -31,6 +31,7 @@ def test_a_case_is_a_function_of_seed_and_number(cases):
 
 @pytest.mark.slow
 def test_densities_are_those_of_a_chest_ct(cases):
+    assert cases
     for case in cases:
         assert case.image.dtype == np.int16
         assert case.image.min() >= -1024
@@ -66,6 +67,7 @@ def test_grids_are_anisotropic_oblique_and_differ(cases):
 
 @pytest.mark.slow
 def test_each_nodule_is_one_lesion_of_the_told_size_at_the_told_place(cases):
+    assert any(case.nodules for case in cases)
     for case in cases:
         components, count = label_lesions(case.mask)
         assert count == len(case.nodules)

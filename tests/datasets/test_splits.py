@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from segpipe.datasets.manifest import Entry, Manifest
@@ -39,10 +39,7 @@ def test_a_fold_holds_every_nth_shuffled_patient():
 @given(cases=st.lists(st.integers(0, 30), min_size=5, max_size=80), folds=st.integers(2, 5), seed=st.integers(0, 99))
 def test_folds_partition_the_patients_and_keep_each_together(cases, folds, seed):
     manifest = _manifest([f"p{i}" for i in cases])
-    if len(set(cases)) < folds:
-        with pytest.raises(DatasetError, match="at least as many patients as folds"):
-            assign_roles(manifest, fold=0, folds=folds, seed=seed)
-        return
+    assume(len(set(cases)) >= folds)
     held_out = []
     for fold in range(folds):
         split = assign_roles(manifest, fold=fold, folds=folds, seed=seed)
@@ -50,6 +47,11 @@ def test_folds_partition_the_patients_and_keep_each_together(cases, folds, seed)
         assert [entry.id for entry in split.entries] == [entry.id for entry in manifest.entries]
         held_out += sorted(_patients(split, "test"))
     assert sorted(held_out) == sorted({f"p{i}" for i in cases})
+
+
+def test_fewer_patients_than_folds_are_refused():
+    with pytest.raises(DatasetError, match="at least as many patients as folds"):
+        assign_roles(_manifest(["a", "b", "a"]), fold=0, folds=3, seed=0)
 
 
 @given(patients=st.integers(3, 200), seed=st.integers(0, 99))

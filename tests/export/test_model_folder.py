@@ -89,7 +89,7 @@ def test_nothing_is_unpickled(written, monkeypatch) -> None:
 
     for module, name in ((torch, "load"), (pickle, "load"), (pickle, "loads"), (pickle, "Unpickler")):
         monkeypatch.setattr(module, name, refuse)
-    load_network(read_model_folder(written))
+    assert not load_network(read_model_folder(written)).training
 
 
 @pytest.mark.parametrize("name", FILES)

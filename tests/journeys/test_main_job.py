@@ -15,6 +15,7 @@ import SimpleITK as sitk  # noqa: N813
 import torch
 
 from segpipe.io.images.volumes import read_volume, write_volume
+from tests.leftovers import unfinished
 from tests.processes import PATIENCE_S, segpipe
 from tests.small_models import leave_out_onnx
 
@@ -75,7 +76,7 @@ def test_a_run_leaves_everything_in_its_folder(run):
         "evaluation/summary.json",
     ):
         assert (run / name).stat().st_size > 0, name
-    assert not list(run.rglob("*.part"))
+    assert unfinished(run) == []
 
 
 def test_checkpoints_open_as_tensors_and_plain_data(run):

@@ -28,7 +28,8 @@ def test_every_level_is_trained() -> None:
 def test_a_network_can_be_copied_after_training_it() -> None:
     network = build_network(SPEC)
     network(torch.rand(1, 1, 16, 16, 8))[0].sum().backward()
-    copy.deepcopy(network)
+    copied = copy.deepcopy(network)
+    assert copied.state_dict().keys() == network.state_dict().keys()
 
 
 def test_weights_and_outputs_are_those_of_monai() -> None:

@@ -104,8 +104,8 @@ def test_the_result_of_a_patch_does_not_depend_on_its_batch(name: str) -> None:
     patches = torch.rand(2, 1, 2 * x, y, z)
     with torch.no_grad():
         together, alone = network(patches), network(patches[1:])
-    for pair in zip(*(out if isinstance(out, list) else [out] for out in (together, alone)), strict=True):
-        torch.testing.assert_close(pair[0][1:], pair[1], rtol=1e-4, atol=1e-5)
+    both, one = (out if isinstance(out, list) else [out] for out in (together, alone))
+    torch.testing.assert_close([logits[1:] for logits in both], one, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -34,6 +34,7 @@ def test_the_notebooks_are_those_that_are_tested():
 def test_a_notebook_is_kept_without_outputs_and_defines_nothing(name):
     notebook = read(name)
     nbformat.validate(notebook)
+    assert code_of(notebook)
     for cell in code_of(notebook):
         assert cell.outputs == []
         assert cell.execution_count is None

@@ -113,6 +113,7 @@ def test_ranks_share_the_steps_of_one(cases):
     dataset = make_dataset(cases)
     alone = batches(dataset, batch=4)
     shared = [batches(dataset, batch=2, rank=rank, world=2) for rank in (0, 1)]
+    assert alone
     for step, whole in enumerate(alone):
         parts = torch.cat([shared[0][step]["image"], shared[1][step]["image"]])
         torch.testing.assert_close(parts, whole["image"], rtol=0, atol=0)

@@ -26,7 +26,7 @@ def manifest(tiny_dataset):
 
 
 def test_outlined_cases_pass(manifest):
-    check_outlines(manifest)
+    assert check_outlines(manifest) is None
 
 
 def test_cases_without_mask_and_spheres_are_told_together(manifest):

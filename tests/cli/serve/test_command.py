@@ -32,8 +32,8 @@ def test_mistakes(words, message):
 
 
 def test_memory_is_said_as_in_predict():
-    needed = {serve_flags: NEEDED, predict_flags: ["--model", "m", "--input", "i", "--output", "o"]}
-    for parse, words in ((verb.parse_flags, words) for verb, words in needed.items()):
+    predict_words = ["--model", "m", "--input", "i", "--output", "o"]
+    for parse, words in ((serve_flags.parse_flags, NEEDED), (predict_flags.parse_flags, predict_words)):
         assert memory_limit(parse(words)) is None
         assert memory_limit(parse([*words, "--memory", "4GB"])) == 4 * 2**30
         with pytest.raises(ConfigError, match="memory must be an amount like 4GB"):

@@ -14,7 +14,7 @@ from numpy.testing import assert_array_equal
 from segpipe.cli.ingest import run
 from segpipe.datasets.sources.dicom import parse_regions, parse_repair
 from segpipe.datasets.sources.registry import SOURCES, IngestRequest
-from segpipe.errors import ConfigError, GeometryError, LabelError
+from segpipe.errors import ConfigError, GeometryError, LabelError, SegpipeError
 from segpipe.io.images.volumes import read_volume
 from tests.hospital_folders import BOX, FAR, SMALL, all_text, ingest_folder, patient_folder
 from tests.processes import Process, as_main
@@ -271,7 +271,7 @@ def test_a_damaged_list_of_names_is_told(tmp_path):
     (tmp_path / "data" / ".done").mkdir(parents=True)
     (tmp_path / "data" / ".done" / "names.json").write_text("[")
 
-    with pytest.raises(Exception, match="list of known cases is damaged"):
+    with pytest.raises(SegpipeError, match="list of known cases is damaged"):
         ingest_folder(tmp_path)
 
 

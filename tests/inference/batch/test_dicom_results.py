@@ -35,12 +35,12 @@ def test_all_formats_at_once(untrained_model, series, tmp_path):
     report = pydicom.dcmread(tmp_path / "out" / "series.sr.dcm")
     assert report.Modality == "SR"
     assert series_uid in str(report)
-    if "series.seg.dcm" in names:
-        segmentation = pydicom.dcmread(tmp_path / "out" / "series.seg.dcm")
-        structures = pydicom.dcmread(tmp_path / "out" / "series.rtstruct.dcm")
-        assert len(segmentation.SegmentSequence) == len(structures.StructureSetROISequence)
-        _check_readers_agree(tmp_path / "out")
+    segmentation = pydicom.dcmread(tmp_path / "out" / "series.seg.dcm")
+    structures = pydicom.dcmread(tmp_path / "out" / "series.rtstruct.dcm")
+    assert len(segmentation.SegmentSequence) == len(structures.StructureSetROISequence)
+    _check_readers_agree(tmp_path / "out")
     content = json.loads((tmp_path / "out" / "series.json").read_text())
+    assert len(content["findings"]) == len(segmentation.SegmentSequence)
     for finding in content["findings"]:
         assert finding["slice_number"] == 500 - finding["slice_index"]  # the Instance Numbers of the series
 

@@ -20,6 +20,7 @@ from segpipe.geometry import Grid
 from segpipe.io.images.volumes import write_volume
 from segpipe.preprocessing.cache.build import build_cache
 from segpipe.preprocessing.resampling import plan_preparation, resample_to_recipe
+from tests.leftovers import unfinished
 from tests.prepared_cases import LABELS, die, load_entry, make_recipe, make_scan, prepare, save_entry
 
 
@@ -229,7 +230,7 @@ def test_a_disk_that_fills_while_writing_is_told_and_freed(tmp_path, monkeypatch
         build([save_entry(tmp_path, "a", image, mask)], make_recipe(), tmp_path / "cache")
     assert raised.value.facts["case"] == "a"
     assert "free space" in raised.value.hint
-    assert not list((tmp_path / "cache").rglob("*.part"))
+    assert unfinished(tmp_path / "cache") == []
 
 
 def test_rebuilds_a_case_that_is_not_whole(tmp_path):
@@ -273,7 +274,9 @@ def test_keeps_the_share_that_a_crop_to_the_lungs_kept(tmp_path):
 def test_names_nothing_of_the_data_set(tmp_path):
     image, mask = make_scan(lesions=[((10, 10, 10), 3)])
     build([save_entry(tmp_path / "data", "Miller_John", image, mask)], make_recipe(), tmp_path / "cache")
-    for path in (tmp_path / "cache").rglob("*"):
+    written = list((tmp_path / "cache").rglob("*"))
+    assert any(path.is_file() for path in written)
+    for path in written:
         assert "Miller" not in path.name
         assert path.is_dir() or b"Miller" not in path.read_bytes()
 
@@ -321,10 +324,10 @@ def test_a_killed_builder_leaves_nothing_wrong(tmp_path):
         [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path)], capture_output=True, check=False
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert list((tmp_path / "cache").rglob("*.part"))
+    assert len(unfinished(tmp_path / "cache")) == 1
     entries = [save_entry(tmp_path, f"c{n}", make_scan(seed=n)[0], make_scan()[1]) for n in range(3)]
     cases = build(entries, make_recipe(), tmp_path / "cache")
-    assert not list((tmp_path / "cache").rglob("*.part"))
+    assert unfinished(tmp_path / "cache") == []
     for number, case in enumerate(cases):
         np.testing.assert_array_equal(whole(case)[0], np.clip(make_scan(seed=number)[0], -1000, 400))
 
@@ -389,6 +392,7 @@ def test_real_nodules_keep_their_lesions_and_volume(realdata, tmp_path):
         build(entries, make_recipe(spacing_mm=spacing), tmp_path / "cache", load=load)
         for spacing in ((0.7, 0.7, 1.25), (2.8, 2.8, 5.0))
     )
+    assert entries
     for entry, small, large in zip(entries, fine, coarse, strict=True):
         case = load(entry)
         true_mm3 = np.count_nonzero(case.mask) * case.grid.voxel_volume_mm3
