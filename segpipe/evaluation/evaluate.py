@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from segpipe.errors import GeometryError
 from segpipe.evaluation.detection.matching import find_lesions, match_lesions
 from segpipe.evaluation.detection.spheres import evaluate_by_centre, is_sphere
-from segpipe.evaluation.foreground_crops import find_foreground_crops
-from segpipe.evaluation.overlap import count_overlap
+from segpipe.evaluation.measures.foreground_crops import find_foreground_crops
+from segpipe.evaluation.measures.overlap import count_overlap
+from segpipe.evaluation.measures.surface import surface_figures
 from segpipe.evaluation.results import CaseResult
 from segpipe.evaluation.summary import summarise
-from segpipe.evaluation.surface import surface_figures
 from segpipe.evaluation.tables import write_evaluation
 from segpipe.geometry import Grid
 

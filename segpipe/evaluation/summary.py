@@ -17,10 +17,10 @@ from segpipe.evaluation.bootstrap import (
 )
 from segpipe.evaluation.detection.froc import FP_RATES, RULES, Marks, collect_marks, froc_figures
 from segpipe.evaluation.detection.matching import MINIMUM_IOU
-from segpipe.evaluation.overlap import OVERLAP_FIGURES
+from segpipe.evaluation.measures.overlap import OVERLAP_FIGURES
+from segpipe.evaluation.measures.surface import NSD_TOLERANCE_MM, SURFACE_FIGURES
 from segpipe.evaluation.results import CaseResult
 from segpipe.evaluation.strata import stratify
-from segpipe.evaluation.surface import NSD_TOLERANCE_MM, SURFACE_FIGURES
 from segpipe.geometry import FloatArray
 
 FROC_RESAMPLES = 1000

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from segpipe.evaluation.surface import NSD_TOLERANCE_MM
+from segpipe.evaluation.measures.surface import NSD_TOLERANCE_MM
 
 _NAMES = {
     "dice": "Dice",

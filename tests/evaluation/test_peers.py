@@ -15,8 +15,8 @@ import SimpleITK
 from segpipe.__main__ import main
 from segpipe.evaluation.detection.froc import collect_marks, froc_curve
 from segpipe.evaluation.evaluate import evaluate_pair
-from segpipe.evaluation.foreground_crops import find_foreground_crops
-from segpipe.evaluation.surface import hausdorff_mm, surface_dice
+from segpipe.evaluation.measures.foreground_crops import find_foreground_crops
+from segpipe.evaluation.measures.surface import hausdorff_mm, surface_dice
 from segpipe.geometry import Grid
 from segpipe.io.images.volumes import write_volume
 

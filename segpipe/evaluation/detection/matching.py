@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from segpipe.evaluation.foreground_crops import ForegroundCrop
+from segpipe.evaluation.measures.foreground_crops import ForegroundCrop
 from segpipe.evaluation.results import PredictedLesion, ReferenceLesion
 from segpipe.lesions import Lesion, find_components, measure_components
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from segpipe.evaluation.overlap import OVERLAP_FIGURES
+from segpipe.evaluation.measures.overlap import OVERLAP_FIGURES
+from segpipe.evaluation.measures.surface import SURFACE_FIGURES
 from segpipe.evaluation.results import CaseResult, PredictedLesion, ReferenceLesion
-from segpipe.evaluation.surface import SURFACE_FIGURES
 
 
 def is_sphere(extra: Mapping[str, Any] | None) -> bool:

@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from segpipe.evaluation.detection.matching import Lesions, assign, find_lesions, match_lesions, overlaps
-from segpipe.evaluation.foreground_crops import find_foreground_crops
+from segpipe.evaluation.measures.foreground_crops import find_foreground_crops
 from segpipe.geometry import Grid
 from segpipe.lesions import Lesion
 

@@ -3,7 +3,7 @@
 The surface crosses the edges of the block in their middles, as in marching cubes. Where a face is ambiguous the rarer
 kind of voxel is cut apart, so that a mask and its complement have the same surface. Polygons that are not flat are
 split from the corner that gives the largest area in a cubic block. These choices give the areas of the surface-distance
-package and of MONAI to the last digit; `tests/evaluation/test_surface.py` holds them to each other.
+package and of MONAI to the last digit; `tests/evaluation/measures/test_surface.py` holds them to each other.
 
 Source:
     Lorensen and Cline, Marching Cubes, SIGGRAPH 1987; Nikolov et al., arXiv 1809.04430 (surface Dice).

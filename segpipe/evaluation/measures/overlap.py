@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segpipe.evaluation.foreground_crops import ForegroundCrop
+from segpipe.evaluation.measures.foreground_crops import ForegroundCrop
 from segpipe.evaluation.results import Empty
 
 OVERLAP_FIGURES = ("dice", "iou", "precision", "recall", "f1", "volume_error_pct")

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from segpipe.evaluation.foreground_crops import ForegroundCrop
-from segpipe.evaluation.surface_elements import CORNERS, surfel_areas
+from segpipe.evaluation.measures.foreground_crops import ForegroundCrop
+from segpipe.evaluation.measures.surface_elements import CORNERS, surfel_areas
 from segpipe.geometry import FloatArray, Grid, to_world
 
 NSD_TOLERANCE_MM = 1.0

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from segpipe.evaluation.foreground_crops import find_foreground_crops
-from segpipe.evaluation.overlap import OVERLAP_FIGURES, Overlap, count_overlap
+from segpipe.evaluation.measures.foreground_crops import find_foreground_crops
+from segpipe.evaluation.measures.overlap import OVERLAP_FIGURES, Overlap, count_overlap
 from segpipe.geometry import Grid
 
 counts = st.integers(min_value=0, max_value=1000)

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from segpipe.evaluation import foreground_crops as module
-from segpipe.evaluation.foreground_crops import find_foreground_crops
+from segpipe.evaluation.measures import foreground_crops as module
+from segpipe.evaluation.measures.foreground_crops import find_foreground_crops
 from segpipe.geometry import Grid
 
 GRID = Grid((60, 50, 40), np.diag([0.5, 0.5, 2.0, 1.0]))

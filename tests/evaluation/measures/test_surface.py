@@ -8,9 +8,9 @@ from hypothesis.extra.numpy import arrays
 from scipy.ndimage import binary_erosion
 from scipy.spatial.distance import cdist
 
-from segpipe.evaluation.foreground_crops import find_foreground_crops
-from segpipe.evaluation.surface import hausdorff_mm, surface_dice, surface_figures
-from segpipe.evaluation.surface_elements import surfel_areas
+from segpipe.evaluation.measures.foreground_crops import find_foreground_crops
+from segpipe.evaluation.measures.surface import hausdorff_mm, surface_dice, surface_figures
+from segpipe.evaluation.measures.surface_elements import surfel_areas
 from segpipe.geometry import Grid, to_world
 
 SPACING = (0.7, 0.8, 2.5)

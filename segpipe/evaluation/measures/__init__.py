@@ -1,0 +1,1 @@
+"""What two masks of a case share: voxels, volumes and surfaces."""
