@@ -4,7 +4,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from threading import Lock
 from typing import Any
@@ -26,20 +26,35 @@ def quiet_libraries() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def quiet_foreign_threads() -> Iterator[None]:
+    """Inside the block the libraries are silent in all threads: for those that a library starts by itself."""
+    _install_filters()
+    with _FOREIGN, _SWITCHES["pydicom"]:
+        yield
+
+
 class _Silence(logging.Filter):
-    """Holds back whatever a thread says inside a quiet block: as a filter of loggers and as a pattern of warnings."""
+    """Holds back what a thread says inside a quiet block: as a filter of loggers and as a pattern of warnings."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """False inside a quiet block."""
-        return not _quiet.get()
+        return not (_quiet.get() or _FOREIGN.inside)
 
     def match(self, message: str) -> bool:
         """True inside a quiet block: `warnings` asks the pattern of a filter in this way."""
         return _quiet.get()
 
 
+class _OfLibraries:
+    """A pattern of modules, as `warnings` asks it: those of the libraries, while their own threads must be silent."""
+
+    def match(self, module: str) -> bool:
+        return bool(_FOREIGN.inside) and module.partition(".")[0] in _LIBRARIES
+
+
 _SILENCE = _Silence()
-_IGNORE: Any = ("ignore", _SILENCE, Warning, None, 0)
+_IGNORE: list[Any] = [("ignore", _SILENCE, Warning, None, 0), ("ignore", None, Warning, _OfLibraries(), 0)]
 
 
 def _install_filters() -> None:
@@ -49,8 +64,8 @@ def _install_filters() -> None:
     the wrong ones back.
     """
     filters: Any = warnings.filters
-    if not filters or filters[0] is not _IGNORE:
-        filters.insert(0, _IGNORE)
+    if filters[:2] != _IGNORE:
+        filters[:0] = _IGNORE
     for name in list(logging.root.manager.loggerDict):
         if name.partition(".")[0] in _LIBRARIES:
             logging.getLogger(name).addFilter(_SILENCE)
@@ -61,18 +76,18 @@ class _Shared:
 
     def __init__(self, turn_off: Callable[[], AbstractContextManager[Any]]) -> None:
         self._turn_off = turn_off
-        self._lock, self._inside, self._stack = Lock(), 0, ExitStack()
+        self._lock, self._stack, self.inside = Lock(), ExitStack(), 0
 
     def __enter__(self) -> None:
         with self._lock:
-            if not self._inside:
+            if not self.inside:
                 self._stack.enter_context(self._turn_off())
-            self._inside += 1
+            self.inside += 1
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
-            self._inside -= 1
-            if not self._inside:
+            self.inside -= 1
+            if not self.inside:
                 self._stack.close()
 
 
@@ -104,6 +119,7 @@ def _gdcm_prints() -> Iterator[None]:
     Trace.SetError(before[1])
 
 
+_FOREIGN = _Shared(nullcontext)
 _SWITCHES = {
     "pydicom": _Shared(_pydicom_validates),
     "SimpleITK": _Shared(_itk_prints),

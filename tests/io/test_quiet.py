@@ -20,7 +20,7 @@ from segpipe.io.dicom.series.series import find_series, read_series, read_source
 from segpipe.io.dicom.sr import write_dicom_sr
 from segpipe.io.images.volumes import read_volume, write_volume
 from segpipe.io.pacs.errors import asking
-from segpipe.io.quiet import quiet_libraries
+from segpipe.io.quiet import quiet_foreign_threads, quiet_libraries
 from segpipe.labels import NODULE
 from tests.synthetic_dicom import ct_slices, save, set_odd, thorax
 from tests.synthetic_structures import structure_set
@@ -138,3 +138,21 @@ def test_a_filter_of_warnings_that_comes_later_does_not_matter():
         with quiet_libraries():
             warnings.warn("not raised", stacklevel=1)
             assert np.isinf(np.array([1.0]) / 0)
+
+
+def test_threads_that_a_library_starts_are_silent_and_others_are_not():
+    said = []
+
+    def speak():
+        Dataset.from_json({"0020000D": {"vr": "UI", "Value": ["1.2.04"]}})
+        try:
+            warnings.warn("ours", stacklevel=1)
+        except UserWarning as warning:
+            said.append(str(warning))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with quiet_foreign_threads(), ThreadPoolExecutor(1) as pool:
+            pool.submit(speak).result()
+    assert said == ["ours"]
+    assert pydicom.config.settings.reading_validation_mode == pydicom.config.WARN

@@ -113,7 +113,8 @@ def _plain_numbers(array: NDArray[np.generic]) -> NDArray[np.generic]:
             hint="export the scan as HU, not as a colour picture",
         )
     if array.dtype.kind == "f":
-        return array.astype(np.float32, copy=False)
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which a case refuses
+            return array.astype(np.float32, copy=False)
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 

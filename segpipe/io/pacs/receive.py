@@ -4,7 +4,7 @@ import hashlib
 import io
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pydicom
 
 from segpipe.errors import ConfigError, OutputError
 from segpipe.io.dicom.series.planes import CT_IMAGE, ENHANCED_CT
-from segpipe.io.quiet import quiet_libraries
+from segpipe.io.quiet import quiet_foreign_threads, quiet_libraries
 from segpipe.system.atomic_write import atomic_write
 
 _LOG = logging.getLogger("segpipe.serve")
@@ -84,6 +84,7 @@ class Receiver:
         self._peers = frozenset((peer.title, peer.address) for peer in peers)
         self._inbox = inbox
         self._server: Any = None
+        self._quiet = ExitStack()
         self._strangers: set[tuple[str, str]] = set()
         self._arrivals: dict[int, dict[Arrival, None]] = {}
 
@@ -106,9 +107,11 @@ class Receiver:
             (evt.EVT_RELEASED, self._finish),
             (evt.EVT_CONN_CLOSE, self._forget),
         ]
+        self._quiet.enter_context(quiet_foreign_threads())  # pynetdicom's own say what they receive
         try:
             self._server = entity.start_server(("", self.port), block=False, evt_handlers=handlers)
         except OSError as error:
+            self._quiet.close()
             raise ConfigError(
                 "the DICOM port cannot be opened",
                 facts={"port": self.port, "found": error.strerror},
@@ -119,6 +122,7 @@ class Receiver:
         """Stops listening."""
         if self._server is not None:
             self._server.shutdown()
+        self._quiet.close()
 
     def _admit(self, event: Any) -> None:
         requestor = event.assoc.requestor

@@ -257,6 +257,11 @@ def test_the_shape_is_read_without_the_voxels(tmp_path, name):
     assert read_shape(tmp_path / name) == (5, 6, 7)
 
 
+def test_numbers_beyond_float32_become_infinite_without_a_word(tmp_path):
+    nibabel.save(nibabel.Nifti1Image(np.full((2, 2, 2), 1e300), np.eye(4)), tmp_path / "a.nii")
+    assert np.isinf(read_volume(tmp_path / "a.nii").array).all()
+
+
 def test_an_unreadable_header_has_no_shape(tmp_path):
     (tmp_path / "a.nrrd").write_bytes(b"nonsense")
     assert read_shape(tmp_path / "a.nrrd") == ()

@@ -1,13 +1,17 @@
 """The receiver takes CT images of named peers from a sender that segpipe did not write, and of nobody else."""
 
+import logging
+import sys
+
 import pydicom
 import pytest
 
 from segpipe.errors import ConfigError
 from segpipe.io.pacs.receive import CT_IMAGE, Inbox, Peer, Receiver
+from segpipe.io.quiet import quiet_libraries
 from tests.dcmtk import storescu
 from tests.orthanc import wait_for
-from tests.synthetic_dicom import ct_slices, other_object, save, thorax
+from tests.synthetic_dicom import ct_slices, other_object, save, set_odd, thorax
 from tests.workers import free_port
 
 
@@ -104,3 +108,22 @@ def test_images_that_are_no_ct_are_not_taken(receive, tmp_path):
 def test_peers_that_are_none(text):
     with pytest.raises(ConfigError, match="a peer must be an AE title and an address"):
         Peer.parse(text)
+
+
+def test_odd_values_are_received_and_said_on_no_stream(receive, tmp_path, capfd):
+    handler = logging.StreamHandler(sys.stderr)
+    logging.getLogger().addHandler(handler)
+    port, told = receive("SCANNER@127.0.0.1")
+    slices = set_odd(ct_slices(thorax())[:2], SeriesInstanceUID="1.2.3.05.7", PatientBirthDate="19.05.1950")
+    for number, dataset in enumerate(slices):
+        set_odd([dataset], SOPInstanceUID=f"1.2.3.04.{number}")
+    with quiet_libraries():
+        folder = save(slices, tmp_path / "sent")
+
+    assert storescu(port, folder).returncode == 0
+
+    wait_for(lambda: told["finished"], 20)
+    logging.getLogger().removeHandler(handler)
+    said = "".join(capfd.readouterr())
+    assert [secret for secret in ("1.2.3.04", "1.2.3.05", "19.05.1950", "Secret") if secret in said] == []
+    assert len(list((tmp_path / "inbox").iterdir())) == 2
