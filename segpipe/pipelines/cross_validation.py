@@ -103,7 +103,8 @@ def _pool(folds: list[RunResult], folder: Path, config: Mapping[str, Any]) -> Ru
     result = RunResult(folder, model, folds[0].example_bcxyz, about, cases, summary, problem)
     if summary is not None:
         masks = mask_files(*(fold.folder / "evaluation" / "masks" for fold in folds))
-        pictures = draw_cases(cases.results, configured_dataset(config), masks, count=config["evaluation"]["overlays"])
+        labels, count = model.recipe.label_map, config["evaluation"]["overlays"]
+        pictures = draw_cases(cases.results, configured_dataset(config), masks, labels=labels, count=count)
         write_evaluation_report(folder, cases.results, summary, cases=pictures, config=config)
     return result
 

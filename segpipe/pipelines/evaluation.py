@@ -8,6 +8,7 @@ from segpipe.errors import ConfigError, explain
 from segpipe.evaluation.evaluated_cases import EvaluatedCases, write_summary
 from segpipe.evaluation.folders import evaluate_pairs, pair_masks
 from segpipe.evaluation.mask_pairs import MaskValues
+from segpipe.labels import LabelMap
 from segpipe.pipelines.reports.case_pictures import draw_evaluated
 from segpipe.pipelines.reports.evaluation_report import write_evaluation_report
 from segpipe.pipelines.sphere_references import mark_spheres
@@ -43,7 +44,12 @@ def evaluate_masks(
 
 
 def write_evaluation_folder(
-    evaluated: Evaluated, output: Path, *, data: Path | None = None, seed: int = 0
+    evaluated: Evaluated,
+    output: Path,
+    *,
+    data: Path | None = None,
+    labels: LabelMap | None = None,
+    seed: int = 0,
 ) -> tuple[dict[str, Any], Path]:
     """Writes tables, summary and page of an evaluation.
 
@@ -51,6 +57,7 @@ def write_evaluation_folder(
         evaluated: What became of the cases, and what goes in front of the summary.
         output: The folder of the evaluation; it holds the predicted masks in `masks`, if a model made some.
         data: The data set folder with the scans, to be drawn, if a model was evaluated.
+        labels: The classes of that model.
         seed: Of the bootstrap.
 
     Returns:
@@ -62,7 +69,7 @@ def write_evaluation_folder(
     """
     cases, about = evaluated
     summary = write_summary(cases, output, about=about, seed=seed)
-    pictures = draw_evaluated(cases.results, data, output / "masks") if data else None
+    pictures = draw_evaluated(cases.results, data, output / "masks", labels=labels) if data else None
     return summary, write_evaluation_report(output, cases.results, summary, cases=pictures)
 
 
@@ -81,7 +88,8 @@ def evaluate_anything(
         found = evaluate_model(model.folder, reference, split=split, engine=model.engine, masks=output / "masks")
     for error in found[0].errors:
         log.error("%s", explain(error))
-    summary, _ = write_evaluation_folder(found, output, data=reference if model else None)
+    labels = model.folder.recipe.label_map if model else None
+    summary, _ = write_evaluation_folder(found, output, data=reference if model else None, labels=labels)
     return summary
 
 

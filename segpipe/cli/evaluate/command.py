@@ -8,6 +8,7 @@ from segpipe.cli.evaluate.flags import parse_flags
 from segpipe.errors import explain
 
 if TYPE_CHECKING:
+    from segpipe.labels import LabelMap
     from segpipe.pipelines.evaluation import Evaluated
 
 
@@ -17,11 +18,11 @@ def run(argv: list[str]) -> int:
     from segpipe.evaluation.text_summary import describe
     from segpipe.pipelines.evaluation import write_evaluation_folder
 
-    cases, about = _evaluate_model(given) if given.model else _evaluate_masks(given)
+    (cases, about), labels = _evaluate_model(given) if given.model else (_evaluate_masks(given), None)
     for error in cases.errors:
         print(explain(error), file=sys.stderr)
     data = given.data if given.model else None
-    summary, page = write_evaluation_folder((cases, about), given.output, data=data, seed=given.seed)
+    summary, page = write_evaluation_folder((cases, about), given.output, data=data, labels=labels, seed=given.seed)
     print(describe(summary))
     print(f"tables  {given.output / 'cases.csv'}, {given.output / 'lesions.csv'}\nreport  {page}")
     return 2 if cases.errors else 0
@@ -46,11 +47,13 @@ def _evaluate_masks(given: argparse.Namespace) -> "Evaluated":
     )
 
 
-def _evaluate_model(given: argparse.Namespace) -> "Evaluated":
+def _evaluate_model(given: argparse.Namespace) -> "tuple[Evaluated, LabelMap]":
     from segpipe.export.model_folder import read_model_folder
     from segpipe.inference.engines.backends import build_engine
     from segpipe.pipelines.model_evaluation import evaluate_model
 
     model = read_model_folder(given.model)
     engine = build_engine(model, backend=given.backend, device=given.device or "auto")
-    return evaluate_model(model, given.data, split=given.split, engine=engine, masks=given.output / "masks")
+    masks = given.output / "masks"
+    evaluated = evaluate_model(model, given.data, split=given.split, engine=engine, masks=masks)
+    return evaluated, model.recipe.label_map

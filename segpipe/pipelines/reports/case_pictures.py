@@ -10,6 +10,7 @@ from segpipe.datasets.manifest import Manifest, read_manifest
 from segpipe.datasets.opening import cache_folder, open_dataset
 from segpipe.evaluation.evaluate import CaseResult
 from segpipe.io.images.volumes import read_volume
+from segpipe.labels import LabelMap
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.report.overlays import overlay
 
@@ -35,7 +36,12 @@ class Pictures:
 
 
 def draw_cases(
-    results: Sequence[CaseResult], manifest: Manifest, mask_file: Callable[[str], Path], *, count: int = MOST_CASES
+    results: Sequence[CaseResult],
+    manifest: Manifest,
+    mask_file: Callable[[str], Path],
+    *,
+    labels: LabelMap | None = None,
+    count: int = MOST_CASES,
 ) -> Pictures:
     """Draws the best, the median and the worst cases.
 
@@ -43,6 +49,7 @@ def draw_cases(
         results: The figures of the cases.
         manifest: For the scans.
         mask_file: Case → file of its predicted mask.
+        labels: The classes that were predicted; without them the data set's lesions are shown.
         count: How many cases at most.
     """
     from segpipe.report.case_views import view_case
@@ -50,7 +57,7 @@ def draw_cases(
     entries = {entry.id: entry for entry in manifest.entries}
     figures, views = {}, {}
     for name, result in choose_cases(results, count).items():
-        case = load_lesions(entries[result.case], manifest.labels)
+        case = load_lesions(entries[result.case], manifest.labels, labels)
         mask = read_volume(mask_file(result.case)).array
         title = f"{rank_in_words(name)} case {result.case}, Dice {result.figures['dice']:.2f}"
         figures[f"overlay_{name}"] = overlay(case, mask, title, data=manifest.name)
@@ -58,9 +65,11 @@ def draw_cases(
     return Pictures(figures, views)
 
 
-def draw_evaluated(results: Sequence[CaseResult], data: Path, masks: Path) -> Pictures:
+def draw_evaluated(
+    results: Sequence[CaseResult], data: Path, masks: Path, *, labels: LabelMap | None = None
+) -> Pictures:
     """The same for cases of a data set folder, with the folder of their predicted masks."""
-    return draw_cases(results, read_manifest(data), mask_files(masks))
+    return draw_cases(results, read_manifest(data), mask_files(masks), labels=labels)
 
 
 def mask_files(*folders: Path) -> Callable[[str], Path]:

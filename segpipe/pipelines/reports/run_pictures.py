@@ -24,7 +24,13 @@ def draw_run(settings: Settings, run_data: RunData, outcome: RunResult, summary:
     """
     data = run_data.manifest.name
     masks = outcome.folder / "evaluation" / "masks"
-    cases = draw_cases(outcome.results, run_data.manifest, mask_files(masks), count=settings.evaluation.overlays)
+    cases = draw_cases(
+        outcome.results,
+        run_data.manifest,
+        mask_files(masks),
+        labels=run_data.recipe.label_map,
+        count=settings.evaluation.overlays,
+    )
     figures = {
         "froc": froc_curve(froc_rows(outcome.results), summary["detection"], data=data),
         "dice_by_diameter": dice_by_diameter(lesion_rows(outcome.results), data=data),
