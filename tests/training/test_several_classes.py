@@ -28,7 +28,7 @@ def words(root, folder):
         "recipe.patch": "[32,32,16]", "recipe.spacing_mm": "[1.0,1.0,1.5]", "recipe.ignore": 255,
         "recipe.labels": "{1: ground_glass, 2: solid}", "augmentation": "none", "optimizer.lr": 0.02,
         "training.batch_size": 2, "training.ema": "null", "training.validation_patches": 2,
-        "training.validate_every": 60, "evaluation.overlays": 0, "tracking": "none", "trainer": "cpu",
+        "training.validate_every": 120, "evaluation.overlays": 0, "tracking": "none", "trainer": "cpu",
         "trainer.max_steps": 120, "trainer.workers": 0, "trainer.progress": "false", "hydra.run.dir": folder,
     }  # fmt: skip
     return ["+experiment=lung_nodule", *(f"{key}={value}" for key, value in settings.items())]
