@@ -11,7 +11,6 @@ from segpipe.datasets.opening import cache_folder, open_dataset
 from segpipe.evaluation.evaluate import CaseResult
 from segpipe.io.images.volumes import read_volume
 from segpipe.labels import LabelMap
-from segpipe.preprocessing.recipe import Recipe
 from segpipe.report.overlays import overlay
 
 if TYPE_CHECKING:
@@ -112,6 +111,8 @@ def configured_dataset(config: Mapping[str, Any]) -> Manifest:
     Raises:
         DatasetError: when it is not there any more.
     """
+    from segpipe.preprocessing.recipe import Recipe  # knows PyTorch
+
     section = config["data"]
     cache = cache_folder(section.get("cache"))
     return open_dataset(section["name"], section, labels=Recipe.from_dict(config["recipe"]).label_map, cache=cache)
