@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.spatial.transform import Rotation
 
 from segpipe.errors import GeometryError
-from segpipe.geometry import Grid, axis_directions, flip_ras_lps, to_voxel, to_world
+from segpipe.geometry import Grid, axis_directions, describe_apart, flip_ras_lps, to_voxel, to_world
 
 ANGLES = st.tuples(*[st.floats(-180, 180)] * 3)
 SPACINGS = st.tuples(*[st.floats(0.2, 6.0)] * 3)
@@ -119,6 +119,17 @@ def test_a_grid_cannot_be_changed_and_does_not_share_its_affine():
     assert grid.affine[0, 3] == 0.0
     with pytest.raises(ValueError, match="read-only"):
         grid.affine[0, 3] = 1.0
+
+
+def test_grids_are_described_with_as_much_as_it_takes_to_see_how_they_differ():
+    one = Grid((4, 4, 4), np.diag([1.0, 1.0, 2.0, 1.0]))
+    longer = Grid((5, 4, 4), one.affine)
+    shown = describe_apart(image=one, mask=longer)
+    assert shown == {"image": "4×4×4, 1.00×1.00×2.00 mm, RAS", "mask": "5×4×4, 1.00×1.00×2.00 mm, RAS"}
+    turned = one.affine.copy()
+    turned[:2, :2] = [[0.999, -0.04], [0.04, 0.999]]
+    shown = describe_apart(image=one, mask=Grid(one.shape, turned))
+    assert shown["image"] == "4×4×4, 1.00×1.00×2.00 mm, RAS, from (0.00, 0.00, 0.00) mm, to (3.00, 3.00, 6.00) mm"
 
 
 def test_a_grid_tells_its_shape_spacing_and_orientation():

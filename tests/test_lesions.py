@@ -47,6 +47,14 @@ def test_diagonal_neighbours_are_one_lesion_and_the_largest_comes_first():
     assert numbers.dtype == np.uint32
 
 
+def test_a_voxel_is_measured_where_it_lies_on_each_axis():
+    numbered = np.zeros((12, 12, 12), np.uint32)
+    numbered[1, 5, 9] = 1
+    (lesion,) = measure_lesions(numbered, Grid(numbered.shape, np.diag([1.0, 2.0, 3.0, 1.0])))
+    assert lesion.centre_mm == (1.0, 10.0, 27.0)
+    assert lesion.volume_mm3 == 6.0
+
+
 @settings(max_examples=40)
 @given(MASKS)
 def test_components_are_those_of_scipy(mask):

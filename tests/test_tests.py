@@ -14,6 +14,7 @@ FILES = sorted(TESTS.rglob("*.py"))
 CHECKS = {"raises", "warns", "fail"}
 WRITTEN_OUT = (ast.Tuple, ast.List, ast.Set, ast.Dict, ast.Constant)
 ALWAYS_TRUE = (*WRITTEN_OUT, ast.JoinedStr, ast.GeneratorExp, ast.Lambda)
+INSIDE = (ast.FunctionDef, ast.ClassDef, ast.Lambda)
 ANY_ERROR = {"Exception", "BaseException"}
 
 
@@ -42,7 +43,7 @@ def checks(node: ast.AST, helpers: set[str]) -> bool:
 def own(node: ast.AST) -> Iterator[ast.AST]:
     """The nodes of a function without those of the functions and classes inside it."""
     for child in ast.iter_child_nodes(node):
-        if not isinstance(child, ast.FunctionDef | ast.ClassDef | ast.Lambda):
+        if not isinstance(child, INSIDE):
             yield child
             yield from own(child)
 
@@ -69,19 +70,25 @@ def faults(test: ast.FunctionDef, helpers: set[str]) -> Iterator[str]:
         yield "checks nothing"
     elif not any(checks(part, helpers) for part in outside):
         yield "checks in a loop alone that may be empty"
-    for node in own(test):
-        yield from faults_of_node(node, helpers)
+    for number, part in enumerate(test.body):
+        more_follows = any(checks(later, helpers) for later in test.body[number + 1 :])
+        for node in () if isinstance(part, INSIDE) else (part, *own(part)):
+            if is_one_sided(node, helpers) and not more_follows:
+                yield f"ends with checks only if {ast.unparse(node.test)}"
+            yield from faults_of_node(node)
 
 
-def faults_of_node(node: ast.AST, helpers: set[str]) -> Iterator[str]:
+def is_one_sided(node: ast.AST, helpers: set[str]) -> bool:
+    """Whether it checks something on one side of a condition alone."""
+    if not isinstance(node, ast.If):
+        return False
+    sides = [any(checks(part, helpers) for part in branch) for branch in (node.body, node.orelse)]
+    return any(sides) and not all(sides)
+
+
+def faults_of_node(node: ast.AST) -> Iterator[str]:
     if isinstance(node, ast.Return):
         yield "returns early: say what must hold (hypothesis.assume), or write a second test"
-    if (
-        isinstance(node, ast.If)
-        and checks(node, helpers)
-        and not all(any(checks(part, helpers) for part in branch) for branch in (node.body, node.orelse))
-    ):
-        yield f"checks only if {ast.unparse(node.test)}"
     if isinstance(node, ast.Assert) and isinstance(node.test, ALWAYS_TRUE):
         yield f"asserts what is always true: {ast.unparse(node.test)}"
     if isinstance(node, ast.ExceptHandler) and all(isinstance(part, ast.Pass) for part in node.body):
@@ -112,7 +119,8 @@ def test_every_test_can_fail():
     ("body", "fault"),
     [
         ("work()", "checks nothing"),
-        ("if given: assert work()", "checks only if given"),
+        ("if given: assert work()", "ends with checks only if given"),
+        ("if given: assert work()\n    assert given", None),
         ("for one in work(): assert one", "checks in a loop alone that may be empty"),
         ("for one in (1, 2): assert one", None),
         ("assert (work(), 1)", "asserts what is always true: (work(), 1)"),

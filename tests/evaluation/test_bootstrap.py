@@ -32,6 +32,11 @@ def test_the_interval_of_many_patients_is_that_of_the_normal_law():
     assert high == pytest.approx(values.mean() + half, abs=0.03)
 
 
+def test_the_interval_leaves_a_fortieth_of_the_values_at_either_end():
+    assert percentile_interval(np.append(np.arange(1001.0), np.nan)) == pytest.approx((25.0, 975.0))
+    assert percentile_interval(np.array([np.nan])) is None
+
+
 def test_duplicated_cases_of_the_same_patients_do_not_narrow_the_interval():
     once = interval_of_mean([0.2, 0.4, 0.9], ["a", "b", "c"])
     thrice = interval_of_mean([0.2, 0.4, 0.9] * 3, ["a", "b", "c"] * 3)

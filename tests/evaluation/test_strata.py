@@ -47,6 +47,12 @@ def test_lesions_by_diameter_by_pencil():
     assert strata["over 15 mm"]["sensitivity_ci95"] is None  # one patient
 
 
+def test_sensitivity_is_the_share_of_lesions_that_are_found():
+    strata = stratify([case("a", (4.0, 0.5), (4.0, 0.5)), case("b", (4.0, None))])["diameter"]
+    assert strata["under 6 mm"]["sensitivity"] == pytest.approx(2 / 3)
+    assert strata["under 6 mm"]["dice"] == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)
+
+
 def test_ratings_count_where_a_case_has_a_single_lesion():
     strata = stratify(
         [

@@ -34,6 +34,12 @@ WRONG = [
 ]
 
 
+def test_the_narrowest_window_is_one_unit_wide():
+    assert make_recipe(window_hu=(0.0, 1.0)).window_hu == (0.0, 1.0)
+    with pytest.raises(ValidationError, match="must go from the HU"):
+        make_recipe(window_hu=(0.0, 0.5))
+
+
 def word(value) -> str:
     return str(value).replace(" ", "") if value != "" else "''"
 

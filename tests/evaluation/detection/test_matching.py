@@ -31,6 +31,12 @@ def match(prediction, reference, probability=None):
     return match_lesions(predicted, wanted, probability=parts)
 
 
+def test_an_overlap_of_exactly_the_least_is_enough():
+    one, least = np.array([0]), np.array([0.25])
+    assert assign(one, one, least, minimum=0.25) == [(0, 0, 0.25)]
+    assert assign(one, one, least, minimum=0.26) == []
+
+
 def test_iou_of_shifted_blocks_by_pencil():
     # Two 4×4×4 blocks, one shifted by one voxel: 48 voxels in both, 80 in the union.
     predicted, reference, _ = found(blocks((3, 2, 2, 4)), blocks((2, 2, 2, 4)))

@@ -43,6 +43,12 @@ def test_volume_separates_hits_from_alarms_and_the_smallest_sufficient_one_is_ta
     assert point["min_probability"] == 0.0
 
 
+def test_a_volume_of_exactly_the_bound_is_kept():
+    hits = [(10.0, 0.9, number) for number in range(1, 6)]
+    point = choose_operating_point([case("a", 5, [*hits, (9.0, 0.95, None)])])
+    assert point["min_volume_mm3"] == 10.0
+
+
 def test_what_helps_nothing_is_not_filtered():
     candidates = [(4.0, 0.55, 1), (60.0, 0.9, 2), (60.0, 0.9, 3), (60.0, 0.9, 4), (60.0, 0.9, 5)]
     point = choose_operating_point([case("a", 5, candidates)], threshold=0.4)
