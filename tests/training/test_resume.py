@@ -78,6 +78,15 @@ def test_a_killed_run_resumes_to_the_same_bits(tiny_words, tmp_path, scheduler, 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("cached")
+def test_a_resumed_run_takes_the_new_rate_and_length(tiny_words, tmp_path):
+    words = [*tiny_words, "scheduler=constant", "scheduler.warmup=0"]
+    fit_words([*words, "optimizer.lr=3e-3", "trainer.max_steps=4"], tmp_path)
+    fit_words([*words, "optimizer.lr=1e-6", "trainer.max_steps=6", "resume=true"], tmp_path)
+    assert losses(tmp_path, "train/lr") == [3e-3] * 4 + [1e-6] * 2
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="freed memory is filled by glibc")
 @pytest.mark.usefixtures("cached")
 def test_what_freed_memory_holds_decides_no_loss(tiny_words, tmp_path):
