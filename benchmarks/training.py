@@ -30,9 +30,15 @@ def settings_for(words: list[str]) -> Settings:
 
 def measure(settings: Settings, run_data: RunData) -> tuple[float, float]:
     """Median steps per second and mean waiting share after the warm-up."""
-    facts = {"digest": run_data.recipe.digest, "network": settings.network}
+    provenance = {"digest": run_data.recipe.digest, "network": settings.network}
     with tempfile.TemporaryDirectory() as name:
-        fit(settings, run_data.patches(settings), Path(name), facts=facts, log_metrics=lambda values, step: None)
+        fit(
+            settings,
+            run_data.patches(settings),
+            Path(name),
+            provenance=provenance,
+            log_metrics=lambda values, step: None,
+        )
         rows = [row for row in read_history(Path(name)) if "train/samples_per_second" in row]
     rows = rows[int(len(rows) * WARM_UP) :]
     speed = statistics.median(row["train/samples_per_second"] for row in rows) / settings.training.batch_size

@@ -42,7 +42,9 @@ def run_single(
     log.info("%s: %s", settings.name, compute_of(settings.trainer).describe())
     run = _begin(settings, config, folder)
     with _observers(run, parent) as observers:
-        fitted = fit(settings, run.data.patches(settings), folder, facts=run.provenance, log_metrics=observers.measured)
+        fitted = fit(
+            settings, run.data.patches(settings), folder, provenance=run.provenance, log_metrics=observers.measured
+        )
         if not fitted.main:
             return None
         result = evaluate_and_export(settings, run.data, fitted, folder, provenance=run.provenance)

@@ -48,7 +48,7 @@ class TrainingResult:
 
 
 def fit(
-    settings: Settings, data: PatchDataModule, folder: Path, *, facts: Mapping[str, Any], log_metrics: LogMetrics
+    settings: Settings, data: PatchDataModule, folder: Path, *, provenance: Mapping[str, Any], log_metrics: LogMetrics
 ) -> TrainingResult:
     """Trains until `trainer.max_steps` or early stopping, going on from a checkpoint when `resume` asks for it.
 
@@ -56,7 +56,7 @@ def fit(
         settings: The checked configuration.
         data: Training and validation patches.
         folder: The run folder.
-        facts: Plain data that checkpoints carry: recipe, network, label map, data hash.
+        provenance: Plain data that checkpoints carry: recipe, network, label map, data hash.
         log_metrics: Takes `{name: value}` and a step.
 
     Raises:
@@ -66,10 +66,10 @@ def fit(
     """
     _quieten()
     pl.seed_everything(settings.seed, workers=False, verbose=False)
-    module = build_module(settings, facts)
+    module = build_module(settings, provenance)
     checkpoint = find_resumable(folder) if settings.resume else None
     if checkpoint:
-        _check_resumable(checkpoint, facts)
+        _check_resumable(checkpoint, provenance)
         log.info("resuming from %s", checkpoint.name)
     trainer = build_trainer(settings, folder, log_metrics)
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
@@ -77,7 +77,7 @@ def fit(
     return TrainingResult(network, trainer.global_step, trainer.is_global_zero)
 
 
-def build_module(settings: Settings, facts: Mapping[str, Any]) -> SegmentationModule:
+def build_module(settings: Settings, provenance: Mapping[str, Any]) -> SegmentationModule:
     """The Lightning module of a configuration, with fresh weights drawn from its seed."""
     torch.manual_seed(settings.seed)
     labels = recipe_of(settings).label_map
@@ -90,7 +90,7 @@ def build_module(settings: Settings, facts: Mapping[str, Any]) -> SegmentationMo
         make_optimizer=partial(build_optimizer, settings.optimizer),
         make_scheduler=lambda optimizer: build_scheduler(settings.scheduler, optimizer, settings.trainer.max_steps),
         seed=settings.seed,
-        facts=facts,
+        provenance=provenance,
         labels=labels,
     )
     module.validate_every = settings.training.validate_every
@@ -160,13 +160,13 @@ def _callbacks(settings: Settings, folder: Path) -> list[Callback]:
     return [*callbacks, *(build_part(CALLBACKS, spec) for spec in settings.callbacks)]
 
 
-def _check_resumable(checkpoint: Path, facts: Mapping[str, Any]) -> None:
+def _check_resumable(checkpoint: Path, provenance: Mapping[str, Any]) -> None:
     made_by = read_checkpoint(checkpoint)["segpipe"]
     for key, name in {"digest": "recipe", "network": "network", "data_hash": "data set"}.items():
-        if made_by.get(key) != facts.get(key):
+        if made_by.get(key) != provenance.get(key):
             raise ModelError(
                 f"the checkpoint was made with another {name}",
-                facts={"file": checkpoint, "found": made_by.get(key), "wanted": facts.get(key)},
+                facts={"file": checkpoint, "found": made_by.get(key), "wanted": provenance.get(key)},
                 hint="resume with the configuration that the run began with, or start a new run",
             )
 

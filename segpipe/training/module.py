@@ -29,7 +29,7 @@ class SegmentationModule(pl.LightningModule):
         make_optimizer: Builds the optimizer for the network.
         make_scheduler: Builds the learning rate's scheduler for the optimizer.
         seed: Makes dropout a function of the step.
-        facts: Plain data that every checkpoint carries, e.g. recipe and network.
+        provenance: Plain data that every checkpoint carries, e.g. recipe and network.
         labels: The classes.
     """
 
@@ -41,7 +41,7 @@ class SegmentationModule(pl.LightningModule):
         make_optimizer: Callable[[nn.Module], torch.optim.Optimizer],
         make_scheduler: Callable[[torch.optim.Optimizer], Any],
         seed: int,
-        facts: Mapping[str, Any],
+        provenance: Mapping[str, Any],
         labels: LabelMap = ONE_CLASS,
     ) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class SegmentationModule(pl.LightningModule):
         self.make_optimizer = make_optimizer
         self.make_scheduler = make_scheduler
         self.seed = seed
-        self.facts = dict(facts)
+        self.provenance = dict(provenance)
         self.labels = labels
         self.validate_every = 1
         self._overlap = torch.zeros(len(labels.classes), 3)
@@ -98,8 +98,8 @@ class SegmentationModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", **how}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the plain facts that make a checkpoint self-describing."""
-        checkpoint[CHECKPOINT_KEY] = self.facts
+        """Adds the provenance that makes a checkpoint self-describing."""
+        checkpoint[CHECKPOINT_KEY] = self.provenance
 
 
 def segmentation(**given: Any) -> SegmentationModule:
@@ -122,7 +122,7 @@ MODULES = Registry(
     {"segmentation": segmentation},
     group="segpipe.modules",
     trial=_try_module,
-    given=("network", "loss", "make_optimizer", "make_scheduler", "seed", "facts", "labels"),
+    given=("network", "loss", "make_optimizer", "make_scheduler", "seed", "provenance", "labels"),
 )
 
 

@@ -110,7 +110,7 @@ def mistakes(section, spec):
         (
             "module",
             {"_target_": "PKG.own.Teacher"},
-            "module: must take and hand on network, make_optimizer, make_scheduler, seed, facts",
+            "module: must take and hand on network, make_optimizer, make_scheduler, seed, provenance",
         ),
     ],
 )

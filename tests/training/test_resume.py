@@ -26,8 +26,8 @@ def fit_words(words: list[str], folder: Path) -> None:
     recipe = recipe_of(settings)
     run_data = prepare_data(settings, recipe)
     folder.mkdir(parents=True, exist_ok=True)
-    facts = {"digest": recipe.digest, "network": settings.network}
-    fit(settings, run_data.patches(settings), folder, facts=facts, log_metrics=lambda values, step: None)
+    provenance = {"digest": recipe.digest, "network": settings.network}
+    fit(settings, run_data.patches(settings), folder, provenance=provenance, log_metrics=lambda values, step: None)
 
 
 def losses(folder: Path, name: str = "train/loss") -> list[float]:
