@@ -64,8 +64,9 @@ def _install_filters() -> None:
     the wrong ones back.
     """
     filters: Any = warnings.filters
-    if filters[:2] != _IGNORE:
+    if filters[:2] != _IGNORE:  # others came before them; at no time are there none
         filters[:0] = _IGNORE
+        filters[2:] = [one for one in filters[2:] if one not in _IGNORE]
     for name in list(logging.root.manager.loggerDict):
         if name.partition(".")[0] in _LIBRARIES:
             logging.getLogger(name).addFilter(_SILENCE)

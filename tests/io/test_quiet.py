@@ -140,6 +140,15 @@ def test_a_filter_of_warnings_that_comes_later_does_not_matter():
             assert np.isinf(np.array([1.0]) / 0)
 
 
+def test_filters_do_not_pile_up():
+    with warnings.catch_warnings():
+        for _ in range(5):
+            warnings.simplefilter("error")
+            with quiet_libraries():
+                warnings.warn("not raised", stacklevel=1)
+        assert len(set(map(str, warnings.filters))) == len(warnings.filters)
+
+
 def test_threads_that_a_library_starts_are_silent_and_others_are_not():
     said = []
 
