@@ -46,13 +46,11 @@ def explain_refusal(word: str, error: Exception, config: DictConfig) -> tuple[st
         config: What it was to be applied to.
     """
     key, _, value = word.partition("=")
+    option = f"{key_of(word).partition('@')[0]}/{value}"
     reason = reason_of(error)
     if isinstance(error, OverrideParseException) or not key_of(word):
         return _unreadable(word), []
-    if (
-        isinstance(error, MissingConfigException)
-        and error.missing_cfg_file == f"{key_of(key).partition('@')[0]}/{value}"
-    ):
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file == option:
         near = nearest(value, error.options or [])
         guess = f"; did you mean {near}?" if near else ""
         return f"{word}: must be one of {', '.join(error.options or [])}{guess}", [f"{key}={near}"] if near else []
