@@ -50,11 +50,12 @@ class Answerer:
         """Writes the answer to a series into a folder: the segmentation, if there are findings, then the report.
 
         Raises:
-            ImageError: when the files hold no CT series, show no lungs or need more memory than allowed.
+            ImageError: when the files hold no CT series, show no lungs, need more memory than allowed or are of several
+                patients.
             GeometryError: when its slices form no regular grid.
             OutputError: when the answer cannot be written.
         """
-        series = max(find_series(source).series, key=lambda found: len(found.planes))
+        series = _largest_series(source)
         scan = scan_of(series, "series")
         self.bound.check(scan)
         case = scan.read_case()
@@ -81,6 +82,18 @@ class Answerer:
         return derive(
             SeriesInfo(1, (), Identity("", study_uid, series_uid, ""), {}), self.model, self.options.to_dict()
         )
+
+
+def _largest_series(source: Path) -> SeriesInfo:
+    """The scan among the files; slices of two patients under one series UID are answered for neither."""
+    found = find_series(source)
+    if found.shared_uids:
+        raise ImageError(
+            "the slices of a series are of several patients or studies",
+            facts={"found": f"{found.shared_uids} of them under one series UID"},
+            hint="send each patient's slices with a series UID of their own",
+        )
+    return max(found.series, key=lambda series: len(series.planes))
 
 
 def find_lungs(case: Case) -> Volume:
