@@ -85,7 +85,7 @@ def rename_cases(entries: Sequence[Entry], dataset: Path, *, keep_ids: bool = Fa
 def names_a_person(name: str) -> bool:
     """Whether a name holds a DICOM UID, a date or a name as DICOM writes it.
 
-    >>> [tells_of_a_person(name) for name in ("1.2.840.113619.2.55", "ct_19500101", "DOE^JOHN", "LIDC-IDRI-0001")]
+    >>> [names_a_person(name) for name in ("1.2.840.113619.2.55", "ct_19500101", "DOE^JOHN", "LIDC-IDRI-0001")]
     [True, True, True, False]
     """
     return _TELLING.search(name) is not None
