@@ -2,7 +2,8 @@
 
 import gzip
 
-from segpipe.datasets.sources.registry import SOURCES, IngestRequest
+from segpipe.datasets.sources.base import IngestRequest
+from segpipe.datasets.sources.registry import SOURCES
 from tests.synthetic_dicom import ct_slices, save, thorax
 from tests.synthetic_structures import structure_set
 

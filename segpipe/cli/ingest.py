@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from segpipe.cli.common.flags import VerbParser
-from segpipe.datasets.sources.registry import SOURCES, Flag, IngestRequest, Source, find_source, working_sources
+from segpipe.datasets.sources.base import Flag, IngestRequest, Source
+from segpipe.datasets.sources.registry import SOURCES, find_source, working_sources
 from segpipe.errors import ConfigError, explain
 from segpipe.spelling import nearest
 

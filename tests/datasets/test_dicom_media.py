@@ -12,7 +12,8 @@ from pydicom import dcmread
 from segpipe.__main__ import main
 from segpipe.cli.ingest import run
 from segpipe.datasets.manifest import read_manifest
-from segpipe.datasets.sources.registry import SOURCES, IngestRequest
+from segpipe.datasets.sources.base import IngestRequest
+from segpipe.datasets.sources.registry import SOURCES
 from segpipe.io.images.volumes import read_volume
 from tests.hospital_folders import BOX, ingest_folder, patient_folder
 from tests.synthetic_dicom import AXIAL, enhanced_ct, save, thorax

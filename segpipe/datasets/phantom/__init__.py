@@ -4,8 +4,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from segpipe.datasets.ingested_cases import CaseJob, IngestResult, make_cases
 from segpipe.datasets.manifest import Entry, Manifest, Role
-from segpipe.datasets.sources.parallel import CaseJob, IngestResult, make_cases
 from segpipe.errors import ConfigError, raise_together
 from segpipe.labels import NODULE
 

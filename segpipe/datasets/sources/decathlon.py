@@ -6,17 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from segpipe.datasets.ingested_cases import CaseJob, IngestResult, make_cases
 from segpipe.datasets.manifest import Entry, Manifest, Role
+from segpipe.datasets.sources.base import IngestRequest
 from segpipe.datasets.sources.download import download
-from segpipe.datasets.sources.parallel import CaseJob, IngestResult, make_cases
+from segpipe.datasets.sources.image_files import take_in
 from segpipe.errors import ConfigError, DatasetError
 from segpipe.io.archives import unpack
 from segpipe.io.images.volumes import list_volumes, volume_name
-
-if TYPE_CHECKING:
-    from segpipe.datasets.sources.registry import IngestRequest
 
 Folds = Sequence[Mapping[str, Sequence[str]]]
 _GARBLED = (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
@@ -32,13 +31,13 @@ class Description:
     labels: Mapping[int, str]
 
 
-def ingest_msd(request: "IngestRequest") -> tuple[Manifest, IngestResult]:
+def ingest_msd(request: IngestRequest) -> tuple[Manifest, IngestResult]:
     """Ingests a Decathlon task from its folder, its tar archive or, by `--download`, from its publisher."""
     root = _task_folder(_decathlon_input(request), request.output)
     return _ingest(request, root, "msd", folds=())
 
 
-def ingest_nnunet(request: "IngestRequest") -> tuple[Manifest, IngestResult]:
+def ingest_nnunet(request: IngestRequest) -> tuple[Manifest, IngestResult]:
     """Ingests an nnU-Net raw data set; `splits_final.json` beside dataset.json or by `--splits` tells the folds."""
     assert request.input is not None
     splits = request.options["splits"] or request.input / "splits_final.json"
@@ -84,9 +83,7 @@ def _labels(content: Mapping[str, Any]) -> dict[int, str]:
     return {value: name for value, name in sorted(pairs) if value}
 
 
-def _ingest(request: "IngestRequest", root: Path, kind: str, *, folds: Folds) -> tuple[Manifest, IngestResult]:
-    from segpipe.datasets.sources.registry import take_in
-
+def _ingest(request: IngestRequest, root: Path, kind: str, *, folds: Folds) -> tuple[Manifest, IngestResult]:
     description = read_description(root / "dataset.json")
     fold = request.options.get("fold")
     entries = _with_splits(list(_entries(root)), folds, fold)
@@ -178,7 +175,7 @@ def _key(entry: Entry, copy: bool) -> str:
     return repr((entry, copy, [(file.stat().st_size, file.stat().st_mtime_ns) for file in files]))
 
 
-def _decathlon_input(request: "IngestRequest") -> Path:
+def _decathlon_input(request: IngestRequest) -> Path:
     """The folder or archive to read, downloaded first when asked."""
     task: str | None = request.options["download"]
     if task is None:

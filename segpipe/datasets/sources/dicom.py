@@ -7,15 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.case import Case, Volume
+from segpipe.datasets.ingested_cases import CaseJob, IngestResult, make_cases
 from segpipe.datasets.manifest import Entry, Manifest
+from segpipe.datasets.sources.base import IngestRequest
 from segpipe.datasets.sources.case_names import CaseName, name_cases, origin_of, origins_of
-from segpipe.datasets.sources.parallel import CaseJob, IngestResult, make_cases
 from segpipe.errors import ConfigError, LabelError
 from segpipe.io.dicom.rtstruct.contours import Border
 from segpipe.io.dicom.rtstruct.reading import read_region_names, read_regions
@@ -26,9 +27,6 @@ from segpipe.io.dicom.series.stack import REPAIRS
 from segpipe.io.images.volumes import write_volume
 from segpipe.labels import lesion_value
 from segpipe.lesions import find_components
-
-if TYPE_CHECKING:
-    from segpipe.datasets.sources.registry import IngestRequest
 
 Mask = NDArray[np.uint8]
 NSCLC_TUMOUR = r"GTV[- _]?\d+|Neoplasm, Primary"
@@ -61,14 +59,14 @@ class Found:
     through_centres: tuple[str, ...] = ()
 
 
-def ingest_dicom(request: "IngestRequest") -> tuple[Manifest, IngestResult]:
+def ingest_dicom(request: IngestRequest) -> tuple[Manifest, IngestResult]:
     """Ingests any tree, zip file or DICOMDIR."""
     patterns = parse_regions(request.options["roi"], request.label)
     repair, border = parse_repair(request.options["repair"]), parse_border(request.options["contour_border"])
     return _ingest(request, Regions(patterns, repair=repair, border=border), "dicom")
 
 
-def ingest_nsclc(request: "IngestRequest") -> tuple[Manifest, IngestResult]:
+def ingest_nsclc(request: IngestRequest) -> tuple[Manifest, IngestResult]:
     """Ingests NSCLC-Radiomics (LUNG1): `GTV-1`, `GTV-2`, … as tumour and `Lung L`, `Lung R` as lung mask."""
     repair, border = parse_repair(request.options["repair"]), parse_border(request.options["contour_border"])
     return _ingest(request, Regions({"tumour": NSCLC_TUMOUR}, NSCLC_LUNGS, repair, border), "nsclc-radiomics")
@@ -190,7 +188,7 @@ def describe_shared(scan: SeriesScan) -> tuple[str, ...]:
     return (text,) if scan.shared_uids else ()
 
 
-def _ingest(request: "IngestRequest", regions: Regions, kind: str) -> tuple[Manifest, IngestResult]:
+def _ingest(request: IngestRequest, regions: Regions, kind: str) -> tuple[Manifest, IngestResult]:
     assert request.input is not None
     scan = find_series(request.input)
     names = name_cases(origins_of(scan.series), request.output, keep_ids=request.options["keep_ids"])

@@ -5,12 +5,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segpipe.datasets.ingested_cases import CaseJob, IngestResult, make_cases
 from segpipe.datasets.manifest import Entry, Manifest
+from segpipe.datasets.sources.base import IngestRequest
 from segpipe.datasets.sources.case_names import CaseName, name_cases, origins_of
 from segpipe.datasets.sources.dicom import (
     describe_left_out,
@@ -21,7 +23,6 @@ from segpipe.datasets.sources.dicom import (
     series_key,
     store_case,
 )
-from segpipe.datasets.sources.parallel import CaseJob, IngestResult, make_cases
 from segpipe.errors import ConfigError, DatasetError, SegpipeError
 from segpipe.geometry import Grid
 from segpipe.io.dicom.lidc_xml import Mark, Reading, consensus, mark_centre_mm, mark_masks, read_lidc_xml
@@ -29,9 +30,6 @@ from segpipe.io.dicom.series.description import SeriesInfo
 from segpipe.io.dicom.series.series import find_series, read_series
 from segpipe.io.images.volumes import write_volume
 from segpipe.lesions import label_lesions
-
-if TYPE_CHECKING:
-    from segpipe.datasets.sources.registry import IngestRequest
 
 Mask = NDArray[np.uint8]
 
@@ -44,7 +42,7 @@ class LidcChoice:
     repair: tuple[str, ...]
 
 
-def ingest_lidc(request: "IngestRequest") -> tuple[Manifest, IngestResult]:
+def ingest_lidc(request: IngestRequest) -> tuple[Manifest, IngestResult]:
     """Ingests series and readings below the input; series without a reading are left out.
 
     Raises:

@@ -6,23 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.case import Volume
+from segpipe.datasets.ingested_cases import CaseJob, IngestResult, make_cases
 from segpipe.datasets.manifest import Entry, Manifest
+from segpipe.datasets.sources.base import IngestRequest
 from segpipe.datasets.sources.case_names import CaseName, Origin, digest_of, name_cases
 from segpipe.datasets.sources.dicom import store_case
-from segpipe.datasets.sources.parallel import CaseJob, IngestResult, make_cases
 from segpipe.datasets.tables import read_rows
 from segpipe.errors import DatasetError, GeometryError, SegpipeError
 from segpipe.geometry import Grid, flip_ras_lps, to_voxel
 from segpipe.io.images.volumes import read_volume
-
-if TYPE_CHECKING:
-    from segpipe.datasets.sources.registry import IngestRequest
 
 _COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "diameter_mm")
 _INT16 = np.iinfo(np.int16)
@@ -36,7 +33,7 @@ class Sphere:
     diameter_mm: float
 
 
-def ingest_luna(request: "IngestRequest") -> tuple[Manifest, IngestResult]:
+def ingest_luna(request: IngestRequest) -> tuple[Manifest, IngestResult]:
     """Ingests the MetaImage scans below the input and `annotations.csv`; scans that it does not name have no nodule.
 
     Raises:

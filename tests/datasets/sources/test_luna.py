@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+from segpipe.datasets.sources.base import IngestRequest
 from segpipe.datasets.sources.luna import Sphere, paint
-from segpipe.datasets.sources.registry import SOURCES, IngestRequest
+from segpipe.datasets.sources.registry import SOURCES
 from segpipe.errors import DatasetError, GeometryError, ImageError
 from segpipe.geometry import Grid, to_world
 from segpipe.io.images.volumes import read_volume

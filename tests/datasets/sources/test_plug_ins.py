@@ -8,7 +8,7 @@ from segpipe.errors import ConfigError
 from tests.parts.plug_ins import install
 
 MODULE = """
-from segpipe.datasets.sources.registry import Flag, Source
+from segpipe.datasets.sources.base import Flag, Source
 from segpipe.errors import ImageError
 
 def read(request):

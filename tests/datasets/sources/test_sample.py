@@ -10,7 +10,8 @@ import pytest
 import SimpleITK
 
 from segpipe.datasets.sources import sample as sources_sample
-from segpipe.datasets.sources.registry import SOURCES, IngestRequest
+from segpipe.datasets.sources.base import IngestRequest
+from segpipe.datasets.sources.registry import SOURCES
 from segpipe.errors import ServiceError
 from segpipe.io.images.volumes import read_volume
 

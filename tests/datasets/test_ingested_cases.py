@@ -4,8 +4,8 @@ from functools import partial
 
 import pytest
 
+from segpipe.datasets.ingested_cases import CaseJob, make_cases
 from segpipe.datasets.manifest import Entry
-from segpipe.datasets.sources.parallel import CaseJob, make_cases
 from segpipe.errors import DatasetError, ImageError
 
 
