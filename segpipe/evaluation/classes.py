@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from segpipe.evaluation.evaluate import evaluate_pair
 from segpipe.evaluation.results import CaseResult
 from segpipe.geometry import Grid
-from segpipe.labels import LabelMap
+from segpipe.labels import LabelMap, look_up
 
 
 def evaluate_label_maps(
@@ -47,18 +47,15 @@ def evaluate_label_maps(
 
     def evaluate(number: int) -> CaseResult:
         known = None if probability is None else probability[number]
-        member = labels.member_table(number)
-        return evaluate_pair(
-            case_id, patient, member[prediction], member[reference], grid, probability=known, extra=extra
-        )
+        own = (labels.class_mask(prediction, number), labels.class_mask(reference, number))
+        return evaluate_pair(case_id, patient, *own, grid, probability=known, extra=extra)
 
     if len(labels.classes) == 1:
         return evaluate(0)
     members = np.any([labels.member_table(number) for number in range(len(labels.classes))], axis=0)
     together = None if probability is None else _together(probability, labels)
-    pooled = evaluate_pair(
-        case_id, patient, members[prediction], members[reference], grid, probability=together, extra=extra
-    )
+    any_class = (look_up(members, prediction), look_up(members, reference))
+    pooled = evaluate_pair(case_id, patient, *any_class, grid, probability=together, extra=extra)
     return replace(pooled, classes={label.name: evaluate(number) for number, label in enumerate(labels.classes)})
 
 

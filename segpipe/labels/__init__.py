@@ -2,7 +2,7 @@
 
 from segpipe.labels.label import NODULE, TUMOUR, Code, Label, make_label
 from segpipe.labels.label_map import LabelMap, ignore_mistakes, label_mistakes, region_mistakes
-from segpipe.labels.masks import check_mask_values, lesion_value, parse_names, whole_numbers
+from segpipe.labels.masks import check_mask_values, lesion_value, look_up, parse_names, whole_numbers
 
 __all__ = [
     "NODULE",
@@ -14,6 +14,7 @@ __all__ = [
     "ignore_mistakes",
     "label_mistakes",
     "lesion_value",
+    "look_up",
     "make_label",
     "parse_names",
     "region_mistakes",

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from segpipe.errors import LabelError
 from segpipe.labels.label import NODULE, Label, make_label, plain_name
-from segpipe.labels.masks import describe_names, lesion_value
+from segpipe.labels.masks import describe_names, lesion_value, look_up
 
 MOST_CLASSES = 16
 LARGEST_VALUE = 255
@@ -98,7 +98,7 @@ class LabelMap:
 
     def class_mask(self, mask: NDArray[np.uint8], number: int) -> NDArray[np.bool_]:
         """Where a label map holds class `number` (from 0); of a region that includes the regions inside it."""
-        return self.member_table(number)[mask]
+        return look_up(self.member_table(number), mask)
 
     def recode(self, mask: NDArray[np.uint8], names: Mapping[int, str]) -> NDArray[np.uint8]:
         """Brings a data set's mask to the values of this map, matched by name; other labels become background.
@@ -110,7 +110,7 @@ class LabelMap:
         Raises:
             LabelError: when the data set lacks a label of this map; one alone is found as `lesion_value` says.
         """
-        return self.recode_table(names)[mask]
+        return look_up(self.recode_table(names), mask)
 
     def recode_table(self, names: Mapping[int, str]) -> NDArray[np.uint8]:
         """For every mask value 0…255 of a data set the value in a label map; see `recode`."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from segpipe.case import Case
 from segpipe.errors import DatasetError, OutputError, SegpipeError, raise_together
+from segpipe.labels import look_up
 from segpipe.preprocessing.cache.cached_case import FORMAT, CachedCase, PreparedCase, open_case, write_case
 from segpipe.preprocessing.cache.file_digests import content_digest, remembered_digest
 from segpipe.preprocessing.cache.masks import resample_labels
@@ -168,7 +169,7 @@ class _Job:
         preparation = plan_preparation(case.grid, self.recipe)
         image = _clip_to_window(resample_to_recipe(case.image, preparation), self.recipe)
         labels = self.recipe.label_map
-        mask = resample_labels(self.recode[case.mask], preparation, labels)
+        mask = resample_labels(look_up(self.recode, case.mask), preparation, labels)
         rng = np.random.default_rng(seed)
         points, lesions = find_points(image, mask, preparation.grid, labels=labels, rng=rng)
         return PreparedCase(image, mask, preparation.grid, points, lesions, lung_share)
