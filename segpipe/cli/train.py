@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segpipe.config.check import plain, settings_of
-from segpipe.config.foreign_parts import offer_plug_ins, with_targets
 from segpipe.config.launch import JobResult, launch
 from segpipe.config.schema import SectionCheck, made_into
 from segpipe.parts import Registry
@@ -19,9 +18,7 @@ def run(argv: list[str]) -> int:
     from omegaconf import OmegaConf
 
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
-    parts = registries()
-    offer_plug_ins(parts)
-    return launch(with_targets(argv, [name for name in parts if name != "callbacks"]), train, registries)
+    return launch(argv, train, registries)
 
 
 def train(config: "DictConfig", folder: Path, sweep: Path | None) -> JobResult:

@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 
 from segpipe.config.check import Registries, find_mistakes
 from segpipe.config.folder import conf_folder
+from segpipe.config.foreign_parts import with_foreign_parts
 from segpipe.config.mistakes import raise_mistakes
 from segpipe.config.overrides import each_value, explain_refusal, key_of, reason_of
 from segpipe.errors import ConfigError
@@ -34,7 +35,7 @@ def compose(overrides: Sequence[str], registries: Callable[[], Registries]) -> D
     version.setbase(HYDRA)
     setup_globals()
     loader = CheckedLoader(create_config_search_path(str(conf_folder())), registries=registries, flags=get_args([]))
-    return loader.load_configuration("config", list(overrides), RunMode.RUN)
+    return loader.load_configuration("config", with_foreign_parts(overrides, registries()), RunMode.RUN)
 
 
 @dataclass

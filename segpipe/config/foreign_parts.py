@@ -21,6 +21,12 @@ def offer_plug_ins(registries: Mapping[str, Any]) -> None:
                 ConfigStore.instance().store(group=section, name=name, node=_option(registry, name))
 
 
+def with_foreign_parts(words: Sequence[str], registries: Mapping[str, Any]) -> list[str]:
+    """Prepares Hydra for what a command line may choose from other packages, and the command line for Hydra."""
+    offer_plug_ins(registries)
+    return with_targets(words, [name for name, registry in registries.items() if isinstance(registry, Registry)])
+
+
 def with_targets(words: Sequence[str], sections: Sequence[str]) -> list[str]:
     """Lets `network._target_=mypkg.Net network.width=8` stand for a section of these keys alone.
 

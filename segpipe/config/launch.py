@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 from segpipe.config.check import Registries
 from segpipe.config.compose import HYDRA, CheckedLoader
 from segpipe.config.folder import conf_folder
+from segpipe.config.foreign_parts import with_foreign_parts
 from segpipe.config.overrides import reason_of
 from segpipe.config.plan import with_plans
 from segpipe.errors import ConfigError, SegpipeError, explain
@@ -50,6 +51,7 @@ def launch(argv: Sequence[str], job: Job, registries: Callable[[], Registries]) 
         ConfigError: for mistakes on the command line, before any work.
     """
     flags = _read_flags(argv)
+    flags.overrides = with_foreign_parts(flags.overrides, registries())
     task = _Task(job)
     try:
         with _checked(flags, registries):

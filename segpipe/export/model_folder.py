@@ -119,7 +119,7 @@ def load_network(folder: ModelFolder, spec: Mapping[str, Any] | None = None) -> 
     if folder.exported and spec is None:
         raise ModelError(
             "the network comes from another package, so this folder is run by ONNX Runtime",
-            facts={"folder": folder.path, "built from": name_of(folder.network["built_from"])},
+            facts={"folder": folder.path},
             hint="leave --backend out, or --backend onnx",
         )
     unfit: tuple[type[Exception], ...] = (SafetensorError, RuntimeError, OSError, *_UNKNOWN_NETWORK)

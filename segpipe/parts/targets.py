@@ -33,6 +33,8 @@ def build_target(spec: Mapping[str, Any], given: Mapping[str, Any] | None = None
     """
     from hydra.utils import instantiate
 
+    if "${" in str(spec):  # Hydra would evaluate it, and a configuration is resolved before its parts are built
+        raise ConfigError("the arguments of a part must be plain values", facts={"part": spec[TARGET], "found": "${…}"})
     target = find_target(str(spec[TARGET]))
     taken = {name: value for name, value in (given or {}).items() if name not in spec and takes(target, name)}
     try:
@@ -156,7 +158,7 @@ def _explain(error: Exception) -> tuple[str, str | None]:
 
 def _inner(path: str, value: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The targets directly inside a section: their paths and sections."""
-    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
     for key, item in items:
         if isinstance(item, Mapping) and TARGET in item:
             yield f"{path}.{key}", item

@@ -6,7 +6,7 @@ from hydra.core.config_store import ConfigStore
 from segpipe.cli.train import registries
 from segpipe.config.check import plain
 from segpipe.config.compose import compose
-from segpipe.config.foreign_parts import offer_plug_ins, with_targets
+from segpipe.config.foreign_parts import with_targets
 from segpipe.errors import ConfigError
 from tests.foreign_networks import NETS
 from tests.parts.plug_ins import install
@@ -16,15 +16,13 @@ POINTS = "[segpipe.networks]\ntiny = PKG.nets:TinyNet\nsized = PKG.nets:OneSize\
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    monkeypatch.setattr(ConfigStore.instance(), "repo", dict(ConfigStore.instance().repo))
-    name = install(tmp_path / "site", monkeypatch, {"nets": NETS}, POINTS)
-    offer_plug_ins(registries())
-    return name
+    yield install(tmp_path / "site", monkeypatch, {"nets": NETS}, POINTS)
+    for name in ("tiny", "sized", "gone"):  # nobody offers them any longer
+        ConfigStore.instance().repo.get("network", {}).pop(f"{name}.yaml", None)
 
 
 def composed(*words: str):
-    line = with_targets(words, ["network", "loss", "module"])
-    return plain(compose(line, registries))
+    return plain(compose(words, registries))
 
 
 def refused(*words: str) -> str:

@@ -63,9 +63,8 @@ def test_a_network_by_target_is_run_without_its_package(package, tmp_path, monke
     torch.testing.assert_close(engine(IMAGES), wanted, atol=1e-4, rtol=0)
     torch.testing.assert_close(engine(larger), wanted_larger, atol=1e-4, rtol=0)
     assert not (tmp_path / "model" / TORCHSCRIPT).exists()
-    with pytest.raises(ModelError, match="is run by ONNX Runtime") as caught:
+    with pytest.raises(ModelError, match="is run by ONNX Runtime"):
         build_engine(folder, backend="torch")
-    assert caught.value.facts["built from"] == "TinyNet"
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from torch import nn
 
 from segpipe.errors import ConfigError
 from segpipe.parts import build_target, target_mistakes
+from segpipe.parts.targets import targets_in
 from tests.parts.plug_ins import THINGS, install
 
 
@@ -46,6 +47,17 @@ def test_what_a_target_refuses_is_reported_with_its_reason(package):
     with pytest.raises(ConfigError) as caught:
         build_target({"_target_": f"{package}.things.Thing", "width": inner})
     assert caught.value.facts["found"] == "RuntimeError: width is never right"
+
+
+def test_nothing_in_the_arguments_is_evaluated(package):
+    hidden = "${oc.create:{_target_: os.getcwd}}"
+    with pytest.raises(ConfigError, match="the arguments of a part must be plain values"):
+        build_target({"_target_": f"{package}.things.Thing", "width": hidden})
+
+
+def test_targets_are_found_wherever_hydra_would_find_them():
+    spec = {"_target_": "a.B", "c": ({"_target_": "d.E", "f": {"g": [{"_target_": "h.I"}]}},)}
+    assert targets_in(spec) == ["a.B", "d.E", "h.I"]
 
 
 @pytest.mark.parametrize(
