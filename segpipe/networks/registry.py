@@ -53,7 +53,7 @@ def _divisor_mistakes(divisor: Shape, patch: Shape) -> list[str]:
 
 
 _GIVEN = ("in_channels", "out_channels")
-NETWORKS = Registry("network", _SHIPPED, group="segpipe.networks", given=_GIVEN, trial=_try_network)
+NETWORKS = Registry("network", _SHIPPED, group="segpipe.networks", given=_GIVEN, optional=_GIVEN, trial=_try_network)
 
 
 def ensemble(
@@ -69,7 +69,9 @@ def ensemble(
     return Ensemble([build_part(NETWORKS, member, **given) for _ in range(members)], exclusive=exclusive)
 
 
-_KNOWN = Registry("network", {**_SHIPPED, "ensemble": ensemble}, group="segpipe.networks", given=_GIVEN)
+_KNOWN = Registry(
+    "network", {**_SHIPPED, "ensemble": ensemble}, group="segpipe.networks", given=_GIVEN, optional=_GIVEN
+)
 
 
 def build_network(spec: Mapping[str, Any], *, in_channels: int = 1, out_channels: int = 2) -> nn.Module:

@@ -22,14 +22,18 @@ def build_part(registry: Registry, spec: Mapping[str, Any], **given: Any) -> Any
         ConfigError: for a name or a key that is not known, a missing key, or values that do not fit together.
     """
     if TARGET in spec:
-        return build_target(spec, given)
+        return build_target(spec, given, optional=registry.optional)
     name = registry.check_name(spec)
     builder, keys = registry[name], {key: value for key, value in spec.items() if key != "name"}
     mistakes = argument_mistakes(registry.section, builder, keys, registry.given)
     if mistakes:
         facts = {str(number): line for number, line in enumerate(mistakes, start=1)}
         raise ConfigError(f"{registry.section} {name} has missing or unknown keys", facts=facts)
-    taken = {key: value for key, value in given.items() if key not in keys and takes(builder, key)}
+    taken = {
+        key: value
+        for key, value in given.items()
+        if key not in keys and takes(builder, key, by_name=key in registry.optional)
+    }
     try:
         return builder(**taken, **keys)
     except SegpipeError:

@@ -19,6 +19,8 @@ class Registry(Mapping[str, Any]):
         shipped: segpipe's own parts; no plug-in can take their names.
         group: The entry points' group, e.g. `segpipe.networks`.
         given: Arguments that segpipe hands to a builder that takes them; the configuration gives the others.
+        optional: Those of `given` that a builder may ignore; they are handed only where its signature names them, since
+            what takes any `**` would not expect them.
         trial: Tries a part before any work: takes its section and the whole configuration, in which the sections before
             it are checked already; returns mistakes, each the rest of a line that begins with the section's path.
     """
@@ -30,12 +32,14 @@ class Registry(Mapping[str, Any]):
         *,
         group: str,
         given: Sequence[str] = (),
+        optional: Sequence[str] = (),
         trial: Trial | None = None,
     ) -> None:
         self.section = section
         self.shipped = shipped
         self.group = group
         self.given = tuple(given)
+        self.optional = tuple(optional)
         self.trial = trial
 
     def __getitem__(self, name: str) -> Any:

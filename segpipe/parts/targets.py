@@ -19,7 +19,9 @@ _FOR_HYDRA = (TARGET, "_partial_", "_recursive_", "_convert_", "_args_")
 _NAMED = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
 
-def build_target(spec: Mapping[str, Any], given: Mapping[str, Any] | None = None) -> Any:
+def build_target(
+    spec: Mapping[str, Any], given: Mapping[str, Any] | None = None, *, optional: Collection[str] = ()
+) -> Any:
     """Calls what `spec["_target_"]` names, by Hydra's rules: targets inside the arguments are called first.
 
     With `_partial_: true` it is not called yet, e.g. a function that is itself a transform.
@@ -27,6 +29,7 @@ def build_target(spec: Mapping[str, Any], given: Mapping[str, Any] | None = None
     Args:
         spec: Plain data, e.g. `{"_target_": "monai.losses.DiceCELoss", "to_onehot_y": True}`.
         given: Objects that are handed over by name where the callable takes them and `spec` does not give them.
+        optional: Those of `given` that are handed only where the signature names them.
 
     Raises:
         ConfigError: when it cannot be imported or refuses the arguments.
@@ -36,7 +39,11 @@ def build_target(spec: Mapping[str, Any], given: Mapping[str, Any] | None = None
     if "${" in str(spec):  # Hydra would evaluate it, and a configuration is resolved before its parts are built
         raise ConfigError("the arguments of a part must be plain values", facts={"part": spec[TARGET], "found": "${…}"})
     target = find_target(str(spec[TARGET]))
-    taken = {name: value for name, value in (given or {}).items() if name not in spec and takes(target, name)}
+    taken = {
+        name: value
+        for name, value in (given or {}).items()
+        if name not in spec and takes(target, name, by_name=name in optional)
+    }
     try:
         # a partial, since Hydra copies what it is handed: an optimizer would hold copies of the weights
         call = partial(instantiate({**spec, "_partial_": True, "_convert_": "all"}), **taken)
@@ -116,13 +123,14 @@ def targets_in(spec: Mapping[str, Any]) -> list[str]:
     return own + [target for _, inner in _inner("", spec) for target in targets_in(inner)]
 
 
-def takes(builder: Callable[..., Any], name: str) -> bool:
-    """Whether a callable takes an argument of that name."""
+def takes(builder: Callable[..., Any], name: str, *, by_name: bool = False) -> bool:
+    """Whether a callable takes an argument of that name; `by_name` if its `**` does not count."""
     try:
         parameter = signature(builder).parameters.get(name)
     except (TypeError, ValueError):
         return False
-    return _is_open(builder) or (parameter is not None and parameter.kind in _NAMED)
+    named = parameter is not None and parameter.kind in _NAMED
+    return named or (not by_name and _is_open(builder))
 
 
 def reason(error: BaseException) -> str:

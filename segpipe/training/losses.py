@@ -206,7 +206,7 @@ def _use(loss: nn.Module, channels: int) -> list[str]:
     return [f"must give one number that can be differentiated; found {found}"]
 
 
-LOSSES = Registry("loss", _SHIPPED, group="segpipe.losses", given=("labels",), trial=_try_loss)
+LOSSES = Registry("loss", _SHIPPED, group="segpipe.losses", given=("labels",), optional=("labels",), trial=_try_loss)
 
 
 def _at_size(label_b1xyz: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:

@@ -135,7 +135,8 @@ _SHIPPED: dict[str, Callable[..., optim.Optimizer]] = {
 def _try_optimizer(spec: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
     """Whether it can be built, for a network of one convolution."""
     with torch.random.fork_rng(devices=[]):
-        return try_part(lambda: build_optimizer(spec, nn.Conv3d(1, 1, 1)), optim.Optimizer)
+        groups = parameter_groups(nn.Conv3d(1, 1, 1))
+    return try_part(lambda: build_part(OPTIMIZERS, spec, params=groups), optim.Optimizer)
 
 
 OPTIMIZERS = Registry("optimizer", _SHIPPED, group="segpipe.optimizers", given=("params",), trial=_try_optimizer)

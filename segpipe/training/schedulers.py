@@ -117,7 +117,12 @@ def _try_scheduler(spec: Mapping[str, Any], config: Mapping[str, Any]) -> list[s
 
 
 SCHEDULERS = Registry(
-    "scheduler", _SHIPPED, group="segpipe.schedulers", given=("optimizer", "max_steps"), trial=_try_scheduler
+    "scheduler",
+    _SHIPPED,
+    group="segpipe.schedulers",
+    given=("optimizer", "max_steps"),
+    optional=("max_steps",),
+    trial=_try_scheduler,
 )
 
 

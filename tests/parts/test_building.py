@@ -57,3 +57,12 @@ def test_a_target_takes_the_place_of_a_name() -> None:
     assert build_part(LENSES, spec, denominator=4, width=7) == 0.75
     assert name_of(spec) == "Fraction"
     assert name_of({"name": "lens"}) == "lens"
+
+
+def test_what_a_part_may_ignore_is_handed_only_where_its_signature_names_it() -> None:
+    kept = Registry("box", {"box": dict}, group="segpipe.boxes", given=("width", "depth"), optional=("depth",))
+    assert build_part(kept, {"_target_": "tests.parts.test_building.box"}, width=1, depth=2) == {"width": 1}
+
+
+def box(**kept: object) -> dict[str, object]:
+    return kept
