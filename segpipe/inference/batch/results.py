@@ -117,7 +117,8 @@ def write_table(folder: Path, findings: Mapping[str, Sequence[Mapping[str, Any]]
         findings: Scan name → its findings as plain data.
     """
     rows = [finding_row(name, finding) for name, several in findings.items() for finding in several]
-    columns = ["scan", "lesion", *_MEASURES, *(f"{prefix}_{axis}_mm" for prefix in _POSITIONS for axis in "xyz")]
+    positions = [f"{prefix}_{axis}_mm" for prefix in _POSITIONS for axis in "xyz"]
+    columns = ["scan", "lesion", *_MEASURES, *positions, "class"]
     return write_text(folder / TABLE, csv_text(rows, columns))
 
 
@@ -129,7 +130,7 @@ def finding_row(scan: str, finding: Mapping[str, Any]) -> dict[str, Any]:
         row[name] = f"{value:.6g}" if isinstance(value, float) else value
     for prefix, name in _POSITIONS.items():
         row |= {f"{prefix}_{axis}_mm": f"{value:.3f}" for axis, value in zip("xyz", finding[name], strict=True)}
-    return row
+    return {**row, "class": finding.get("label", "")}  # an earlier version recorded none
 
 
 def choose_writers(names: Sequence[str], known: Mapping[str, Writer]) -> dict[str, Writer]:

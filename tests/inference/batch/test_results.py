@@ -74,6 +74,7 @@ def test_the_table_has_a_row_per_finding(result, tmp_path):
 def test_a_table_without_findings_still_has_its_columns(tmp_path):
     header = write_table(tmp_path, {}).read_text()
     assert header.startswith("scan,lesion,volume_mm3,longest_diameter_mm,mean_probability,")
+    assert header.rstrip().endswith(",class")
     assert header.count("\n") == 1
 
 
