@@ -35,6 +35,11 @@ def test_any_name_gets_the_codes_that_fit_it_best(name, meaning):
     assert make_label(1, name).type.meaning == meaning
 
 
+def test_a_lymph_node_lies_in_the_chest_and_a_nodule_in_the_lung():
+    found = [make_label(1, name).anatomy.meaning for name in ("lymph node", "spiculated nodule", "x")]
+    assert found == ["Chest", "Lung", "Lung"]
+
+
 def test_codes_are_those_that_dicom_lists():
     from pydicom.sr.codedict import codes
 

@@ -10,13 +10,13 @@ from segpipe.tracking.mlflow import Tracker
 from segpipe.tracking.server import connect
 from segpipe.tracking.trackers import TRACKERS, RunToTrack, build_tracker
 
-pytestmark = pytest.mark.slow  # a new database takes MLflow some seconds
+pytestmark = pytest.mark.slow
 CONFIG = {"network": {"name": "unet"}, "steps": {f"s{number}": number for number in range(350)}, "long": "x" * 7000}
 
 
 @pytest.fixture(scope="module")
-def uri(tmp_path_factory):
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+def uri(tmp_path_factory, new_database):
+    return new_database(tmp_path_factory.mktemp("mlflow"))
 
 
 @pytest.fixture(scope="module")

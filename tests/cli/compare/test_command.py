@@ -227,11 +227,11 @@ def test_scans_that_are_gone_leave_the_comparison_without_pictures(here, tiny_da
 
 
 @pytest.fixture
-def tracked(here, untrained_model):
+def tracked(here, untrained_model, new_database):
     """Two MLflow runs with evaluation and model, as a training logs them."""
     from segpipe.tracking.mlflow import Tracker
 
-    uri, ids = f"sqlite:///{here / 'mlflow.db'}", []
+    uri, ids = new_database(here), []
     for name, shift in (("old", 2), ("new", 1)):
         found = results(shift)
         write_evaluation(here / name, found, {"data": "blocks", "data_hash": "d1", **summarise(found)})

@@ -22,14 +22,14 @@ pytestmark = pytest.mark.slow
 class Server:
     """An `mlflow server` process of our own on a free port."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, store):
+        self.store = store
         self.port = free_port()
         self.folder, self.uri, self.process = folder, f"http://127.0.0.1:{self.port}", None
 
     def start(self):
         words = ["server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
-        store = f"sqlite:///{self.folder}/server.db"
-        places = ["--backend-store-uri", store, "--artifacts-destination", str(self.folder / "artifacts")]
+        places = ["--backend-store-uri", self.store, "--artifacts-destination", str(self.folder / "artifacts")]
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "mlflow", *words, *places],
@@ -54,9 +54,9 @@ class Server:
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch):
+def server(tmp_path, monkeypatch, new_database):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    found = Server(tmp_path)
+    found = Server(tmp_path, new_database(tmp_path))
     found.start()
     yield found
     found.stop()
