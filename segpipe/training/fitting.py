@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -117,7 +117,7 @@ def build_trainer(settings: Settings, folder: Path, log_metrics: LogMetrics) -> 
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         log_every_n_steps=training.log_every,
-        deterministic=hardware.deterministic,
+        deterministic=_deterministic(hardware.deterministic, compute.device),
         use_distributed_sampler=False,
         enable_checkpointing=False,
         enable_model_summary=False,
@@ -127,6 +127,17 @@ def build_trainer(settings: Settings, folder: Path, log_metrics: LogMetrics) -> 
         plugins=[AtomicCheckpointIO(), *precision],
         default_root_dir=folder,
     )
+
+
+def _deterministic(wanted: bool, device: torch.device) -> bool | Literal["warn"]:
+    """What Lightning is asked for in repeatable operations.
+
+    On a CPU they are the rule: several threads otherwise add the gradients of equal indices, e.g. of Swin's
+    table of position biases, in the order in which threads happen to come.
+    """
+    # what is not written to is not read either, and filling it takes time
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    return "warn" if device.type == "cpu" and not wanted else wanted
 
 
 def load_weights(network: torch.nn.Module, checkpoint: Path) -> torch.nn.Module:
