@@ -14,6 +14,7 @@ from segpipe.evaluation.evaluate import evaluate_pair, summarise, write_evaluati
 from segpipe.evaluation.tables import case_rows, lesion_rows
 from segpipe.geometry import Grid
 from segpipe.io.images.volumes import read_volume, write_volume
+from tests.small_models import SCAN
 
 GRID = Grid((30, 20, 12), np.eye(4))
 
@@ -128,9 +129,7 @@ def write_run(folder, shift, dataset):
         found.append(evaluate_pair(f"case_{number}", f"p{number}", mask, reference.array, reference.grid))
     write_evaluation(folder / "evaluation", found, {"data": "tiny", "data_hash": "d1", **summarise(found)})
     data = {"name": "nifti", "root": str(dataset), "table": None, "case_column": "case", "patient_column": "patient"}
-    (folder / "config.yaml").write_text(
-        yaml.safe_dump({"data": {**data, "cache": None}, "recipe": {"label": "nodule"}})
-    )
+    (folder / "config.yaml").write_text(yaml.safe_dump({"data": {**data, "cache": None}, "recipe": SCAN.to_dict()}))
     return folder
 
 
