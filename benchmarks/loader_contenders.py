@@ -85,7 +85,7 @@ def preset_loader(name: str, run_data: RunData) -> Patches:
 def _own_loader(run_data: RunData, spec: Mapping[str, Any]) -> Patches:
     from segpipe.preprocessing.augmentation import build_augmentation
     from segpipe.preprocessing.sampling import Sampling
-    from segpipe.training.patches import PatchDataset, build_train_loader
+    from segpipe.training.data.patches import PatchDataset, build_train_loader
 
     sampling = Sampling(lesion_fraction=2 / 3, shift=0.0)
     augmentation = build_augmentation(spec)

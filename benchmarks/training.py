@@ -15,8 +15,8 @@ from segpipe.config.check import settings_of
 from segpipe.config.compose import compose
 from segpipe.config.schema import Settings
 from segpipe.training.callbacks import read_history
+from segpipe.training.data.run_data import RunData, prepare_data
 from segpipe.training.fitting import fit, recipe_of
-from segpipe.training.run_data import RunData, prepare_data
 
 WAIT_LIMIT = 0.05
 WARM_UP = 0.3

@@ -31,7 +31,7 @@ def plan(dataset: Path, memory: str, *, workers: int | None = None) -> Path:
     from segpipe.planning.dry_step import measure_step
     from segpipe.planning.plan import propose
     from segpipe.planning.sizing import gigabytes
-    from segpipe.training.run_data import check_outlines
+    from segpipe.training.data.run_data import check_outlines
 
     limit = _there(parse_bytes(memory), machine_memory())
     manifest = read_manifest(dataset)

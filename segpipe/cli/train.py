@@ -66,10 +66,10 @@ def registries() -> Mapping[str, Registry | SectionCheck]:
     from segpipe.preprocessing.sampling import Sampling
     from segpipe.tracking.trackers import TRACKERS
     from segpipe.training.callbacks import CALLBACKS
-    from segpipe.training.losses import LOSSES
     from segpipe.training.module import MODULES
-    from segpipe.training.optimizers import OPTIMIZERS
-    from segpipe.training.schedulers import SCHEDULERS
+    from segpipe.training.optimisation.losses import LOSSES
+    from segpipe.training.optimisation.optimizers import OPTIMIZERS
+    from segpipe.training.optimisation.schedulers import SCHEDULERS
 
     parts: dict[str, Any] = {
         "recipe": made_into(Recipe),

@@ -9,7 +9,7 @@ from typing import Any
 
 from segpipe import __version__
 from segpipe.config.schema import Settings
-from segpipe.training.run_data import RunData
+from segpipe.training.data.run_data import RunData
 
 _PACKAGES = ("torch", "monai", "pytorch-lightning", "numpy", "nibabel", "onnxruntime", "mlflow", "hydra-core")
 

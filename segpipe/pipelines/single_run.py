@@ -15,11 +15,11 @@ from segpipe.pipelines.observers.run_tracking import RunTracking
 from segpipe.pipelines.provenance import collect_provenance
 from segpipe.system.atomic_write import write_text
 from segpipe.system.hardware import this_rank
+from segpipe.training.data.lung_crop_report import report_lung_crop
+from segpipe.training.data.run_data import prepare_data, write_split
 from segpipe.training.evaluate_and_export import evaluate_and_export
 from segpipe.training.fitting import fit, recipe_of
 from segpipe.training.hardware import compute_of
-from segpipe.training.lung_crop_report import report_lung_crop
-from segpipe.training.run_data import prepare_data, write_split
 from segpipe.training.run_result import RunResult
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from segpipe.errors import ModelError
 from segpipe.inference.batch.memory import peak_memory
 from segpipe.networks import build_network
 from segpipe.system.hardware import choose_compute
-from segpipe.training.losses import build_loss
+from segpipe.training.optimisation.losses import build_loss
 
 
 def measure_step(network: Mapping[str, Any], loss: Mapping[str, Any], *, patch: list[int], batch: int) -> int | None:

@@ -25,9 +25,9 @@ from segpipe.inference.predictor import PredictOptions
 from segpipe.networks import input_sizes
 from segpipe.preprocessing.resampling import normalise, plan_preparation, resample_to_recipe
 from segpipe.system.case_errors import attempt, attempt_step
+from segpipe.training.data.run_data import RunData
 from segpipe.training.fitting import TrainingResult
 from segpipe.training.hardware import compute_of
-from segpipe.training.run_data import RunData
 from segpipe.training.run_result import RunResult
 
 log = logging.getLogger(__name__)

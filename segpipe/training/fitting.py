@@ -19,15 +19,15 @@ from segpipe.parts import build_part
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.training.callbacks import CALLBACKS, LogMetrics, Progress, RunLogger, ThroughputMonitor
 from segpipe.training.checkpoints import MONITOR, AtomicCheckpointIO, Checkpoints, find_resumable, read_checkpoint
-from segpipe.training.datamodule import PatchDataModule
+from segpipe.training.data.datamodule import PatchDataModule
 from segpipe.training.finite_steps import FiniteSteps
 from segpipe.training.hardware import compute_of, to_channels_last
-from segpipe.training.losses import build_loss
 from segpipe.training.module import MODULES, SegmentationModule
-from segpipe.training.optimizers import build_optimizer
+from segpipe.training.optimisation.losses import build_loss
+from segpipe.training.optimisation.optimizers import build_optimizer
+from segpipe.training.optimisation.schedulers import build_scheduler
+from segpipe.training.optimisation.weight_averaging import AveragedWeights
 from segpipe.training.precision import precision_plugins
-from segpipe.training.schedulers import build_scheduler
-from segpipe.training.weight_averaging import AveragedWeights
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from segpipe.labels import LabelMap
 from segpipe.parts import TARGET, Registry
 from segpipe.parts.targets import find_target, takes
 from segpipe.training.checkpoints import MONITOR
-from segpipe.training.class_targets import ONE_CLASS
+from segpipe.training.optimisation.class_targets import ONE_CLASS
 
 Batch = Mapping[str, torch.Tensor]
 CHECKPOINT_KEY = "segpipe"

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from segpipe.errors import ConfigError
-from segpipe.training.schedulers import CLOSED_FORMS
+from segpipe.training.optimisation.schedulers import CLOSED_FORMS
 
 CONFIG = "config.yaml"
 _MODEL = "model/segpipe.json"

@@ -22,7 +22,7 @@ from segpipe.preprocessing.recipe import Recipe
 from segpipe.preprocessing.resampling import apply_window, normalise
 from segpipe.preprocessing.sampling import Sampling
 from segpipe.preprocessing.voxel_transforms import apply_transforms, for_bundle
-from segpipe.training.patches import PatchDataset
+from segpipe.training.data.patches import PatchDataset
 from tests.prepared_cases import make_recipe, make_scan, prepare
 from tests.small_models import SCAN, write_small
 

@@ -13,9 +13,9 @@ from segpipe.export.model_folder import read_model_folder
 from segpipe.networks import build_network
 from segpipe.pipelines.provenance import collect_provenance
 from segpipe.training import evaluate_and_export as module
+from segpipe.training.data.run_data import prepare_data
 from segpipe.training.evaluate_and_export import evaluate_and_export
 from segpipe.training.fitting import TrainingResult, recipe_of
-from segpipe.training.run_data import prepare_data
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_onnx")]  # a model folder is written
 

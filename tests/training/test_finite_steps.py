@@ -13,7 +13,7 @@ from segpipe.errors import TrainingError
 from segpipe.training.callbacks import RunLogger, read_history
 from segpipe.training.checkpoints import Checkpoints, read_checkpoint
 from segpipe.training.finite_steps import FiniteSteps, weights_are_finite
-from segpipe.training.weight_averaging import AveragedWeights
+from segpipe.training.optimisation.weight_averaging import AveragedWeights
 
 
 class Slope(pl.LightningModule):

@@ -8,10 +8,10 @@ from segpipe.config.schema import check_settings, made_into
 from segpipe.networks import NETWORKS
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.training.callbacks import CALLBACKS
-from segpipe.training.losses import LOSSES, build_loss
 from segpipe.training.module import MODULES
-from segpipe.training.optimizers import OPTIMIZERS, build_optimizer
-from segpipe.training.schedulers import SCHEDULERS, build_scheduler
+from segpipe.training.optimisation.losses import LOSSES, build_loss
+from segpipe.training.optimisation.optimizers import OPTIMIZERS, build_optimizer
+from segpipe.training.optimisation.schedulers import SCHEDULERS, build_scheduler
 from tests.parts.plug_ins import install
 from tests.small_models import SCAN, UNET
 

@@ -15,8 +15,8 @@ from segpipe.config.compose import compose
 from segpipe.errors import TrainingError
 from segpipe.training.callbacks import HISTORY, read_history
 from segpipe.training.checkpoints import read_checkpoint
+from segpipe.training.data.run_data import prepare_data
 from segpipe.training.fitting import fit, recipe_of
-from segpipe.training.run_data import prepare_data
 from tests.leftovers import unfinished
 from tests.processes import PATIENCE_S, Process
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self
 from segpipe.config.schema import Settings
 from segpipe.errors import SegpipeError
 from segpipe.system.case_errors import attempt_step
-from segpipe.training.run_data import RunData
+from segpipe.training.data.run_data import RunData
 from segpipe.training.run_result import RunResult
 
 

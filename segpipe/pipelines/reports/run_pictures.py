@@ -9,7 +9,7 @@ from segpipe.evaluation.tables import case_rows, froc_rows, lesion_rows
 from segpipe.pipelines.reports.case_pictures import Pictures, draw_cases, mask_files
 from segpipe.report.figures import bland_altman, curve_panels, dice_by_diameter, froc_curve
 from segpipe.training.callbacks import read_history
-from segpipe.training.run_data import RunData
+from segpipe.training.data.run_data import RunData
 from segpipe.training.run_result import RunResult
 
 

@@ -9,7 +9,7 @@ import torch
 
 from segpipe.preprocessing.augmentation import build_augmentation
 from segpipe.preprocessing.sampling import Sampling
-from segpipe.training.patches import PatchDataset, build_train_loader
+from segpipe.training.data.patches import PatchDataset, build_train_loader
 from tests.prepared_cases import augmentation_spec, make_recipe, make_scan, prepare
 from tests.preprocessing.augmentation.monai_transforms import COMPOSED, LEFT_OUT, PATCH_TRANSFORMS
 

@@ -10,10 +10,10 @@ from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from segpipe.errors import ConfigError
-from segpipe.training.optimizers import OPTIMIZERS, build_optimizer
-from segpipe.training.schedulers import SCHEDULERS, build_scheduler
+from segpipe.training.optimisation.optimizers import OPTIMIZERS, build_optimizer
+from segpipe.training.optimisation.schedulers import SCHEDULERS, build_scheduler
 
-CONF = Path(__file__).parents[2] / "conf"
+CONF = Path(__file__).parents[3] / "conf"
 
 
 def shipped(group: str, name: str, **changes: object) -> dict[str, object]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from segpipe.training.weight_averaging import warm_average
+from segpipe.training.optimisation.weight_averaging import warm_average
 
 
 def test_the_first_steps_are_forgotten_quickly():

@@ -17,7 +17,7 @@ from segpipe.preprocessing.cache.cached_case import CachedCase
 from segpipe.preprocessing.cache.file_digests import content_digest
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.system.csv_table import write_csv
-from segpipe.training.datamodule import PatchDataModule
+from segpipe.training.data.datamodule import PatchDataModule
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from segpipe.datasets.manifest import data_hash, write_manifest
 from segpipe.datasets.sources.folders import find_cases
 from segpipe.errors import ConfigError, DatasetError
 from segpipe.preprocessing.cache.file_digests import content_digest
+from segpipe.training.data.run_data import check_outlines, prepare_data
 from segpipe.training.fitting import recipe_of
-from segpipe.training.run_data import check_outlines, prepare_data
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_the_balance_of_sizes_is_a_key_of_the_configuration(manifest, tmp_path, 
     write_manifest(manifest, tmp_path / "data")
     words = ["data=manifest", f"data.root={tmp_path / 'data'}", f"sampling.size_balance={balance}", "data.workers=0"]
     settings = settings_of(compose(words, registries), registries())
-    monkeypatch.setattr("segpipe.training.datamodule.PatchDataset", lambda *_, sampling, **__: sampling)
+    monkeypatch.setattr("segpipe.training.data.datamodule.PatchDataset", lambda *_, sampling, **__: sampling)
     data = prepare_data(settings, recipe_of(settings)).patches(settings)
     assert data.train.size_balance == balance
 

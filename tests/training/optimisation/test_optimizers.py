@@ -8,9 +8,9 @@ from torch import nn
 
 from segpipe.errors import ConfigError
 from segpipe.networks import build_network
-from segpipe.training.optimizers import OPTIMIZERS, build_optimizer, parameter_groups
+from segpipe.training.optimisation.optimizers import OPTIMIZERS, build_optimizer, parameter_groups
 
-CONF = Path(__file__).parents[2] / "conf" / "optimizer"
+CONF = Path(__file__).parents[3] / "conf" / "optimizer"
 
 
 def shipped(name: str, **changes: object) -> dict[str, object]:

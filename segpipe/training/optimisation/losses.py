@@ -13,7 +13,7 @@ from segpipe.labels import LabelMap
 from segpipe.parts import Registry, build_part
 from segpipe.parts.building import try_part
 from segpipe.parts.targets import reason
-from segpipe.training.class_targets import ONE_CLASS, ClassLoss, CrossEntropy, RegionCrossEntropy
+from segpipe.training.optimisation.class_targets import ONE_CLASS, ClassLoss, CrossEntropy, RegionCrossEntropy
 
 Weight = Annotated[float, Gt(0.0)]
 Share = Annotated[float, Ge(0.0)]

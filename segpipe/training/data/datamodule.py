@@ -12,8 +12,8 @@ from segpipe.preprocessing.augmentation import Augmentation
 from segpipe.preprocessing.cache.cached_case import CachedCase
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.preprocessing.sampling import Sampling
+from segpipe.training.data.patches import PatchDataset, build_train_loader
 from segpipe.training.hardware import choose_workers
-from segpipe.training.patches import PatchDataset, build_train_loader
 
 
 class PatchDataModule(pl.LightningDataModule):

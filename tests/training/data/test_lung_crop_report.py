@@ -8,7 +8,7 @@ import pytest
 
 from segpipe.geometry import Grid
 from segpipe.preprocessing.cache.cached_case import CachedCase
-from segpipe.training.lung_crop_report import report_lung_crop, total_share
+from segpipe.training.data.lung_crop_report import report_lung_crop, total_share
 
 
 def case(name, shape, share, folder):

@@ -7,9 +7,9 @@ import yaml
 
 from segpipe.errors import ConfigError
 from segpipe.labels import LabelMap
-from segpipe.training.losses import LOSSES, build_loss
+from segpipe.training.optimisation.losses import LOSSES, build_loss
 
-CONF = Path(__file__).parents[2] / "conf" / "loss"
+CONF = Path(__file__).parents[3] / "conf" / "loss"
 
 
 def logits(*lesion_probabilities: float) -> torch.Tensor:
