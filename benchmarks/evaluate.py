@@ -1,8 +1,8 @@
-"""Seconds and memory of `segpipe evaluate` beside nnU-Net's evaluate_folder, on the same pairs of masks.
+"""Seconds and memory of `segpipe evaluate` next to nnU-Net's evaluate_folder, on the same pairs of masks.
 
     python benchmarks/evaluate.py --pairs 100 --processes 2
 
-Both judge whole folders of 512×512×134 masks with the same number of processes, one after the other, start-up included;
+Both evaluate folders of 512×512×134 masks with the same number of processes, one after the other, start-up included;
 the files are read once before, so that both find them in the system's cache. nnU-Net gives Dice, IoU and voxel counts;
 segpipe adds surface distances, lesions and their matching, strata, intervals and a report. nnU-Net takes part where
 `nnUNetv2_evaluate_folder` is on the path or given by `--nnunet`. Memory is the peak of the process tree, where pages

@@ -1,4 +1,4 @@
-"""Patches per second and memory of segpipe's training data path beside MONAI's and nnU-Net's, on the same cases.
+"""Patches per second and memory of segpipe's training data path next to MONAI's and nnU-Net's, on the same cases.
 
     python benchmarks/loader.py --cases 100 --workers 2
     python benchmarks/loader.py --only augmentation=light augmentation=none augmentation=strong augmentation=monai

@@ -1,4 +1,4 @@
-"""Seconds and memory of `segpipe predict` beside a plain MONAI pipeline and nnU-Net's predictor, on the same scan.
+"""Seconds and memory of `segpipe predict` next to a plain MONAI pipeline and nnU-Net's predictor, on the same scan.
 
     python benchmarks/predict.py --spacing 1.25 1.25 2.0 --patch 96 96 48
     python benchmarks/predict.py --large
@@ -45,7 +45,7 @@ CONTENDERS = Path(__file__).with_name("predict_contenders.py")
 
 @dataclass(frozen=True)
 class Run:
-    """What one contender took, the mask that it made and what it told of its stages."""
+    """What one contender took, the mask that it made and what it said of its stages."""
 
     seconds: float
     busy: float
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def run_large(folder: Path) -> None:
-    """Predicts a scan of 262 million voxels within two bounds; tells peak memory and whether the masks are one."""
+    """Predicts a scan of 262 million voxels within two bounds; says peak memory and whether the masks are one."""
     from segpipe.io.images.volumes import read_volume
 
     scan, model = folder / "large" / "scan.mha", folder / "small_model"
@@ -109,7 +109,7 @@ def commands(scan: Path, model: Path, folder: Path) -> dict[str, tuple[list[str]
 
 
 def measure(command: list[str], mask: Path) -> Run:
-    """Runs a command; tells its wall time, its CPU time and its peak memory."""
+    """Runs a command; says its wall time, its CPU time and its peak memory."""
     begin = time.perf_counter()
     with tempfile.TemporaryFile() as told:
         process = subprocess.Popen(command, stdout=told, stderr=told)
@@ -140,7 +140,7 @@ def _print_table(runs: dict[str, Run], scan: Path) -> None:
         if peer in runs and "segpipe" in runs:
             own, other = runs["segpipe"], runs[peer]
             speed = f"{other.seconds / own.seconds:.1f} times as fast ({other.busy / own.busy:.1f} by CPU time)"
-            print(f"beside {peer}: {speed}, {own.peak_bytes / other.peak_bytes:.2f} of the memory")
+            print(f"next to {peer}: {speed}, {own.peak_bytes / other.peak_bytes:.2f} of the memory")
 
 
 def _agreement(mask: np.ndarray, wanted: np.ndarray | None) -> str:

@@ -20,7 +20,7 @@ from segpipe.preprocessing.recipe import Recipe
 
 FIT_STEPS, FIT_RATE = 200, 2e-3
 TUMOURS_MM = ((-90.0, 0.0, 40.0, 12.0), (80.0, 30.0, -30.0, 18.0), (95.0, -20.0, 20.0, 8.0))
-"""Of the phantom: centre beside the scan's middle, and radius."""
+"""Of the phantom: centre next to the scan's middle, and radius."""
 
 
 def run_monai(model: ModelFolder, scan: Path, output: Path) -> None:
@@ -205,7 +205,7 @@ def fit_model(
     patch: Sequence[int],
     channels: Sequence[int],
 ) -> None:
-    """Fits a U-Net for a moment to tell the tumour in the scan, and writes its model folder."""
+    """Fits a U-Net for a moment to find the tumour in the scan, and writes its model folder."""
     from monai.losses import DiceCELoss
 
     from segpipe.io.images.volumes import read_volume

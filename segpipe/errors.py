@@ -79,7 +79,7 @@ def explain(error: SegpipeError) -> str:
 
 
 def raise_together(errors: Sequence[SegpipeError], *, headline: str) -> None:
-    """Raises one error that tells all of `errors`; returns quietly when there are none.
+    """Raises one error that lists all of `errors`; returns quietly when there are none.
 
     Raises:
         SegpipeError: of the kind of the first error.

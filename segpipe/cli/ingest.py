@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--source", metavar="KIND", help="what kind of data it is, see below")
     parser.add_argument("--output", type=Path, metavar="DATASET", help="the data set folder to make")
-    parser.add_argument("--check", type=Path, metavar="DATASET", help="tell and picture all that is wrong with it")
+    parser.add_argument("--check", type=Path, metavar="DATASET", help="report and picture all that is wrong with it")
     parser.add_argument("--plan", type=Path, metavar="DATASET", help="measure it and propose a plan for training")
     parser.add_argument("--memory", default="8GB", metavar="SIZE", help="what a training step may take (default: 8GB)")
     parser.add_argument("--input", type=Path, metavar="DIR", help="what to read")

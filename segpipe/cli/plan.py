@@ -1,4 +1,4 @@
-"""`python -m segpipe ingest --plan DATASET --memory 8GB`: proposes a plan and writes it beside the manifest."""
+"""`python -m segpipe ingest --plan DATASET --memory 8GB`: proposes a plan and writes it next to the manifest."""
 
 import json
 import shlex

@@ -1,4 +1,4 @@
-"""`python -m segpipe +experiment=NAME`: trains, evaluates on held-out cases, exports and tells where everything is."""
+"""`python -m segpipe +experiment=NAME`: trains, evaluates on held-out cases, exports and says where everything is."""
 
 from collections.abc import Mapping
 from pathlib import Path

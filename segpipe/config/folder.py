@@ -6,7 +6,7 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def conf_folder() -> Path:
-    """The shipped `conf/`: inside the package of an installed wheel, beside it in a checkout."""
+    """The shipped `conf/`: inside the package of an installed wheel, next to it in a checkout."""
     installed = _PACKAGE / "conf"
     return installed if installed.is_dir() else _PACKAGE.parent / "conf"
 

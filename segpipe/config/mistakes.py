@@ -79,6 +79,6 @@ def _walk(kind: Any, location: Sequence[Any]) -> tuple[list[str], list[str]]:
 
 
 def _names(kind: Any) -> tuple[Any, ...]:
-    """What the `name` of a model may be, by which a union tells its members apart."""
+    """What the `name` of a model may be, by which a union distinguishes its members."""
     fields = getattr(kind, "__pydantic_fields__", {})
     return get_args(fields["name"].annotation) if "name" in fields else ()

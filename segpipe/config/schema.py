@@ -1,4 +1,4 @@
-"""What a configuration may hold: every key, its type and its bounds; tells all mistakes at once.
+"""What a configuration may hold: every key, its type and its bounds; reports all mistakes at once.
 
 Sections that choose a part by name (network, loss, …) are checked against the signature of that part's builder: its
 keyword-only parameters are the keys.
@@ -108,7 +108,7 @@ class TrainerSettings(Section):
 
 
 class EvaluationSettings(Section):
-    """How held-out cases are judged."""
+    """How held-out cases are evaluated."""
 
     weights: Literal["last", "best"]
     overlap: Overlap

@@ -89,7 +89,7 @@ class Fingerprint:
 
 
 def take_fingerprint(manifest: Manifest, *, workers: int | None = None, progress: bool = True) -> Fingerprint:
-    """Measures all cases of a data set; unreadable ones are left out, since `ingest --check` tells them.
+    """Measures all cases of a data set; unreadable ones are left out, since `ingest --check` reports them.
 
     Raises:
         DatasetError: when no case can be read or none has a lesion.
@@ -100,7 +100,7 @@ def take_fingerprint(manifest: Manifest, *, workers: int | None = None, progress
         raise DatasetError(
             "a plan needs cases with lesions",
             facts={"data set": manifest.name, "found": f"{len(facts)} readable cases, none with a lesion"},
-            hint="python -m segpipe ingest --check DATASET   tells what is wrong with each case",
+            hint="python -m segpipe ingest --check DATASET   reports what is wrong with each case",
         )
     low, middle, high = np.percentile(np.concatenate([one.lesion_hu for one in lesions]), _PERCENTILES)
     return Fingerprint(

@@ -104,11 +104,11 @@ def _keep_fixed(manifest: Manifest) -> Manifest:
     roles: dict[str, set[str]] = {}
     for entry in manifest.entries:
         roles.setdefault(entry.patient, set()).add(str(entry.split))
-    torn = sorted(patient for patient, found in roles.items() if len(found) > 1)
-    if torn:
+    split_patients = sorted(patient for patient, found in roles.items() if len(found) > 1)
+    if split_patients:
         raise DatasetError(
             "all cases of a patient must have one split",
-            facts={"patients": f"{len(torn)}: " + ", ".join(torn[:8])},
+            facts={"patients": f"{len(split_patients)}: " + ", ".join(split_patients[:8])},
             hint="correct the splits in manifest.json, or choose a fold with data.fold",
         )
     return manifest
@@ -129,7 +129,7 @@ def _checked(manifest: Manifest) -> Manifest:
 
 
 def _has_lesion(entry: Entry) -> bool:
-    """Whether the mask has foreground; damaged masks count as none here and are told when the case is loaded."""
+    """Whether the mask has foreground; damaged masks count as none here and are reported when the case is loaded."""
     if entry.mask is None:
         return False
     known = (entry.extra or {}).get("lesions")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from segpipe.errors import DatasetError
 
-# Columns that may tell who a patient is or when and where a scan was made never enter a data set.
+# Columns that may reveal who a patient is or when and where a scan was made never enter a data set.
 _PRIVATE_WORDS = frozenset(
     {"id", "ids", "uid", "name", "patient", "series", "study", "accession", "mrn", "path", "file", "x", "y", "z"}
     | {"date", "time", "birth", "birthday", "dob", "age", "sex"}
@@ -18,7 +18,7 @@ COLUMN_WORDS = "--case-column and --patient-column (data.case_column and data.pa
 
 
 class Row(NamedTuple):
-    """What a table tells about one case: the patient in the user's words and the numeric columns."""
+    """What a table says about one case: the patient in the user's words and the numeric columns."""
 
     patient: str
     numbers: Mapping[str, float | int]
@@ -31,13 +31,13 @@ def read_table(file: Path, *, case_column: str, patient_column: str) -> dict[str
         Case → patient and numbers.
 
     Raises:
-        DatasetError: when the file or a column is missing, or a case is told twice.
+        DatasetError: when the file or a column is missing, or a case that comes twice.
     """
     rows = read_rows(file, required=(case_column, patient_column), hint=f"name the columns with {COLUMN_WORDS}")
     cases = [row[case_column].strip() for row in rows]
     twice = sorted({case for case in cases if cases.count(case) > 1}) if len(set(cases)) < len(cases) else []
     if twice:
-        raise DatasetError("a table must tell each case once", facts={"table": file, "twice": ", ".join(twice[:8])})
+        raise DatasetError("a table must list each case once", facts={"table": file, "twice": ", ".join(twice[:8])})
     kept = [name for name in (rows[0] if rows else {}) if name not in (case_column, patient_column)]
     return {
         case: Row(row[patient_column].strip(), harmless_numbers({name: row[name] for name in kept}))
@@ -55,7 +55,7 @@ def name_patients(patients: list[str]) -> dict[str, str]:
 
 
 def harmless_numbers(values: Mapping[str, str]) -> dict[str, float | int]:
-    """The columns that hold a number and whose name does not tell of a person, a date, a place or an identifier.
+    """The columns that hold a number and whose name does not reveal a person, a date, a place or an identifier.
 
     >>> harmless_numbers({"diameter_mm": "12.5", "texture": "5", "StudyDate": "20240131", "note": "smoker"})
     {'diameter_mm': 12.5, 'texture': 5}

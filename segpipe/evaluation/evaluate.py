@@ -1,4 +1,4 @@
-"""From a pair of masks to the figures of a case; the one way in which segpipe judges a mask."""
+"""From a pair of masks to the figures of a case; the one way in which segpipe evaluates a mask."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,7 +30,7 @@ def evaluate_pair(
     probability: NDArray[np.floating] | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> CaseResult:
-    """Judges a predicted mask against a reference mask, both (x, y, z) on the scan's own grid.
+    """Evaluates a predicted mask against a reference mask, both (x, y, z) on the scan's own grid.
 
     Args:
         case_id: Name of the case.
@@ -39,7 +39,7 @@ def evaluate_pair(
         reference_mask: Foreground where not 0.
         grid: The scan's own grid.
         probability: Foreground probability of each voxel; gives each predicted lesion its confidence.
-        extra: Further facts of the case, e.g. texture; kept for strata. Where they tell of a `sphere` the reference
+        extra: Further facts of the case, e.g. texture; kept for strata. Where they speak of a `sphere` the reference
             is no outline: lesions are matched by centre, and figures of voxels and surfaces are undefined.
 
     Raises:

@@ -67,7 +67,7 @@ class MaskClasses:
         ignore: Value of the reference's voxels that do not count, or None.
 
     Raises:
-        LabelError: when the regions do not nest, telling all mistakes at once.
+        LabelError: when the regions do not nest, naming all mistakes at once.
     """
 
     values: Mapping[str, tuple[int, ...]]

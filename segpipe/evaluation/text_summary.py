@@ -96,5 +96,5 @@ def _classes(summary: Mapping[str, Any]) -> list[str]:
 def _notes(summary: Mapping[str, Any]) -> list[str]:
     empty = summary["empty"]
     words = {"both": "both masks", "only_reference": "only the reference", "only_prediction": "only the prediction"}
-    told = [f"{words[kind]} in {count}" for kind, count in empty.items() if count]
-    return [f"empty masks: {', '.join(told)} (see `policy` in summary.json)"] if told else []
+    counted = [f"{words[kind]} in {count}" for kind, count in empty.items() if count]
+    return [f"empty masks: {', '.join(counted)} (see `policy` in summary.json)"] if counted else []

@@ -85,7 +85,7 @@ def _data_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
 
 
 def _listed(values: Mapping[str, Any]) -> str:
-    """What is known of several values; a split without folds, for one, has no fold to tell."""
+    """What is known of several values; a split without folds, for one, has no fold to show."""
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items() if value is not None)
 
 

@@ -113,7 +113,7 @@ class Release:
 
     @property
     def min_volume_mm3(self) -> float:
-        """Smaller components leave."""
+        """Smaller components are removed."""
         return float(self.operating_point.get("min_volume_mm3", 0.0))
 
     @property

@@ -45,7 +45,7 @@ def bundle_metadata(release: Release) -> dict[str, Any]:
 
 
 def _packages(release: Release) -> list[str]:
-    """What the bundle needs beside MONAI's own requirements."""
+    """What the bundle needs in addition to MONAI's own requirements."""
     cleans = bool(cleaning_rules(release))
     return [
         "nibabel",

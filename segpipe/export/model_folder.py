@@ -39,7 +39,7 @@ class ModelFolder:
         network: Name and keys of the network.
         divisor: What its input's size must be a multiple of.
         operating_point: `threshold`, `min_volume_mm3`, `min_probability`, `flips` and, if known, the curve `froc`.
-        facts: Data, split, figures, versions: what the model card tells.
+        facts: Data, split, figures, versions: what the model card says.
         fixed_shape: The only spatial size that the ONNX model takes; None when it takes all multiples of the divisor.
     """
 

@@ -51,10 +51,10 @@ def check_parity(
     shapes = tuple(tuple(patch.shape) for patch in patches)
     differences = [_difference(network, program, patch, exclusive=exclusive) for patch in patches]
     if not all(difference <= TOLERANCE for difference in differences):
-        told = (f"{_times(shape)}: {value:.1e}" for shape, value in zip(shapes, differences, strict=True))
+        by_shape = (f"{_times(shape)}: {value:.1e}" for shape, value in zip(shapes, differences, strict=True))
         raise ModelError(
             f"{name} must compute what the network does; the model is not written",
-            facts={"largest difference of a probability": ", ".join(told), "allowed": f"{TOLERANCE:g}"},
+            facts={"largest difference of a probability": ", ".join(by_shape), "allowed": f"{TOLERANCE:g}"},
             hint="choose another network, e.g. network=unet, and report the versions of torch and onnxruntime",
         )
     parity = Parity(max(differences), shapes)

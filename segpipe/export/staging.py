@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all: written beside their place and renamed."""
+"""Folders that appear whole or not at all: written next to their place and renamed."""
 
 import os
 import shutil
@@ -12,11 +12,11 @@ from segpipe.errors import OutputError
 
 @contextmanager
 def staged_folder(path: Path, *, marker: str) -> Iterator[Path]:
-    """Yields an empty folder beside `path` that takes its place when the block ends well and leaves when it does not.
+    """Yields an empty folder next to `path` that takes its place when the block ends well, else is removed.
 
     Args:
         path: Where the folder shall be.
-        marker: A file that tells that an existing folder was written by this tool and may be replaced.
+        marker: A file that shows that an existing folder was written by this tool and may be replaced.
 
     Raises:
         OutputError: when `path` holds something else, or when writing fails.

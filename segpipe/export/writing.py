@@ -100,8 +100,8 @@ def _write_weights(folder: Path, release: Release) -> None:
 
     # clones, since weights that a network shares are written once for each of their names
     state = {name: tensor.contiguous().clone() for name, tensor in release.network.state_dict().items()}
-    told = {"format": "pt", "recipe_digest": release.recipe.digest, "segpipe_version": __version__}
-    (folder / WEIGHTS).write_bytes(save(state, metadata=told))
+    metadata = {"format": "pt", "recipe_digest": release.recipe.digest, "segpipe_version": __version__}
+    (folder / WEIGHTS).write_bytes(save(state, metadata=metadata))
     if release.monai is not None:
         (folder / MONAI_WEIGHTS).write_bytes(_monai_weights(release.monai, state))
 
@@ -137,7 +137,7 @@ def _write_onnx(
     patches: Sequence[torch.Tensor],
     network: torch.nn.Module | torch.export.ExportedProgram,
 ) -> Parity:
-    told = {
+    metadata = {
         "recipe": release.recipe.to_dict(),
         "labels": release.recipe.label_map.class_names,
         "divisor": release.divisor,
@@ -150,7 +150,7 @@ def _write_onnx(
     properties = {
         "segpipe_version": __version__,
         "recipe_digest": release.recipe.digest,
-        **{key: json.dumps(plain(value)) for key, value in told.items()},
+        **{key: json.dumps(plain(value)) for key, value in metadata.items()},
     }
     export_onnx(network, file, window=release.window, divisor=release.free_divisor, properties=properties)
     return check_parity(release.network, open_onnx(file), patches, name="ONNX Runtime", exclusive=release.exclusive)

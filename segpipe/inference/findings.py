@@ -53,7 +53,7 @@ class Finding:
         max_probability: Largest foreground probability of the lesion's voxels.
 
     Source:
-        −300 HU: Scholten et al., European Radiology 25 (2015) 488–496, where it told part-solid from non-solid nodules
+        −300 HU: Scholten et al., European Radiology 25 (2015) 488–496, where it told part-solid and non-solid apart
         with 90 % sensitivity and 88 % specificity.
     """
 
@@ -146,7 +146,7 @@ def measure_confidence(
 
 
 class Sides:
-    """Tells the patient's side of a point; the middle of the body is worked out once per axial slice.
+    """Gives the patient's side of a point; the middle of the body is worked out once per axial slice.
 
     The middle is halfway between the ends of the tissue to the right and to the left, of which the outermost hundredth
     does not count; a slice with less than 18 cm of it shows only a part of a thorax and gives no side.

@@ -23,7 +23,7 @@ class OperatingPoint:
     Args:
         threshold: Probability from which a voxel is foreground; of several classes see `decide_classes`.
         min_volume_mm3: Smaller lesions leave.
-        min_probability: Lesions with a lower mean probability leave.
+        min_probability: Lesions with a lower mean probability are removed.
         classes: Name of a class → what its lesions must have instead.
     """
 

@@ -38,8 +38,8 @@ class PredictOptions:
         overlap: Part of the window that neighbours share at least, 0 ≤ overlap < 1.
         flips: Axes to mirror (0, 1, 2 of the recipe's orientation); the mean over all subsets counts.
         threshold: Probability from which a voxel is foreground, on the scan's own grid.
-        min_volume_mm3: Smaller components leave.
-        min_probability: Lesions with a lower mean probability leave.
+        min_volume_mm3: Smaller components are removed.
+        min_probability: Lesions with a lower mean probability are removed.
         classes: Name of a class → an operating point of its own.
         batch: Windows per forward pass; None leaves it to the engine.
         keep_probability: Whether the prediction holds the probability volume.
@@ -131,7 +131,7 @@ def predict_case(
         options: See `PredictOptions`.
         divisor: What the network's input shape must be a multiple of.
         at_mm: A point in the scan, RAS+ mm.
-        timer: Is told the time per stage and how far the scan is.
+        timer: Receives the time per stage and how far the scan is.
 
     Raises:
         GeometryError: when the point is outside the scan.

@@ -24,7 +24,7 @@ class StageTimer:
                 self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
 
     def advance(self, done: int, total: int) -> None:
-        """Told after each slice of a scan: how many of how many are done."""
+        """Called after each slice of a scan: how many of how many are done."""
 
     def describe(self) -> str:
         """The stages with their seconds, in the order in which they began, e.g. `reading 1.2 s, network 30.4 s`."""

@@ -1,4 +1,4 @@
-"""Label maps: what a mask's values mean, which classes a network tells apart, and how radiology systems name them."""
+"""Label maps: what a mask's values mean, which classes a network distinguishes, and how radiology systems name them."""
 
 from segpipe.labels.label import NODULE, TUMOUR, Code, Label, make_label
 from segpipe.labels.label_map import LabelMap, ignore_mistakes, label_mistakes, region_mistakes

@@ -1,4 +1,4 @@
-"""Which classes a network tells apart and what a mask's values mean."""
+"""Which classes a network distinguishes and what a mask's values mean."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -60,7 +60,7 @@ class LabelMap:
             ignore: Mask value of voxels that do not count.
 
         Raises:
-            LabelError: telling all mistakes at once.
+            LabelError: naming all mistakes at once.
         """
         mistakes = _all_mistakes(labels, regions, ignore)
         if mistakes:

@@ -17,27 +17,27 @@ _LESION_NAME = re.compile("nodule|tumou?r|cancer|carcinoma|neoplasm|lesion|gtv",
 def lesion_value(names: Mapping[int, str], wanted: str = "") -> int:
     """The mask value of a data set's lesions.
 
-    It is the one named `wanted`, else the only one there is, else the one whose name tells of a lesion.
+    It is the one named `wanted`, else the only one there is, else the one whose name speaks of a lesion.
 
     Args:
         names: Mask value → name.
-        wanted: Name of the label; without one the lowest that tells of a lesion is taken, or the lowest of all.
+        wanted: Name of the label; without one the lowest that speaks of a lesion is taken, or the lowest of all.
 
     >>> lesion_value({1: "lung", 2: "Tumor"}, "nodule"), lesion_value({1: "lung", 3: "nodule"}), lesion_value({4: "a"})
     (2, 3, 4)
 
     Raises:
-        LabelError: when `wanted` is none of several labels, and not exactly one of them tells of a lesion.
+        LabelError: when `wanted` is none of several labels, and not exactly one of them speaks of a lesion.
     """
     exact = [value for value, name in names.items() if name == wanted]
-    telling = [value for value, name in sorted(names.items()) if _LESION_NAME.search(name)]
-    if wanted and not exact and len(names) > 1 and len(telling) != 1:
+    lesion_like = [value for value, name in sorted(names.items()) if _LESION_NAME.search(name)]
+    if wanted and not exact and len(names) > 1 and len(lesion_like) != 1:
         raise LabelError(
             "the data set does not have the recipe's label",
             facts={"wanted": wanted, "found": describe_names(names)},
             hint="choose another recipe.label or rename the label in the data set",
         )
-    return (exact or telling or sorted(names))[0]
+    return (exact or lesion_like or sorted(names))[0]
 
 
 def whole_numbers(mask: NDArray[np.generic]) -> NDArray[np.generic] | None:

@@ -1,1 +1,1 @@
-"""One run as a whole: what it knows of itself and what it tells."""
+"""One run as a whole: the order of things, and nothing else."""

@@ -78,7 +78,7 @@ def choose_entries(manifest: Manifest, split: str | None, trained: Any) -> tuple
 
 
 def _split_of_training(manifest: Manifest, split: dict[str, Any]) -> Manifest | None:
-    """The roles that the model's training gave the cases; None when they cannot be told for certain."""
+    """The roles that the model's training gave the cases; None when they cannot be known for certain."""
     try:
         roles = assign_roles(
             manifest, fold=split.get("fold"), folds=split.get("folds") or 5, seed=int(split.get("seed") or 0)

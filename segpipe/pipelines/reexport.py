@@ -54,20 +54,20 @@ def reexport(
     config = _read_config(run_folder)
     evaluated = str(config["evaluation"]["weights"])
     file = run_folder / "checkpoints" / f"{weights or evaluated}.ckpt"
-    told = read_checkpoint(file)["segpipe"]
-    recipe = Recipe.from_dict(told["recipe"])
-    _check_trusted(told["network"], trusted)
-    network = build_network(told["network"], out_channels=recipe.label_map.channels)
+    made_by = read_checkpoint(file)["segpipe"]
+    recipe = Recipe.from_dict(made_by["recipe"])
+    _check_trusted(made_by["network"], trusted)
+    network = build_network(made_by["network"], out_channels=recipe.label_map.channels)
     try:
         load_weights(network, file)
     except RuntimeError as error:
         raise ModelError("the checkpoint's weights do not fit its network", facts={"file": file}) from error
     former = _former(run_folder) if weights in (None, evaluated) else None
-    facts = {name: value for name, value in told.items() if name not in _NOT_TOLD}
+    facts = {name: value for name, value in made_by.items() if name not in _NOT_TOLD}
     return write_model_folder(
         output,
         network=network,
-        spec=told["network"],
+        spec=made_by["network"],
         recipe=recipe,
         operating_point=former.operating_point if former else _DEFAULT_POINT,
         facts=former.facts if former else facts,

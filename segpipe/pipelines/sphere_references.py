@@ -1,4 +1,4 @@
-"""Tells which reference masks are spheres of a LUNA16 data set, so that no Dice is ever taken of them."""
+"""Knows which reference masks are spheres of a LUNA16 data set, so that no Dice is ever taken of them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +10,7 @@ from segpipe.evaluation.mask_pairs import MaskPair
 
 
 def mark_spheres(pairs: Sequence[MaskPair], references: Path) -> list[MaskPair]:
-    """Marks the pairs whose reference the manifest beside the folder of references calls a sphere."""
+    """Marks the pairs whose reference the manifest next to the folder of references calls a sphere."""
     folder = references.resolve().parent
     if not (folder / "manifest.json").is_file():
         return list(pairs)

@@ -1,4 +1,4 @@
-"""A sweep: one MLflow run holds the runs of a Hydra multirun and tells what they found so far."""
+"""A sweep: one MLflow run holds the runs of a Hydra multirun and says what they found so far."""
 
 import json
 from collections.abc import Mapping

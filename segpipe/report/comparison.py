@@ -115,9 +115,9 @@ def _draw_cases(pair: Row, metric: str, first: Sequence[Row], second: Sequence[R
         figure = new_figure(5.2, 4.0)
         axes = figure.add_subplot()
         for members, colour, name in ((fine, BLUE, "better or equal"), (worse, VERMILION, "worse")):
-            told = f"B {name} ({len(members)})"
+            caption = f"B {name} ({len(members)})"
             axes.scatter(
-                [a for a, _ in members], [b for _, b in members], s=22, color=colour, alpha=0.75, lw=0, label=told
+                [a for a, _ in members], [b for _, b in members], s=22, color=colour, alpha=0.75, lw=0, label=caption
             )
         low, high = min(map(min, points)), max(map(max, points))
         axes.plot([low, high], [low, high], color=FAINT, lw=1.0)

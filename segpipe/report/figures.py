@@ -129,7 +129,7 @@ def froc_curve(points: Sequence[Row], detection: Row | None = None, *, data: str
             members = [(float(row["fp_per_scan"]), float(row["sensitivity"])) for row in points if row["rule"] == rule]
             rates, found = zip((0.0, 0.0), *members, (max(FROC_RATES) * 2, members[-1][1]), strict=True)
             known = (detection or {}).get(rule) or {}
-            # curves and intervals that coincide are still told apart
+            # curves and intervals that coincide can still be distinguished
             style = "-" if number == 0 else (0, (4, 2.5))
             axes.plot(rates, found, color=colour, lw=1.8, ls=style, label=f"by {rule}{_cpm(known)}")
             _draw_intervals(axes, known, colour, aside=0.95 if number == 0 else 1.05)

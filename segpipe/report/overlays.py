@@ -41,7 +41,7 @@ def overlay(
 ) -> "Figure":
     """Draws the axial slice with most reference and the coronal one through it, in the lung window.
 
-    A whole scan is shown with a box, and enlarged beside it; a crop with and without contours. Right of the patient is
+    A whole scan is shown with a box, and enlarged next to it; a crop with and without contours. Right of the patient is
     left of the picture.
 
     Args:

@@ -73,7 +73,7 @@ def write_report(
         cases: Rows of `cases.csv`.
         lesions: Rows of `lesions.csv`.
         figures: Name → figure; names that start with `overlay` are pictures of cases, in the order to show them, and
-            those that start with `curve` tell how the training went.
+            those that start with `curve` say how the training went.
         config: The resolved configuration.
         environment: Versions and machine.
         views: Name of an overlay → what a click on it opens; without it the picture is enlarged only.

@@ -1,4 +1,4 @@
-"""One look for all figures: colours that colour-blind readers tell apart, quiet axes, and pages that can turn dark."""
+"""One look for all figures: colours for colour-blind readers, too, quiet axes, and pages that can turn dark."""
 
 import base64
 import io

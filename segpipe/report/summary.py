@@ -69,8 +69,8 @@ def explanations(summary: Summary) -> list[str]:
     """What the names of the headline figures mean, for those that the summary has."""
     known = look_up(summary, ("metrics", "nsd", "tolerance_mm"))
     tolerance = f"{known:g} mm" if known else "a tolerance"
-    told = [text for path, text in _MEANINGS if isinstance(look_up(summary, path), int | float)]
-    return [text.format(tolerance=tolerance) for text in told]
+    meanings = [text for path, text in _MEANINGS if isinstance(look_up(summary, path), int | float)]
+    return [text.format(tolerance=tolerance) for text in meanings]
 
 
 def parts(summary: Summary) -> list[Part]:

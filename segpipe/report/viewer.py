@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 UNCERTAINTY = (
     "Uncertainty: entropy, in bits, of the probability that the mask comes from, which is the mean over overlapping "
     "windows, and over mirrored views and networks where there are several. 0: sure; 1: both answers are as likely. "
-    "It tells where the network wavers, not how often it errs. In the table: its mean over the voxels of the finding."
+    "It says where the network wavers, not how often it errs. In the table: its mean over the voxels of the finding."
 )
 _COLUMNS = {
     "volume_mm3": "volume, mm³",
@@ -77,7 +77,7 @@ def write_page(result: Result, folder: Path) -> list[Path]:
 
 
 def _row(finding: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
-    """What the table tells of a finding."""
+    """What the table says of a finding."""
     values = {**finding, "side": finding["side"] or "–"}
     return {
         "number": finding["number"],

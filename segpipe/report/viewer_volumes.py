@@ -78,7 +78,7 @@ def choose_factor(grid: Grid, most_voxels: int) -> tuple[int, int, int]:
 
 
 def coarser(grid: Grid, factor: tuple[int, int, int]) -> Grid:
-    """The grid whose voxels are blocks of `factor` voxels; an incomplete block at the end leaves."""
+    """The grid whose voxels are blocks of `factor` voxels; an incomplete block at the end is dropped."""
     x, y, z = (count // step for count, step in zip(grid.shape, factor, strict=True))
     steps = np.diag([*factor, 1.0])
     steps[:3, 3] = (np.array(factor) - 1) / 2

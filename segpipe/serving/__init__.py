@@ -1,1 +1,1 @@
-"""Serving: the worker beside a PACS, with a queue that survives everything and a page that tells how it is."""
+"""Serving: the worker next to a PACS, with a queue that survives everything and a page that says how it is."""

@@ -30,7 +30,7 @@ class Answerer:
         bound: How much memory may be taken; it never changes an answer.
 
     Raises:
-        ModelError: for a model that needs to be told where the lesion is.
+        ModelError: for a model that needs to know where the lesion is.
     """
 
     model: ModelFolder
@@ -43,7 +43,7 @@ class Answerer:
             raise ModelError(
                 "only a model that searches whole scans can serve",
                 facts={"model": self.model.path, "scope": self.model.recipe.scope},
-                hint="serve a model of whole scans (recipe.scope=scan); this one is told the place: predict --at x,y,z",
+                hint="serve a model of whole scans (recipe.scope=scan); this one needs the place: predict --at x,y,z",
             )
 
     def answer(self, source: Path, folder: Path) -> list[Path]:

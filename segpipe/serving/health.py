@@ -1,4 +1,4 @@
-"""A page that tells a person, and a monitor, how the worker is: what waits, what is done, whether the PACS answers."""
+"""A page that says a person, and a monitor, how the worker is: what waits, what is done, whether the PACS answers."""
 
 import base64
 import hmac
@@ -49,7 +49,7 @@ class HealthPage:
     """Serves `/` for people and `/health` for monitors; 503 while something is wrong.
 
     Args:
-        report: Gives what is told; its `status` is `ok` when all is well.
+        report: Gives what is shown; its `status` is `ok` when all is well.
         door: See `HealthServerConfig`.
 
     Raises:
@@ -114,8 +114,8 @@ def _handler(report: Report, door: HealthServerConfig) -> type[BaseHTTPRequestHa
             ):
                 self._send(401, "text/plain", "user and password, please")
             elif self.path == "/health":
-                told = report()
-                self._send(200 if told["status"] == "ok" else 503, "application/json", json.dumps(told))
+                shown = report()
+                self._send(200 if shown["status"] == "ok" else 503, "application/json", json.dumps(shown))
             elif self.path == "/":
                 self._send(200, "text/html", _page(report()))
             else:
@@ -138,10 +138,10 @@ def _handler(report: Report, door: HealthServerConfig) -> type[BaseHTTPRequestHa
     return Handler
 
 
-def _page(told: Mapping[str, Any]) -> str:
+def _page(shown: Mapping[str, Any]) -> str:
     """Counters first, then why series were refused or given up."""
-    nested = [value for value in told.values() if isinstance(value, Mapping)]
-    plain = {key: value for key, value in told.items() if not isinstance(value, Mapping)}
+    nested = [value for value in shown.values() if isinstance(value, Mapping)]
+    plain = {key: value for key, value in shown.items() if not isinstance(value, Mapping)}
     pairs = [pair for table in (plain, *nested) for pair in table.items()]
     rows = "".join(
         f"<tr><td>{html.escape(str(key))}</td><td>{html.escape(str(value))}</td></tr>" for key, value in pairs

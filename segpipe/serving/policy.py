@@ -63,5 +63,5 @@ def is_of_the_disk(error: SegpipeError) -> bool:
 
 
 def in_one_line(error: SegpipeError) -> str:
-    """An error as a log tells it."""
+    """An error as a log has it."""
     return "; ".join(line.strip() for line in str(error).splitlines())

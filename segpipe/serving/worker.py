@@ -105,7 +105,7 @@ class Worker:
         return False
 
     def finished(self, arrivals: Sequence[Arrival]) -> None:
-        """Tells the series of an association that has ended; drops what was answered before.
+        """Says the series of an association that has ended; drops what was answered before.
 
         They still wait until they have not grown for a while: a sender may take several associations for one series.
         """
@@ -211,13 +211,13 @@ class Worker:
         )
         _LOG.info("series %s is answered (%.1f s)", name, time.monotonic() - begun)
 
-    def _try_again(self, job: Job, name: str, told: str, message: str, *, most: int) -> None:
+    def _try_again(self, job: Job, name: str, reason: str, message: str, *, most: int) -> None:
         if job.faults + 1 >= most:
-            _LOG.error("series %s is given up after %d tries: %s", name, job.faults + 1, told)
+            _LOG.error("series %s is given up after %d tries: %s", name, job.faults + 1, reason)
             self._queue.give_up(job, message)
             self._clear(name)
         else:
-            _LOG.error("series %s will be tried again: %s", name, told)
+            _LOG.error("series %s will be tried again: %s", name, reason)
             self._queue.postpone(job, message, delay_s=back_off(job.faults + 1), fault=True)
 
     def _away(self, error: SegpipeError) -> None:

@@ -1,4 +1,4 @@
-"""Files that are seen whole or not at all; what a killed writer left beside them goes with the next write there."""
+"""Files that are seen whole or not at all; what a killed writer left there is removed with the next write."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from segpipe.errors import OutputError
 _PREFIX = ".segpipe-part-"
 _LOCK, _CONTENT = "lock", "content"
 _QUIET_S = 60.0
-"""Nothing younger goes: a folder that is not locked yet, or one in a shared folder whose locks end at the machine."""
+"""Nothing younger is removed: it may not be locked yet, or be shared by machines that do not see each other's locks."""
 _swept: dict[Path, float] = {}
 
 
@@ -101,7 +101,7 @@ def _sweep(folder: Path) -> None:
         return
     _swept[folder] = time.monotonic()
     for left in folder.glob(f"{_PREFIX}*"):
-        with suppress(OSError, NotImplementedError):  # held, gone meanwhile, another user's, or no locks to tell by
+        with suppress(OSError, NotImplementedError):  # held, gone meanwhile, another user's, or no locks to go by
             if not left.is_symlink() and _age_s(left) > _QUIET_S:
                 with FileLock(left / _LOCK, timeout=0):
                     shutil.rmtree(left)

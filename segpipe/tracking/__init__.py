@@ -1,1 +1,1 @@
-"""Tracking: telling MLflow the whole story of a run; nothing outside this folder imports mlflow."""
+"""Tracking: a run's configuration, curves, figures and files in MLflow; nothing outside this folder imports mlflow."""

@@ -1,4 +1,4 @@
-"""The tracker of a run: one object to which training tells everything, and which never holds training up."""
+"""The tracker of a run: one object that takes everything from training and never holds it up."""
 
 import getpass
 import json
@@ -57,7 +57,7 @@ class Tracker:
         folder: Path = Path(),
         parent: str | None = None,
     ) -> Self:
-        """Opens a run, or continues the run `run_id`, and tells it the whole configuration.
+        """Opens a run, or continues the run `run_id`, and logs the whole configuration.
 
         Args:
             uri: `sqlite:///mlflow.db`, another database or `http(s)://…`.
@@ -145,7 +145,7 @@ class Tracker:
     def log_dataset(
         self, name: str, digest: str, *, source: str, counts: Mapping[str, int], context: str = "training"
     ) -> None:
-        """Tells which data the run used.
+        """Says which data the run used.
 
         Args:
             name: The data set's name.
@@ -173,7 +173,7 @@ class Tracker:
         self.set_tags({"mlflow.note.content": markdown})
 
     def watch_system(self, *, interval_s: float = 10.0) -> None:
-        """Tells CPU, memory, disk, network and GPU use until the run finishes."""
+        """Says CPU, memory, disk, network and GPU use until the run finishes."""
         from segpipe.tracking.system import SystemWatch
 
         with harmless("watching the system"):

@@ -1,4 +1,4 @@
-"""Runs that belong together: a cross-validation or a sweep as one parent run that tells what its children found."""
+"""Runs that belong together: a cross-validation or a sweep as one parent run that says what its children found."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Child:
     """A finished run of a family.
 
     Args:
-        name: What tells it from its siblings, e.g. `fold 0` or `lr=0.001`.
+        name: What distinguishes it from its siblings, e.g. `fold 0` or `lr=0.001`.
         run_id: Its MLflow run, or None when it was not tracked.
         summary: The content of its `summary.json`.
     """
@@ -66,8 +66,8 @@ def describe_run(summary: Mapping[str, Any]) -> str:
     rows = [(name, (metrics.get(key) or {}).get("mean"), (metrics.get(key) or {}).get("ci95")) for name, key in _CASE]
     rows += [(name, lesions.get(key), intervals.get(key)) for name, key in _LESION]
     lines = [f"| {name} | {value:.3f} | {_bounds(ends)} |" for name, value, ends in rows if value is not None]
-    told = f"{summary.get('cases')} held-out cases of {summary.get('data')}, in each scan's own space"
-    return "\n".join([told, "", "| figure | value | 95 % interval |", "|---|---|---|", *lines])
+    headline = f"{summary.get('cases')} held-out cases of {summary.get('data')}, in each scan's own space"
+    return "\n".join([headline, "", "| figure | value | 95 % interval |", "|---|---|---|", *lines])
 
 
 def spread(summaries: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -65,7 +65,7 @@ def is_server(uri: str) -> bool:
 def silence(address: str) -> str | None:
     """Why a server does not answer within five seconds; None when it does.
 
-    Any answer counts, also a refusal or a certificate that is not trusted: those are for MLflow to judge.
+    Any answer counts, also a refusal or a certificate that is not trusted: those are for MLflow to decide.
     """
     try:
         with urllib.request.urlopen(address, timeout=ANSWER_WITHIN_S):
@@ -86,7 +86,7 @@ def absolute_uri(uri: str) -> str:
 
 
 def experiment_id(client: "MlflowClient", uri: str, name: str) -> str:
-    """Finds or creates an experiment; with a database its artifacts lie in `mlartifacts` beside it.
+    """Finds or creates an experiment; with a database its artifacts lie in `mlartifacts` next to it.
 
     Raises:
         ServiceError: when the experiment has been deleted on the server.

@@ -16,7 +16,7 @@ MONITOR = "val/pseudo_dice"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target and renames, so that a kill leaves the old checkpoint; reads without unpickling code."""
+    """Writes under another name and renames, so a kill leaves the old checkpoint; reads without unpickling code."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Writes a checkpoint.

@@ -27,7 +27,7 @@ class Bar(StageTimer):
             self._bar.close()
 
     def expect(self, scans: int) -> None:
-        """Told of scans that come, beside those of before."""
+        """Adds scans that come to those of before."""
         if self._bar is None:
             self._bar = _draw(scans)
         else:

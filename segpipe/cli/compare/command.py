@@ -34,10 +34,10 @@ def run(argv: list[str]) -> int:
     tracked = given.tracking_uri or given.register or any(one.run_id for one in compared_runs)
     if tracked and not given.no_tracking:
         uri = given.tracking_uri or known_uri(compared_runs) or DEFAULT_URI
-        told = report_comparison(report, compared_runs, given.output, uri=uri)
-        print(f"MLflow  {told.run_url}")
+        tracked = report_comparison(report, compared_runs, given.output, uri=uri)
+        print(f"MLflow  {tracked.run_url}")
         if given.register:
-            model = register_best(best, given.register, given.alias, uri=uri, fallback_run=told.run_id)
+            model = register_best(best, given.register, given.alias, uri=uri, fallback_run=tracked.run_id)
             print(f"registered  {model.uri}")
     return 0
 

@@ -26,7 +26,7 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
 def _parser() -> argparse.ArgumentParser:
     parser = VerbParser(
         "compare",
-        description="Tells which of several runs is better, by how much, where, and whether it is luck.",
+        description="Says which of several runs is better, by how much, where, and whether it is luck.",
     )
     parser.add_argument(
         "runs", nargs="+", metavar="RUN", help="an MLflow run id, a run's folder, or a folder that `evaluate` made"
@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
         "--tracking-uri",
         default=os.environ.get("MLFLOW_TRACKING_URI"),
         metavar="URI",
-        help="default: $MLFLOW_TRACKING_URI, else what the runs' folders tell, else sqlite:///mlflow.db",
+        help="default: $MLFLOW_TRACKING_URI, else what the runs' folders say, else sqlite:///mlflow.db",
     )
     tracking.add_argument(
         "--no-tracking",

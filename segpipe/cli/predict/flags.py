@@ -123,9 +123,9 @@ def _add_target(add: Any) -> None:
         "--follow-up",
         type=Path,
         metavar="EARLIER.json",
-        help="findings of an earlier scan of the same patient, where predict wrote them: tells growth",
+        help="findings of an earlier scan of the same patient, where predict wrote them: reports growth",
     )
-    add("--days", type=float, metavar="N", help="since the earlier scan: tells doubling times")
+    add("--days", type=float, metavar="N", help="since the earlier scan: reports doubling times")
 
 
 def _add_computation(add: Any) -> None:

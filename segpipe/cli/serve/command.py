@@ -1,4 +1,4 @@
-"""`python -m segpipe serve`: a worker beside a PACS that answers chest CT series."""
+"""`python -m segpipe serve`: a worker next to a PACS that answers chest CT series."""
 
 import argparse
 import logging
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def run(argv: list[str]) -> int:
-    """Serves until it is told to end; returns 0, or 2 when `--once` refused or gave series up."""
+    """Serves until it is asked to end; returns 0, or 2 when `--once` refused or gave series up."""
     given = parse_flags(argv)
     from segpipe.inference.batch.memory import TOO_LARGE
     from segpipe.io.pacs.dicomweb import Pacs

@@ -29,7 +29,7 @@ class PhantomCase:
 
     Args:
         image: HU, int16.
-        mask: uint8, 1 = nodule; or, where the parts are told apart, 1 = solid and 2 = ground glass.
+        mask: uint8, 1 = nodule; or, where the parts are distinguished, 1 = solid and 2 = ground glass.
         grid: Of both.
         nodules: The truth about each: diameter, texture, shape, place and centre in RAS mm.
     """
@@ -46,7 +46,7 @@ def generate_case(seed: int, number: int, *, part_solid: bool = False) -> Phanto
     Args:
         seed: Of the phantom.
         number: From 0.
-        part_solid: Whether most nodules have ground glass, and the mask tells it from what is solid.
+        part_solid: Whether most nodules have ground glass, and the mask says it from what is solid.
     """
     rng = np.random.default_rng([seed, number])
     body, protocol = Body.draw(rng), Protocol.draw(rng)

@@ -59,7 +59,7 @@ class Sites:
         return self.points[(self.depth_mm > low) & (self.depth_mm < high)]
 
     def _on_vessels(self, radius_mm: float, rng: np.random.Generator) -> Points:
-        """Centres beside a vessel whose wall the nodule just touches."""
+        """Centres next to a vessel whose wall the nodule just touches."""
         thin = self.vessels.part(self.vessels.radius < 2.2)
         some = rng.integers(0, len(thin.radius), 4 * _TRIES)
         heading = np.cross(thin.direction[some], rng.standard_normal((len(some), 3)))

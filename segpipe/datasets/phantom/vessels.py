@@ -174,7 +174,7 @@ def _headings(tree: Tree) -> Points:
 
 
 def _beside(artery: Tubes) -> Tubes:
-    """The airway that runs beside an artery, as far as one would see it."""
+    """The airway that runs next to an artery, as far as one would see it."""
     wide = artery.part(artery.radius > 1.25)
     aside = np.cross(wide.direction, [0.3, 0.2, 0.93])
     aside /= np.maximum(np.linalg.norm(aside, axis=1, keepdims=True), 0.3)

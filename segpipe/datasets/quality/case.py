@@ -26,7 +26,7 @@ Mask = NDArray[np.bool_]
 
 
 def check_case(entry: Entry, labels: Mapping[int, str]) -> CaseQuality:
-    """Reads a case and tells all that is wrong with it; never raises for a bad file."""
+    """Reads a case and reports all that is wrong with it; never raises for a bad file."""
     issues: list[Issue] = []
     image = _read(entry, "image", issues)
     mask = _read(entry, "mask", issues) if entry.mask else None
@@ -105,7 +105,7 @@ def _check_lesions(case: Case, lesion: Mask) -> Iterable[Issue]:
         yield Issue("warning", "lesion like lung", message, {"median": f"{density:.0f} HU"}, case.id)
     lungs = find_lungs(case)
     if lungs is None:
-        return  # a crop, where body and lungs cannot be told apart
+        return  # a crop, where body and lungs cannot be distinguished
     if _share(lesion, case.grid, lungs.mask) < 0.5:
         body = find_body(case)
         if _share(lesion, case.grid, body) < 0.5:
@@ -140,7 +140,7 @@ def _share(lesion: Mask, grid: Grid, region: Volume) -> float:
 
 
 def _plain(error: SegpipeError) -> dict[str, str]:
-    """What an error found; the case is told beside it, and paths may tell who a patient is."""
+    """What an error found; the case is named next to it, and paths may reveal who."""
     return {name: str(value) for name, value in error.facts.items() if name not in ("case", "file")}
 
 

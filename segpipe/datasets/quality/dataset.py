@@ -69,7 +69,7 @@ def _split_patients(entries: Sequence[Entry]) -> Iterable[Issue]:
 
 
 def _outliers(cases: Sequence[CaseQuality]) -> Iterable[Issue]:
-    """Voxel sizes and extents far from what the data set has; told from the median, which outliers do not move."""
+    """Voxel sizes and extents far from what the data set has; measured from the median, which outliers do not move."""
     for name in ("spacing_mm", "extent_mm"):
         known = [case for case in cases if name in case.facts]
         if len(known) < 5:

@@ -1,4 +1,4 @@
-"""Gives cases names made by the tool: numbers that stay the same when more scans come, and tell nothing of anybody."""
+"""Gives cases names made by the tool: numbers that stay the same when more scans come, and say nothing of anybody."""
 
 import hashlib
 import json
@@ -32,7 +32,7 @@ class Origin:
     """Where a case comes from; none of it enters a data set.
 
     Args:
-        digest: Tells cases apart, and proves to who knows the case's UID which one it was, without naming it.
+        digest: Distinguishes cases, and proves to who knows the case's UID which one it was, without naming it.
         person: Whose scan it is.
         identity: Values of the columns patient_id, study_uid, series_uid, folder and name, as far as known.
     """
@@ -58,7 +58,7 @@ def origin_of(series: SeriesInfo) -> Origin:
 
 
 def origins_of(series: Sequence[SeriesInfo]) -> list[Origin]:
-    """The origins of DICOM series; two patients whose series and slices have the same UIDs are told apart, too."""
+    """The origins of DICOM series; two patients whose series and slices have the same UIDs are distinguished, too."""
     origins = list(map(origin_of, series))
     count = Counter(origin.digest for origin in origins)
     return [
@@ -68,7 +68,7 @@ def origins_of(series: Sequence[SeriesInfo]) -> list[Origin]:
 
 
 def rename_cases(entries: Sequence[Entry], dataset: Path, *, keep_ids: bool = False) -> tuple[Entry, ...]:
-    """The same cases under names made by the tool, for those whose own names may tell of a person.
+    """The same cases under names made by the tool, for those whose own names may reveal a person.
 
     Raises:
         DatasetError: when the hidden file of `name_cases` is damaged.
@@ -100,7 +100,7 @@ def name_cases(origins: Sequence[Origin], dataset: Path, *, keep_ids: bool = Fal
     """Numbers cases and patients in the order of `origins`; those of earlier calls keep their numbers.
 
     What is kept for that are digests, in a hidden file that only its owner can read. With `keep_ids` who is who is
-    written to `<data set>.ids.csv` beside the data set, readable by its owner alone.
+    written to `<data set>.ids.csv` next to the data set, readable by its owner alone.
 
     Raises:
         DatasetError: when the hidden file is damaged.

@@ -26,7 +26,7 @@ _ROLES: Mapping[str, tuple[str, str]] = {"train": ("imagesTr", "labelsTr"), "tes
 
 @dataclass(frozen=True)
 class Description:
-    """What dataset.json tells: mask value → name without background."""
+    """What dataset.json says: mask value → name without background."""
 
     labels: Mapping[int, str]
 
@@ -38,7 +38,7 @@ def ingest_msd(request: IngestRequest) -> tuple[Manifest, IngestResult]:
 
 
 def ingest_nnunet(request: IngestRequest) -> tuple[Manifest, IngestResult]:
-    """Ingests an nnU-Net raw data set; `splits_final.json` beside dataset.json or by `--splits` tells the folds."""
+    """Ingests an nnU-Net raw data set; `splits_final.json` next to dataset.json or by `--splits` gives the folds."""
     assert request.input is not None
     splits = request.options["splits"] or request.input / "splits_final.json"
     fold = request.options["fold"]
@@ -55,7 +55,7 @@ def read_description(file: Path) -> Description:
     """Reads dataset.json in the Decathlon's form (value → name) or in nnU-Net's (name → value).
 
     Raises:
-        DatasetError: when it is missing or damaged, or tells of several channels, of regions or an ignore label.
+        DatasetError: when it is missing or damaged, or speaks of several channels, of regions or an ignore label.
     """
     try:
         content = json.loads(file.read_text())
@@ -130,7 +130,7 @@ def _by_case(folder: Path) -> dict[str, Path]:
 
 
 def _with_splits(entries: Sequence[Entry], folds: Folds, fold: int | None) -> list[Entry]:
-    """Tells each case's fold and, for one `fold` or where test cases are held out, its role.
+    """Decides each case's fold and, for one `fold` or where test cases are held out, its role.
 
     The cases of the chosen fold are `val` where the data set has test cases of its own, else `test`.
     """

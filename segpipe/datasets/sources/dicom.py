@@ -173,7 +173,7 @@ def series_key(series: SeriesInfo, *more: object) -> str:
 
 
 def describe_left_out(scan: SeriesScan) -> tuple[str, ...]:
-    """What was found beside the CT series, one line per reason."""
+    """What was found apart from the CT series, one line per reason."""
     return tuple(f"left out: {reason} ({count})" for reason, count in sorted(scan.left_out.items()))
 
 

@@ -38,7 +38,7 @@ def download(url: str, file: Path, *, md5: str) -> Path:
     if found != md5:
         part.unlink()
         raise ServiceError(
-            "the download has another checksum than its publisher tells",
+            "the download has another checksum than its publisher says",
             facts={"url": url, "MD5 found": found, "MD5 wanted": md5},
             hint="call again to download it anew",
         )

@@ -31,7 +31,7 @@ def find_cases(
 
     Args:
         root: The folder that holds both.
-        table: CSV in `root` that tells each case's patient; without it every case is its own patient.
+        table: CSV in `root` that names each case's patient; without it every case is its own patient.
         case_column: The table's column with the file names (without ending).
         patient_column: The table's column with the patient.
         names: Mask value → name.
@@ -59,7 +59,7 @@ def find_listed_cases(table: Path, *, names: Mapping[int, str] = ONE_CLASS) -> M
     A scan without mask has an empty one.
 
     Raises:
-        DatasetError: for a missing table or column, an empty table or a case told twice.
+        DatasetError: for a missing table or column, an empty table or a case that comes twice.
     """
     rows = read_rows(table, required=("image", "mask"))
     if not rows:
@@ -67,7 +67,7 @@ def find_listed_cases(table: Path, *, names: Mapping[int, str] = ONE_CLASS) -> M
     cases = [row.get("case", "").strip() or volume_name(Path(row["image"].strip())) for row in rows]
     twice = sorted({case for case in cases if cases.count(case) > 1})
     if twice:
-        raise DatasetError("a table must tell each case once", facts={"table": table, "twice": _some(twice)})
+        raise DatasetError("a table must list each case once", facts={"table": table, "twice": _some(twice)})
     patients = [row.get("patient", "").strip() or case for row, case in zip(rows, cases, strict=True)]
     renamed = name_patients(patients)
     entries = [
@@ -128,7 +128,7 @@ def _require_all(cases: set[str], rows: Mapping[str, Row], table: str | None) ->
     missing = sorted(case for case in cases if case not in rows or not rows[case].patient)
     if missing:
         raise DatasetError(
-            "the table must tell the patient of every case",
+            "the table must name the patient of every case",
             facts={"table": table, "missing": _some(missing)},
             hint=f"add rows, or name the right columns with {COLUMN_WORDS}",
         )

@@ -63,8 +63,8 @@ def ingest_lidc(request: IngestRequest) -> tuple[Manifest, IngestResult]:
     lonely = len(scan.series) - len(jobs)
     unread = (f"left out: a series without reading ({lonely})",) if lonely else ()
     manifest = Manifest(request.output.resolve().name, "lidc-idri", made.entries, {1: "nodule"})
-    told = (*describe_left_out(scan), *describe_shared(scan), *describe_remarks(made.entries))
-    return manifest, replace(made, notes=(*told, *notes, *unread))
+    of_the_scans = (*describe_left_out(scan), *describe_shared(scan), *describe_remarks(made.entries))
+    return manifest, replace(made, notes=(*of_the_scans, *notes, *unread))
 
 
 def make_lidc_case(series: SeriesInfo, name: CaseName, reading: Reading, choice: LidcChoice, folder: Path) -> Entry:

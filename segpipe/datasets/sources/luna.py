@@ -1,4 +1,4 @@
-"""Makes a data set of LUNA16, whose nodules are told by centre and diameter and so become spheres, marked as such."""
+"""Makes a data set of LUNA16, whose nodules are given by centre and diameter and so become spheres, marked as such."""
 
 import math
 import re
@@ -27,7 +27,7 @@ _INT16 = np.iinfo(np.int16)
 
 @dataclass(frozen=True)
 class Sphere:
-    """A nodule as LUNA16 tells it: centre in mm, RAS+, and diameter in mm."""
+    """A nodule as LUNA16 gives it: centre in mm, RAS+, and diameter in mm."""
 
     centre_mm: tuple[float, float, float]
     diameter_mm: float

@@ -31,18 +31,18 @@ def ingest_nifti(request: IngestRequest) -> tuple[Manifest, IngestResult]:
 
 
 def _named(found: Manifest, request: IngestRequest) -> tuple[Manifest, tuple[str, ...]]:
-    """Cases are called as their files, unless the user wants other names or those may tell of a person."""
-    telling = sum(names_a_person(entry.id) for entry in found.entries)
-    if not telling and not request.options["rename"]:
+    """Cases are called as their files, unless the user wants other names or those may reveal a person."""
+    personal = sum(names_a_person(entry.id) for entry in found.entries)
+    if not personal and not request.options["rename"]:
         unused = ("cases are called as their files, so --keep-ids has nothing to write; --rename calls them otherwise",)
         return found, unused if request.options["keep_ids"] else ()
     entries = rename_cases(found.entries, request.output, keep_ids=request.options["keep_ids"])
-    why = f"{telling} of {len(entries)} names hold a UID, a date or a person's name, so " if telling else ""
+    why = f"{personal} of {len(entries)} names hold a UID, a date or a person's name, so " if personal else ""
     note = f"{why}cases are called {entries[0].id} …; --keep-ids writes who is who"
-    beside = (
-        () if request.options["copy"] else ("manifest.json still tells where the files are; --copy leaves that out",)
+    warning = (
+        () if request.options["copy"] else ("manifest.json still says where the files are; --copy leaves that out",)
     )
-    return replace(found, name=request.output.resolve().name, entries=entries), (note, *beside)
+    return replace(found, name=request.output.resolve().name, entries=entries), (note, *warning)
 
 
 def _identity(entry: Entry, *, copy: bool) -> str:

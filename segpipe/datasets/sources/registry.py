@@ -40,7 +40,7 @@ _SHIPPED: dict[str, Source] = {
         flags=(
             Flag("cases", "how many", default=34, kind=int),
             Flag("seed", "another seed gives other patients", default=0, kind=int),
-            Flag("part_solid", "tell solid parts (1) from ground glass (2), of which there is more", default=False),
+            Flag("part_solid", "say solid parts (1) from ground glass (2), of which there is more", default=False),
         ),
         needs_input=False,
     ),
@@ -52,7 +52,7 @@ _SHIPPED: dict[str, Source] = {
             _COPY,
             Flag("rename", "call cases case_0001 … instead of by their files' names", default=False),
             _KEEP_IDS,
-            Flag("table", "CSV in the input folder that tells each case's patient"),
+            Flag("table", "CSV in the input folder that names each case's patient"),
             Flag("case_column", "its column with the file names", default="case"),
             Flag("patient_column", "its column with the patient", default="patient"),
         ),

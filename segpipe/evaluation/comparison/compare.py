@@ -70,9 +70,9 @@ def check_same_data(evaluations: Sequence[Evaluation], *, force: bool = False) -
     Raises:
         DatasetError: when something does not fit and `force` is not given.
     """
-    hashes = {evaluation.name: str(evaluation.summary.get("data_hash") or "not told") for evaluation in evaluations}
+    hashes = {evaluation.name: str(evaluation.summary.get("data_hash") or "unknown") for evaluation in evaluations}
     problems = []
-    if len(set(hashes.values()) - {"not told"}) > 1:
+    if len(set(hashes.values()) - {"unknown"}) > 1:
         problems.append("the data hashes differ: " + ", ".join(f"{name} {value}" for name, value in hashes.items()))
     for first, second in combinations(evaluations, 2):
         other = [name for name, a, b in _shared(first, second) if not _same_reference(a, b)]

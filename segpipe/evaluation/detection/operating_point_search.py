@@ -23,7 +23,7 @@ def choose_operating_point(results: Sequence[CaseResult], *, threshold: float = 
     list, up to that of a 4.6 mm sphere, since a finer search would fit the validation cases and no others.
 
     Args:
-        results: Validation cases, judged with probabilities; with fewer than `FEWEST_LESIONS` lesions nothing is
+        results: Validation cases, evaluated with probabilities; with fewer than `FEWEST_LESIONS` lesions nothing is
             filtered.
         threshold: The voxel threshold with which `results` were predicted.
 

@@ -1,4 +1,4 @@
-"""References that are spheres around told nodules (LUNA16), not outlines: found or missed, never more or less alike."""
+"""References that are spheres around marked nodules (LUNA16), not outlines: found or missed, nothing in between."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

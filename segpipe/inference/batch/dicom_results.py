@@ -42,7 +42,7 @@ def point_digest(options: Mapping[str, Any]) -> str:
 
 
 def write_segmentation(result: Result, folder: Path) -> list[Path]:
-    """Writes NAME.seg.dcm with a segment per finding; nothing when there is no finding, which no SEG can tell."""
+    """Writes NAME.seg.dcm with a segment per finding; nothing when there is no finding, which no SEG can express."""
     return _write_seg(result, folder / f"{result.scan.name}.seg.dcm")
 
 

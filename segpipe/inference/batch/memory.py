@@ -77,7 +77,7 @@ class MemoryBound:
         return self.per_voxel * scan.count_voxels()
 
     def check(self, scan: Scan, *, further: int = 0) -> None:
-        """Refuses a scan that does not fit even alone, with `further` bytes beside it.
+        """Refuses a scan that does not fit even alone, with `further` bytes in addition.
 
         Raises:
             ImageError: with what it needs.

@@ -49,8 +49,8 @@ def fetch_scans(pacs: Pacs, address: Address, folder: Path) -> Iterator[list[Sca
         yield scans
     if not found:
         raise_together(errors, headline="no series at the address can be predicted")
-    for told in errors:
-        _LOG.warning("%s is left out: %s", told.facts["scan"], told.message)
+    for skipped in errors:
+        _LOG.warning("%s is left out: %s", skipped.facts["scan"], skipped.message)
 
 
 def _ct_series(found: Sequence[SeriesEntry]) -> list[SeriesEntry]:
@@ -58,11 +58,11 @@ def _ct_series(found: Sequence[SeriesEntry]) -> list[SeriesEntry]:
     if series:
         return series
     kinds = Counter(entry.modality for entry in found)
-    told = ", ".join(f"{count} × {kind}" for kind, count in sorted(kinds.items()))
+    instead = ", ".join(f"{count} × {kind}" for kind, count in sorted(kinds.items()))
     raise ImageError(
         "there is no CT series at the DICOMweb address",
-        facts={"found": told or "nothing"},
-        hint="is the address one of a CT, and may this user see it?" if told else "check study and series",
+        facts={"found": instead or "nothing"},
+        hint="is the address one of a CT, and may this user see it?" if instead else "check study and series",
     )
 
 

@@ -12,11 +12,11 @@ from segpipe.inference.thumbnail import RECORDS
 
 
 class Records:
-    """Which scans are done, with what, and what they left; kept beside the results in a hidden folder.
+    """Which scans are done, with what, and what they left; kept next to the results in a hidden folder.
 
     Args:
         folder: The output folder.
-        settings: Everything that a result depends on besides the scan; other settings, other result.
+        settings: Everything that a result depends on apart from the scan; other settings, other result.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:

@@ -46,7 +46,7 @@ class Result:
         case: The scan itself.
         prediction: Mask and findings on the scan's own grid.
         model: The model folder that made it.
-        settings: Everything that the result depends on besides the scan.
+        settings: Everything that the result depends on apart from the scan.
     """
 
     scan: Scan

@@ -1,4 +1,4 @@
-"""Many scans through one model: they stream, bad ones are told and left out, finished ones are not done again."""
+"""Many scans through one model: they stream, bad ones are reported and skipped, finished ones are not done again."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,7 +45,7 @@ class PredictionJob:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Everything that a result depends on besides the scan, as plain data."""
+        """Everything that a result depends on apart from the scan, as plain data."""
         chosen = self.options.to_dict()
         region = chosen.pop("region")
         del chosen["keep_probability"], chosen["most_findings"]
@@ -86,7 +86,7 @@ def predict_scans(
         scans: Scans with different names.
         job: What is done with each.
         bound: How much memory may be taken; it never changes a result.
-        timer: Is told the time per stage and how far the current scan is.
+        timer: Receives the time per stage and how far the current scan is.
 
     Raises:
         OutputError: when results cannot be written, which would meet all scans.

@@ -89,7 +89,7 @@ def number_slices(findings: Sequence[Finding], scan: Scan, grid: Grid) -> list[F
 def number_clashes(scans: Sequence[Scan]) -> list[Scan]:
     """The same scans with different names: those that share one get -1, -2, … in their order.
 
-    Names that differ in case alone clash too, since some file systems do not tell them apart.
+    Names that differ in case alone clash too, since some file systems do not distinguish them.
     """
     shared = Counter(scan.name.lower() for scan in scans)
     taken = {name for name, count in shared.items() if count == 1}

@@ -70,7 +70,7 @@ def _has_room(
     item: Item,
     together: Callable[[Sequence[Item]], bool],
 ) -> bool:
-    """True when nothing is being read, or when one more fits beside what is alive."""
+    """True when nothing is being read, or when one more fits next to what is alive."""
     if not reading:
         return True
     return len(reading) == 1 and together([*(other for other, _ in (*reading, *writing)), item])

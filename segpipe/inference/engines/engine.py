@@ -23,7 +23,7 @@ class Engine(Protocol):
     """Anything that turns patches (B, 1, x, y, z) in 0…1 into the probability of each class (B, K, x, y, z), float32.
 
     An engine may have `batch`, the windows per pass that suit it (else 1), `window`, the only shape that it takes, and
-    `name`, which tells what computes how.
+    `name`, which says what computes how.
     """
 
     def __call__(self, patches_bcxyz: torch.Tensor) -> torch.Tensor:
@@ -74,7 +74,7 @@ class OnnxEngine:
         path: The ONNX file.
         labels: The classes.
         window: The only spatial size that it takes, if there is but one.
-        threads: As many as PyTorch uses, unless told.
+        threads: As many as PyTorch uses, unless given.
 
     Raises:
         ModelError: when ONNX Runtime cannot open the file.
@@ -105,7 +105,7 @@ class OnnxEngine:
 class OpenVinoEngine:
     """Runs an exported ONNX model by OpenVINO on the CPU.
 
-    OpenVINO chooses bfloat16 by itself where the hardware computes in it; `name` tells what it chose.
+    OpenVINO chooses bfloat16 by itself where the hardware computes in it; `name` says what it chose.
 
     Args:
         path: The ONNX file.

@@ -46,7 +46,7 @@ def slide(
         size: Voxels of the box.
         sliding: How the window slides.
         run: Gives the probabilities (B, K, x, y, z) of patches.
-        wanted: Tells from a window's first voxel whether it is worth a pass; others count as empty.
+        wanted: Decides from a window's first voxel whether it is worth a pass; others count as empty.
     """
     plane = [(x, y) for x in starts(size, sliding, axis=0) for y in starts(size, sliding, axis=1)]
     layers = starts(size, sliding, axis=2)
@@ -117,7 +117,7 @@ class _Layer:
         return torch.stack([self._part(self.image, corner).permute(1, 2, 0) for corner in corners])[:, None]
 
     def has_contrast(self, corner: tuple[int, int]) -> bool:
-        """False for a window of one value, e.g. the air beside the patient, in which nothing can be found."""
+        """False for a window of one value, e.g. the air next to the patient, in which nothing can be found."""
         low, high = torch.aminmax(self._part(self.image, corner))
         return bool(high > low)
 

@@ -51,7 +51,7 @@ class Derivation:
 
     Args:
         series: The series that findings were found in.
-        labels: The classes that the model tells apart.
+        labels: The classes that the model distinguishes.
         maker: The model that found them.
         repair: As given to `read_series`.
     """

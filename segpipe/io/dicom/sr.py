@@ -35,7 +35,7 @@ def write_dicom_sr(
 
     Args:
         path: Replaced whole or not at all.
-        findings: In the order of the report; none gives a report that tells a count of 0.
+        findings: In the order of the report; none gives a report that states a count of 0.
         derivation: Series, classes and model.
         segmentation: The DICOM SEG of the same findings, a segment for each; needed when there are findings.
 

@@ -37,7 +37,7 @@ def read(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
 
 
 def read_shape(path: Path) -> tuple[int, ...]:
-    """Shape as the header tells it; no voxel is read."""
+    """Shape as the header has it; no voxel is read."""
     return tuple(_reader(path).GetSize())
 
 
@@ -90,7 +90,7 @@ def _explain(error: RuntimeError) -> Exception:
 
 
 def _itk_message(error: RuntimeError) -> str:
-    """The last line that tells something; ITK adds addresses, and the reason it gives is that of an earlier call."""
+    """The last line that says something; ITK adds addresses, and the reason it gives is that of an earlier call."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("Reason:")]
     return re.sub(r"^.*\(0x[0-9a-f]+\): |^sitk::ERROR: ", "", lines[-1])
 

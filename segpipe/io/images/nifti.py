@@ -31,7 +31,7 @@ _CHUNK = 2**18  # bytes that stay in the processor's cache between unpacking and
 def read(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
     """Reads voxels (rescaled where the header says so) and the affine in RAS+.
 
-    Compressed files are read to their end, because only there gzip tells whether a byte has changed.
+    Compressed files are read to their end, because only there gzip says whether a byte has changed.
     """
     with _open(path) as stream:
         image = _kind(stream).from_stream(stream)
@@ -43,7 +43,7 @@ def read(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
 
 
 def read_shape(path: Path) -> tuple[int, ...]:
-    """Shape as the header tells it; no voxel is read."""
+    """Shape as the header has it; no voxel is read."""
     with _open(path) as stream:
         header = _kind(stream).header_class.from_fileobj(stream)
     _check_size(header, path)

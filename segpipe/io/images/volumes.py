@@ -51,7 +51,7 @@ def read_volume(path: Path) -> Volume:
 
 
 def read_shape(path: Path) -> tuple[int, ...]:
-    """Shape as the header tells it, to plan with; () when the header is unreadable, which `read_volume` explains."""
+    """Shape as the header has it, to plan with; () when the header is unreadable, which `read_volume` explains."""
     try:
         with quiet_libraries():
             return tuple(int(count) for count in _FORMATS[_suffix(path)].read_shape(path))

@@ -28,9 +28,9 @@ class SeriesEntry:
     Args:
         study_uid: Of its study.
         series_uid: Its own.
-        instances: How many instances it has, None where the PACS does not tell.
+        instances: How many instances it has, None where the PACS does not say.
         body_part: Body Part Examined, or empty.
-        modality: e.g. `CT`, or empty where the PACS does not tell.
+        modality: e.g. `CT`, or empty where the PACS does not say.
     """
 
     study_uid: str = field(repr=False)
@@ -196,7 +196,7 @@ class Pacs:
 
 
 def _write(dataset: Dataset, folder: Path) -> None:
-    """Under a name that the instance alone decides and that does not tell it."""
+    """Under a name that the instance alone decides and that does not reveal it."""
     name = hashlib.sha256(str(dataset.SOPInstanceUID).encode()).hexdigest()[:32]
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What can go wrong beside a PACS, by what a worker can do about it: wait, try again a few times, or end."""
+"""What can go wrong with a PACS, by what a worker can do about it: wait, try again a few times, or end."""
 
 import ssl
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ def asking(place: str, what: str) -> Iterator[None]:
     """Turns what a request can meet into one message without UIDs; its own text would quote the address it asked.
 
     Args:
-        place: The PACS, as messages may tell it.
+        place: The PACS, as messages may name it.
         what: What the request is for, e.g. `fetch a series`.
 
     Raises:
@@ -49,7 +49,7 @@ def asking(place: str, what: str) -> Iterator[None]:
         ServiceError: when it refuses.
     """
     try:
-        with quiet_libraries():  # the client's log tells the addresses it asks for, which hold UIDs
+        with quiet_libraries():  # the client's log shows the addresses it asks for, which hold UIDs
             yield
     except requests.HTTPError as error:
         raise _refusal(place, what, error.response.status_code if error.response is not None else 0) from None

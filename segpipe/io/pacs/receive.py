@@ -60,8 +60,8 @@ class Inbox:
 
     Args:
         folder_of: Where the instances of a series go.
-        arrived: Told of each instance that is safely on disk; false when there is no room for the series.
-        finished: Told of the series of an association once it has ended in order.
+        arrived: Called with each instance that is safely on disk; false when there is no room for the series.
+        finished: Called with the series of an association once it has ended in order.
     """
 
     folder_of: Callable[[Arrival], Path]
@@ -163,7 +163,7 @@ class Receiver:
 
 
 def _write(file: Path, content: bytes) -> None:
-    """Safe on disk before the peer is told that it was taken."""
+    """Safe on disk before the peer is answered."""
     try:
         with atomic_write(file, durable=True) as part:
             part.write_bytes(content)

@@ -66,13 +66,13 @@ def _draw_case(
     from segpipe.report.case_views import view_case  # knows PyTorch
 
     case = load_lesions(entry, manifest.labels)
-    told = [f"{one.name}: {row[side]:.3f}" for one, side in zip(compared_runs, SIDES, strict=True)]
+    captions = [f"{one.name}: {row[side]:.3f}" for one, side in zip(compared_runs, SIDES, strict=True)]
     masks = [read_volume(mask_files(*one.masks)(entry.id)).array for one in compared_runs]
-    view = view_case(case, dict(zip(told, masks, strict=True)))
+    view = view_case(case, dict(zip(captions, masks, strict=True)))
     pictures = []
-    for one, text, mask, colour in zip(compared_runs, told, masks, (PREDICTION, SECOND_PREDICTION), strict=True):
+    for one, text, mask, colour in zip(compared_runs, captions, masks, (PREDICTION, SECOND_PREDICTION), strict=True):
         figure = overlay(case, mask, f"{entry.id}, {text}", data=manifest.name, drawn=(one.name, colour))
-        pictures.append((figure, replace(view, hidden=tuple(other for other in told if other != text))))
+        pictures.append((figure, replace(view, hidden=tuple(other for other in captions if other != text))))
     return pictures
 
 

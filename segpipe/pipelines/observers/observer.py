@@ -1,4 +1,4 @@
-"""A run as its observers see it, and what they are told; none of them can stop it or change what it finds."""
+"""A run as its observers see it, and what they receive; none of them can stop it or change what it finds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,7 +50,7 @@ class RunObserver(Protocol):
 
 @dataclass
 class Observers:
-    """Those who watch a run, in the order in which they are told; each may use what the ones before it wrote."""
+    """Those who watch a run, in the order in which they are called; each may use what the ones before it wrote."""
 
     every: Sequence[RunObserver] = field(default_factory=list)
 
@@ -60,7 +60,7 @@ class Observers:
             observer.measured(metrics, step)
 
     def finished(self, result: RunResult) -> SegpipeError | None:
-        """Passes on the result; returns the first error of an observer, after all were told."""
+        """Passes on the result; returns the first error of an observer, after all were called."""
         problems = [attempt_step(partial(observer.finished, result))[1] for observer in self.every]
         return next((problem for problem in problems if problem), None)
 

@@ -35,9 +35,9 @@ def write_evaluation_report(
         results: The figures of each case.
         summary: The content of `summary.json`.
         cases: Pictures of some cases, where their scans are known.
-        config: What the evaluated masks were made with; by default what the summary tells.
+        config: What the evaluated masks were made with; by default what the summary says.
     """
-    told = {name: summary[name] for name in ("split", "operating_point") if name in summary}
+    recorded = {name: summary[name] for name in ("split", "operating_point") if name in summary}
     drawn = cases or Pictures()
     return write_report(
         folder,
@@ -47,7 +47,7 @@ def write_evaluation_report(
         lesions=lesion_rows(results),
         figures={**_draw(results, summary), **drawn.figures},
         views=drawn.views,
-        config=config or told,
+        config=config or recorded,
         environment={
             "segpipe": __version__,
             "Python": platform.python_version(),

@@ -148,7 +148,7 @@ class _Job:
         return json.dumps([[values, self.recode[values].tolist()], [label.values for label in labels.classes]])
 
     def _write(self, entry: Source, target: Path) -> None:
-        """Writes beside the target and renames; whoever holds the lock may clear what a killed builder left."""
+        """Writes next to the target and renames; whoever holds the lock may clear what a killed builder left."""
         case, share = self.load(entry), None
         if self.recipe.lung_crop:
             case, share = crop_to_lungs(case)

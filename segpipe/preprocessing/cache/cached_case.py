@@ -137,7 +137,7 @@ def _write_array(file: Path, array: NDArray[Any]) -> None:
     contiguous = np.ascontiguousarray(array)
     try:
         blosc2.asarray(contiguous, urlpath=str(file), mode="w", chunks=chunks, blocks=blocks, cparams=compression)
-    except RuntimeError as error:  # all that the library tells of a full disk
+    except RuntimeError as error:  # all that the library says of a full disk
         raise OutputError(
             "a prepared case cannot be written",
             facts={"folder": file.parent, "found": error},

@@ -45,7 +45,7 @@ def remembered_digest(file: Path, memory: Path) -> str | None:
 
 
 def _note(file: Path, memory: Path) -> Path:
-    """The note's name tells nothing of the file's, which may hold a patient's."""
+    """The note's name says nothing of the file's, which may hold a patient's."""
     try:
         status = file.stat()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What a run has to tell waits here: training never waits for a server, and an outage loses nothing.
+"""What a run has to send waits here: training never waits for a server, and an outage loses nothing.
 
 Every message is plain data. A background thread delivers the messages in order; while the server does not answer they
 are kept as JSON lines in the run's folder, and sent when it answers again, at the run's end or when it is resumed.

@@ -117,16 +117,16 @@ def fetch_model(name: str, alias: str, folder: Path, *, uri: str) -> Path:
 
 @contextmanager
 def _tracking_at(uri: str) -> Iterator[None]:
-    """MLflow's registry functions know one global address, also told to child processes; both are put back."""
+    """MLflow's registry functions know one global address, also handed to child processes; both are put back."""
     import mlflow
 
-    before, told = mlflow.get_tracking_uri(), os.environ.get("MLFLOW_TRACKING_URI")
+    before, in_environment = mlflow.get_tracking_uri(), os.environ.get("MLFLOW_TRACKING_URI")
     mlflow.set_tracking_uri(uri)
     try:
         yield
     finally:
         mlflow.set_tracking_uri(before)
-        if told is None:
+        if in_environment is None:
             os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 

@@ -1,4 +1,4 @@
-"""Tells how much of each scan a crop to the lungs keeps, and which scans stay whole because no lungs were found."""
+"""Says how much of each scan a crop to the lungs keeps, and which scans stay whole because no lungs were found."""
 
 import logging
 from collections.abc import Sequence

@@ -62,7 +62,7 @@ def prepare_data(settings: Settings, recipe: Recipe) -> RunData:
     """Opens the data set, splits it by patient and prepares its training and monitoring cases.
 
     Raises:
-        SegpipeError: telling every bad case at once.
+        SegpipeError: naming every bad case at once.
     """
     cache = cache_folder(settings.data.cache)
     opened = open_dataset(settings.data.name, settings.data.model_dump(), labels=recipe.label_map, cache=cache)
@@ -103,9 +103,7 @@ def check_outlines(manifest: Manifest) -> None:
         errors.append(DatasetError("every case to train or test on must have a mask", facts=facts, hint=hint))
     if spheres:
         facts = {"data set": manifest.name, "spheres": f"{len(spheres)} of {count} cases: {_some(spheres)}"}
-        hint = (
-            "train on outlines, e.g. of LIDC-IDRI, and judge here by centre: python -m segpipe evaluate --model MODEL"
-        )
+        hint = "train on outlines, e.g. of LIDC-IDRI, and evaluate here by centre: segpipe evaluate --model MODEL"
         errors.append(DatasetError("spheres around nodules are no outlines to train on", facts=facts, hint=hint))
     raise_together(errors, headline="the data set cannot be trained on")
 

@@ -63,7 +63,7 @@ def write_rtstruct(path: Path, findings: Sequence[FindingMap], *, derivation: De
     """
     maps = [(found.label, in_upright_slices(found.numbers, derivation)) for found in findings]
     if not any(slices.any() for _, slices in maps):
-        raise OutputError("a structure set must hold a finding", hint="a report (dicom-sr) can tell that there is none")
+        raise OutputError("a structure set must hold a finding", hint="a report (dicom-sr) can say that there is none")
     with writing():
         sources = read_sources(derivation)
         structures = _header(sources[0], derivation)

@@ -42,7 +42,7 @@ class Identity:
         study_uid: Of the study.
         series_uid: Of the series; two patients can share it, where software numbered badly.
         frame_of_reference_uid: Of the space in which slices have their positions; empty where it is not given.
-        person: Everything that tells patients and their studies apart.
+        person: Everything that distinguishes patients and their studies.
     """
 
     patient_id: str = field(repr=False)
@@ -119,7 +119,7 @@ def check_reference(series: SeriesInfo, *, named: Collection[str], spaces: Colle
 
 
 def person_of(header: Dataset) -> tuple[str, ...]:
-    """Everything that tells patients and their studies apart, in one spelling."""
+    """Everything that distinguishes patients and their studies, in one spelling."""
     return tuple(text_of(header, keyword).strip().casefold() for keyword in PERSON)
 
 

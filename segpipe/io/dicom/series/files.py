@@ -209,7 +209,7 @@ def _opened(file: DicomFile, read: _ReadStream[Read], *, archives: "_Archives", 
     except _UNOPENABLE as error:
         if unopened is not None:
             return unopened
-        facts = {"found": type(error).__name__}  # its text tells the file's name
+        facts = {"found": type(error).__name__}  # its text shows the file's name
         raise ImageError("a file cannot be opened", facts=facts, hint="check that it is there and readable") from None
 
 

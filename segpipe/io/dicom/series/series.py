@@ -116,7 +116,7 @@ def read_series(series: SeriesInfo, *, repair: Collection[str] = (), workers: in
 
     Args:
         series: As found.
-        repair: Defects that may be mended, see `stack_planes`; `stack_series(…).repairs` tells which were.
+        repair: Defects that may be mended, see `stack_planes`; `stack_series(…).repairs` says which were.
         workers: Threads that read and decode.
 
     Raises:

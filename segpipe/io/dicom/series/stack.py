@@ -243,10 +243,10 @@ def _tilt(layout: _Layout) -> list[_Defect]:
     shear = _shear(layout)
     rest = float(np.linalg.norm(layout.sideways_mm - np.outer(layout.along_mm, shear), axis=1).max())
     if rest > _LATERAL_TOLERANCE_MM:
-        facts = {"found": f"slices are up to {farthest:.2f} mm beside each other, not along one line"}
+        facts = {"found": f"slices are up to {farthest:.2f} mm off each other, not along one line"}
         return [("shift", GeometryError("slices are shifted sideways", facts=facts, hint="export the series again"))]
     angle = np.degrees(np.arctan(np.linalg.norm(shear)))
-    facts = {"found": f"{angle:.2f}°, the last slice is {farthest:.1f} mm beside the first"}
+    facts = {"found": f"{angle:.2f}°, the last slice is {farthest:.1f} mm off the first"}
     hint = "use an upright reconstruction, or repair `tilt` to resample"
     return [("tilt", GeometryError("the gantry was tilted", facts=facts, hint=hint))]
 
