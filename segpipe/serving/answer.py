@@ -79,13 +79,12 @@ class Answerer:
         return str(self._derivation(study_uid, series_uid).uid("BINARY", "instance"))
 
     def _derivation(self, study_uid: str, series_uid: str) -> Derivation:
-        return derive(
-            SeriesInfo(1, (), Identity("", study_uid, series_uid, ""), {}), self.model, self.options.to_dict()
-        )
+        series = SeriesInfo(1, (), Identity("", study_uid, series_uid, ""), {})
+        return derive(series, self.model, self.options.to_dict())
 
 
 def _largest_series(source: Path) -> SeriesInfo:
-    """The scan among the files; slices of two patients under one series UID are answered for neither."""
+    """The scan among the files, as a PACS knows it; slices of two patients under one UID are answered for neither."""
     found = find_series(source)
     if found.shared_uids:
         raise ImageError(
@@ -93,7 +92,9 @@ def _largest_series(source: Path) -> SeriesInfo:
             facts={"found": f"{found.shared_uids} of them under one series UID"},
             hint="send each patient's slices with a series UID of their own",
         )
-    return max(found.series, key=lambda series: len(series.planes))
+    series = max(found.series, key=lambda series: len(series.planes))
+    # study and series are all that is known before a series is fetched, so the UIDs of an answer depend on no patient
+    return replace(series, identity=replace(series.identity, patient_id=""))
 
 
 def find_lungs(case: Case) -> Volume:

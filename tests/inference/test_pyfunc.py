@@ -53,7 +53,7 @@ def test_a_point_keeps_the_lesion_there_and_a_missing_one_all(model, folder, tin
 
 
 def test_a_folder_of_scans_is_no_scan(model, tiny_dataset):
-    with pytest.raises(ConfigError, match="each row must name one scan"):
+    with pytest.raises(ConfigError, match="a path must name one scan"):
         model.predict(pd.DataFrame({"scan": [str(tiny_dataset / "images")]}))
 
 
@@ -70,7 +70,7 @@ def test_the_backend_is_chosen_when_the_model_is_loaded(untrained_model, tiny_da
 
 def test_no_finding_is_a_table_without_rows(folder, tiny_dataset):
     model = ScanModel(folder)
-    model._options = PredictOptions(threshold=0.999999, keep_probability=False)
+    model._model.options = PredictOptions(threshold=0.999999, keep_probability=False)
     table = model.predict(pd.DataFrame({"scan": [str(tiny_dataset / "images" / "case_0.nii.gz")]}))
     assert len(table) == 0
     assert list(table.columns) == list(output_columns())

@@ -136,7 +136,7 @@ def test_an_unknown_network_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="unknown network") as caught:
         build_network({"name": "dynunett"})
     assert caught.value.hint == "network=dynunet"
-    with pytest.raises(ConfigError, match="unknown network"):
+    with pytest.raises(ConfigError, match="the network must be one that segpipe ships"):
         network_divisor({"name": "monai.networks.nets.UNet"})
 
 

@@ -11,7 +11,7 @@ from segpipe.datasets.splits import assign_roles
 from segpipe.errors import DatasetError
 from segpipe.pipelines.model_evaluation import choose_entries
 
-COLUMNS = {"table": None, "case_column": "case", "patient_column": "patient", "label": "nodule"}
+COLUMNS = {"table": None, "case_column": "case", "patient_column": "patient"}
 
 
 @pytest.fixture(scope="module")
