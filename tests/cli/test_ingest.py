@@ -115,7 +115,7 @@ def test_who_is_who_needs_other_names(tmp_path, folder, capsys):
 
 def test_cases_are_renamed_when_asked_and_files_in_place_are_still_named(tmp_path, folder, capsys):
     assert _ingest("--source", "nifti", "--input", folder, "--output", tmp_path / "set", "--rename") == 0
-    assert "manifest.json still tells where the files are; --copy leaves that out" in capsys.readouterr().out
+    assert "manifest.json still says where the files are; --copy leaves that out" in capsys.readouterr().out
     assert [entry.id for entry in read_manifest(tmp_path / "set").entries] == ["case_0001", "case_0002"]
     assert not (tmp_path / "set.ids.csv").exists()
 

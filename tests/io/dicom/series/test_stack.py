@@ -92,7 +92,7 @@ def test_a_tilted_gantry_is_told_with_its_angle():
     with pytest.raises(GeometryError, match="the gantry was tilted") as caught:
         stack_planes(planes)
 
-    assert caught.value.facts["found"] == "15.00°, the last slice is 6.0 mm beside the first"
+    assert caught.value.facts["found"] == "15.00°, the last slice is 6.0 mm off the first"
 
 
 def test_all_defects_are_told_together():
