@@ -23,6 +23,8 @@ _LABELS = {
     "lr": "Learning rate",
     "samples_per_second": "Patches per second",
     "data_wait_fraction": "Share of time waiting for data",
+    "grad_norm": "Gradient norm",
+    "skipped_steps": "Steps skipped",
 }
 
 
