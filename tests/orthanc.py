@@ -8,16 +8,15 @@ import ssl
 import subprocess
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import requests
 
+from tests.faulty_pacs import ROOT, QuietHandler, QuietServer
 from tests.processes import PATIENCE_S, Process, as_main
 from tests.workers import free_port
 
-ROOT = "/dicom-web"
 USER, PASSWORD = "worker", "not-a-secret"
 PLUGINS = [
     Path(folder) / "libOrthancDicomWeb.so" for folder in ("/usr/share/orthanc/plugins", "/usr/lib/orthanc/plugins")
@@ -163,7 +162,7 @@ class TlsFront:
     def __init__(self, base, certificate):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
-        self._server = _QuietServer(("127.0.0.1", 0), _passing_on(base))
+        self._server = QuietServer(("127.0.0.1", 0), _passing_on(base))
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         self.dicomweb = f"https://127.0.0.1:{self._server.server_address[1]}{ROOT}"
@@ -174,29 +173,11 @@ class TlsFront:
         self._server.server_close()
 
 
-class _QuietServer(ThreadingHTTPServer):
-    def handle_error(self, request, client_address):
-        """A client that does not trust the certificate is no news."""
-
-
 def _passing_on(base):
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            kept = {name: self.headers[name] for name in ("Accept", "Authorization", "Content-Type")
-                    if name in self.headers}  # fmt: skip
-            answer = requests.request(self.command, f"{base}{self.path}", data=body, headers=kept, timeout=PATIENCE_S)
-            self.send_response(answer.status_code)
-            for name, value in {**answer.headers, "Content-Length": str(len(answer.content))}.items():
-                if name in ("Content-Type", "Content-Length"):
-                    self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(answer.content)
-
-        do_POST = do_GET  # noqa: N815
-
-        def log_message(self, format, *args):
-            """Says nothing."""
+    class Handler(QuietHandler):
+        def respond(self, body):
+            answer = self.pass_on(base, body)
+            self.answer(answer.status_code, answer.content, Content_Type=answer.headers.get("Content-Type", ""))
 
     return Handler
 
