@@ -96,7 +96,7 @@ class Worker:
         """Where the instances of a received series are."""
         return self._state / RECEIVED / self._aliases.of(arrival.series_uid)
 
-    def arrived(self, arrival: Arrival) -> bool:
+    def arrived(self, arrival: Arrival, name: str) -> bool:
         """Remembers a series of which an instance has arrived; false when the queue is full."""
         if self._queue.notice(arrival.study_uid, arrival.series_uid, source=RECEIVED):
             self._well(_QUEUE, "the queue has room again")

@@ -1,6 +1,5 @@
 """Talks DICOMweb with a PACS: finds series, fetches them, stores results; no message ever quotes a UID."""
 
-import hashlib
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,10 +14,12 @@ from pydicom.dataset import Dataset
 from segpipe.errors import ConfigError, OutputError, ServiceError
 from segpipe.io.pacs.address import check_url, without_secrets
 from segpipe.io.pacs.errors import MissingError, PacsAwayError, PacsFaultError, asking
+from segpipe.io.pacs.names import instance_name
 
 PAGE = 500
 _FIELDS = ["NumberOfSeriesRelatedInstances", "BodyPartExamined", "StudyInstanceUID", "Modality"]
-_PROCESSING_FAILURE, _OUT_OF_RESOURCES = 0x0110, range(0xA700, 0xA800)
+_PROCESSING_FAILURE, _DUPLICATE, _OUT_OF_RESOURCES = 0x0110, 0x0111, range(0xA700, 0xA800)
+_CONFLICT = 409
 
 
 @dataclass(frozen=True)
@@ -128,22 +129,26 @@ class Pacs:
             raise PacsFaultError("the PACS gave a series in part", facts=facts)
         return count
 
-    def has(self, study_uid: str, instance_uid: str) -> bool:
-        """True when an instance is in a study.
+    def list_instances(self, study_uid: str, series_uid: str) -> frozenset[str]:
+        """Names (see `instance_name`) of the instances that a series has; none when it is not there.
 
         Raises:
             PacsAwayError: when the PACS does not answer.
             ServiceError: when it refuses.
         """
-        filters = {"SOPInstanceUID": instance_uid}
-        try:
-            with asking(self.place, "search"):
-                return bool(self._client.search_for_instances(study_uid, search_filters=filters))
-        except MissingError:
-            return False
+        return frozenset(map(instance_name, self._instances(study_uid, series_uid)))
+
+    def has(self, study_uid: str, instance_uid: str) -> bool:
+        """True when an instance is in a study; the answer is compared, since some PACS ignore what they are asked for.
+
+        Raises:
+            PacsAwayError: when the PACS does not answer.
+            ServiceError: when it refuses.
+        """
+        return instance_uid in self._instances(study_uid, filters={"SOPInstanceUID": instance_uid})
 
     def store(self, study_uid: str, files: Sequence[Path]) -> None:
-        """Stores files in a study, one request each, in their order.
+        """Stores files in a study, one request each, in their order; what is there already is not sent again.
 
         Raises:
             PacsAwayError: when the PACS does not answer or has no room.
@@ -151,11 +156,42 @@ class Pacs:
             ServiceError: when it refuses or does not take one.
         """
         for file in files:
-            with asking(self.place, "store a result"):
-                answer = self._client.store_instances([pydicom.dcmread(file)], study_uid)
+            dataset = pydicom.dcmread(file)
+            if self.has(study_uid, str(dataset.SOPInstanceUID)):
+                continue
+            reason = self._send(dataset, study_uid)
+            if reason not in (None, _DUPLICATE):
+                raise self._not_taken(reason)
+
+    def _send(self, dataset: Dataset, study_uid: str) -> int | None:
+        """The reason for which the PACS did not take an object, None when it did."""
+        with asking(self.place, "store a result"):
+            try:
+                answer = self._client.store_instances([dataset], study_uid)
+            except requests.HTTPError as error:  # none was taken; the reason may be in the answer
+                if error.response is None or error.response.status_code != _CONFLICT or not error.response.content:
+                    raise
+                answer = Dataset.from_json(error.response.json())
+                if "FailedSOPSequence" not in answer:
+                    raise
             failed = answer.get("FailedSOPSequence") or []
-            if len(failed):
-                raise self._not_taken(int(failed[0].get("FailureReason") or 0))
+            return int(failed[0].get("FailureReason") or 0) if len(failed) else None
+
+    def _instances(
+        self, study_uid: str, series_uid: str | None = None, *, filters: dict[str, Any] | None = None
+    ) -> set[str]:
+        """UIDs of the instances that the PACS lists."""
+        search = self._client.search_for_instances
+        try:
+            found = list(
+                self._pages(
+                    lambda offset: search(study_uid, series_uid, search_filters=filters, limit=PAGE, offset=offset)
+                )
+            )
+        except MissingError:
+            return set()
+        with asking(self.place, "search"):
+            return {str(Dataset.from_json(dict(answer)).get("SOPInstanceUID") or "") for answer in found} - {""}
 
     def _not_taken(self, reason: int) -> ServiceError:
         facts = {"address": self.place, "reason": f"0x{reason:04X}"}
@@ -196,8 +232,7 @@ class Pacs:
 
 
 def _write(dataset: Dataset, folder: Path) -> None:
-    """Under a name that the instance alone decides and that does not reveal it."""
-    name = hashlib.sha256(str(dataset.SOPInstanceUID).encode()).hexdigest()[:32]
+    name = instance_name(str(dataset.SOPInstanceUID))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         dataset.save_as(folder / f"{name}.dcm", enforce_file_format=True)

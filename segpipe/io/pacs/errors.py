@@ -10,7 +10,7 @@ from pydicom.errors import InvalidDicomError
 from segpipe.errors import ServiceError
 from segpipe.io.quiet import quiet_libraries
 
-_REFUSED, _NOT_THERE = (401, 403), 404
+_UNKNOWN_USER, _FORBIDDEN, _NOT_THERE = 401, 403, 404
 _LATER = (408, 425, 429, 502, 503, 504, 507)
 
 
@@ -28,6 +28,10 @@ class PacsAccessError(ServiceError):
 
 class WrongPasswordError(PacsAccessError):
     """The PACS knows no such user or password."""
+
+
+class ForbiddenError(ServiceError):
+    """The PACS knows the user and does not allow this request."""
 
 
 class MissingError(ServiceError):
@@ -69,9 +73,12 @@ def asking(place: str, what: str) -> Iterator[None]:
 
 def _refusal(place: str, what: str, status: int) -> ServiceError:
     facts = {"address": place, "found": f"HTTP {status}"}
-    if status in _REFUSED:
+    if status == _UNKNOWN_USER:
         hint = "check --user and the variable that --password-env names"
         return WrongPasswordError("the PACS refuses user and password", facts=facts, hint=hint)
+    if status == _FORBIDDEN:
+        hint = "give --user the right to it in the PACS"
+        return ForbiddenError(f"the PACS does not allow it; could not {what}", facts=facts, hint=hint)
     if status == _NOT_THERE:
         hint = "does the address end where its DICOMweb begins?"
         return MissingError(f"the PACS does not know what was asked for; could not {what}", facts=facts, hint=hint)

@@ -1,6 +1,5 @@
 """Receives CT series by C-STORE from the peers that were named, and from nobody else."""
 
-import hashlib
 import io
 import logging
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ import pydicom
 
 from segpipe.errors import ConfigError, OutputError
 from segpipe.io.dicom.series.planes import CT_IMAGE, ENHANCED_CT
+from segpipe.io.pacs.names import instance_name
 from segpipe.io.quiet import quiet_foreign_threads, quiet_libraries
 from segpipe.system.atomic_write import atomic_write
 
@@ -60,12 +60,13 @@ class Inbox:
 
     Args:
         folder_of: Where the instances of a series go.
-        arrived: Called with each instance that is safely on disk; false when there is no room for the series.
+        arrived: Called with each instance that is safely on disk, and its name (see `instance_name`); false when there
+            is no room for the series.
         finished: Called with the series of an association once it has ended in order.
     """
 
     folder_of: Callable[[Arrival], Path]
-    arrived: Callable[[Arrival], bool]
+    arrived: Callable[[Arrival, str], bool]
     finished: Callable[[Sequence[Arrival]], None]
 
 
@@ -141,13 +142,13 @@ class Receiver:
             with quiet_libraries():
                 header = pydicom.dcmread(io.BytesIO(encoded), stop_before_pixels=True)
             arrival = Arrival(str(header.StudyInstanceUID), str(header.SeriesInstanceUID))
-            name = hashlib.sha256(str(header.SOPInstanceUID).encode()).hexdigest()[:32]
+            name = instance_name(str(header.SOPInstanceUID))
         except Exception:  # whatever a peer sends must not end the receiver
             return _NOT_UNDERSTOOD
         try:
             file = self._inbox.folder_of(arrival) / f"{name}.dcm"
             _write(file, encoded)
-            if not self._inbox.arrived(arrival):
+            if not self._inbox.arrived(arrival, name):
                 _remove(file)
                 return _NO_ROOM
         except (OSError, OutputError):

@@ -24,7 +24,7 @@ def receive(tmp_path):
         told = {"arrived": [], "finished": []}
         inbox = Inbox(
             lambda arrival: tmp_path / "inbox",
-            lambda arrival: told["arrived"].append(arrival) or room,
+            lambda arrival, name: told["arrived"].append((arrival, name)) or room,
             lambda arrivals: told["finished"].append(arrivals),
         )
         started.append(Receiver("SEGPIPE", free_port(), peers=[Peer.parse(peer) for peer in peers], inbox=inbox))
@@ -59,6 +59,7 @@ def test_a_named_peer_is_received(receive, tmp_path):
     assert [arrival.series_uid for arrival in finished] == [slices[0].SeriesInstanceUID]
     assert slices[0].SeriesInstanceUID not in repr(finished)
     files = list((tmp_path / "inbox").iterdir())
+    assert {name for _, name in told["arrived"]} == {file.stem for file in files}
     assert {pydicom.dcmread(file).SOPInstanceUID for file in files} == {item.SOPInstanceUID for item in slices}
 
 
