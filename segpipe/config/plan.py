@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
+from omegaconf._utils import get_yaml_loader
+from omegaconf.errors import OmegaConfBaseException
 
 from segpipe.config.overrides import as_text
 from segpipe.errors import ConfigError
+from segpipe.system.plain_files import read_yaml
 
 _WORD = "+plan="
 
@@ -30,8 +32,8 @@ def with_plans(words: Sequence[str]) -> list[str]:
 
 def _read(file: Path) -> DictConfig:
     try:
-        content = OmegaConf.load(file)
-    except (OSError, yaml.YAMLError) as error:
+        content = OmegaConf.create(read_yaml(file, get_yaml_loader()))
+    except (OSError, ValueError, OmegaConfBaseException) as error:
         raise ConfigError("the plan cannot be read", facts={"file": file, "found": error}) from error
     if not isinstance(content, DictConfig):
         raise ConfigError("a plan must be a mapping of keys", facts={"file": file, "found": type(content).__name__})

@@ -1,7 +1,6 @@
 """Work on many cases at once: in parallel, resumable after a kill, and never stopped by one bad case."""
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +11,7 @@ from segpipe.datasets.manifest import Entry, entry_from_row, row_of_entry
 from segpipe.errors import DatasetError, OutputError, SegpipeError
 from segpipe.system.atomic_write import write_json
 from segpipe.system.parallel_map import parallel_map
+from segpipe.system.plain_files import read_json
 
 _RECORDS = ".done"
 
@@ -102,7 +102,7 @@ def _record_file(job: CaseJob, folder: Path) -> Path:
 def _read_record(job: CaseJob, folder: Path) -> Entry | None:
     try:
         file = _record_file(job, folder)
-        record = json.loads(file.read_text())
+        record = read_json(file)
         entry = entry_from_row(record["case"], folder, where=str(file))
     except (OSError, ValueError, KeyError, TypeError, DatasetError):
         return None

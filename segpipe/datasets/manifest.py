@@ -1,7 +1,6 @@
 """The manifest: the list of cases of a data set, and nothing about any patient."""
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
@@ -10,6 +9,7 @@ from typing import Any, Literal
 from segpipe.errors import DatasetError
 from segpipe.preprocessing.cache.file_digests import file_digest
 from segpipe.system.atomic_write import write_json
+from segpipe.system.plain_files import read_json
 
 FORMAT = "segpipe-manifest-1"
 Role = Literal["train", "val", "test"]
@@ -164,8 +164,8 @@ def row_of_entry(entry: Entry, folder: Path) -> dict[str, Any]:
 
 def _load(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text())
-    except (OSError, ValueError, RecursionError) as error:
+        content = read_json(file)
+    except (OSError, ValueError) as error:
         raise DatasetError("the manifest is not readable JSON", facts={"file": file, "found": error}) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__

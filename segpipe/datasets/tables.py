@@ -1,6 +1,5 @@
 """Tables of cases: who belongs to which patient, and the numbers about a case that identify nobody."""
 
-import csv
 import math
 import re
 from collections.abc import Mapping
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from segpipe.errors import DatasetError
+from segpipe.system.csv_table import read_csv
 
 # Columns that may reveal who a patient is or when and where a scan was made never enter a data set.
 _PRIVATE_WORDS = frozenset(
@@ -80,11 +80,8 @@ def read_rows(file: Path, *, required: tuple[str, ...], hint: str | None = None)
         DatasetError: when it cannot be read or lacks a required column.
     """
     try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream, restval="")
-            rows = [{key: value for key, value in row.items() if key is not None} for row in reader]
-            columns = list(reader.fieldnames or [])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        columns, rows = read_csv(file)
+    except (OSError, ValueError) as error:
         raise DatasetError("the table cannot be read", facts={"table": file, "found": error}) from error
     missing = [name for name in required if name not in columns]
     if missing:

@@ -1,7 +1,5 @@
 """Evaluations as their folders hold them, read back to be compared."""
 
-import csv
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +7,8 @@ from typing import Any
 
 from segpipe.errors import DatasetError
 from segpipe.evaluation.tables import Row
+from segpipe.system.csv_table import read_csv
+from segpipe.system.plain_files import read_json
 
 _TEXT = ("case", "patient", "empty", "kind", "hits_by_centre")
 _NEEDED = {
@@ -68,7 +68,7 @@ def build_evaluation(
 
 def _read_summary(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file)
     except (OSError, ValueError) as error:
         raise DatasetError("the summary cannot be read", facts={"file": file, "found": error}) from error
     if not isinstance(content, dict):
@@ -76,11 +76,10 @@ def _read_summary(file: Path) -> dict[str, Any]:
     return content
 
 
-def _read_table(file: Path) -> list[dict[str, Any]]:
+def _read_table(file: Path) -> list[dict[str, str]]:
     try:
-        with file.open(newline="", encoding="utf-8") as stream:
-            return list(csv.DictReader(stream))
-    except (OSError, ValueError, csv.Error) as error:
+        return read_csv(file)[1]
+    except (OSError, ValueError) as error:
         raise DatasetError("a table of the evaluation cannot be read", facts={"file": file, "found": error}) from error
 
 

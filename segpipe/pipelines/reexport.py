@@ -1,12 +1,10 @@
 """A model folder from a finished run's checkpoint, without training or evaluating again."""
 
-import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from segpipe.case import Case, build_case
 from segpipe.datasets.loading import load_case
@@ -19,6 +17,7 @@ from segpipe.networks import build_network
 from segpipe.parts.targets import targets_in
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.preprocessing.resampling import normalise, plan_preparation, resample_to_recipe
+from segpipe.system.plain_files import read_json, read_yaml
 from segpipe.training.checkpoints import read_checkpoint
 from segpipe.training.fitting import load_weights
 
@@ -88,7 +87,7 @@ def _check_trusted(spec: Mapping[str, Any], trusted: Collection[str]) -> None:
 
 def describe_parity(model: ModelFolder) -> str:
     """One line on how closely ONNX Runtime follows PyTorch."""
-    parity = json.loads((model.path / INDEX).read_text())["onnx"]["parity"]
+    parity = read_json(model.path / INDEX)["onnx"]["parity"]
     shapes = " and ".join("×".join(map(str, shape)) for shape in parity["shapes"])
     return f"parity   ONNX Runtime and PyTorch differ by {parity['largest']:.1e} at most (inputs of {shapes})"
 
@@ -96,9 +95,9 @@ def describe_parity(model: ModelFolder) -> str:
 def _read_config(run_folder: Path) -> dict[str, Any]:
     file = run_folder / "config.yaml"
     try:
-        config = yaml.safe_load(file.read_text())
+        config = read_yaml(file)
         config["evaluation"]["weights"], config["data"]["name"]
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             "a run folder must hold the config.yaml of its training",
             facts={"file": file},

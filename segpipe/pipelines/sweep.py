@@ -1,15 +1,14 @@
 """A sweep: one MLflow run holds the runs of a Hydra multirun and says what they found so far."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock
 
 from segpipe.config.schema import Settings
 from segpipe.pipelines.single_run import write_config
+from segpipe.system.plain_files import read_json, read_yaml
 from segpipe.tracking.harmless import harmless
 from segpipe.tracking.identity import read_run_id
 from segpipe.tracking.nested_runs import Child, report_nested_runs
@@ -37,7 +36,7 @@ def report_sweep(settings: Settings, folder: Path) -> None:
         run_id, children = read_run_id(folder), finished_jobs(folder)
         if run_id is None or not children:
             return
-        config = yaml.safe_load((folder / "config.yaml").read_text())
+        config = read_yaml(folder / "config.yaml")
         tracker = build_tracker(settings.tracking, RunToTrack(folder, config, {"kind": "sweep"}, run_id))
         if tracker:
             with tracker:
@@ -48,9 +47,7 @@ def finished_jobs(folder: Path) -> list[Child]:
     """The jobs of a sweep that have an evaluation, in the order of their numbers."""
     files = [file for file in folder.glob("*/evaluation/summary.json") if file.parts[-3].isdigit()]
     files.sort(key=lambda file: int(file.parts[-3]))
-    return [
-        Child(f"job {file.parts[-3]}", read_run_id(file.parents[1]), json.loads(file.read_text())) for file in files
-    ]
+    return [Child(f"job {file.parts[-3]}", read_run_id(file.parents[1]), read_json(file)) for file in files]
 
 
 def _dice(child: Child) -> float:

@@ -1,12 +1,12 @@
 """What a finished run left on an MLflow server, fetched to be compared."""
 
-import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segpipe.errors import DatasetError, ServiceError
+from segpipe.system.plain_files import read_json
 from segpipe.tracking.parameters import mask_credentials
 from segpipe.tracking.server import connect, unreachable
 
@@ -101,7 +101,7 @@ def _refuse_sweep(run: "Run") -> None:
 def _first_json(client: "MlflowClient", run_id: str, artifacts: tuple[str, ...], folder: Path) -> Any:
     for artifact in artifacts:
         try:
-            return json.loads(Path(client.download_artifacts(run_id, artifact, str(folder))).read_text())
+            return read_json(Path(client.download_artifacts(run_id, artifact, str(folder))))
         except Exception:
             continue
     raise ServiceError(

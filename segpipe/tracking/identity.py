@@ -1,10 +1,10 @@
 """Which MLflow run a folder belongs to; the one place where that is kept."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from segpipe.system.atomic_write import write_json
+from segpipe.system.plain_files import read_json
 from segpipe.tracking.parameters import mask_credentials
 
 FILE = "tracking.json"
@@ -26,7 +26,7 @@ class TrackedRun:
 def read_tracked_run(folder: Path) -> TrackedRun | None:
     """The MLflow run that a folder of a run, a cross-validation or a sweep belongs to; None when it is not tracked."""
     try:
-        content = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        content = read_json(folder / FILE)
         return TrackedRun(str(content["run_id"]), content.get("uri"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -5,9 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from segpipe.errors import ConfigError
+from segpipe.system.plain_files import read_yaml
 from segpipe.training.optimisation.schedulers import CLOSED_FORMS
 
 CONFIG = "config.yaml"
@@ -66,8 +65,8 @@ def _read(file: Path) -> dict[str, Any] | None:
     if not file.exists():
         return None
     try:
-        content = yaml.safe_load(file.read_text())
-    except yaml.YAMLError:
+        content = read_yaml(file)
+    except ValueError:
         content = None
     if not isinstance(content, dict):
         raise ConfigError("the run's configuration cannot be read", facts={"file": file}, hint="start a new run")

@@ -13,6 +13,7 @@ from segpipe.errors import DatasetError
 from segpipe.io.dicom.series.description import SeriesInfo
 from segpipe.system.atomic_write import write_text
 from segpipe.system.csv_table import csv_text
+from segpipe.system.plain_files import read_json
 
 _REGISTRY = Path(".done", "names.json")
 _COLUMNS = ("patient_id", "study_uid", "series_uid", "folder", "name")
@@ -141,7 +142,7 @@ def _write_identities(origins: Sequence[Origin], names: Sequence[CaseName], file
 
 def _read(file: Path) -> dict[str, CaseName]:
     try:
-        content = json.loads(file.read_text()) if file.exists() else {}
+        content = read_json(file) if file.exists() else {}
         return {digest: CaseName(*names) for digest, names in content.items()}
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise DatasetError(

@@ -1,6 +1,5 @@
 """Makes data sets of Medical Segmentation Decathlon tasks and nnU-Net raw data sets, whose labels and splits stay."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,9 +15,10 @@ from segpipe.datasets.sources.image_files import take_in
 from segpipe.errors import ConfigError, DatasetError
 from segpipe.io.archives import unpack
 from segpipe.io.images.volumes import list_volumes, volume_name
+from segpipe.system.plain_files import read_json
 
 Folds = Sequence[Mapping[str, Sequence[str]]]
-_GARBLED = (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
+_GARBLED = (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError)
 _UNPACKED = ".unpacked"
 _CHANNEL = re.compile(r"_(\d{4})$")
 _ROLES: Mapping[str, tuple[str, str]] = {"train": ("imagesTr", "labelsTr"), "test": ("imagesTs", "labelsTs")}
@@ -58,7 +58,7 @@ def read_description(file: Path) -> Description:
         DatasetError: when it is missing or damaged, or speaks of several channels, of regions or an ignore label.
     """
     try:
-        content = json.loads(file.read_text())
+        content = read_json(file)
         channels = dict(content.get("channel_names") or content.get("modality") or {"0": "CT"})
         labels = _labels(content["labels"])
     except _GARBLED as error:
@@ -155,7 +155,7 @@ def _with_splits(entries: Sequence[Entry], folds: Folds, fold: int | None) -> li
 
 def _read_folds(file: Path) -> Folds:
     try:
-        folds = json.loads(file.read_text())
+        folds = read_json(file)
         return [{"train": list(fold["train"]), "val": list(fold["val"])} for fold in folds]
     except _GARBLED as error:
         raise DatasetError(

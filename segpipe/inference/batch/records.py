@@ -9,6 +9,7 @@ from segpipe.inference.batch.results import write_text
 from segpipe.inference.batch.scans import Scan
 from segpipe.inference.findings import Finding
 from segpipe.inference.thumbnail import RECORDS
+from segpipe.system.plain_files import read_json
 
 
 class Records:
@@ -31,7 +32,7 @@ class Records:
             whole: Whether all formats must have been written.
         """
         try:
-            record = json.loads(self._file(scan).read_text())
+            record = read_json(self._file(scan))
             same = record["settings"] == self.settings and record["stamp"] == scan.stamp and record["whole"] >= whole
             there = all((self.folder / name).is_file() for name in record["files"])
         except (OSError, ValueError, KeyError, TypeError):
@@ -59,7 +60,7 @@ class Records:
     def forget(self, scan: Scan) -> None:
         """Removes what an earlier call with other settings left of a scan, so that no stale result is taken for new."""
         try:
-            names = json.loads(self._file(scan).read_text())["files"]
+            names = read_json(self._file(scan))["files"]
         except (OSError, ValueError, KeyError, TypeError):
             return
         for name in names:

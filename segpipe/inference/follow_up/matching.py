@@ -14,6 +14,7 @@ from segpipe.geometry import FloatArray, Grid, to_voxel, to_world
 from segpipe.inference.batch.results import write_text
 from segpipe.inference.follow_up.registration import Alignment, align
 from segpipe.inference.thumbnail import read_thumbnail
+from segpipe.system.plain_files import read_json
 
 GROWTH_PERCENT = 25.0
 REACH_MM = 10.0
@@ -109,7 +110,7 @@ def follow_up(earlier: Path, later: Path, *, days: float | None = None) -> Path:
 
 def describe_follow_up(file: Path) -> str:
     """One line per lesion of a follow-up, for people."""
-    content = json.loads(file.read_text())
+    content = read_json(file)
     return "\n".join([f"follow-up: {file}", *(f"  {_sentence(lesion)}" for lesion in content["lesions"])])
 
 
@@ -166,7 +167,7 @@ def read_findings(file: Path) -> dict[str, Any]:
         ImageError: when it is something else.
     """
     try:
-        content = json.loads(file.read_text())
+        content = read_json(file)
     except (OSError, ValueError) as error:
         raise ImageError("the findings cannot be read", facts={"file": file, "found": error}) from error
     if not isinstance(content, dict) or content.get("format") != "segpipe-findings-1":

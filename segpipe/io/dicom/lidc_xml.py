@@ -19,6 +19,8 @@ from segpipe.io.dicom.series.series import stack_series
 from segpipe.io.dicom.series.stack import Stack, assemble
 
 IntArray = NDArray[np.int64]
+_FARTHEST = 2**15  # pixels; no slice has so many in a row
+LARGEST_READING = 2**26  # bytes; the largest of LIDC-IDRI has 2 MB
 RATINGS = (
     "subtlety",
     "internalStructure",
@@ -166,9 +168,13 @@ def consensus(masks: Sequence[NDArray[np.uint8]], *, agreement: float = 0.5) -> 
 
 def _parse(path: Path) -> ElementTree.Element:
     try:
-        content = path.read_bytes()
+        with path.open("rb") as stream:
+            content = stream.read(LARGEST_READING + 1)
     except OSError as error:
         raise ImageError("the XML file cannot be read", facts={"file": path.name, "found": error.strerror}) from None
+    if len(content) > LARGEST_READING:
+        facts = {"file": path.name, "found": f"more than {LARGEST_READING >> 20} MiB"}
+        raise ImageError("the XML file is larger than any reading", facts=facts)
     try:
         _refuse_entities(content, path)
         root = ElementTree.fromstring(content)
@@ -205,7 +211,7 @@ def _marks(session: ElementTree.Element, reader: int) -> Iterator[Mark]:
 def _outline(roi: ElementTree.Element) -> Outline:
     points = [(int(_text(edge, "xCoord")), int(_text(edge, "yCoord"))) for edge in roi.findall("edgeMap")]
     z_mm = float(_text(roi, "imageZposition"))
-    if not math.isfinite(z_mm):
+    if not math.isfinite(z_mm) or any(abs(value) > _FARTHEST for point in points for value in point):
         raise ValueError("no place")
     return Outline(
         points=np.array(points, dtype=np.int64).reshape(-1, 2),

@@ -5,8 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from segpipe.datasets.loading import load_lesions
 from segpipe.datasets.manifest import Entry, Manifest, read_manifest
 from segpipe.errors import SegpipeError, explain
@@ -15,6 +13,7 @@ from segpipe.pipelines.comparison.compared_runs import ComparedRun
 from segpipe.pipelines.reports.case_pictures import Pictures, configured_dataset, mask_files
 from segpipe.report.overlays import overlay
 from segpipe.report.style import PREDICTION, SECOND_PREDICTION
+from segpipe.system.plain_files import read_yaml
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -82,5 +81,5 @@ def _open(data: Path | None, *compared_runs: ComparedRun) -> Manifest:
     for compared_run in compared_runs:
         file = compared_run.run_folder / "config.yaml" if compared_run.run_folder else None
         if file and file.is_file():
-            return configured_dataset(yaml.safe_load(file.read_text()))
+            return configured_dataset(read_yaml(file))
     raise SegpipeError("no run names its data set", hint="--data DATASET")

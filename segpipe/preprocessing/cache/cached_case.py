@@ -12,6 +12,7 @@ from segpipe.errors import DatasetError, OutputError
 from segpipe.geometry import Grid
 from segpipe.lesions import Lesion
 from segpipe.preprocessing.cache.sample_points import Points, read_point, write_points
+from segpipe.system.plain_files import read_json
 
 FORMAT = "segpipe-cache-1"
 # Measured on a thorax CT at 1 mm with patches of 96×96×64: LZ4 with bit shuffle reads a patch in 1 ms at a third of
@@ -117,7 +118,7 @@ def write_case(folder: Path, case: PreparedCase) -> None:
 def open_case(folder: Path, case_id: str) -> CachedCase | None:
     """Opens a prepared case, or returns None where there is none or it is not whole."""
     try:
-        facts = json.loads((folder / _FACTS).read_text())
+        facts = read_json(folder / _FACTS)
         whole = all((folder / name).stat().st_size == size for name, size in facts["bytes"].items())
     except (OSError, ValueError, KeyError):
         return None
