@@ -94,6 +94,16 @@ def describe_apart(**grids: Grid) -> dict[str, str]:
     return words
 
 
+def round_up(shape: tuple[int, int, int], divisor: tuple[int, int, int]) -> tuple[int, int, int]:
+    """The smallest shape, nowhere smaller than `shape`, that `divisor` divides.
+
+    >>> round_up((60, 64, 5), (16, 16, 4))
+    (64, 64, 8)
+    """
+    x, y, z = (-(-size // unit) * unit for size, unit in zip(shape, divisor, strict=True))
+    return x, y, z
+
+
 def to_world(affine: ArrayLike, indices: ArrayLike) -> FloatArray:
     """Maps voxel indices (…, 3) to positions in mm (…, 3).
 

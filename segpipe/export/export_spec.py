@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from segpipe.geometry import round_up
 from segpipe.networks import input_sizes, is_shipped
 from segpipe.networks.definition import monai_definition
 from segpipe.networks.probe import InputSizes
@@ -71,8 +72,7 @@ class Release:
     @property
     def window(self) -> Shape:
         """The recipe's patch, rounded up to a size that the network takes."""
-        x, y, z = (-(-size // step) * step for size, step in zip(self.recipe.patch, self.divisor, strict=True))
-        return x, y, z
+        return round_up(self.recipe.patch, self.divisor)
 
     @property
     def fixed_shape(self) -> Shape | None:

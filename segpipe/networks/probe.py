@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from segpipe.networks.padding import forward_padded, stated_divisor
 from segpipe.networks.settings import Shape
 from segpipe.parts.targets import reason
 
@@ -59,10 +60,9 @@ def probe_sizes(network: nn.Module, patch: Shape, *, in_channels: int = 1) -> In
         patch: Voxels along x, y and z.
         in_channels: Channels of the image.
     """
-    own = getattr(network, "divisor", None)
+    own = stated_divisor(network)
     if own is not None:
-        x, y, z = (own,) * 3 if isinstance(own, int) else own
-        return InputSizes((int(x), int(y), int(z)))
+        return InputSizes(own)
     tried = _choose_copy(network, (_BATCH, in_channels, *patch))
     steps = [_step(tried, patch, axis, in_channels) for axis in range(3)]
     if None in steps:
@@ -97,7 +97,7 @@ def _choose_copy(network: nn.Module, shape: tuple[int, ...]) -> nn.Module:
 def _forward(network: nn.Module, shape: tuple[int, ...], *, training: bool) -> Any:
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        return network.train(training)(torch.zeros(shape, device=device))
+        return forward_padded(network.train(training), torch.zeros(shape, device=device))
 
 
 def _times(shape: tuple[int, ...]) -> str:

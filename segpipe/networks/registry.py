@@ -12,6 +12,7 @@ from segpipe.networks.attention_unet import attention_unet
 from segpipe.networks.dynunet import dynunet
 from segpipe.networks.ensemble import Ensemble
 from segpipe.networks.monai_networks import segresnet, swin_unetr, unet
+from segpipe.networks.padding import state_divisor
 from segpipe.networks.probe import InputSizes, probe_mistakes, probe_sizes
 from segpipe.networks.resnet_unet import resnet_unet
 from segpipe.networks.settings import Shape, product_of_strides
@@ -29,27 +30,29 @@ _SHIPPED: dict[str, Callable[..., nn.Module]] = {
 
 
 def _try_network(spec: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
-    """Whether a network takes the recipe's patch and gives a channel for each class."""
+    """Whether a network can learn the recipe's patches and gives a channel for each class."""
     recipe: Any = config.get("recipe")
     if not hasattr(recipe, "label_map"):
         return []  # the recipe has mistakes of its own
     channels, patch = recipe.label_map.channels, recipe.patch
 
     def use(network: nn.Module) -> list[str]:
-        mistakes = [] if is_shipped(spec) else probe_mistakes(network, patch, in_channels=1, out_channels=channels)
-        return mistakes or _divisor_mistakes(input_sizes(spec, network, patch).divisor, patch)
+        if is_shipped(spec):
+            return _size_mistakes(network_divisor(spec), patch)
+        return probe_mistakes(network, patch, in_channels=1, out_channels=channels)
 
     with torch.random.fork_rng(devices=[]):
         return try_part(lambda: build_network(spec, out_channels=channels), nn.Module, use)
 
 
-def _divisor_mistakes(divisor: Shape, patch: Shape) -> list[str]:
-    if not all(size % step == 0 for size, step in zip(patch, divisor, strict=True)):
-        found, wanted = ("×".join(map(str, shape)) for shape in (patch, divisor))
-        fitting = ",".join(str(-(-size // step) * step) for size, step in zip(patch, divisor, strict=True))
-        rule = f"each side of recipe.patch must be a multiple of {wanted}, the network's divisor"
-        return [f"{rule}; found {found}; try recipe.patch=[{fitting}]"]
-    return []
+def _size_mistakes(divisor: Shape, patch: Shape) -> list[str]:
+    """A patch is padded to multiples of the divisor; norms need more than one voxel at the bottom of the network."""
+    if any(size > step for size, step in zip(patch, divisor, strict=True)):
+        return []
+    found, limit = ("×".join(map(str, shape)) for shape in (patch, divisor))
+    fitting = ",".join(str(2 * step) for step in divisor)
+    rule = f"recipe.patch must be larger than {limit}, the network's divisor, along one axis"
+    return [f"{rule}; found {found}; try recipe.patch=[{fitting}]"]
 
 
 _GIVEN = ("in_channels", "out_channels")
@@ -75,14 +78,16 @@ _KNOWN = Registry(
 
 
 def build_network(spec: Mapping[str, Any], *, in_channels: int = 1, out_channels: int = 2) -> nn.Module:
-    """Builds the network of `spec`; a shipped one's forward refuses sizes that do not fit, before torch fails.
+    """Builds the network of `spec`; a shipped one states its divisor and refuses other sizes, before torch fails.
 
     Raises:
         ConfigError: for a name, key or value that is not known, or when a network from elsewhere cannot be built.
     """
     network: nn.Module = build_part(_KNOWN, spec, in_channels=in_channels, out_channels=out_channels)
     if is_shipped(spec):
-        network.register_forward_pre_hook(SizeCheck(str(spec["name"]), network_divisor(spec)))
+        divisor = network_divisor(spec)
+        state_divisor(network, divisor)
+        network.register_forward_pre_hook(SizeCheck(str(spec["name"]), divisor))
     return network
 
 
@@ -153,7 +158,7 @@ class SizeCheck:
 
     def _error(self, message: str, shape: Sequence[int]) -> ModelError:
         found = {"input": "×".join(map(str, shape)), "divisor": "×".join(map(str, self.divisor))}
-        hint = "choose a patch of fitting size; predictions pad to it by themselves"
+        hint = "pad it, as segpipe.networks.padding.forward_padded does"
         return ModelError(message, facts={"network": self.network, **found}, hint=hint)
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from segpipe.labels import LabelMap
+from segpipe.networks.padding import forward_padded
 from segpipe.parts import TARGET, Registry
 from segpipe.parts.targets import find_target, takes
 from segpipe.training.checkpoints import MONITOR
@@ -56,8 +57,8 @@ class SegmentationModule(pl.LightningModule):
         self._overlap = torch.zeros(len(labels.classes), 3)
 
     def forward(self, images: torch.Tensor) -> Any:
-        """Logits of images (B, 1, x, y, z)."""
-        return self.network(images)
+        """Logits of images (B, 1, x, y, z), which may have any size."""
+        return forward_padded(self.network, images)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seeds dropout by the batch, so that a resumed run draws what an uninterrupted one would."""

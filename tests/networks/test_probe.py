@@ -58,6 +58,7 @@ class AlwaysDeep(Down):
 def test_shipped_networks_are_found_to_be_what_they_say(name):
     network = build_network(small(name))
     network._forward_pre_hooks.clear()
+    del network.divisor
     assert probe_sizes(network, (16, 16, 16)) == InputSizes(network_divisor(small(name)))
     assert probe_mistakes(network, (16, 16, 16), in_channels=1, out_channels=2) == []
 
@@ -79,6 +80,7 @@ def test_a_network_may_say_its_divisor():
     assert probe_sizes(network, (12, 12, 12)) == InputSizes((6, 6, 6))
     network.divisor = (2, 2, 3)
     assert probe_sizes(network, (12, 12, 12)) == InputSizes((2, 2, 3))
+    assert probe_mistakes(network, (12, 11, 10), in_channels=1, out_channels=2) == []
 
 
 def test_a_network_that_pads_by_itself_divides_nothing():

@@ -13,6 +13,7 @@ import yaml
 from torch import nn
 from torch.nn import functional
 
+from segpipe.geometry import round_up
 from segpipe.networks import network_divisor
 from segpipe.networks.small_maps import SmallMapsInFloat32
 
@@ -103,12 +104,9 @@ def shipped(name: str) -> dict[str, Any]:
 
 
 def patches(spec) -> list[tuple[int, int, int]]:
-    """The smallest patch (one voxel at the bottom cannot be normalised) and those of the recipes that fit."""
+    """The smallest patch (one voxel at the bottom cannot be normalised) and those of the recipes, padded."""
     x, y, z = network_divisor(spec)
-    fitting = [
-        patch for patch in RECIPE_PATCHES if not any(size % step for size, step in zip(patch, (x, y, z), strict=True))
-    ]
-    return [(x, y, 2 * z), *fitting]
+    return [(x, y, 2 * z), *(round_up(patch, (x, y, z)) for patch in RECIPE_PATCHES)]
 
 
 def differing(jobs) -> dict[str, list[str]]:

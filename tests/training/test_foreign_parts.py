@@ -69,7 +69,12 @@ def mistakes(section, spec):
         ("network", {"_target_": "torch.nn.Conv3d", "kernel_size": 1, "padding": 1}, "found 2×2×34×34×18 in eval mode"),
         ("network", {"_target_": "torch.nn.Conv3d", "kernel_size": "a"}, "torch.nn.Conv3d cannot be built from these"),
         ("network", {"_target_": "torch.nn.Conv3d", "kernel_size": 1, "out_channels": 5}, "found 2×5×32×32×16 in eval"),
-        ("network", {**UNET, "strides": [3]}, "must be a multiple of 3×3×3, the network's divisor; found 32×32×16"),
+        (
+            "network",
+            {**UNET, "channels": [4] * 6, "strides": [2] * 5},
+            "network: recipe.patch must be larger than 32×32×32, the network's divisor, along one axis; "
+            "found 32×32×16; try recipe.patch=[64,64,64]",
+        ),
         ("network", {**UNET, "strides": [2, 2]}, "network: 2 channels need 1 strides"),
         (
             "loss",

@@ -13,9 +13,10 @@ import torch
 from segpipe.case import Case
 from segpipe.errors import ConfigError, ImageError
 from segpipe.export.model_folder import ModelFolder
+from segpipe.geometry import round_up
 from segpipe.inference.batch.scans import Scan
 from segpipe.inference.engines.engine import Engine
-from segpipe.inference.window.grid import Point, choose_grid, round_up
+from segpipe.inference.window.grid import Point, choose_grid
 from segpipe.preprocessing.resampling import plan_preparation
 
 TOO_LARGE = "the scan needs more memory than allowed"

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from segpipe.errors import GeometryError, ImageError
-from segpipe.geometry import to_voxel, to_world
+from segpipe.geometry import round_up, to_voxel, to_world
 from segpipe.preprocessing.recipe import Recipe, Shape
 from segpipe.preprocessing.resampling import Preparation, interpolate, normalise, orient
 
@@ -92,16 +92,6 @@ def crop_frame(inference_grid: InferenceGrid, box: tuple[slice, slice, slice]) -
     size = np.maximum(high - low, inference_grid.window)
     start = np.clip(low - (size - (high - low)) // 2, first, first + whole - size)
     return replace(inference_grid, start=_shape(start), size=_shape(size))
-
-
-def round_up(shape: Shape, divisor: Shape) -> Shape:
-    """The smallest shape, nowhere smaller than `shape`, that `divisor` divides.
-
-    >>> round_up((60, 64, 5), (16, 16, 4))
-    (64, 64, 8)
-    """
-    x, y, z = (-(-size // unit) * unit for size, unit in zip(shape, divisor, strict=True))
-    return x, y, z
 
 
 def check_point(preparation: Preparation, at_mm: Point) -> None:

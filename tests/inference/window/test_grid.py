@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from segpipe.errors import GeometryError
-from segpipe.geometry import Grid, to_world
-from segpipe.inference.window.grid import SliceReader, choose_grid, crop_frame, neighbours, round_up
+from segpipe.geometry import Grid, round_up, to_world
+from segpipe.inference.window.grid import SliceReader, choose_grid, crop_frame, neighbours
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.preprocessing.resampling import apply_window, plan_preparation, resample_to_recipe
 
