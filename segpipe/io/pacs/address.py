@@ -6,7 +6,9 @@ from urllib.parse import urlsplit
 
 from segpipe.errors import ConfigError
 
-_UID = r"[0-9.]{1,64}"
+_UID = r"(?=[0-9.]{1,64}(?![0-9.]))[0-9]+(?:\.[0-9]+)*"
+UID = re.compile(_UID)
+"""Only digits between single dots: nothing else may become a part of an address or of a path."""
 _PATH = re.compile(rf"(?P<base>.*?)/studies/(?P<study>{_UID})(/series/(?P<series>{_UID}))?/?")
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 

@@ -5,12 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import requests
+import urllib3
 from pydicom.errors import InvalidDicomError
 
 from segpipe.errors import ServiceError
+from segpipe.io.pacs.limits import TooMuchError
 from segpipe.io.quiet import quiet_libraries
 
-_UNKNOWN_USER, _FORBIDDEN, _NOT_THERE = 401, 403, 404
+_NOT_THERE = (404, 410)
 _LATER = (408, 425, 429, 502, 503, 504, 507)
 
 
@@ -31,11 +33,11 @@ class WrongPasswordError(PacsAccessError):
 
 
 class ForbiddenError(ServiceError):
-    """The PACS knows the user and does not allow this request."""
+    """The PACS knows the user and does not allow this request; others it may."""
 
 
-class MissingError(ServiceError):
-    """The PACS does not have what was asked for."""
+class MissingError(PacsFaultError):
+    """The PACS does not have what was asked for, or not yet."""
 
 
 @contextmanager
@@ -55,37 +57,42 @@ def asking(place: str, what: str) -> Iterator[None]:
     try:
         with quiet_libraries():  # the client's log shows the addresses it asks for, which hold UIDs
             yield
-    except requests.HTTPError as error:
-        raise _refusal(place, what, error.response.status_code if error.response is not None else 0) from None
     except requests.exceptions.SSLError as error:
         raise _untrusted(place, error) from None
-    except requests.exceptions.InvalidJSONError:
-        raise _foreign(place, what) from None
-    except requests.RequestException as error:
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         raise PacsAwayError(
             f"the PACS does not answer; could not {what}",
             facts={"address": place, "found": type(error).__name__},
             hint="check address and network; is the PACS running?",
         ) from None
-    except (ValueError, KeyError, TypeError, AttributeError, EOFError, InvalidDicomError):
+    except TooMuchError as error:
+        facts = {"address": place, "limit": error}
+        raise PacsFaultError(f"the PACS gives more than is taken; could not {what}", facts=facts) from None
+    except (ValueError, EOFError, RecursionError, InvalidDicomError):
         raise _foreign(place, what) from None
 
 
-def _refusal(place: str, what: str, status: int) -> ServiceError:
+def refusal(place: str, what: str, status: int) -> ServiceError:
+    """The error for a status that is no success.
+
+    Args:
+        place: The PACS, as messages may name it.
+        what: What the request was for.
+        status: Of HTTP.
+    """
     facts = {"address": place, "found": f"HTTP {status}"}
-    if status == _UNKNOWN_USER:
+    if status == 401:
         hint = "check --user and the variable that --password-env names"
         return WrongPasswordError("the PACS refuses user and password", facts=facts, hint=hint)
-    if status == _FORBIDDEN:
+    if status == 403:
         hint = "give --user the right to it in the PACS"
         return ForbiddenError(f"the PACS does not allow it; could not {what}", facts=facts, hint=hint)
-    if status == _NOT_THERE:
+    if status in _NOT_THERE:
         hint = "does the address end where its DICOMweb begins?"
         return MissingError(f"the PACS does not know what was asked for; could not {what}", facts=facts, hint=hint)
     if status in _LATER:
         return PacsAwayError(f"the PACS has no time or room; could not {what}", facts=facts)
-    kind = PacsFaultError if status >= 500 else ServiceError
-    return kind(f"the PACS refuses; could not {what}", facts=facts, hint="look into the log of the PACS")
+    return PacsFaultError(f"the PACS refuses; could not {what}", facts=facts, hint="look into the log of the PACS")
 
 
 def _untrusted(place: str, error: requests.exceptions.SSLError) -> PacsAccessError:

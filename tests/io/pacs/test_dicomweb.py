@@ -1,58 +1,25 @@
 """A PACS that is dead, refuses or misbehaves gives one clear message without a UID."""
 
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import json
 
 import pydicom
 import pytest
 
 from segpipe.errors import ConfigError, ServiceError
+from segpipe.io.pacs import web
 from segpipe.io.pacs.address import Address, is_address
-from segpipe.io.pacs.dicomweb import Pacs, SeriesEntry
+from segpipe.io.pacs.dicomweb import Pacs
 from segpipe.io.pacs.errors import ForbiddenError, MissingError, PacsAwayError, PacsFaultError, WrongPasswordError
 from segpipe.io.pacs.names import instance_name
-from tests.synthetic_dicom import ct_slices, thorax
+from tests.fake_pacs import gives
+from tests.faulty_pacs import FaultyPacs, no_room
 from tests.workers import free_port
 
 
 @pytest.fixture
-def serve():
-    """Starts a server that always gives the same answer; returns its address and what it was asked for."""
-    servers = []
-
-    def start(status, content=b"", *, reason=b""):
-        asked = []
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                asked.append(self.path)
-                self.send_response(status)
-                self.send_header("Content-Type", "application/dicom+json")
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def do_POST(self):
-                self.rfile.read(int(self.headers["Content-Length"]))
-                asked.append("POST")
-                self.send_response(409)
-                self.send_header("Content-Type", "application/dicom+json")
-                self.send_header("Content-Length", str(len(reason)))
-                self.end_headers()
-                self.wfile.write(reason)
-
-            def log_message(self, format, *args):
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_address[1]}/dicom-web", asked
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+def file(tmp_path, files):
+    (tmp_path / "a.dcm").write_bytes(files[0])
+    return tmp_path / "a.dcm"
 
 
 def test_a_dead_pacs(tmp_path):
@@ -62,104 +29,198 @@ def test_a_dead_pacs(tmp_path):
     assert "is the PACS running?" in str(caught.value)
 
 
+def ask(what, pacs, file):
+    """Each of the requests that go to a PACS."""
+    asked = Pacs(pacs.dicomweb)
+    return {
+        "find": lambda: asked.find_ct(),
+        "look": lambda: asked.find_in_study("1.2"),
+        "fetch": lambda: asked.fetch("1.2", "3.4", folder=file.parent / "series"),
+        "has": lambda: asked.has("1.2", "5.6"),
+        "store": lambda: asked.store("1.2", [file]),
+    }[what]()
+
+
+ONE_AND_ALL = ("find", "look", "fetch", "has", "store")
+
+
+REFUSALS = [
+    (401, WrongPasswordError, "refuses user and password", ONE_AND_ALL),
+    (403, ForbiddenError, "the PACS does not allow it; could not", ONE_AND_ALL[1:]),
+    (403, PacsFaultError, "the PACS does not allow it; could not search", ["find"]),
+    (503, PacsAwayError, "the PACS has no time or room; could not", ONE_AND_ALL),
+    (500, PacsFaultError, "the PACS refuses; could not", ONE_AND_ALL),
+    (400, PacsFaultError, "the PACS refuses; could not", ONE_AND_ALL),
+    (409, PacsFaultError, "the PACS refuses; could not", ONE_AND_ALL),
+    (404, MissingError, "does not know what was asked for; could not", ["find", "fetch", "store"]),
+    (410, MissingError, "does not know what was asked for; could not", ["find", "fetch", "store"]),
+]
+
+
 @pytest.mark.parametrize(
-    ("status", "kind", "message"),
-    [
-        (401, WrongPasswordError, "refuses user and password"),
-        (403, ForbiddenError, "the PACS does not allow it; could not search"),
-        (503, PacsAwayError, "the PACS has no time or room; could not search"),
-        (500, PacsFaultError, "the PACS refuses; could not search"),
-        (400, ServiceError, "the PACS refuses; could not search"),
-        (404, MissingError, "does not know what was asked for"),
-    ],
+    ("status", "kind", "message", "what"), [(*refusal, what) for *refusal, asked in REFUSALS for what in asked]
 )
-def test_refusals(serve, status, kind, message):
-    address, _ = serve(status)
+def test_refusals(pacs, file, status, kind, message, what):
+    pacs.status = status
     with pytest.raises(kind, match=message) as caught:
-        Pacs(address).find_ct()
+        ask(what, pacs, file)
     assert type(caught.value) is kind
+    assert "3.4" not in str(caught.value)
     assert f"HTTP {status}" in str(caught.value)
 
 
-def test_a_study_that_is_not_there_has_no_series(serve):
-    address, _ = serve(404)
-    assert Pacs(address).find_in_study("1.2") == []
+def test_what_may_be_tried_again():
+    assert issubclass(MissingError, PacsFaultError)
+    assert not issubclass(ForbiddenError, PacsFaultError)
 
 
-INSTANCES = b'[{"00080018": {"vr": "UI", "Value": ["1.2.3"]}}, {"00080018": {"vr": "UI", "Value": ["1.2.4"]}}]'
+def test_a_study_that_is_not_there_has_nothing(pacs, file):
+    pacs.status = 404
+    assert ask("look", pacs, file) == []
+    assert ask("has", pacs, file) is False
+    assert Pacs(pacs.dicomweb).list_instances("1.2", "3.4") == frozenset()
 
 
-def test_a_pacs_that_ignores_what_it_is_asked_for_has_only_what_it_lists(serve):
-    address, _ = serve(200, INSTANCES)
-    assert [Pacs(address).has("1.2", uid) for uid in ("1.2.3", "1.2.4", "1.2.5")] == [True, True, False]
+def to_a_result(status, content):
+    """Answers as a PACS that has nothing, with this when it is sent something."""
+    return lambda method, path, body: (status, content, {}) if method == "POST" else (200, b"[]", {})
 
 
-def test_instances_are_listed_by_names_that_hide_their_uids(serve):
-    address, asked = serve(200, INSTANCES)
-    assert Pacs(address).list_instances("1.2", "3.4") == {instance_name("1.2.3"), instance_name("1.2.4")}
-    assert "/studies/1.2/series/3.4/instances" in asked[0]
-
-
-def test_a_series_that_is_not_there_has_no_instances(serve):
-    address, _ = serve(404)
-    assert Pacs(address).list_instances("1.2", "3.4") == frozenset()
-
-
-@pytest.fixture
-def result(tmp_path):
-    """A file to be stored."""
-    dataset = ct_slices(thorax())[0]
-    dataset.save_as(tmp_path / "result.dcm", enforce_file_format=True)
-    return tmp_path / "result.dcm"
-
-
+@pytest.mark.parametrize("status", [200, 202, 409])
 @pytest.mark.parametrize(
     ("reason", "kind", "message"),
     [
-        (0xA700, PacsAwayError, "the PACS has no room for a result"),
-        (0xA7FF, PacsAwayError, "the PACS has no room for a result"),
-        (0x0110, PacsFaultError, "the PACS did not take a result"),
-        (0xC000, ServiceError, "the PACS did not take a result"),
+        (0xA700, PacsAwayError, "no room for a result"),
+        (0xA7FF, PacsAwayError, "no room for a result"),
+        (0x0110, PacsFaultError, "did not take a result"),
+        (0x0122, ServiceError, "did not take a result"),
+        (0xC000, ServiceError, "did not take a result"),
     ],
 )
-def test_the_reason_in_a_conflict_decides(serve, result, reason, kind, message):
-    address, _ = serve(200, b"[]", reason=_failure(reason))
-    with pytest.raises(kind, match=message) as caught:
-        Pacs(address).store("1.2", [result])
+def test_reasons_why_an_object_was_not_taken(pacs, file, status, reason, kind, message):
+    pacs.respond = to_a_result(status, json.dumps(no_room(reason)).encode())
+    with pytest.raises(ServiceError, match=message) as caught:
+        ask("store", pacs, file)
     assert type(caught.value) is kind
     assert f"0x{reason:04X}" in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"{}"])
-def test_a_conflict_without_a_reason(serve, result, content):
-    address, _ = serve(200, b"[]", reason=content)
-    with pytest.raises(ServiceError, match="the PACS refuses; could not store a result") as caught:
-        Pacs(address).store("1.2", [result])
+def test_a_conflict_without_a_reason(pacs, file, content):
+    pacs.respond = to_a_result(409, content)
+    with pytest.raises(PacsFaultError, match="the PACS refuses; could not store a result") as caught:
+        ask("store", pacs, file)
     assert "HTTP 409" in str(caught.value)
 
 
-def test_what_the_pacs_has_already_counts_as_stored(serve, result):
-    address, asked = serve(200, b"[]", reason=_failure(0x0111))
-    Pacs(address).store("1.2", [result])
-    assert asked[-1] == "POST"
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"<html>",
+        b'{"00081198": 1}',
+        b'{"00081198": {"Value": [{"00081197": {"Value": [1e999]}}]}}',
+        b'{"00081198": {"Value": [3]}}',
+        b"[" * 10**5,
+        b'{"a": "' + b"b" * 2**20 + b'"}',
+    ],
+    ids=lambda content: content[:40],
+)
+def test_odd_answers_to_a_result(pacs, file, content):
+    pacs.respond = to_a_result(200, content)
+    with pytest.raises(PacsFaultError, match=r"not DICOMweb|more than is taken"):
+        ask("store", pacs, file)
 
 
-def _failure(reason):
-    return b'{"00081198": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [%d]}}]}}' % reason
+def test_what_the_pacs_has_already_counts_as_stored(pacs, file):
+    pacs.respond = to_a_result(409, json.dumps(no_room(0x0111)).encode())
+    ask("store", pacs, file)
+    assert [method for method, *_ in pacs.asked] == ["GET", "POST"]
 
 
-def test_what_the_pacs_lists_is_not_sent_again(serve, result):
-    uid = str(pydicom.dcmread(result).SOPInstanceUID)
-    address, asked = serve(200, INSTANCES.replace(b"1.2.3", uid.encode()))
-    Pacs(address).store("1.2", [result])
-    assert "POST" not in asked
+def test_what_the_pacs_lists_is_not_sent_again(pacs, file):
+    pacs.content = listed(pydicom.dcmread(file).SOPInstanceUID)
+    ask("store", pacs, file)
+    assert [method for method, *_ in pacs.asked] == ["GET"]
 
 
-@pytest.mark.parametrize("content", [b"<html>a portal</html>", b'{"a": 1}'])
-def test_an_address_that_is_no_dicomweb(serve, content):
-    address, _ = serve(200, content)
-    with pytest.raises(PacsFaultError, match="not DICOMweb"):
-        Pacs(address).find_ct()
+def test_files_are_stored_as_they_are(pacs, file):
+    ask("store", pacs, file)
+    method, path, body = pacs.asked[-1]
+    assert (method, path) == ("POST", "/dicom-web/studies/1.2")
+    assert body.split(b"\r\n\r\n", 1)[1].startswith(file.read_bytes())
+
+
+def listed(*uids):
+    return json.dumps([{"00080018": {"vr": "UI", "Value": [uid]}} for uid in uids]).encode()
+
+
+def test_an_instance_is_there_only_when_the_pacs_names_it(pacs, file):
+    for uid, there in (("5.6", True), ("5.7", False)):
+        pacs.content = listed("1.1", uid)
+        assert ask("has", pacs, file) is there
+
+
+def test_instances_are_listed_by_names_that_hide_their_uids(pacs):
+    pacs.content = listed("1.2.3", "1.2.4")
+    assert Pacs(pacs.dicomweb).list_instances("1.2", "3.4") == {instance_name("1.2.3"), instance_name("1.2.4")}
+    assert "/studies/1.2/series/3.4/instances?" in pacs.asked[0][1]
+
+
+@pytest.mark.parametrize("uid", ["..", "1..2", "1.2/../..", "1.2?a=b", "a", "", "1" * 65])
+def test_what_is_no_uid_is_part_of_no_address(pacs, tmp_path, uid):
+    for ask_for in (Pacs(pacs.dicomweb).find_in_study, lambda uid: Pacs(pacs.dicomweb).has(uid, "1.2")):
+        with pytest.raises(ServiceError, match="must have UIDs"):
+            ask_for(uid)
+    assert pacs.asked == []
+
+
+def test_an_answer_without_end(pacs, file, monkeypatch):
+    monkeypatch.setattr(web, "ANSWER_S", -1.0)
+    pacs.content = b"[]"
+    with pytest.raises(PacsAwayError, match="could not search"):
+        ask("find", pacs, file)
+
+
+@pytest.fixture
+def front(pacs, files):
+    """A faulty server in front of one that gives a series."""
+    pacs.respond = gives("3.4", files)
+    started = FaultyPacs(pacs.base)
+    yield started
+    started.stop()
+
+
+def test_an_answer_that_breaks_off(front, file):
+    front.plan = lambda method, path: "cut"
+    for what in ("find", "look", "fetch"):
+        with pytest.raises(PacsAwayError, match="the PACS does not answer"):
+            ask(what, front, file)
+
+
+@pytest.mark.parametrize("fault", ["307 away", "308 away"])
+def test_nothing_is_sent_to_another_server(front, file, fault):
+    for what in ONE_AND_ALL:
+        front.plan = lambda method, path, what=what: None if (what, method) == ("store", "GET") else fault
+        with pytest.raises(PacsFaultError, match="redirects to where nothing may be sent") as caught:
+            ask(what, front, file)
+        assert front.elsewhere not in str(caught.value)
+    assert front.leaked == []
+
+
+def test_a_redirect_to_the_same_server_is_followed_with_the_same_body(front, pacs, file):
+    faults = iter(["307 here", "308 here", None] * 2)
+    front.plan = lambda method, path: next(faults)
+    pacs.respond = None
+    ask("store", front, file)
+    method, path, body = pacs.asked[-1]
+    assert (method, path) == ("POST", "/dicom-web/studies/1.2")
+    assert file.read_bytes() in body
+
+
+def test_redirects_in_a_circle(front, file):
+    front.plan = lambda method, path: "307 here"
+    with pytest.raises(PacsFaultError, match="redirects to where nothing may be sent"):
+        ask("find", front, file)
 
 
 def test_an_authority_that_is_none(tmp_path):
@@ -184,20 +245,6 @@ def test_addresses_that_name_no_study(path):
     with pytest.raises(ConfigError, match="must name a study") as caught:
         Address.parse(f"https://me:secret@pacs.example/dicom-web{path}")
     assert "secret" not in str(caught.value)
-
-
-def test_series_are_read_from_the_answer(serve):
-    content = (
-        b'[{"0020000D": {"vr": "UI", "Value": ["1.2"]}, "0020000E": {"vr": "UI", "Value": ["3.4"]},'
-        b' "00201209": {"vr": "IS", "Value": [7]}, "00180015": {"vr": "CS", "Value": ["CHEST"]},'
-        b' "00080060": {"vr": "CS", "Value": ["CT"]}},'
-        b' {"0020000E": {"vr": "UI", "Value": ["5.6"]}}]'
-    )
-    address, asked = serve(200, content)
-    assert Pacs(address).find_ct(days=0) == [SeriesEntry("1.2", "3.4", 7, "CHEST")]
-    assert "Modality=CT" in asked[0]
-    assert "StudyDate=" in asked[0]
-    assert "3.4" not in repr(SeriesEntry("1.2", "3.4"))
 
 
 @pytest.mark.parametrize(

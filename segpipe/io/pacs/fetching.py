@@ -1,0 +1,69 @@
+"""Writes the instances that a PACS gives to the disk as they are, while they arrive."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pydicom
+from pydicom.filereader import read_file_meta_info
+
+from segpipe.errors import OutputError, ServiceError
+from segpipe.io.pacs.limits import INSTANCE_BYTES, SERIES_BYTES, TooMuchError
+from segpipe.io.pacs.multipart import boundary_of, parts
+from segpipe.io.pacs.names import instance_name
+from segpipe.io.pacs.web import Answer
+
+_PART = "part"
+
+
+def write_instances(answer: Answer, folder: Path, *, most: int) -> int:
+    """Writes one file for each instance; returns how many there are.
+
+    Args:
+        answer: The PACS's, with the instances of a series.
+        folder: Made when it is not there.
+        most: Instances that there may be.
+
+    Raises:
+        TooMuchError: for more instances, or more bytes than a series may have.
+        ValueError: for what is no DICOM.
+        ServiceError: for an instance in a form that may expand to anything.
+        OutputError: when the folder cannot be written.
+    """
+    names = set()
+    for number, part in enumerate(_parts(answer)):
+        if number == most:
+            raise TooMuchError(f"{most} instances")
+        names.add(_write(part, folder))
+    return len(names)
+
+
+def _parts(answer: Answer) -> Iterable[Iterable[bytes]]:
+    if answer.content_type.startswith("application/dicom"):  # some give a single instance without the wrapping
+        return [answer.pieces(INSTANCE_BYTES)]
+    return parts(answer.pieces(SERIES_BYTES), boundary_of(answer.content_type), most=INSTANCE_BYTES)
+
+
+def _write(part: Iterable[bytes], folder: Path) -> str:
+    file = folder / _PART
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with file.open("wb") as stream:
+            for piece in part:
+                stream.write(piece)
+        name = instance_name(_instance_uid(file))
+        file.replace(folder / f"{name}.dcm")
+    except OSError as error:
+        facts = {"folder": folder, "found": error.strerror}
+        raise OutputError("a fetched series cannot be written", facts=facts, hint="is the disk full?") from error
+    return name
+
+
+def _instance_uid(file: Path) -> str:
+    try:
+        deflated = read_file_meta_info(file).TransferSyntaxUID.is_deflated
+        if not deflated:
+            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SOPInstanceUID"])
+            return str(header.SOPInstanceUID)
+    except Exception:  # a stranger's file can fail in any way
+        raise ValueError("not DICOM") from None
+    raise ServiceError("the PACS gave a series in a deflated form, which is not read")

@@ -1,0 +1,18 @@
+"""What is taken from a partner at most: far more than a chest CT, far less than a machine can hold."""
+
+INSTANCE_BYTES = 2**30
+"""Of one instance: an enhanced CT of 2000 slices of 512 × 512 pixels."""
+SERIES_INSTANCES, SERIES_BYTES = 20_000, 2**34
+"""Of one series, and all its instances together."""
+SEARCH_ENTRIES, SEARCH_BYTES = 200_000, 2**30
+"""What a search may list, over all pages, and the text of one page."""
+ENTRY_CHARACTERS = 2**20
+"""Of one entry in a list."""
+ANSWER_BYTES = 2**20
+"""Of what is read as a whole: the answer to a result that is stored."""
+ANSWER_S = 3600.0
+"""One answer may last, however steadily it trickles."""
+
+
+class TooMuchError(ValueError):
+    """A partner gives more than a limit; its text names the limit and nothing of what was given."""
