@@ -81,7 +81,7 @@ class Voxels:
     def centre(self) -> FloatArray:
         """Mean index in the mask, (3,)."""
         lines = [self.inside.sum(axis=tuple({0, 1, 2} - {axis}), dtype=np.int64) for axis in range(3)]
-        means = [np.average(np.arange(len(line)), weights=line) for line in lines]
+        means = [(np.arange(len(line)) @ line) / line.sum() for line in lines]
         return np.array(means) + self.start
 
     @property
@@ -95,8 +95,10 @@ class Voxels:
         first = self.inside.argmax(axis=axis)[hit]
         last = self.inside.shape[axis] - 1 - np.flip(self.inside, axis).argmax(axis=axis)[hit]
         lines = np.argwhere(hit)
-        ends = [np.insert(lines, axis, position, axis=1) for position in (first, last)]
-        return np.asarray(np.concatenate(ends) + self.start, dtype=np.int64)
+        ends = np.empty((2, len(lines), 3), dtype=np.int64)
+        ends[:, :, [other for other in range(3) if other != axis]] = lines
+        ends[:, :, axis] = first, last
+        return ends.reshape(-1, 3) + self.start
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,12 +203,13 @@ def measure_axial(voxels: Voxels, grid: Grid) -> AxialSize:
     rows, columns = (axis for axis in range(3) if axis != across)
     ends = voxels.line_ends(axis=rows)
     ends = ends[np.argsort(ends[:, across], kind="stable")]
-    slices = np.split(ends, np.flatnonzero(np.diff(ends[:, across])) + 1)
     spanned = grid.affine[:3, [rows, columns]]
-    diameters = [_farthest(_plane_coordinates(points[:, [rows, columns]], spanned)) for points in slices]
+    first_of_slices = np.flatnonzero(np.diff(ends[:, across], prepend=-1))
+    slices = np.split(_plane_coordinates(ends[:, [rows, columns]], spanned), first_of_slices[1:])
+    diameters = [_farthest(points) for points in slices]
     lengths = [float(np.linalg.norm(second - first)) for first, second in diameters]
     longest = int(np.argmax(lengths))
-    number = int(slices[longest][0, across])
+    number = int(ends[first_of_slices[longest], across])
     edge = (grid.spacing_mm[rows] + grid.spacing_mm[columns]) / 2
     plane = np.argwhere(np.moveaxis(voxels.inside, across, 0)[number - voxels.start[across]])
     first, second = diameters[longest]
@@ -254,13 +257,17 @@ def _shifted(part: Sequence[slice], box: Box) -> Box:
 def _farthest(points: FloatArray) -> tuple[FloatArray, FloatArray]:
     """The two points (n, dimensions) with the largest distance; only corners of the convex hull can be they."""
     from scipy.spatial import ConvexHull, QhullError
-    from scipy.spatial.distance import pdist, squareform
+    from scipy.spatial.distance import pdist
 
+    if len(points) == 1:
+        return points[0], points[0]
     if len(points) > 50:
         with suppress(QhullError):  # flat lesions have no hull
             points = points[ConvexHull(points).vertices]
-    first, second = np.unravel_index(int(np.argmax(squareform(pdist(points)))), (len(points), len(points)))
-    return points[first], points[second]
+    pair = int(np.argmax(pdist(points)))  # of (0, 1), (0, 2), … (1, 2), …
+    ends = np.cumsum(np.arange(len(points) - 1, 0, -1))
+    first = int(np.searchsorted(ends, pair, side="right"))
+    return points[first], points[pair - int(ends[first]) + len(points)]
 
 
 def _plane_coordinates(indices: NDArray[np.int64], columns: FloatArray) -> FloatArray:

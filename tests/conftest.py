@@ -19,12 +19,15 @@ settings.load_profile("segpipe")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """The whole suite runs in a process per core, named tests in one; `-n` has the last word."""
+    """The whole suite runs in a process per core and one more, since tests wait, too; named tests run in one.
+
+    `-n` has the last word.
+    """
     option = config.option
     if "PYTEST_XDIST_WORKER" in os.environ:
         return  # one of those processes, which must not start more
     if getattr(option, "numprocesses", 0) is None and not option.file_or_dir and not option.usepdb:
-        option.numprocesses = min(usable_cores(), MOST_PROCESSES)
+        option.numprocesses = min(usable_cores() + 1, MOST_PROCESSES)
     if getattr(option, "numprocesses", None) and option.dist == "no":
         option.dist, option.loadscopereorder = "loadfile", False  # fixtures of a file are made once
 

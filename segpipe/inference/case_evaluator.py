@@ -1,7 +1,7 @@
 """Predicts a case of a data set and compares the mask with its reference, in the scan's own space."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segpipe.datasets.loading import load_lesions
@@ -48,7 +48,8 @@ class CaseEvaluator:
                 "a case to evaluate must have a reference mask",
                 hint="python -m segpipe predict --input SCAN   takes scans without masks",
             )
-        prediction = predict_case(case, self.recipe, self.engine, self.options, divisor=self.divisor)
+        options = replace(self.options, measure=False)
+        prediction = predict_case(case, self.recipe, self.engine, options, divisor=self.divisor)
         if self.masks:
             write_volume(self.masks / f"{entry.id}.nii.gz", prediction.mask, case.grid)
         return evaluate_label_maps(

@@ -47,6 +47,7 @@ class PredictOptions:
         region: Finds where lesions can be; windows outside are left out. None, or one that finds
             nothing, searches everywhere.
         most_findings: A scan with more findings is refused before they are measured; None measures any number.
+        measure: Whether findings are measured; an evaluation, which measures the mask itself, has no use for them.
 
     Raises:
         ConfigError: for values out of range.
@@ -63,6 +64,7 @@ class PredictOptions:
     keep_entropy: bool = False
     region: FindRegion | None = lung_mask
     most_findings: int | None = None
+    measure: bool = True
 
     def __post_init__(self) -> None:
         check_bounds("overlap", self.overlap, Overlap)
@@ -92,7 +94,7 @@ class Prediction:
 
     Args:
         mask: Label map, uint8, on the scan's own grid.
-        findings: The mask's lesions, class by class, in each largest first.
+        findings: The mask's lesions, class by class, in each largest first; none when they were not measured.
         probabilities: Of each class, float32 on the scan's own grid before the threshold; empty when not kept.
         entropy: Of the foreground's probability, uint8 in steps of 1/`ENTROPY_STEPS` bit, or None when not kept.
     """
@@ -148,7 +150,7 @@ def predict_case(
     with timer.stage("findings"):
         chosen = choose_findings(aggregator, preparation, labels=recipe.label_map, point=options.point, at_mm=point)
         _check_count(sum(len(found.kept) for found in chosen), options.most_findings)
-        findings = measure_findings(case, chosen)
+        findings = measure_findings(case, chosen) if options.measure else []
     return Prediction(aggregator.mask, findings, aggregator.probabilities, aggregator.entropy)
 
 

@@ -84,6 +84,16 @@ def test_without_the_probability_volume_mask_and_findings_are_the_same():
     np.testing.assert_array_equal(lean.mask, kept.mask)
 
 
+def test_what_is_not_measured_has_the_same_mask():
+    case = two_boxes(AFFINES["LPS"])
+    measured = predict_case(case, RECIPE, Bright(), PredictOptions(), divisor=DIVISOR)
+    drawn = predict_case(case, RECIPE, Bright(), PredictOptions(measure=False), divisor=DIVISOR)
+    assert len(measured.findings) == 2
+    assert drawn.findings == []
+    np.testing.assert_array_equal(drawn.mask, measured.mask)
+    np.testing.assert_array_equal(drawn.probability, measured.probability)
+
+
 def test_the_entropy_is_that_of_the_probability_and_changes_nothing_else():
     case = two_boxes(AFFINES["SLA, tilted"])
     plain = predict_case(case, RECIPE, Bright(), PredictOptions(), divisor=DIVISOR)

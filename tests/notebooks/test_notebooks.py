@@ -1,4 +1,4 @@
-"""The notebooks run from the first cell to the last in an empty folder, and are kept without outputs."""
+"""The notebooks run from the first cell to the last in a folder of their own, and are kept without outputs."""
 
 import os
 import re
@@ -13,9 +13,11 @@ LITTLE_WORK = 'cases, steps = 4, 10\nspacing_mm = "[3.0,3.0,4.0]"'
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory):
-    """One empty folder for all: a later notebook goes on with the runs of the earlier ones, or makes its own."""
-    return tmp_path_factory.mktemp("notebooks")
+def workplace(tmp_path_factory, new_database):
+    """One folder for all: a later notebook goes on with the runs of the earlier ones, or makes its own."""
+    folder = tmp_path_factory.mktemp("notebooks")
+    new_database(folder)
+    return folder
 
 
 def read(name):

@@ -48,7 +48,7 @@ class PredictionJob:
         """Everything that a result depends on apart from the scan, as plain data."""
         chosen = self.options.to_dict()
         region = chosen.pop("region")
-        del chosen["keep_probability"], chosen["most_findings"]
+        del chosen["keep_probability"], chosen["most_findings"], chosen["measure"]
         return {
             "segpipe": __version__,
             "model": model_digest(self.model),
