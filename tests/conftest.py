@@ -146,13 +146,13 @@ def new_database(tmp_path_factory) -> Callable[[Path], str]:
 
 @pytest.fixture(autouse=True)
 def own_tracking_address():
-    """MLflow keeps its address in the environment, which child processes inherit: every test gets its own back."""
-    before = os.environ.get("MLFLOW_TRACKING_URI")
+    """Addresses are kept in the environment, which child processes inherit: every test gets its own back."""
+    names = ("MLFLOW_TRACKING_URI", "SEGPIPE_TRACKING_URI")
+    before = {name: os.environ.get(name) for name in names}
     yield
-    if before is None:
-        os.environ.pop("MLFLOW_TRACKING_URI", None)
-    else:
-        os.environ["MLFLOW_TRACKING_URI"] = before
+    for name, value in before.items():
+        os.environ.pop(name, None)
+        os.environ.update({} if value is None else {name: value})
 
 
 @pytest.fixture(scope="module")

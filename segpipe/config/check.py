@@ -9,10 +9,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from segpipe.config.credentials import paths_with_passwords
 from segpipe.config.mistakes import raise_mistakes
 from segpipe.config.schema import SectionCheck, Settings, check_settings
 from segpipe.parts import Registry
 
+_PASSWORD = "a password would be written into the run's folder; let the part read it from the environment"
 Registries = Mapping[str, Registry | SectionCheck]
 
 
@@ -32,6 +34,7 @@ def find_mistakes(config: DictConfig, registries: Registries, *, bare: bool = Fa
     missing = sorted(OmegaConf.missing_keys(_own(config)))
     absent = tuple(path + end for path in missing for end in "=:")
     found = [mistake for mistake in check_settings(content, registries)[1] if not mistake.startswith(absent)]
+    found += [f"{path}: {_PASSWORD}" for path in paths_with_passwords(content)]
     return [*(f"{path}: must be given, e.g. {path}=/data/my_scans" for path in missing if not bare), *found]
 
 

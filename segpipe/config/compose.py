@@ -16,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from segpipe.config.check import Registries, find_mistakes
+from segpipe.config.credentials import config_without_credentials, words_without_credentials
 from segpipe.config.folder import conf_folder
 from segpipe.config.foreign_parts import with_foreign_parts
 from segpipe.config.mistakes import raise_mistakes
@@ -35,7 +36,8 @@ def compose(overrides: Sequence[str], registries: Callable[[], Registries]) -> D
     version.setbase(HYDRA)
     setup_globals()
     loader = CheckedLoader(create_config_search_path(str(conf_folder())), registries=registries, flags=get_args([]))
-    return loader.load_configuration("config", with_foreign_parts(overrides, registries()), RunMode.RUN)
+    words = with_foreign_parts(words_without_credentials(overrides), registries())
+    return loader.load_configuration("config", words, RunMode.RUN)
 
 
 @dataclass
@@ -83,14 +85,14 @@ class CheckedLoader(ConfigLoaderImpl):
             ConfigError: listing all mistakes, each with its path, what is allowed and the nearest match.
         """
         if config_name is None or not validate_sweep_overrides:  # Hydra shows its help, or looks only for its mode
-            return super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
+            return self._load(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
         jobs = [overrides] if run_mode is RunMode.RUN else each_value(overrides, self)
         attempts = [self._attempt(config_name, words) for words in jobs]
         mistakes = [mistake for attempt in attempts for mistake in attempt.mistakes]
         raise_mistakes(mistakes, show=self._show(attempts[0].taken))
         if run_mode is RunMode.RUN:
             return attempts[0].config
-        return super().load_configuration(config_name, overrides, run_mode, from_shell)
+        return self._load(config_name, overrides, run_mode, from_shell)
 
     def compute_defaults_list(self, config_name: str | None, overrides: list[str], run_mode: RunMode) -> DefaultsList:
         """See Hydra.
@@ -101,9 +103,12 @@ class CheckedLoader(ConfigLoaderImpl):
         self.load_configuration(config_name, overrides, run_mode)
         return super().compute_defaults_list(config_name, overrides, run_mode)
 
+    def _load(self, config_name: str | None, words: list[str], run_mode: RunMode, *checks: bool) -> DictConfig:
+        return config_without_credentials(super().load_configuration(config_name, words, run_mode, *checks))
+
     def _attempt(self, config_name: str, words: list[str]) -> Attempt:
         try:
-            attempt = Attempt(super().load_configuration(config_name, words, RunMode.RUN), words)
+            attempt = Attempt(self._load(config_name, words, RunMode.RUN), words)
         except Exception:
             attempt = self._word_by_word(config_name, words)
         refused = tuple(key_of(word) + end for word in words if word not in attempt.taken for end in "=:")
@@ -119,7 +124,7 @@ class CheckedLoader(ConfigLoaderImpl):
         while waiting:
             word = waiting.popleft()
             try:
-                attempt.config = super().load_configuration(config_name, [*attempt.taken, word], RunMode.RUN)
+                attempt.config = self._load(config_name, [*attempt.taken, word], RunMode.RUN)
                 attempt.taken.append(word)
             except Exception as error:
                 mistake, meant = explain_refusal(word, error, attempt.config)
@@ -129,7 +134,7 @@ class CheckedLoader(ConfigLoaderImpl):
 
     def _primary(self, config_name: str) -> DictConfig:
         try:
-            return super().load_configuration(config_name, [], RunMode.RUN)
+            return self._load(config_name, [], RunMode.RUN)
         except Exception as error:
             known = [name for name in self.get_group_options("") if not name.startswith("_")]
             facts = {"--config-name": config_name, "known": ", ".join(known), "found": reason_of(error)}

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from argparse import ArgumentError, Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from omegaconf import DictConfig
 
 from segpipe.config.check import Registries
 from segpipe.config.compose import HYDRA, CheckedLoader
+from segpipe.config.credentials import words_without_credentials
 from segpipe.config.folder import conf_folder
 from segpipe.config.foreign_parts import with_foreign_parts
 from segpipe.config.overrides import reason_of
@@ -50,7 +52,8 @@ def launch(argv: Sequence[str], job: Job, registries: Callable[[], Registries]) 
     Raises:
         ConfigError: for mistakes on the command line, before any work.
     """
-    flags = _read_flags(argv)
+    flags = _read_flags(words_without_credentials(argv))
+    sys.argv[1:] = words_without_credentials(sys.argv[1:])  # by which Lightning starts its other processes
     flags.overrides = with_foreign_parts(flags.overrides, registries())
     task = _Task(job)
     try:

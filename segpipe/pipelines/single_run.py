@@ -67,7 +67,8 @@ def _begin(settings: Settings, config: Mapping[str, Any], folder: Path) -> Run:
     data = prepare_data(settings, recipe)
     files: list[Path] = []
     if this_rank() == 0:
-        files = [write_config(config, folder), write_split(data, folder)]
+        write_config(config, folder)
+        files = [write_split(data, folder)]
         files += [report_lung_crop(list(data.cached.values()), folder)] if recipe.lung_crop else []
     return Run(settings, config, folder, data, collect_provenance(settings, data), files)
 

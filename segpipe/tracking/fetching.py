@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segpipe.errors import DatasetError, ServiceError
+from segpipe.system.credentials import set_credentials_apart
 from segpipe.system.plain_files import read_json
-from segpipe.tracking.parameters import mask_credentials
 from segpipe.tracking.server import connect, unreachable
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def fetch_artifact(run_id: str, artifact: str, folder: Path, *, uri: str) -> Pat
         return Path(client.download_artifacts(run_id, artifact, str(folder)))
     except Exception as error:
         raise ServiceError(
-            "the run has no such artifact", facts={"run": run_id, "artifact": artifact, "server": mask_credentials(uri)}
+            "the run has no such artifact",
+            facts={"run": run_id, "artifact": artifact, "server": set_credentials_apart(uri)},
         ) from error
 
 
@@ -80,7 +81,7 @@ def _find(client: "MlflowClient", run_id: str, uri: str) -> "Run":
             raise unreachable(uri, error) from error
         raise ServiceError(
             "the MLflow server does not know the run",
-            facts={"run": run_id, "server": mask_credentials(uri)},
+            facts={"run": run_id, "server": set_credentials_apart(uri)},
             hint="name the server with --tracking-uri, e.g. sqlite:///mlflow.db",
         ) from error
 

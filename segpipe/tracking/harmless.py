@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from segpipe.tracking.parameters import mask_credentials
+from segpipe.system.credentials import without_secrets
 
 log = logging.getLogger(__name__)
 
@@ -19,5 +19,5 @@ def harmless(step: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        text = mask_credentials(f"{type(error).__name__}: {error}")
+        text = without_secrets(f"{type(error).__name__}: {error}")
         log.warning("MLflow misses something, the run goes on (%s: %s)", step, text.splitlines()[0][:300])

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segpipe.system.atomic_write import write_json
+from segpipe.system.credentials import set_credentials_apart
 from segpipe.system.plain_files import read_json
-from segpipe.tracking.parameters import mask_credentials
 
 FILE = "tracking.json"
 
@@ -16,7 +16,7 @@ class TrackedRun:
 
     Args:
         run_id: Its id.
-        uri: The server or database, with `***` in place of a password; None where that is not known.
+        uri: The server or database, without user and password; None where that is not known.
     """
 
     run_id: str
@@ -27,7 +27,9 @@ def read_tracked_run(folder: Path) -> TrackedRun | None:
     """The MLflow run that a folder of a run, a cross-validation or a sweep belongs to; None when it is not tracked."""
     try:
         content = read_json(folder / FILE)
-        return TrackedRun(str(content["run_id"]), content.get("uri"))
+        return TrackedRun(
+            str(content["run_id"]), str(content["uri"]).replace("***@", "") if content.get("uri") else None
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -44,5 +46,5 @@ def write_tracked_run(folder: Path, run_id: str, uri: str) -> Path:
     Raises:
         OutputError: when it cannot be written.
     """
-    content = {"run_id": run_id, "uri": mask_credentials(uri)}
+    content = {"run_id": run_id, "uri": set_credentials_apart(uri)}
     return write_json(folder / FILE, content, what="the id of the MLflow run", indent=None)

@@ -10,12 +10,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from segpipe.errors import ServiceError
+from segpipe.system.credentials import set_credentials_apart
 from segpipe.tracking.delivery.sender import Sender
 from segpipe.tracking.delivery.spool import Spool
 from segpipe.tracking.harmless import harmless
 from segpipe.tracking.identity import write_tracked_run
 from segpipe.tracking.metric_names import summary_metrics
-from segpipe.tracking.parameters import config_text, cut_values, flatten, mask_credentials
+from segpipe.tracking.parameters import config_text, cut_values, flatten
 from segpipe.tracking.server import absolute_uri, connect, experiment_id, is_server, unreachable
 from segpipe.tracking.tables import table_text
 
@@ -73,7 +74,7 @@ class Tracker:
             ConfigError: when `uri` is a folder.
             ServiceError: when the server does not answer or refuses the run.
         """
-        client = connect(uri)
+        client, uri = connect(uri), set_credentials_apart(uri)
         try:
             if run_id is None:
                 number = experiment_id(client, uri, experiment)
@@ -96,8 +97,8 @@ class Tracker:
         """The run's page, or with a database the command that shows it."""
         page = f"#/experiments/{self._experiment_id}/runs/{self.run_id}?{_FOR_TRAININGS}"
         if is_server(self.uri):
-            return f"{mask_credentials(self.uri).rstrip('/')}/{page}"
-        return f"mlflow ui --backend-store-uri {mask_credentials(self.uri)}   then   http://127.0.0.1:5000/{page}"
+            return f"{self.uri.rstrip('/')}/{page}"
+        return f"mlflow ui --backend-store-uri {self.uri}   then   http://127.0.0.1:5000/{page}"
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Logs figures of a step; tensors with one element are numbers, too."""

@@ -1,4 +1,4 @@
-"""A configuration as MLflow parameters: flat, complete, within the server's limits and without passwords."""
+"""A configuration as MLflow parameters: flat, complete and within the server's limits."""
 
 import json
 import re
@@ -7,14 +7,13 @@ from typing import Any
 
 LONGEST_VALUE = 6000
 _FOREIGN = re.compile(r"[^\w.\-/: ]")
-_CREDENTIALS = re.compile(r"(\w+://)[^/@\s]+@")
 
 
 def flatten(config: Mapping[str, Any]) -> dict[str, str]:
     """Turns a nested configuration into MLflow parameters.
 
     Lists of plain values stay one parameter. A value longer than MLflow keeps is replaced by a note that says so; it is
-    whole in the run's config.yaml. Passwords in addresses are masked.
+    whole in the run's config.yaml.
 
     >>> flatten({"network": {"name": "unet", "dropout": None}, "spacing_mm": [1.0, 2.5]})
     {'network.name': 'unet', 'network.dropout': 'null', 'spacing_mm': '[1.0, 2.5]'}
@@ -27,20 +26,11 @@ def cut_values(config: Mapping[str, Any]) -> list[str]:
     return [path for path, value in _leaves(config, "") if len(_text(value)) > LONGEST_VALUE]
 
 
-def mask_credentials(text: str) -> str:
-    """Hides user names and passwords inside addresses.
-
-    >>> mask_credentials("postgresql://ann:secret@db/mlflow")
-    'postgresql://***@db/mlflow'
-    """
-    return _CREDENTIALS.sub(r"\1***@", text)
-
-
 def config_text(config: Mapping[str, Any]) -> str:
-    """The configuration as YAML, in its own order, with passwords in addresses masked."""
+    """The configuration as YAML, in its own order."""
     import yaml
 
-    return mask_credentials(yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True))
+    return str(yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True))
 
 
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
@@ -55,9 +45,7 @@ def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return mask_credentials(value)
-    return mask_credentials(json.dumps(_plain(value), ensure_ascii=False))
+    return value if isinstance(value, str) else json.dumps(_plain(value), ensure_ascii=False)
 
 
 def _plain(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """Reaching an MLflow server or database: quickly, politely and with an error that says what to do."""
 
+import logging
 import os
 import re
 import ssl
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segpipe.errors import ConfigError, ServiceError
-from segpipe.tracking.parameters import mask_credentials
+from segpipe.system.credentials import Address, set_credentials_apart, whole_address, without_secrets
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -17,6 +18,17 @@ if TYPE_CHECKING:
 ARTIFACT_FOLDER = "mlartifacts"
 ANSWER_WITHIN_S = 5.0
 _SQLITE = "sqlite:///"
+_lent: dict[str, tuple[str, str | None]] = {}
+_SIGN_IN_HINT = (
+    "export MLFLOW_TRACKING_USERNAME=… and MLFLOW_TRACKING_PASSWORD=…, or MLFLOW_TRACKING_TOKEN=…; no run keeps them"
+)
+_SERVER_HINT = (
+    "start it (mlflow server --host HOST --port PORT), correct tracking.uri=, or use tracking.uri=sqlite:///mlflow.db"
+)
+_DATABASE_HINT = (
+    "is it there, and does it want user and password, which no run keeps? export MLFLOW_TRACKING_URI=… (all of it), "
+    "or use tracking.uri=sqlite:///mlflow.db"
+)
 _KIND = {"mlflow.experimentKind": "custom_model_development"}  # MLflow's pages for trainings, not for chat bots
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -32,28 +44,31 @@ def connect(uri: str) -> "MlflowClient":
     """Opens a server or database and makes sure that it answers.
 
     Args:
-        uri: `sqlite:///mlflow.db`, another database or `http(s)://…`.
+        uri: `sqlite:///mlflow.db`, another database or `http(s)://…`; its user and password may be in the environment.
 
     Raises:
         ConfigError: when `uri` is a folder; MLflow has given up its file store.
         ServiceError: when nothing answers there.
     """
-    _check_scheme(uri)
+    shown = set_credentials_apart(uri)
+    _check_scheme(shown)
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
-    address = absolute_uri(uri)
-    if is_server(address):
-        if problem := silence(address):
-            raise unreachable(uri, problem)
-    elif address.startswith(_SQLITE):
-        _database_file(address).parent.mkdir(parents=True, exist_ok=True)
+    address = whole_address(shown)
+    _sign_in(address)
+    if is_server(shown):
+        if problem := silence(shown):
+            raise unreachable(shown, problem)
+    elif shown.startswith(_SQLITE):
+        _database_file(shown).parent.mkdir(parents=True, exist_ok=True)
     from mlflow.tracking import MlflowClient
 
+    _silence_secrets()
     try:
-        client = MlflowClient(tracking_uri=address)
+        client = MlflowClient(tracking_uri=shown if is_server(shown) else absolute_uri(address.whole))
         client.search_experiments(max_results=1)
     except Exception as error:
-        raise unreachable(uri, error) from error
+        raise unreachable(shown, error) from error
     return client
 
 
@@ -103,7 +118,7 @@ def experiment_id(client: "MlflowClient", uri: str, name: str) -> str:
     if found.lifecycle_stage != "active":
         raise ServiceError(
             "the MLflow experiment has been deleted",
-            facts={"experiment": name, "server": mask_credentials(uri)},
+            facts={"experiment": name, "server": set_credentials_apart(uri)},
             hint=f"mlflow experiments restore --experiment-id {found.experiment_id}, or another tracking.experiment=",
         )
     return str(found.experiment_id)
@@ -119,12 +134,55 @@ def artifact_location(uri: str, experiment: str) -> str | None:
 
 def unreachable(uri: str, error: Any) -> ServiceError:
     """The error for a tracking server that does not do what it must."""
-    reason = mask_credentials(str(error)).strip().splitlines() or [type(error).__name__]
+    shown = set_credentials_apart(uri)
+    reason = without_secrets(error).strip().splitlines() or [type(error).__name__]
+    refused = is_server(shown) and _status(error) in (401, 403)
     return ServiceError(
-        "the MLflow server cannot be used",
-        facts={"tracking.uri": mask_credentials(uri), "found": reason[0][:300]},
-        hint="start it (mlflow server --host HOST --port PORT), correct tracking.uri=, or use tracking.uri=sqlite:///mlflow.db",
+        "the MLflow server refuses user and password" if refused else "the MLflow server cannot be used",
+        facts={"tracking.uri": shown, "found": reason[0][:300]},
+        hint=_SIGN_IN_HINT if refused else _SERVER_HINT if is_server(shown) else _DATABASE_HINT,
     )
+
+
+def _sign_in(address: Address) -> None:
+    """Lends MLflow's client user and password by its own variables, so that no address that it quotes holds them.
+
+    What was lent for another server is taken back first.
+    """
+    for name, (lent, before) in _lent.items():
+        if os.environ.get(name) == lent:
+            os.environ.pop(name)
+            os.environ.update({name: before} if before is not None else {})
+    _lent.clear()
+    if is_server(address.shown) and address.user:
+        for name, value in _variables(address).items():
+            _lent[name] = value, os.environ.get(name)
+            os.environ[name] = value
+
+
+def _variables(address: Address) -> dict[str, str]:
+    """MLflow's variables for whoever signs in; a name without a password is a token."""
+    if not address.password:
+        return {"MLFLOW_TRACKING_TOKEN": address.user}
+    return {"MLFLOW_TRACKING_USERNAME": address.user, "MLFLOW_TRACKING_PASSWORD": address.password}
+
+
+def _silence_secrets() -> None:
+    """MLflow's own log quotes what databases say of an address."""
+    for handler in logging.getLogger("mlflow").handlers:
+        handler.addFilter(_hide_secrets)
+
+
+def _hide_secrets(record: logging.LogRecord) -> bool:
+    record.msg, record.args = without_secrets(record.getMessage()), None
+    return True
+
+
+def _status(error: Any) -> int | None:
+    """The HTTP status with which MLflow's client was refused, if it was."""
+    from mlflow.exceptions import ERROR_CODE_TO_HTTP_STATUS, MlflowException
+
+    return ERROR_CODE_TO_HTTP_STATUS.get(error.error_code) if isinstance(error, MlflowException) else None
 
 
 def _check_scheme(uri: str) -> None:

@@ -19,10 +19,10 @@ DEFAULT_URI = "sqlite:///mlflow.db"
 
 
 def known_uri(compared_runs: Sequence[ComparedRun]) -> str | None:
-    """The server or database that a run's folder names; None when none does, or when it hides a password."""
+    """The server or database that a run's folder names, without user and password; None when none does."""
     for compared_run in compared_runs:
         tracked = read_tracked_run(compared_run.run_folder) if compared_run.run_folder else None
-        if tracked and tracked.uri and "***" not in tracked.uri:
+        if tracked and tracked.uri:
             return tracked.uri
     return None
 

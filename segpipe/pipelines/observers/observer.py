@@ -24,7 +24,7 @@ class Run:
         folder: The run folder.
         data: The cases by role.
         provenance: Code, data, recipe and split, as plain data.
-        files: What was written into the run folder so far.
+        files: What was written into the run folder of its data.
     """
 
     settings: Settings

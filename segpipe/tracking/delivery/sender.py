@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segpipe.system.credentials import without_secrets
 from segpipe.tracking.delivery.spool import UnreachableError
 from segpipe.tracking.delivery.spool_file import Message
 from segpipe.tracking.models.logged_model import find_run_model, log_run_model
-from segpipe.tracking.parameters import mask_credentials
 from segpipe.tracking.server import is_server, silence
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Sender:
             Exception: what the server has against this message, after a few tries.
         """
         if self._silent and not self._answers():
-            raise UnreachableError(f"{mask_credentials(self._address)} is silent")
+            raise UnreachableError(f"{self._address} is silent")
         for attempt in range(_TRIES):
             try:
                 getattr(self, f"_send_{message['kind']}")(message)
@@ -138,4 +138,4 @@ def _batches(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+    return (without_secrets(error).splitlines() or [type(error).__name__])[0][:200]

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from segpipe.system.credentials import without_secrets
 from segpipe.tracking.delivery.spool_file import Message, SpoolFile
 from segpipe.tracking.harmless import harmless
 
@@ -106,7 +107,7 @@ class Spool:
                 self._pause(error)
                 return messages[position:]
             except Exception as error:
-                log.warning("MLflow did not take %s: %s", _describe(message), error)
+                log.warning("MLflow did not take %s: %s", _describe(message), without_secrets(error))
         if messages:
             self._reachable = True
         return []

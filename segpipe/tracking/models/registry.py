@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from segpipe.errors import ServiceError
 from segpipe.tracking.models.logged_model import find_run_model, log_run_model
-from segpipe.tracking.server import absolute_uri, connect, unreachable
+from segpipe.tracking.server import connect, unreachable
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -81,7 +81,7 @@ def register_model(run_id: str, name: str, alias: str, *, uri: str) -> Registere
         if model_id is None:
             raise ServiceError("the run has no model", facts={"run": run_id})
         _create_registered_model(client, name)
-        with _tracking_at(absolute_uri(uri)):
+        with _tracking_at(str(client.tracking_uri)):
             made = client.create_model_version(name, f"models:/{model_id}", run_id, model_id=model_id)
         client.set_registered_model_alias(name, alias, str(made.version))
         for key, value in client.get_logged_model(model_id).tags.items():
@@ -103,7 +103,7 @@ def fetch_model(name: str, alias: str, folder: Path, *, uri: str) -> Path:
     client = connect(uri)
     try:
         version = client.get_model_version_by_alias(name, alias)
-        with _tracking_at(absolute_uri(uri)):
+        with _tracking_at(str(client.tracking_uri)):
             from mlflow.artifacts import download_artifacts
 
             home = Path(download_artifacts(artifact_uri=f"models:/{name}/{version.version}", dst_path=str(folder)))
