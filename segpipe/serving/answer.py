@@ -16,6 +16,7 @@ from segpipe.inference.predictor import PredictOptions, predict_case
 from segpipe.io.dicom.objects import Derivation
 from segpipe.io.dicom.series.description import Identity, SeriesInfo
 from segpipe.io.dicom.series.series import find_series
+from segpipe.io.dicom.sr import report_uids
 from segpipe.preprocessing.lungs import lung_mask
 
 
@@ -46,8 +47,14 @@ class Answerer:
                 hint="serve a model of whole scans (recipe.scope=scan); this one needs the place: predict --at x,y,z",
             )
 
-    def answer(self, source: Path, folder: Path) -> list[Path]:
+    def answer(self, source: Path, folder: Path, *, instances: str, former: str = "") -> list[Path]:
         """Writes the answer to a series into a folder: the segmentation, if there are findings, then the report.
+
+        Args:
+            source: Holds the files of the series.
+            folder: Where to write.
+            instances: Digest of these instances; the UIDs of an answer depend on it.
+            former: Digest of the fewer instances of which an earlier report is, which this one replaces.
 
         Raises:
             ImageError: when the files hold no CT series, show no lungs, need more memory than allowed or are of several
@@ -55,7 +62,7 @@ class Answerer:
             GeometryError: when its slices form no regular grid.
             OutputError: when the answer cannot be written.
         """
-        series = _largest_series(source)
+        series = _largest_series(source, instances)
         scan = scan_of(series, "series")
         self.bound.check(scan)
         case = scan.read_case()
@@ -63,27 +70,30 @@ class Answerer:
         options = replace(self.options, region=find_lungs)
         prediction = predict_case(case, self.model.recipe, self.engine, options, divisor=self.model.divisor)
         settings = {"options": self.options.to_dict()}
-        return write_report(Result(scan, case, prediction, self.model, settings), folder)
+        result = Result(scan, case, prediction, self.model, settings)
+        identity = series.identity
+        before = self._derivation(identity.study_uid, identity.series_uid, former) if former else None
+        return write_report(result, folder, former=before)
 
     @property
     def digest(self) -> str:
         """Of the model and of the options with which it answers."""
         return f"{model_digest(self.model)}-{point_digest(self.options.to_dict())}"
 
-    def report_uid(self, study_uid: str, series_uid: str) -> str:
-        """The UID that the report to a series has or will have; series, model and options alone decide it."""
-        return str(self._derivation(study_uid, series_uid).uid("SR", "instance"))
+    def report_uid(self, study_uid: str, series_uid: str, instances: str) -> str:
+        """The UID that the report to a series has or will have.
 
-    def segmentation_uid(self, study_uid: str, series_uid: str) -> str:
-        """The UID that the segmentation of a series has or will have."""
-        return str(self._derivation(study_uid, series_uid).uid("BINARY", "instance"))
+        Study, series, its instances, model and options alone decide it: it is known before anything is fetched, is the
+        same when a series is answered again, and is another one when it has grown.
+        """
+        return report_uids(self._derivation(study_uid, series_uid, instances))[1]
 
-    def _derivation(self, study_uid: str, series_uid: str) -> Derivation:
-        series = SeriesInfo(1, (), Identity("", study_uid, series_uid, ""), {})
+    def _derivation(self, study_uid: str, series_uid: str, instances: str) -> Derivation:
+        series = SeriesInfo(1, (), Identity("", study_uid, series_uid, "", instances=instances), {})
         return derive(series, self.model, self.options.to_dict())
 
 
-def _largest_series(source: Path) -> SeriesInfo:
+def _largest_series(source: Path, instances: str) -> SeriesInfo:
     """The scan among the files, as a PACS knows it; slices of two patients under one UID are answered for neither."""
     found = find_series(source)
     if found.shared_uids:
@@ -93,8 +103,8 @@ def _largest_series(source: Path) -> SeriesInfo:
             hint="send each patient's slices with a series UID of their own",
         )
     series = max(found.series, key=lambda series: len(series.planes))
-    # study and series are all that is known before a series is fetched, so the UIDs of an answer depend on no patient
-    return replace(series, identity=replace(series.identity, patient_id=""))
+    # no patient is known before a series is fetched, so the UIDs of an answer depend on none
+    return replace(series, identity=replace(series.identity, patient_id="", instances=instances))
 
 
 def find_lungs(case: Case) -> Volume:

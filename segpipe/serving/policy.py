@@ -1,11 +1,11 @@
 """How a worker goes about it: when a series is whole, which ones are looked at, how long it waits after a failure."""
 
 import random
-import sqlite3
 from dataclasses import dataclass, field
 
 from segpipe.errors import OutputError, SegpipeError
 from segpipe.io.pacs.dicomweb import SeriesEntry
+from segpipe.serving.database import QueueError, is_passing
 
 FIRST_DELAY_S, LONGEST_DELAY_S = 1.0, 300.0
 _CHEST = ("CHEST", "THORAX", "LUNG", "TORAX")
@@ -21,12 +21,15 @@ class WorkerPolicy:
         poll_s: Seconds between two looks into the PACS.
         studies: Only these studies, whatever their body part and date; all when there are none.
         days: Without `studies`, only studies at most so many days old; None for all.
+        keep_s: For so many seconds the images of a received series that was refused or has failed are kept, since its
+            other images may still come.
     """
 
     stable_s: float = 30.0
     poll_s: float = 10.0
     studies: tuple[str, ...] = field(default=(), repr=False)
     days: int | None = 2
+    keep_s: float = 86400.0
 
 
 def back_off(tries: int) -> float:
@@ -46,7 +49,7 @@ def rejection_reason(entry: SeriesEntry, *, named: bool) -> str:
         entry: As the PACS lists it.
         named: Whether its study was asked for by name; then its body part does not count.
 
-    >>> why_not(SeriesEntry("1", "2", body_part="ABDOMEN"), named=False)
+    >>> rejection_reason(SeriesEntry("1", "2", body_part="ABDOMEN"), named=False)
     'by its header it shows another part of the body'
     """
     if entry.modality in _OTHER_IMAGES:
@@ -59,7 +62,9 @@ def rejection_reason(entry: SeriesEntry, *, named: bool) -> str:
 
 def is_of_the_disk(error: SegpipeError) -> bool:
     """True when it was the disk that could not be written, which no series is to blame for."""
-    return isinstance(error, OutputError) and isinstance(error.__cause__, OSError | sqlite3.Error)
+    if isinstance(error, QueueError):
+        return is_passing(error)
+    return isinstance(error, OutputError) and isinstance(error.__cause__, OSError)
 
 
 def in_one_line(error: SegpipeError) -> str:

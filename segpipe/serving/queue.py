@@ -1,45 +1,30 @@
 """The series to answer, on disk: whatever kills the worker, none is lost and none is forgotten to be done."""
 
-import sqlite3
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import astuple, fields, replace
 from pathlib import Path
+from typing import Any
 
-from segpipe.errors import OutputError
+from segpipe.serving.database import Database
+from segpipe.serving.policy import back_off
+from segpipe.serving.work_item import MOST_DEATHS, OPEN, STATES, UNSEEN, WorkItem
 
-_TABLE = """
-CREATE TABLE IF NOT EXISTS series (
-    series TEXT NOT NULL, model TEXT NOT NULL, study TEXT NOT NULL, source TEXT NOT NULL, state TEXT NOT NULL,
-    instances INTEGER, since REAL NOT NULL, due REAL NOT NULL DEFAULT 0, tries INTEGER NOT NULL DEFAULT 0,
-    faults INTEGER NOT NULL DEFAULT 0, message TEXT NOT NULL DEFAULT '', PRIMARY KEY (series, model))
-"""
-OPEN = ("arriving", "queued", "working")
-STATES = (*OPEN, "done", "refused", "failed")
-FETCHED, RECEIVED = "fetched", "received"
-MOST_DEATHS = 5
-_IS_OPEN = "state IN ('arriving', 'queued', 'working')"
+__all__ = ["MOST_DEATHS", "Queue"]
+_NAME_BYTES = 16
+_COLUMNS = [column.name.removesuffix("_uid") for column in fields(WorkItem)]
+_ITEM = ", ".join(_COLUMNS)
+_IS_OPEN = f"state IN {OPEN}"
+_IS_KEPT = (
+    f"({_IS_OPEN} OR (state IN ('refused', 'failed') AND since > ?"
+    " AND series IN (SELECT series FROM acknowledged)))"
+)  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Job:
-    """A series to answer.
-
-    Args:
-        study_uid: Of its study.
-        series_uid: Its own.
-        source: `fetched` from the PACS or `received` by C-STORE.
-        tries: How often it was begun, this time included.
-        faults: How often it failed for a reason that another try need not mend.
-    """
-
-    study_uid: str = field(repr=False)
-    series_uid: str = field(repr=False)
-    source: str
-    tries: int
-    faults: int = 0
+def steady_clock() -> Callable[[], float]:
+    """Seconds that never jump while the process lives, whatever happens to the computer's clock."""
+    offset = time.time() - time.monotonic()
+    return lambda: offset + time.monotonic()
 
 
 class Queue:
@@ -49,184 +34,206 @@ class Queue:
         file: SQLite database; made when it is not there.
         model: Digest of the model that answers and of how it does.
         bound: How many series may wait.
-        clock: Seconds since some fixed day.
+        clock: Seconds.
 
     Raises:
         OutputError: when the file cannot be opened.
     """
 
-    def __init__(self, file: Path, *, model: str, bound: int, clock: Callable[[], float] = time.time) -> None:
-        self._model, self._bound, self._clock = model, bound, clock
-        self._lock = threading.RLock()
-        try:
-            file.touch(mode=0o600)
-            self._database = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
-            self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.execute("PRAGMA synchronous=FULL")
-            self._database.execute(_TABLE)
-        except (OSError, sqlite3.Error) as error:
-            raise OutputError("the queue cannot be opened", facts={"file": file, "found": error}) from error
+    def __init__(self, file: Path, *, model: str, bound: int, clock: Callable[[], float] | None = None) -> None:
+        self._model, self._bound, self._clock = model, bound, clock or steady_clock()
+        self._database = Database(file)
 
-    def resume(self) -> int:
-        """Queues again what a killed worker was working on; returns how many series that were.
+    @property
+    def now(self) -> float:
+        """The queue's time, by which it waits."""
+        return self._clock()
 
-        A series in whose work the worker has died five times is given up: it may be what kills it.
+    def resume(self, *, keep_s: float) -> int:
+        """Takes up what an earlier worker left, of any model; returns how many series were in work.
+
+        Args:
+            keep_s: For how long the images of refused series are kept.
         """
-        with self._change() as database:
-            database.execute("UPDATE series SET faults=faults+1 WHERE state='working' AND model=?", (self._model,))
-            database.execute(
-                "UPDATE series SET state='failed', message='the worker died of it' WHERE state='working' AND model=?"
-                " AND faults>=?", (self._model, MOST_DEATHS))  # fmt: skip
-        return self.put_back()
+        self._adopt(keep_s)
+        with self._database.change():
+            items = self._select(f"model=? AND ({_IS_OPEN} OR since>?)", self._model, self.now)
+            for item in items:
+                self._save(item.resumed(self.now, delay_s=back_off(item.surprises + 1)), item)
+        return sum(item.state == "working" for item in items)
 
-    def put_back(self) -> int:
-        """Queues again what is in work, without a fault of its own; returns how many series that were."""
-        with self._change() as database:
-            return database.execute(
-                "UPDATE series SET state='queued' WHERE state='working' AND model=?", (self._model,)
-            ).rowcount
+    def put_back(self) -> None:
+        """Queues again what is in work, without a fault of its own."""
+        with self._database.change():
+            for item in self._select("state='working' AND model=?", self._model):
+                self._save(item.put_back(self.now), item)
 
-    def notice(self, study_uid: str, series_uid: str, *, source: str = FETCHED, instances: int | None = None) -> bool:
-        """Remembers a series that may still grow; more instances begin its time again. False when there is no room.
+    def notice(self, study_uid: str, series_uid: str, *, instances: int | None = None) -> bool:
+        """The PACS lists a series with so many instances; false when there is no room for it."""
+        known = self._item(series_uid)
+        new = known.seen(instances, self.now) if known else WorkItem(study_uid, series_uid, self.now, listed=instances)
+        return self._let_in(known, new)
 
-        A series that was refused is looked at again when it has grown: it may have come in part.
-        """
-        key = (series_uid, self._model)
-        with self._change() as database:
-            known = database.execute(
-                "SELECT state, instances, source FROM series WHERE series=? AND model=?", key
-            ).fetchone()
-            if known is not None and not _has_grown(known, source, instances):
-                return True
-            if (known is None or known[0] == "refused") and self._is_full(database):
+    def receive(self, study_uid: str, series_uid: str, name: str) -> bool:
+        """An instance of a series is on disk and may be acknowledged; false when there is no room for the series."""
+        with self._database.change():
+            known = self._item(series_uid)
+            new = (known or WorkItem(study_uid, series_uid, self.now)).grown(self.now)
+            if not self._let_in(known, new):
                 return False
-            database.execute(
-                "INSERT INTO series (series, model, study, source, state, instances, since)"
-                " VALUES (?, ?, ?, ?, 'arriving', ?, ?) ON CONFLICT (series, model) DO UPDATE SET"
-                " state='arriving', source=excluded.source, instances=excluded.instances, since=excluded.since",
-                (*key, study_uid, source, instances, self._clock()),
-            )
-        return True
+            self._acknowledge(new, [name])
+            return True
+
+    def hold(self, series_uid: str, names: Iterable[str]) -> None:
+        """Counts instances of a series that waits as acknowledged."""
+        with self._database.change():
+            item = self._item(series_uid)
+            if item is not None:
+                self._acknowledge(item, names)
+
+    def acknowledged(self, series_uid: str) -> frozenset[str]:
+        """Names of the instances that were received and not answered yet."""
+        return frozenset(str(name) for (name,) in self._database.rows(
+            "SELECT name FROM acknowledged WHERE series=?", series_uid))  # fmt: skip
 
     def refuse_unseen(self, study_uid: str, series_uid: str, message: str) -> bool:
         """Marks a series as refused that need not even be fetched; false when it was known already."""
-        with self._change() as database:
-            return bool(database.execute(
-                "INSERT INTO series (series, model, study, source, state, since, message)"
-                " VALUES (?, ?, ?, ?, 'refused', ?, ?) ON CONFLICT (series, model) DO NOTHING",
-                (series_uid, self._model, study_uid, FETCHED, self._clock(), message)).rowcount)  # fmt: skip
+        with self._database.change():
+            if self._item(series_uid) is not None:
+                return False
+            self._save(WorkItem(study_uid, series_uid, self.now, "refused", listed=UNSEEN, message=message))
+            return True
 
     def reconsider(self, message: str) -> None:
-        """Series that were refused for this reason count as grown when they are listed again."""
-        with self._change() as database:
-            database.execute(
-                "UPDATE series SET instances=-1 WHERE state='refused' AND message=? AND model=?",
-                (message, self._model),
-            )
+        """Series that were refused for this reason count as new when they are listed again."""
+        with self._database.change():
+            for item in self._select("state='refused' AND message=? AND model=?", message, self._model):
+                self._save(replace(item, listed=UNSEEN))
 
-    def promote(self, *, stable_s: float) -> int:
-        """Queues the series that have not grown for `stable_s` seconds; returns how many."""
-        with self._change() as database:
-            return database.execute(
-                "UPDATE series SET state='queued' WHERE state='arriving' AND since<=? AND model=?",
-                (self._clock() - stable_s, self._model),
-            ).rowcount
+    def promote(self, *, looked: float, stable_s: float) -> None:
+        """Queues the series that had not grown for `stable_s` seconds when the PACS was last looked into."""
+        with self._database.change():
+            for item in self._select("state='arriving' AND since<=? AND model=?", looked - stable_s, self._model):
+                self._save(item.promoted(looked=looked, stable_s=stable_s, now=self.now), item)
 
-    def take(self) -> Job | None:
+    def take(self) -> WorkItem | None:
         """The next series that is due, now in work; None when there is none."""
-        with self._change() as database:
-            row = database.execute(
-                "SELECT study, series, source, tries, faults FROM series WHERE state='queued' AND due<=? AND model=?"
-                " ORDER BY due, since LIMIT 1",
-                (self._clock(), self._model),
-            ).fetchone()
-            if row is None:
-                return None
-            database.execute("UPDATE series SET state='working', tries=tries+1 WHERE series=? AND model=?",
-                             (row[1], self._model))  # fmt: skip
-            return Job(row[0], row[1], row[2], row[3] + 1, row[4])
+        with self._database.change():
+            query = "state='queued' AND due<=? AND model=? ORDER BY due, since LIMIT 1"
+            for item in self._select(query, self.now, self._model):
+                return self._save(item.taken())
+        return None
 
-    def finish(self, job: Job) -> None:
-        """The answer is in the PACS."""
-        self._settle(job, "done")
+    def recount(self, item: WorkItem, instances: int) -> None:
+        """The PACS has more or fewer instances of a series than it listed."""
+        self._end(item, lambda now: now.recounted(item, instances, self.now))
 
-    def refuse(self, job: Job, message: str) -> None:
-        """The series is none that can be answered."""
-        self._settle(job, "refused", message=message)
+    def finish(self, item: WorkItem, names: frozenset[str]) -> None:
+        """The answer to these instances is in the PACS."""
+        with self._database.change() as database:
+            database.executemany(
+                "DELETE FROM acknowledged WHERE series=? AND name=? AND growth<=?",
+                [(item.series_uid, name, item.growths) for name in names],
+            )
+            self._end(item, lambda now: now.finished(item, names))
 
-    def give_up(self, job: Job, message: str) -> None:
+    def refuse(self, item: WorkItem, message: str, *, instances: int = 0) -> None:
+        """What there is of the series, so many instances, cannot be answered."""
+        self._end(item, lambda now: now.refused(item, message, instances=instances, now=self.now))
+
+    def give_up(self, item: WorkItem, message: str) -> None:
         """The series should have been answered and could not be."""
-        self._settle(job, "failed", message=message)
+        self._end(item, lambda now: now.failed(item, message, self.now))
 
-    def postpone(self, job: Job, message: str, *, delay_s: float, fault: bool = False) -> None:
-        """The series waits for another try; a fault is counted."""
-        self._settle(job, "queued", message=message, due=self._clock() + delay_s, faults=job.faults + fault)
+    def postpone(self, item: WorkItem, message: str, *, delay_s: float) -> None:
+        """The series, with what is counted in the item, waits for another try."""
+        due, counted = self.now + delay_s, {"faults": item.faults, "surprises": item.surprises}
+        self._end(item, lambda now: now.postponed(item, message, due=due, **counted))
 
     def counts(self) -> dict[str, int]:
         """Series per state."""
-        with self._lock:
-            rows = self._database.execute(
-                "SELECT state, COUNT(*) FROM series WHERE model=? GROUP BY state", (self._model,)
-            ).fetchall()
+        rows: Any = self._database.rows("SELECT state, COUNT(*) FROM series WHERE model=? GROUP BY state", self._model)
         return {**dict.fromkeys(STATES, 0), **dict(rows)}
 
     def reasons(self) -> dict[str, int]:
         """Why series were refused or given up: message → how many."""
-        with self._lock:
-            rows = self._database.execute(
-                "SELECT message, COUNT(*) FROM series WHERE state IN ('refused', 'failed') AND model=?"
-                " GROUP BY message ORDER BY COUNT(*) DESC, message",
-                (self._model,),
-            ).fetchall()
+        rows: Any = self._database.rows(
+            "SELECT message, COUNT(*) FROM series WHERE state IN ('refused', 'failed') AND model=?"
+            " GROUP BY message ORDER BY COUNT(*) DESC, message",
+            self._model,
+        )
         return dict(rows)
 
     def room(self) -> int:
         """How many more series may wait."""
-        with self._lock:
-            return self._bound - self._waiting(self._database)
+        waiting: Any = self._database.rows(f"SELECT COUNT(*) FROM series WHERE {_IS_OPEN} AND model=?", self._model)
+        return self._bound - int(waiting[0][0])
 
     def open_series(self) -> set[str]:
-        """The UIDs of the series that still wait for their answer, for any model."""
-        with self._lock:
-            return {row[0] for row in self._database.execute(f"SELECT series FROM series WHERE {_IS_OPEN}")}
+        """The UIDs of the series that still wait for their answer."""
+        return {item.series_uid for item in self._select(_IS_OPEN)}
+
+    def kept_series(self, *, keep_s: float) -> set[str]:
+        """The UIDs of the series of which images may be kept: those that wait, and received ones just refused."""
+        return {item.series_uid for item in self._select(_IS_KEPT, self.now - keep_s)}
 
     def close(self) -> None:
         """Closes the file."""
-        with self._lock:
-            self._database.close()
+        self._database.close()
 
-    def _settle(self, job: Job, state: str, *, message: str = "", due: float = 0.0, faults: int = 0) -> None:
-        with self._change() as database:
-            database.execute(
-                "UPDATE series SET state=?, message=?, due=?, faults=? WHERE series=? AND model=?",
-                (state, message, due, faults, job.series_uid, self._model),
+    def _adopt(self, keep_s: float) -> None:
+        """What still has to be answered for another model, or could not be, has to be by this one."""
+        with self._database.change() as database:
+            for other in self._select(f"{_IS_KEPT} AND model<>?", self.now - keep_s, self._model):
+                known = self._item(other.series_uid) or WorkItem(other.study_uid, other.series_uid, self.now)
+                growths = 1 + max(known.growths, other.growths)
+                self._save(replace(known.grown(self.now), listed=other.listed, growths=growths))
+            database.execute(f"DELETE FROM series WHERE {_IS_KEPT} AND model<>?", (self.now - keep_s, self._model))
+
+    def _let_in(self, known: WorkItem | None, new: WorkItem) -> bool:
+        """Saves what has become of a series, unless that would open one more than may wait."""
+        with self._database.change():
+            if new.is_open and not (known and known.is_open) and self.room() <= 0:
+                return False
+            self._save(new, known)
+            return True
+
+    def _end(self, item: WorkItem, change: Callable[[WorkItem], WorkItem]) -> None:
+        with self._database.change():
+            now = self._item(item.series_uid)
+            if now is not None:
+                self._save(change(now), now)
+
+    def _item(self, series_uid: str) -> WorkItem | None:
+        items = self._select("series=? AND model=?", series_uid, self._model)
+        return items[0] if items else None
+
+    def _select(self, condition: str, *given: object) -> list[WorkItem]:
+        return [_item_of(row) for row in self._database.rows(f"SELECT {_ITEM} FROM series WHERE {condition}", *given)]
+
+    def _save(self, item: WorkItem, before: WorkItem | None = None) -> WorkItem:
+        if item != before:
+            values = dict(zip(_COLUMNS, astuple(item), strict=True))
+            values["answered"] = b"".join(bytes.fromhex(name) for name in sorted(item.answered))
+            with self._database.change() as database:
+                database.execute(
+                    f"INSERT OR REPLACE INTO series (model, {_ITEM}) VALUES (?{', ?' * len(_COLUMNS)})",
+                    (self._model, *values.values()),
+                )
+        return item
+
+    def _acknowledge(self, item: WorkItem, names: Iterable[str]) -> None:
+        with self._database.change() as database:
+            database.executemany(
+                "INSERT OR REPLACE INTO acknowledged (series, name, growth) VALUES (?, ?, ?)",
+                [(item.series_uid, name, item.growths) for name in names],
             )
 
-    def _is_full(self, database: sqlite3.Connection) -> bool:
-        return self._waiting(database) >= self._bound
 
-    def _waiting(self, database: sqlite3.Connection) -> int:
-        query = f"SELECT COUNT(*) FROM series WHERE {_IS_OPEN} AND model=?"
-        return int(database.execute(query, (self._model,)).fetchone()[0])
-
-    @contextmanager
-    def _change(self) -> Iterator[sqlite3.Connection]:
-        """One transaction, on disk when it ends."""
-        with self._lock:
-            try:
-                self._database.execute("BEGIN IMMEDIATE")
-                yield self._database
-                self._database.execute("COMMIT")
-            except sqlite3.Error as error:
-                if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
-                raise OutputError("the queue cannot be written", facts={"found": error},
-                                  hint="is the disk of --state full?") from error  # fmt: skip
-
-
-def _has_grown(known: tuple[str, int | None, str], source: str, instances: int | None) -> bool:
-    state, before, first_source = known
-    if state == "refused":
-        # one refused unseen has no count; a peer that sends again wants another try
-        return source == RECEIVED or (before is not None and before != instances)
-    return state == "arriving" and first_source == source and (source == RECEIVED or before != instances)
+def _item_of(row: tuple[Any, ...]) -> WorkItem:
+    values = dict(zip(_COLUMNS, row, strict=True))
+    names = values.pop("answered").hex()
+    wide = 2 * _NAME_BYTES
+    answered = frozenset(names[start : start + wide] for start in range(0, len(names), wide))
+    study, series = values.pop("study"), values.pop("series")
+    return WorkItem(study, series, answered=answered, **values)

@@ -28,8 +28,8 @@ def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
     Files written next to that place, such as the voxels of a header, are moved first. The folder of `path` is made.
 
     Args:
-        path: The file that is to be.
-        durable: Whether it must be safe on the disk, against a power cut, before it has its name.
+        path: The file that is to be, or the folder, if none of that name is there.
+        durable: Whether it must be safe on the disk, against a power cut, before it has its name, and keep that.
 
     Raises:
         OSError: when a folder or a file cannot be written.
@@ -44,6 +44,8 @@ def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
             _flush(content / path.name)
         for file in sorted(content.iterdir(), key=lambda file: file.name == path.name):
             file.replace(path.parent / file.name)
+        if durable:
+            _flush_one(path.parent)
 
 
 def write_text(path: Path, text: str, *, what: str, private: bool = False, hint: str | None = None) -> Path:
@@ -78,9 +80,20 @@ def write_json(path: Path, content: Any, *, what: str, indent: int | None = 1) -
     return write_text(path, json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False) + "\n", what=what)
 
 
-def _flush(file: Path) -> None:
-    with file.open("rb") as stream:
-        os.fsync(stream.fileno())
+def _flush(path: Path) -> None:
+    """A file, or a folder with all that is in it."""
+    for one in (*path.rglob("*"), path):
+        _flush_one(one)
+
+
+def _flush_one(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():
+        return  # Windows opens no folder, and keeps names by itself
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

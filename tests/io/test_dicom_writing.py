@@ -2,7 +2,7 @@
 
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import highdicom
 import numpy as np
@@ -19,7 +19,7 @@ from segpipe.io.dicom.rtstruct.writing import write_rtstruct
 from segpipe.io.dicom.seg.reading import read_dicom_seg
 from segpipe.io.dicom.seg.writing import write_dicom_seg
 from segpipe.io.dicom.series.series import find_series, stack_series
-from segpipe.io.dicom.sr import write_dicom_sr
+from segpipe.io.dicom.sr import report_uids, write_dicom_sr
 from segpipe.io.quiet import quiet_libraries
 from segpipe.labels import NODULE, TUMOUR
 from tests.synthetic_dicom import AXIAL, PATIENT, ct_slices, enhanced_ct, oblique, save, set_odd, thorax
@@ -258,6 +258,42 @@ def test_a_report_measures_each_finding_and_points_to_its_segment(tmp_path, axia
         ("Certainty of Finding", 87.6, "%"),
     }
     _check_valid(path)
+
+
+def test_a_report_names_the_one_that_it_replaces(tmp_path, axial):
+    grown = replace(
+        axial, series=replace(axial.series, identity=replace(axial.series.identity, instances="20 of them"))
+    )
+    first = pydicom.dcmread(write_dicom_sr(tmp_path / "first.dcm", [], derivation=axial))
+
+    path = write_dicom_sr(tmp_path / "second.dcm", [], derivation=grown, former=axial)
+
+    second = pydicom.dcmread(path)
+    (study,) = second.PredecessorDocumentsSequence
+    (series,) = study.ReferencedSeriesSequence
+    (reference,) = series.ReferencedSOPSequence
+    assert study.StudyInstanceUID == first.StudyInstanceUID
+    assert series.SeriesInstanceUID == first.SeriesInstanceUID
+    assert reference.ReferencedSOPInstanceUID == first.SOPInstanceUID
+    assert reference.ReferencedSOPClassUID == first.SOPClassUID
+    assert second.SOPInstanceUID != first.SOPInstanceUID
+    assert second.SeriesDescription == "segpipe nodule report, replaces an earlier one"
+    assert first.SeriesDescription == "segpipe nodule report"
+    assert report_uids(grown) == (second.SeriesInstanceUID, second.SOPInstanceUID)
+    _check_valid(path)
+
+
+def test_segmentations_that_differ_are_two_objects_of_one_series(tmp_path, axial):
+    """Two backends may differ in a voxel; a report must never refer to the segmentation of the other one."""
+    other = _findings()
+    other[3, 4, 1] = 0
+    written = [
+        pydicom.dcmread(write_dicom_seg(tmp_path / f"{number}.dcm", nodules(findings), derivation=axial))
+        for number, findings in enumerate([_findings(), _findings(), other])
+    ]
+    instances = [one.SOPInstanceUID for one in written]
+    assert instances[0] == instances[1] != instances[2]
+    assert len({one.SeriesInstanceUID for one in written}) == 1
 
 
 def test_a_report_without_findings_tells_a_count_of_zero(tmp_path, axial):

@@ -5,8 +5,17 @@ from types import SimpleNamespace
 import pytest
 
 from segpipe.errors import ImageError
+from segpipe.inference.predictor import PredictOptions
 from segpipe.serving.answer import Answerer
 from tests.synthetic_dicom import AXIAL, ct_slices, save, thorax
+
+
+def test_uids_depend_on_the_instances_that_are_answered(tmp_path):
+    (tmp_path / "segpipe.json").write_text("{}")
+    recipe = SimpleNamespace(scope="scan", name="r", digest="d", label_map=SimpleNamespace(classes=()))
+    answerer = Answerer(SimpleNamespace(recipe=recipe, path=tmp_path), None, PredictOptions(), None)
+    first, again, grown = (answerer.report_uid("1.2", "3.4", instances) for instances in ("a", "a", "b"))
+    assert first == again != grown
 
 
 def test_slices_of_two_patients_under_one_series_uid_are_not_answered(tmp_path):
@@ -20,7 +29,7 @@ def test_slices_of_two_patients_under_one_series_uid_are_not_answered(tmp_path):
     model = SimpleNamespace(recipe=SimpleNamespace(scope="scan"))
 
     with pytest.raises(ImageError, match="of several patients or studies") as caught:
-        Answerer(model, None, None, None).answer(source, tmp_path / "out")
+        Answerer(model, None, None, None).answer(source, tmp_path / "out", instances="0")
 
     assert first[0].SeriesInstanceUID not in str(caught.value)
     assert "OTHER" not in str(caught.value)

@@ -134,8 +134,20 @@ def test_a_durable_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypa
     monkeypatch.setattr(os, "fsync", lambda number: seen.append((tmp_path / "new.txt").exists()))
     with atomic_write(tmp_path / "new.txt", durable=True) as part:
         part.write_text("safe")
-    assert seen == [False]
+    assert seen == [False, True]  # the file, then the folder with its name
     assert (tmp_path / "new.txt").read_text() == "safe"
+
+
+def test_a_folder_appears_whole_and_safe_on_the_disk(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(os, "fsync", lambda number: seen.append((tmp_path / "new").exists()))
+    with atomic_write(tmp_path / "new", durable=True) as part:
+        part.mkdir()
+        for name in ("a", "b"):
+            (part / name).write_text(name)
+    assert seen == [False, False, False, True]  # two files, their folder, and the one that holds its name
+    assert names(tmp_path / "new") == ["a", "b"]
+    assert names(tmp_path) == ["new"]
 
 
 def test_a_private_text_is_for_its_owner_alone(tmp_path):

@@ -4,7 +4,6 @@ import argparse
 import logging
 import signal
 import threading
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +41,7 @@ def run(argv: list[str]) -> int:
             given.host, given.port, given.page_user, given.page_password, given.certificate, given.key
         )
         page = HealthPage(lambda: _report(worker, queue), door)
+        worker.resume()
         page.start()
         try:
             _serve(worker, given)
@@ -102,7 +102,7 @@ def _receiver(given: argparse.Namespace, worker: "Worker") -> Any:
 def _report(worker: "Worker", queue: "Queue") -> Mapping[str, Any]:
     return {
         "status": worker.trouble or "ok",
-        "up_s": round(time.time() - worker.started),
+        "up_s": round(worker.up_s),
         "series": queue.counts(),
         "room": queue.room(),
         "reasons": queue.reasons(),

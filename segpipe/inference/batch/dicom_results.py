@@ -56,14 +56,21 @@ def write_mask_object(result: Result, folder: Path) -> list[Path]:
     return _write_seg(result, folder / f"{result.scan.name}.mask.dcm", per_finding=False)
 
 
-def write_report(result: Result, folder: Path) -> list[Path]:
-    """Writes NAME.sr.dcm, and NAME.seg.dcm with the segments that it refers to."""
+def write_report(result: Result, folder: Path, *, former: Derivation | None = None) -> list[Path]:
+    """Writes NAME.sr.dcm, and NAME.seg.dcm with the segments that it refers to.
+
+    Args:
+        result: What was predicted.
+        folder: Where to write.
+        former: Of the report that this one replaces, if there is one.
+    """
     shown = write_segmentation(result, folder)
     report = write_dicom_sr(
         folder / f"{result.scan.name}.sr.dcm",
         result.prediction.findings,
         derivation=_derivation(result),
         segmentation=shown[0] if shown else None,
+        former=former,
     )
     return [*shown, report]
 

@@ -75,6 +75,7 @@ class Derivation:
             identity.patient_id,
             identity.study_uid,
             identity.series_uid,
+            *filter(None, [identity.instances]),
             *made,
             *(label.name for label in self.labels),
         )

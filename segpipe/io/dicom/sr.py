@@ -8,6 +8,7 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code as DicomCode
+from pydicom.uid import Comprehensive3DSRStorage
 
 from segpipe.errors import OutputError
 from segpipe.io.dicom.objects import (
@@ -29,7 +30,12 @@ _SIDES = {"left": codes.SCT.Left, "right": codes.SCT.Right}
 
 
 def write_dicom_sr(
-    path: Path, findings: Sequence[Measured], *, derivation: Derivation, segmentation: Path | None = None
+    path: Path,
+    findings: Sequence[Measured],
+    *,
+    derivation: Derivation,
+    segmentation: Path | None = None,
+    former: Derivation | None = None,
 ) -> Path:
     """Writes a measurement report; each finding names the segment that shows it.
 
@@ -38,6 +44,7 @@ def write_dicom_sr(
         findings: In the order of the report; none gives a report that states a count of 0.
         derivation: Series, classes and model.
         segmentation: The DICOM SEG of the same findings, a segment for each; needed when there are findings.
+        former: Of the report that this one replaces, if there is one.
 
     Raises:
         OutputError: when a finding has no segment or the disk is full.
@@ -66,21 +73,41 @@ def write_dicom_sr(
             imaging_measurements=groups or [_none_found(derivation)],
             title=codes.DCM.ImagingMeasurementReport,
         )
+        series_uid, instance_uid = report_uids(derivation)
         document = highdicom.sr.Comprehensive3DSR(
             evidence=[*sources, *([shown] if shown is not None else [])],
             content=report,
-            series_instance_uid=derivation.uid("SR", "series"),
+            series_instance_uid=series_uid,
             series_number=SERIES_NUMBER["SR"],
-            sop_instance_uid=derivation.uid("SR", "instance"),
+            sop_instance_uid=instance_uid,
             instance_number=1,
             manufacturer=MANUFACTURER,
             is_complete=True,
-            series_description=cut_text(f"{MANUFACTURER} {derivation.title} report"),
+            series_description=_description(derivation, former),
             manufacturer_model_name=derivation.maker.model,
             software_versions=derivation.maker.software,
             device_serial_number=derivation.maker.recipe,
+            previous_versions=None if former is None else [_reference(former)],
         )
     return save(document, path)
+
+
+def report_uids(derivation: Derivation) -> tuple[str, str]:
+    """The UIDs of the series and the instance of a report."""
+    return str(derivation.uid("SR", "series")), str(derivation.uid("SR", "instance"))
+
+
+def _description(derivation: Derivation, former: Derivation | None) -> str:
+    replaces = "" if former is None else ", replaces an earlier one"
+    return cut_text(f"{MANUFACTURER} {derivation.title}", 64 - len(" report") - len(replaces)) + f" report{replaces}"
+
+
+def _reference(former: Derivation) -> Dataset:
+    """What names an earlier report (DICOM PS3.3, C.17.2: Predecessor Documents Sequence)."""
+    reference = Dataset()
+    reference.SOPClassUID, reference.StudyInstanceUID = Comprehensive3DSRStorage, former.series.identity.study_uid
+    reference.SeriesInstanceUID, reference.SOPInstanceUID = report_uids(former)
+    return reference
 
 
 def _segments(shown: Dataset | None) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """Writes findings as DICOM segmentations on the slices of their series."""
 
+import hashlib
 import re
 from collections.abc import Sequence
 from functools import reduce
@@ -73,7 +74,7 @@ def write_dicom_seg(
             kind,
             described,
             omit_empty_frames=per_finding,
-            **_administration(derivation, kind if per_finding else f"{kind} of all"),
+            **_administration(derivation, kind if per_finding else f"{kind} of all", _digest(places, segments)),
         )
     return save(segmentation, path)
 
@@ -171,12 +172,17 @@ def _sources_and_pixels(
     return sources, highdicom.Volume(whole, affine, "PATIENT", frame_of_reference_uid=frame_uid, channels=channels)
 
 
-def _administration(derivation: Derivation, form: str) -> dict[str, Any]:
+def _digest(places: Sequence[int], segments: NDArray[np.integer[Any]]) -> str:
+    """Of what is shown: two runs of a model may differ in a voxel, and what differs is another object."""
+    return hashlib.sha256(repr((places, segments.shape)).encode() + segments.tobytes()).hexdigest()
+
+
+def _administration(derivation: Derivation, form: str, digest: str) -> dict[str, Any]:
     maker, title = derivation.maker, derivation.title
     return {
         "series_instance_uid": derivation.uid(form, "series"),
         "series_number": SERIES_NUMBER["SEG"],
-        "sop_instance_uid": derivation.uid(form, "instance"),
+        "sop_instance_uid": derivation.uid(form, "instance", digest),
         "instance_number": 1,
         "manufacturer": MANUFACTURER,
         "manufacturer_model_name": maker.model,

@@ -43,6 +43,8 @@ class Identity:
         series_uid: Of the series; two patients can share it, where software numbered badly.
         frame_of_reference_uid: Of the space in which slices have their positions; empty where it is not given.
         person: Everything that distinguishes patients and their studies.
+        instances: Digest of the instances of a series that may still grow, where each state of it must have objects of
+            its own; empty where study and series are enough.
     """
 
     patient_id: str = field(repr=False)
@@ -50,6 +52,7 @@ class Identity:
     series_uid: str = field(repr=False)
     frame_of_reference_uid: str = field(repr=False)
     person: tuple[str, ...] = field(repr=False, default=())
+    instances: str = field(repr=False, default="")
 
 
 @dataclass(frozen=True, eq=False)
