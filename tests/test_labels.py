@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from segpipe.errors import LabelError
-from segpipe.labels import NODULE, TUMOUR, LabelMap, check_mask_values, lesion_value, make_label
+from segpipe.labels import (
+    NODULE,
+    TUMOUR,
+    LabelMap,
+    check_mask_values,
+    lesion_mask,
+    lesion_masks,
+    lesion_names,
+    lesion_value,
+    make_label,
+)
 
 KNOWN = {1: "nodule"}
 
@@ -183,8 +193,33 @@ def test_the_value_of_lesions(names, wanted, value):
     assert lesion_value(names, wanted) == value
 
 
+@pytest.mark.parametrize(
+    ("names", "lesions"),
+    [
+        ({2: "lung", 1: "Tumor"}, [1]),
+        ({2: "solid", 1: "ground glass"}, [1, 2]),
+        ({1: "heart", 2: "GTV-1", 3: "lymph node"}, [2, 3]),
+        ({1: "core", 2: "rim", 9: "Ignore"}, [1, 2]),
+        ({1: "lung", 2: "mass"}, [2]),
+        ({9: "ignore"}, [9]),
+    ],
+)
+def test_the_lesions_of_a_data_set_without_a_recipe(names, lesions):
+    assert list(lesion_names(names)) == lesions
+    assert lesion_value(names) == lesions[0]
+    mask = np.array([0, 1, 2, 3, 9], np.uint8)
+    assert lesion_mask(mask, names).tolist() == np.isin(mask, lesions).tolist()
+
+
+def test_values_of_one_name_are_one_label_of_lesions():
+    masks = lesion_masks(np.array([1, 2, 3], np.uint8), {1: "nodule", 2: "Nodule", 3: "cyst"})
+    assert {name: mask.tolist() for name, mask in masks.items()} == {
+        "nodule": [True, True, False], "cyst": [False, False, True]
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("names", [{1: "lung", 2: "heart"}, {1: "lesion", 2: "cancer"}])
-def test_lesions_that_cannot_be_told_apart_are_told(names):
+def test_lesions_that_cannot_be_distinguished_are_refused(names):
     with pytest.raises(LabelError, match="does not have the recipe's label") as caught:
         lesion_value(names, "nodule")
     assert caught.value.facts["found"] == ", ".join(f"{value} {name}" for value, name in names.items())

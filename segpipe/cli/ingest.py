@@ -54,6 +54,8 @@ def _check(given: argparse.Namespace) -> int:
         print(f"{issue.level:<8} {issue.case}  {issue.message}" + (f" ({facts})" if facts else ""))
     folder = given.check if given.check.is_dir() else given.check.parent
     _, page = write_quality(quality, folder)
+    for name, count in quality.class_counts.items():
+        print(f"{name}: {count} lesions")
     errors, warnings = quality.count("error"), quality.count("warning")
     print(f"{len(quality.cases)} cases, {errors} errors, {warnings} warnings: {page}")
     return 2 if errors else 0

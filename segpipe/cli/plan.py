@@ -29,7 +29,7 @@ def plan(dataset: Path, memory: str, *, workers: int | None = None) -> Path:
     from segpipe.datasets.manifest import read_manifest
     from segpipe.inference.batch.memory import machine_memory, parse_bytes
     from segpipe.planning.dry_step import measure_step
-    from segpipe.planning.plan import propose
+    from segpipe.planning.plan import plan_labels, propose
     from segpipe.planning.sizing import gigabytes
     from segpipe.training.data.run_data import check_outlines
 
@@ -38,9 +38,10 @@ def plan(dataset: Path, memory: str, *, workers: int | None = None) -> Path:
     check_outlines(manifest)
     fingerprint = take_fingerprint(manifest, workers=workers)
     defaults = plain(compose([], registries=dict))
+    labels = plan_labels(fingerprint).get("labels")
 
     def measure(network: Mapping[str, Any], patch: list[int], batch: int) -> int | None:
-        peak = measure_step(network, defaults["loss"], patch=patch, batch=batch)
+        peak = measure_step(network, defaults["loss"], patch=patch, batch=batch, labels=labels)
         took = "ran out of memory" if peak is None else gigabytes(peak)
         print(f"dry step: patch {'×'.join(map(str, patch))}, batch {batch}: {took}", file=sys.stderr, flush=True)
         return peak

@@ -1,19 +1,20 @@
 """The fingerprint of a data set: what its scans and lesions measure, as a plan for training needs it."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
-from operator import attrgetter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial, reduce
+from operator import attrgetter, or_
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segpipe.case import Case
 from segpipe.datasets.loading import load_case
 from segpipe.datasets.manifest import Entry, Manifest
 from segpipe.errors import DatasetError, SegpipeError
 from segpipe.geometry import axis_directions
-from segpipe.labels import lesion_value
+from segpipe.labels import IGNORED, lesion_masks, plain_name
 from segpipe.lesions import label_lesions, measure_lesions
 from segpipe.system.parallel_map import parallel_map
 
@@ -25,22 +26,75 @@ Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True, eq=False)
+class CaseLesions:
+    """What the lesions of one case measure.
+
+    Args:
+        hu: HU of a sample of their voxels.
+        volumes_mm3: Of each.
+        diameters_mm: Longest diameter of each.
+    """
+
+    hu: NDArray[np.float32]
+    volumes_mm3: tuple[float, ...]
+    diameters_mm: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class CaseMeasurements:
     """What one case measures, along right–left, anterior–posterior and superior–inferior.
 
     Args:
         spacing_mm: Voxel size.
         extent_mm: Size of the scan.
-        lesion_hu: HU of a sample of its lesions' voxels.
-        volumes_mm3: Of its lesions.
-        diameters_mm: Their longest diameters.
+        lesions: Of all labels together.
+        classes: Of each lesion label, where there are several.
     """
 
     spacing_mm: Triple
     extent_mm: Triple
-    lesion_hu: NDArray[np.float32]
+    lesions: CaseLesions
+    classes: Mapping[str, CaseLesions] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Lesions:
+    """What the lesions of a data set measure; there is at least one.
+
+    Args:
+        hu: Percentiles 0.5, 50 and 99.5 of their voxels.
+        per_case: Count in each case.
+        volumes_mm3: Of each.
+        diameters_mm: Longest diameter of each.
+    """
+
+    hu: Triple
+    per_case: tuple[int, ...]
     volumes_mm3: tuple[float, ...]
     diameters_mm: tuple[float, ...]
+
+    @classmethod
+    def of(cls, cases: Sequence[CaseLesions]) -> "Lesions | None":
+        """The lesions of all cases; None where there are none."""
+        found = [case for case in cases if case.volumes_mm3]
+        if not found:
+            return None
+        return cls(
+            hu=_triple(np.percentile(np.concatenate([case.hu for case in found]), _PERCENTILES)),
+            per_case=tuple(len(case.volumes_mm3) for case in cases),
+            volumes_mm3=tuple(volume for case in found for volume in case.volumes_mm3),
+            diameters_mm=tuple(diameter for case in found for diameter in case.diameters_mm),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """How all is spread, from the smallest to the largest."""
+        return {
+            "lesions": len(self.volumes_mm3),
+            "lesions_per_case": _spread(np.array(self.per_case)),
+            "lesion_volume_mm3": _spread(np.array(self.volumes_mm3)),
+            "lesion_diameter_mm": _spread(np.array(self.diameters_mm)),
+            "lesion_hu": {f"{percent:g} %": round(hu, 1) for percent, hu in zip(_PERCENTILES, self.hu, strict=True)},
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,31 +105,29 @@ class Fingerprint:
         cases: How many could be read.
         spacing_mm: Of each case, (cases, 3), along right–left, anterior–posterior and superior–inferior.
         extent_mm: Of each case, (cases, 3).
-        lesion_hu: Percentiles 0.5, 50 and 99.5 of lesion voxels.
-        lesions_per_case: Count in each case.
-        volumes_mm3: Of all lesions.
-        diameters_mm: Longest diameters of all lesions.
+        lesions: Of all labels together.
+        classes: Of each lesion label, where there are several; None for one that no case has.
+        ignores: Whether masks mark voxels that do not count.
     """
 
     cases: int
     spacing_mm: NDArray[np.float64]
     extent_mm: NDArray[np.float64]
-    lesion_hu: Triple
-    lesions_per_case: tuple[int, ...]
-    volumes_mm3: tuple[float, ...]
-    diameters_mm: tuple[float, ...]
+    lesions: Lesions
+    classes: Mapping[str, Lesions | None] = field(default_factory=dict)
+    ignores: bool = False
+
+    @property
+    def kinds(self) -> list[Lesions]:
+        """The lesions apart, as a network must distinguish them: of each label that is there."""
+        return [lesions for lesions in self.classes.values() if lesions] or [self.lesions]
 
     def to_dict(self) -> dict[str, Any]:
         """The content of `fingerprint.json`: how everything is spread, from the smallest to the largest."""
+        classes = {name: lesions.to_dict() if lesions else {"lesions": 0} for name, lesions in self.classes.items()}
         return {
             "cases": self.cases,
-            "lesions": len(self.volumes_mm3),
-            "lesions_per_case": _spread(np.array(self.lesions_per_case)),
-            "lesion_volume_mm3": _spread(np.array(self.volumes_mm3)),
-            "lesion_diameter_mm": _spread(np.array(self.diameters_mm)),
-            "lesion_hu": {
-                f"{percent:g} %": round(hu, 1) for percent, hu in zip(_PERCENTILES, self.lesion_hu, strict=True)
-            },
+            **self.lesions.to_dict(),
             **{
                 f"{name}_{axis}": _spread(values[:, number])
                 for name, values in (
@@ -85,6 +137,7 @@ class Fingerprint:
                 )
                 for number, axis in enumerate(_AXES)
             },
+            **({"classes": classes} if classes else {}),
         }
 
 
@@ -95,22 +148,21 @@ def take_fingerprint(manifest: Manifest, *, workers: int | None = None, progress
         DatasetError: when no case can be read or none has a lesion.
     """
     facts = _measure_all(manifest, workers, progress)
-    lesions = [facts_of_case for facts_of_case in facts if facts_of_case.volumes_mm3]
-    if not lesions:
+    lesions = Lesions.of([one.lesions for one in facts])
+    if lesions is None:
         raise DatasetError(
             "a plan needs cases with lesions",
             facts={"data set": manifest.name, "found": f"{len(facts)} readable cases, none with a lesion"},
             hint="python -m segpipe ingest --check DATASET   reports what is wrong with each case",
         )
-    low, middle, high = np.percentile(np.concatenate([one.lesion_hu for one in lesions]), _PERCENTILES)
+    names = facts[0].classes
     return Fingerprint(
         cases=len(facts),
         spacing_mm=np.array([one.spacing_mm for one in facts]),
         extent_mm=np.array([one.extent_mm for one in facts]),
-        lesion_hu=(float(low), float(middle), float(high)),
-        lesions_per_case=tuple(len(one.volumes_mm3) for one in facts),
-        volumes_mm3=tuple(volume for one in facts for volume in one.volumes_mm3),
-        diameters_mm=tuple(diameter for one in facts for diameter in one.diameters_mm),
+        lesions=lesions,
+        classes={name: Lesions.of([one.classes[name] for one in facts]) for name in names},
+        ignores=any(plain_name(name) == IGNORED for name in manifest.labels.values()),
     )
 
 
@@ -125,14 +177,18 @@ def measure_case(entry: Entry, labels: dict[int, str]) -> CaseMeasurements | Non
     ]
     spacing = [case.grid.spacing_mm[axis] for axis in axes]
     extent = [case.grid.shape[axis] * case.grid.spacing_mm[axis] for axis in axes]
-    lesion = np.zeros(case.image.shape, dtype=np.bool_) if case.mask is None else case.mask == lesion_value(labels)
-    components, _ = label_lesions(lesion)
+    masks = lesion_masks(np.zeros(case.image.shape, dtype=np.uint8) if case.mask is None else case.mask, labels)
+    together = _measure_lesions(case, reduce(or_, masks.values()))
+    classes = {name: _measure_lesions(case, inside) for name, inside in masks.items()} if len(masks) > 1 else {}
+    return CaseMeasurements(_triple(spacing), _triple(extent), together, classes)
+
+
+def _measure_lesions(case: Case, inside: NDArray[np.bool_]) -> CaseLesions:
+    components, _ = label_lesions(inside)
     lesions = measure_lesions(components, case.grid)
-    values = case.image[lesion].astype(np.float32)
-    return CaseMeasurements(
-        spacing_mm=_triple(spacing),
-        extent_mm=_triple(extent),
-        lesion_hu=values[:: max(1, len(values) // _SAMPLE)],
+    values = case.image[inside].astype(np.float32)
+    return CaseLesions(
+        hu=values[:: max(1, len(values) // _SAMPLE)],
         volumes_mm3=tuple(lesion.volume_mm3 for lesion in lesions),
         diameters_mm=tuple(lesion.longest_diameter_mm for lesion in lesions),
     )

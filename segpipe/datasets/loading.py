@@ -7,7 +7,7 @@ from segpipe.case import Case, build_case
 from segpipe.datasets.manifest import Entry
 from segpipe.errors import SegpipeError
 from segpipe.io.images.volumes import read_volume
-from segpipe.labels import LabelMap, lesion_value
+from segpipe.labels import LabelMap, lesion_mask
 
 
 def load_lesions(entry: Entry, names: Mapping[int, str], labels: LabelMap | None = None) -> Case:
@@ -16,8 +16,8 @@ def load_lesions(entry: Entry, names: Mapping[int, str], labels: LabelMap | None
     Args:
         entry: One case of a manifest.
         names: Mask value → name in the data set.
-        labels: The classes; the mask is brought to their values. Without them lesions are 1; see `lesion_value` for
-            what they are.
+        labels: The classes; the mask is brought to their values. Without them lesions of any label are 1; see
+            `lesion_names`.
 
     Raises:
         SegpipeError: of the kind that fits what is wrong, naming the case.
@@ -26,7 +26,7 @@ def load_lesions(entry: Entry, names: Mapping[int, str], labels: LabelMap | None
     if case.mask is None:
         return case
     if labels is None:
-        return replace(case, mask=(case.mask == lesion_value(names)).astype("uint8"))
+        return replace(case, mask=lesion_mask(case.mask, names).astype("uint8"))
     return replace(case, mask=labels.recode(case.mask, names))
 
 

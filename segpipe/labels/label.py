@@ -64,6 +64,8 @@ _TYPES = {  # by words of the name; the first that fits
     "neoplasm": _NEOPLASM,
     "gtv": _NEOPLASM,
 }
+IGNORED = "ignore"
+"""What a data set calls the voxels that nobody has outlined; the same word as nnU-Net's."""
 _COLOURS = (
     (230, 85, 13), (49, 130, 189), (49, 163, 84), (117, 107, 177), (222, 45, 38), (28, 144, 153), (221, 28, 119),
     (153, 112, 0), (65, 171, 93), (106, 81, 163), (203, 24, 29), (34, 94, 168), (206, 18, 86), (140, 81, 10),
@@ -90,6 +92,15 @@ def make_label(value: int, name: str, position: int | None = None) -> Label:
     node = kind is _TYPES["lymph_node"]
     colour = _COLOURS[(position or 0) % len(_COLOURS)]
     return Label(value, name, colour, _ANATOMY if node else _MORPHOLOGY, kind, _CHEST if node else _LUNG)
+
+
+def is_lesion(name: str) -> bool:
+    """Whether a label's name speaks of a lesion or of a part of one.
+
+    >>> [is_lesion(name) for name in ("GTV-1", "Ground glass", "lymph_node", "left lung", "heart")]
+    [True, True, True, False, False]
+    """
+    return any(word in plain_name(name) for word in ("lesion", *_TYPES))
 
 
 def plain_name(name: str) -> str:

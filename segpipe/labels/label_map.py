@@ -8,13 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.errors import LabelError
-from segpipe.labels.label import NODULE, Label, make_label, plain_name
+from segpipe.labels.label import IGNORED, NODULE, Label, make_label, plain_name
 from segpipe.labels.masks import describe_names, lesion_value, look_up
 
 MOST_CLASSES = 16
 LARGEST_VALUE = 255
-IGNORED = "ignore"
-"""What a data set calls the voxels that nobody has outlined; the same word as nnU-Net's."""
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Mapping
+from functools import reduce
+from operator import or_
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.errors import LabelError
+from segpipe.labels.label import IGNORED, is_lesion, plain_name
 
 _WHOLE = 1e-3  # how far a whole number may be off; a probability is seldom so near to one in every voxel
 Value = TypeVar("Value", bound=np.generic)
@@ -37,7 +40,33 @@ def lesion_value(names: Mapping[int, str], wanted: str = "") -> int:
             facts={"wanted": wanted, "found": describe_names(names)},
             hint="choose another recipe.label or rename the label in the data set",
         )
-    return (exact or lesion_like or sorted(names))[0]
+    return (exact or lesion_like or sorted(lesion_names(names)))[0]
+
+
+def lesion_names(names: Mapping[int, str]) -> dict[int, str]:
+    """Those labels of a data set that are lesions, without knowing a recipe: value → name, in the order of values.
+
+    They are those whose names speak of a lesion or of a part of one; where none does, all but what is ignored.
+
+    >>> lesion_names({1: "lung", 2: "tumour", 3: "lymph node"}), lesion_names({2: "core", 1: "rim", 255: "ignore"})
+    ({2: 'tumour', 3: 'lymph node'}, {1: 'rim', 2: 'core'})
+    """
+    outlined = {value: name for value, name in sorted(names.items()) if plain_name(name) != IGNORED}
+    return {value: name for value, name in outlined.items() if is_lesion(name)} or outlined or dict(names)
+
+
+def lesion_masks(mask: NDArray[np.uint8], names: Mapping[int, str]) -> dict[str, NDArray[np.bool_]]:
+    """Where a mask of a data set holds each of its lesion labels, by name; see `lesion_names`."""
+    first_names: dict[str, str] = {}
+    values: dict[str, list[int]] = {}
+    for value, name in lesion_names(names).items():
+        values.setdefault(first_names.setdefault(plain_name(name), name), []).append(value)
+    return {name: reduce(or_, [mask == value for value in own]) for name, own in values.items()}
+
+
+def lesion_mask(mask: NDArray[np.uint8], names: Mapping[int, str]) -> NDArray[np.bool_]:
+    """Where a mask of a data set holds any of its lesion labels."""
+    return reduce(or_, lesion_masks(mask, names).values())
 
 
 def whole_numbers(mask: NDArray[np.generic]) -> NDArray[np.generic] | None:

@@ -10,13 +10,28 @@ import torch
 
 from segpipe.errors import ModelError
 from segpipe.inference.batch.memory import peak_memory
+from segpipe.labels import LabelMap
 from segpipe.networks import build_network
 from segpipe.system.hardware import choose_compute
 from segpipe.training.optimisation.losses import build_loss
 
 
-def measure_step(network: Mapping[str, Any], loss: Mapping[str, Any], *, patch: list[int], batch: int) -> int | None:
+def measure_step(
+    network: Mapping[str, Any],
+    loss: Mapping[str, Any],
+    *,
+    patch: list[int],
+    batch: int,
+    labels: Mapping[int, str] | None = None,
+) -> int | None:
     """Peak bytes of a training step: of the GPU where there is one, else of the whole process.
+
+    Args:
+        network: Its section.
+        loss: Its section.
+        patch: Voxels.
+        batch: Patches in a step.
+        labels: The recipe's, where there are several classes.
 
     Returns:
         Bytes, or None when the step ran out of memory.
@@ -24,7 +39,8 @@ def measure_step(network: Mapping[str, Any], loss: Mapping[str, Any], *, patch: 
     Raises:
         ModelError: when the step failed for another reason.
     """
-    job = json.dumps({"network": dict(network), "loss": dict(loss), "patch": patch, "batch": batch})
+    names = list((labels or {}).values())
+    job = json.dumps({"network": dict(network), "loss": dict(loss), "patch": patch, "batch": batch, "labels": names})
     done = subprocess.run([sys.executable, "-m", __name__, job], capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return int(done.stdout.strip().splitlines()[-1])
@@ -39,7 +55,8 @@ def measure_step(network: Mapping[str, Any], loss: Mapping[str, Any], *, patch: 
 def _step(job: Mapping[str, Any]) -> int:
     on_gpu = torch.cuda.is_available()
     device = "cuda" if on_gpu else "cpu"
-    network = build_network(job["network"]).to(device).train()
+    classes = LabelMap.build(dict(enumerate(job["labels"], start=1))) if job["labels"] else LabelMap()
+    network = build_network(job["network"], out_channels=classes.channels).to(device).train()
     optimizer = torch.optim.AdamW(network.parameters())
     half = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(choose_compute("auto").precision)
     images = torch.rand(job["batch"], 1, *job["patch"], device=device)
@@ -47,7 +64,7 @@ def _step(job: Mapping[str, Any]) -> int:
     labels[..., :2, :2, :2] = 1
     with torch.autocast(device, half, enabled=half is not None):
         outputs = network(images)
-    build_loss(job["loss"]).to(device)(outputs, labels).backward()
+    build_loss(job["loss"], classes).to(device)(outputs, labels).backward()
     optimizer.step()
     return torch.cuda.max_memory_reserved() if on_gpu else peak_memory()
 

@@ -5,15 +5,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from segpipe.datasets.fingerprint import Fingerprint
+from segpipe.labels.label_map import LARGEST_VALUE
 from segpipe.planning.sizing import BOTTOM, THICKEST, WIDEST, MeasureStep, MemoryFit, fit_batch, fit_patch, gigabytes
 
 ANISOTROPIC = 3.0
 """Ratio of slice distance to pixel size from which finer slices are kept (doi 10.1038/s41592-020-01008-z)."""
 VOXELS_ACROSS = 4
 PARENCHYMA_HU = -1000.0
+_WHY_LABELS = {
+    "labels": "each of these is learnt, sampled and reported as a class of its own; without this key only recipe.label",
+    "ignore": "voxels that the data set ignores count neither in the loss nor in any figure",
+}
 SHARE_IN_A_STEP = 0.05
 """Of all voxels of the data set; larger batches would see the same scan again and again (same source)."""
 
@@ -43,7 +49,7 @@ class Plan:
         for section, keys in self.values.items():
             lines.append(f"{section}:")
             for key, value in keys.items():
-                lines += [f"  # {self.reasons[f'{section}.{key}']}", f"  {key}: {value}"]
+                lines += [f"  # {self.reasons[f'{section}.{key}']}", f"  {key}: {_in_yaml(value)}"]
         return "\n".join(lines) + "\n"
 
 
@@ -65,14 +71,16 @@ def propose(fingerprint: Fingerprint, network: Mapping[str, Any], *, memory_byte
     patch = fit_patch(limit, spacing, network, memory_bytes=memory_bytes, measure=measure)
     most = int(SHARE_IN_A_STEP * fingerprint.cases * np.prod(limit) / np.prod(patch.size.patch))
     batch = fit_batch(patch, most, memory_bytes=memory_bytes, measure=measure)
+    labels = plan_labels(fingerprint)
     channels, strides = batch.size.network["channels"], batch.size.network["strides"]
     return Plan(
         values={
-            "recipe": {"spacing_mm": spacing, "window_hu": window, "patch": batch.size.patch},
+            "recipe": {**labels, "spacing_mm": spacing, "window_hu": window, "patch": batch.size.patch},
             "training": {"batch_size": batch.size.batch},
             "network": {"name": network["name"], "channels": channels, "strides": strides},
         },
         reasons={
+            **{f"recipe.{key}": _WHY_LABELS[key] for key in labels},
             "recipe.spacing_mm": why_spacing,
             "recipe.window_hu": why_window,
             "recipe.patch": _why_patch(patch, spacing, fingerprint),
@@ -86,14 +94,21 @@ def propose(fingerprint: Fingerprint, network: Mapping[str, Any], *, memory_byte
     )
 
 
+def plan_labels(fingerprint: Fingerprint) -> dict[str, Any]:
+    """The recipe's keys for lesions of several labels: each becomes a class that is sampled, learnt and reported."""
+    names = [name for name, lesions in fingerprint.classes.items() if lesions]
+    ignored = {"ignore": LARGEST_VALUE} if fingerprint.ignores else {}
+    return {**({"labels": dict(enumerate(names, start=1))} if len(names) > 1 else {}), **ignored}
+
+
 def _spacing(fingerprint: Fingerprint) -> tuple[list[float], str]:
-    """The median, with finer slices where slices are thick, and fine enough for the smaller lesions."""
+    """The median, with finer slices where slices are thick, and fine enough for the smaller lesions of each class."""
     x, y, z = (float(value) for value in np.median(fingerprint.spacing_mm, axis=0))
     why = f"medians of {fingerprint.cases} scans are {x:.2f}×{y:.2f}×{z:.2f} mm"
     if z > ANISOTROPIC * max(x, y):
         z = float(np.percentile(fingerprint.spacing_mm[:, 2], 10))
         why += f"; slices are thick, so the 10th percentile {z:.2f} mm is taken along the body"
-    small = float(np.percentile(fingerprint.diameters_mm, 10))
+    small = min(float(np.percentile(lesions.diameters_mm, 10)) for lesions in fingerprint.kinds)
     limit = max(small / VOXELS_ACROSS, 0.5)
     if max(x, y) > limit:
         x, y = min(x, limit), min(y, limit)
@@ -102,7 +117,8 @@ def _spacing(fingerprint: Fingerprint) -> tuple[list[float], str]:
 
 
 def _window(fingerprint: Fingerprint) -> tuple[list[float], str]:
-    low, _, high = fingerprint.lesion_hu
+    low = min(lesions.hu[0] for lesions in fingerprint.kinds)
+    high = max(lesions.hu[2] for lesions in fingerprint.kinds)
     top = float(max(200.0, np.ceil(high / 50) * 50))
     why = f"lesions span {low:.0f} to {high:.0f} HU (0.5 to 99.5 %); the lung around them reaches down to -1000 HU"
     return [PARENCHYMA_HU, top], why
@@ -112,7 +128,7 @@ def _why_patch(fit: MemoryFit, spacing_mm: Sequence[float], fingerprint: Fingerp
     scan_mm = np.median(fingerprint.extent_mm, axis=0)
     patch_mm = np.multiply(fit.size.patch, spacing_mm)
     why = f"{_times(patch_mm)} mm of a median scan of {_times(scan_mm)} mm"
-    why += f"; 95 % of the lesions are at most {np.percentile(fingerprint.diameters_mm, 95):.0f} mm long"
+    why += f"; 95 % of the lesions are at most {np.percentile(fingerprint.lesions.diameters_mm, 95):.0f} mm long"
     if fit.larger is None:
         return f"{why}; the largest that the median scan holds"
     return f"{why}; the largest that fits with batch {fit.size.batch}: {_times(fit.larger.patch)} {_too_much(fit)}"
@@ -132,6 +148,11 @@ def _too_much(fit: MemoryFit) -> str:
         return "ran out of memory"
     takes = "takes" if fit.larger.voxels in fit.measured else "would take about"
     return f"{takes} {gigabytes(fit.larger_bytes)}"
+
+
+def _in_yaml(value: object) -> str:
+    text: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, sort_keys=False, width=10**6)
+    return text.removesuffix("...\n").strip()
 
 
 def _times(lengths: Sequence[float] | NDArray[np.float64]) -> str:

@@ -1,6 +1,7 @@
 """The page of a data set's quality: every remark, and every case with a picture."""
 
 import base64
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ def _counts(quality: Quality) -> list[tuple[str, int]]:
         ("errors", quality.count("error")),
         ("warnings", quality.count("warning")),
         ("lesions", lesions),
+        *((f"of them {name}", count) for name, count in quality.class_counts.items()),
     ]
 
 
@@ -52,9 +54,15 @@ def _card(case: CaseQuality) -> dict[str, Any]:
             "mm": " × ".join(f"{mm:.2f}" for mm in facts["spacing_mm"]),
             "axes": facts["orientation"],
             "lesions": f"{facts['lesions']}, {facts['lesion_mm3']:,.0f} mm³",
+            **{name: _class_in_words(own) for name, own in facts.get("classes", {}).items()},
         }
     picture = base64.b64encode(case.thumbnail).decode() if case.thumbnail else ""
     return {"id": case.id, "picture": picture, "facts": shown, "issues": case.issues}
+
+
+def _class_in_words(own: Mapping[str, Any]) -> str:
+    hu = "" if own["median_hu"] is None else f", median {own['median_hu']:.0f} HU"
+    return f"{own['lesions']}, {own['lesion_mm3']:,.0f} mm³{hu}"
 
 
 def _urgency(case: CaseQuality) -> tuple[int, str]:

@@ -14,13 +14,14 @@ from segpipe.config.compose import compose
 from segpipe.config.plan import with_plans
 from segpipe.datasets.manifest import read_manifest, write_manifest
 from segpipe.datasets.sources.folders import find_cases
+from tests.two_classes import write_two_classes
 
 
 @pytest.fixture
 def measured(monkeypatch):
     """Dry steps that take 2000 bytes per voxel."""
 
-    def step(network, loss, *, patch, batch):
+    def step(network, loss, *, patch, batch, labels):
         x, y, z = patch
         return 2000 * batch * x * y * z
 
@@ -53,6 +54,23 @@ def test_a_plan_is_written_with_its_fingerprint_and_training_takes_it(dataset, c
     assert list(map(list, settings.network["strides"])) == plan["network"]["strides"]
     assert settings.training.batch_size == plan["training"]["batch_size"]
     assert list(settings.recipe.spacing_mm) == plan["recipe"]["spacing_mm"]
+
+
+@pytest.mark.usefixtures("measured")
+def test_lesions_of_several_labels_become_classes_of_the_plan(tmp_path, capsys):
+    source = write_two_classes(tmp_path / "source", cases=2)
+    words = ["--label", "1=ground_glass,2=solid,255=ignore", "--workers", "0"]
+    dataset = tmp_path / "dataset"
+    assert main(["ingest", "--source", "nifti", "--input", str(source), "--output", str(dataset), *words]) == 0
+    assert [entry.extra["lesions"] for entry in read_manifest(dataset).entries] == [1, 1]  # a core within a rim
+    assert main(["ingest", "--check", str(dataset), "--workers", "0"]) == 0
+    assert "ground_glass: 2 lesions\nsolid: 2 lesions\n2 cases, 0 errors" in capsys.readouterr().out
+    assert main(["ingest", "--plan", str(dataset), "--memory", "1GB", "--workers", "0"]) == 0
+    fingerprint = json.loads((dataset / "fingerprint.json").read_text())
+    assert fingerprint["classes"]["solid"]["lesion_hu"]["50 %"] == pytest.approx(50, abs=5)
+    composed = compose(with_plans(["+experiment=lung_nodule", f"+plan={dataset / 'plan.yaml'}"]), registries)
+    settings = settings_of(composed, registries())
+    assert (settings.recipe.labels, settings.recipe.ignore) == ({1: "ground_glass", 2: "solid"}, 255)
 
 
 @pytest.mark.usefixtures("measured")

@@ -1,7 +1,19 @@
-import pytest
+import base64
+import gzip
 
+import nibabel
+import numpy as np
+import pytest
+import yaml
+
+from segpipe.evaluation.reading import Evaluation
 from segpipe.evaluation.results import CaseResult
+from segpipe.io.images.volumes import read_volume, write_volume
+from segpipe.pipelines.comparison.compared_runs import ComparedRun
+from segpipe.pipelines.comparison.differing_cases import draw_differing_cases
 from segpipe.pipelines.reports.case_pictures import choose_cases, mask_files
+from tests.small_models import SCAN
+from tests.two_classes import CORE, RIM, write_two_classes
 
 
 def results(*dice):
@@ -47,3 +59,24 @@ def test_a_mask_is_found_in_the_folder_of_the_fold_that_has_it(tmp_path):
     find = mask_files(tmp_path / "0", tmp_path / "1")
     assert find("a") == tmp_path / "1" / "a.nii.gz"
     assert find("b") == tmp_path / "0" / "b.nii.gz"
+
+
+@pytest.mark.parametrize(("labels", "shown"), [({1: "rim", 2: "core"}, [RIM, CORE]), ({1: "core"}, [CORE])])
+def test_cases_that_differ_are_drawn_with_the_classes_of_the_run(tmp_path, labels, shown):
+    data = write_two_classes(tmp_path / "data", cases=1)
+    reference = read_volume(data / "masks" / "case_0.nii.gz")
+    mask = np.isin(reference.array, shown)
+    write_volume(tmp_path / "masks" / "case_0.nii.gz", np.roll(mask, 2, axis=0).astype(np.uint8), reference.grid)
+    columns = {"table": None, "case_column": "case", "patient_column": "patient", "cache": None}
+    section = {"name": "nifti", "root": str(data), "labels": {RIM: "rim", CORE: "core", 255: "ignore"}, **columns}
+    config = {"data": section, "recipe": {**SCAN.to_dict(), "labels": labels}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    runs = [
+        ComparedRun(Evaluation(name, {}, [], []), masks=(tmp_path / "masks",), run_folder=tmp_path)
+        for name in ("old", "new")
+    ]
+    row = {"case": "case_0", "difference": 0.1, "first": 0.5, "second": 0.6}
+    drawn, problem = draw_differing_cases({"cases": [row]}, *runs)
+    assert problem is None
+    packed = gzip.decompress(base64.b64decode(drawn.views["differs_1_first"].masks["reference"]))
+    assert int(nibabel.Nifti1Image.from_bytes(packed).get_fdata().sum()) == int(mask.sum())

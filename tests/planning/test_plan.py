@@ -6,30 +6,32 @@ import numpy as np
 import pytest
 import yaml
 
-from segpipe.datasets.fingerprint import Fingerprint, measure_case, take_fingerprint
-from segpipe.datasets.manifest import Entry
+from segpipe.datasets.fingerprint import Fingerprint, Lesions, measure_case, take_fingerprint
+from segpipe.datasets.manifest import Entry, Manifest
 from segpipe.datasets.sources.folders import find_cases
 from segpipe.errors import ConfigError
 from segpipe.geometry import Grid
 from segpipe.io.images.volumes import write_volume
 from segpipe.planning.dry_step import measure_step
-from segpipe.planning.plan import propose
+from segpipe.planning.plan import plan_labels, propose
 from segpipe.planning.sizing import choose_strides
 
 NETWORK = {"name": "unet"}
 GB = 2**30
 
 
-def fingerprint(spacing=(0.7, 0.7, 1.25), diameters=(8.0, 12.0, 20.0), extent=(350.0, 350.0, 300.0)) -> Fingerprint:
+def fingerprint(spacing=(0.7, 0.7, 1.25), diameters=(8.0, 12.0, 20.0), extent=(350.0, 350.0, 300.0), **others):
     return Fingerprint(
         cases=3,
         spacing_mm=np.array([spacing] * 3),
         extent_mm=np.array([extent] * 3),
-        lesion_hu=(-600.0, -50.0, 210.0),
-        lesions_per_case=(1, 1, 1),
-        volumes_mm3=(100.0, 500.0, 2000.0),
-        diameters_mm=diameters,
+        lesions=lesions(diameters),
+        **others,
     )
+
+
+def lesions(diameters=(8.0, 12.0, 20.0), hu=(-600.0, -50.0, 210.0)) -> Lesions:
+    return Lesions(hu=hu, per_case=(1, 1, 1), volumes_mm3=(100.0, 500.0, 2000.0), diameters_mm=diameters)
 
 
 def costs(bytes_per_voxel: float):
@@ -145,15 +147,16 @@ def test_a_fingerprint_measures_the_tiny_data_set(tiny_dataset):
     assert found.cases == 10
     np.testing.assert_allclose(found.spacing_mm, [[1.0, 1.0, 1.5]] * 10, atol=1e-5)
     np.testing.assert_allclose(found.extent_mm[0], [40, 40, 36], atol=1e-4)
-    assert found.lesions_per_case == (1,) * 10
+    assert found.lesions.per_case == (1,) * 10
+    assert found.classes == {}
     # balls of 4 to 7 mm radius at 0 HU with noise of 30 HU
-    assert 7 < min(found.diameters_mm) <= max(found.diameters_mm) < 16
-    assert abs(found.lesion_hu[1]) < 10
-    told = found.to_dict()
-    assert (told["cases"], told["lesions"]) == (10, 10)
-    assert told["spacing_mm_along_body"]["50 %"] == 1.5
-    assert told["voxels_right_left"] == dict.fromkeys(("0 %", "10 %", "50 %", "90 %", "100 %"), 40.0)
-    assert told["lesion_diameter_mm"]["0 %"] == pytest.approx(min(found.diameters_mm), abs=1e-3)
+    assert 7 < min(found.lesions.diameters_mm) <= max(found.lesions.diameters_mm) < 16
+    assert abs(found.lesions.hu[1]) < 10
+    content = found.to_dict()
+    assert (content["cases"], content["lesions"]) == (10, 10)
+    assert content["spacing_mm_along_body"]["50 %"] == 1.5
+    assert content["voxels_right_left"] == dict.fromkeys(("0 %", "10 %", "50 %", "90 %", "100 %"), 40.0)
+    assert content["lesion_diameter_mm"]["0 %"] == pytest.approx(min(found.lesions.diameters_mm), abs=1e-3)
 
 
 def test_lungs_in_a_mask_are_no_lesions_of_the_fingerprint(tmp_path):
@@ -165,8 +168,54 @@ def test_lungs_in_a_mask_are_no_lesions_of_the_fingerprint(tmp_path):
     image[0, 0, 0] = -1000
     files = [write_volume(tmp_path / f"{name}.nii.gz", array, grid) for name, array in (("i", image), ("m", mask))]
     found = measure_case(Entry("a", "p", *files), {1: "lung", 2: "tumour"})
-    assert found.volumes_mm3 == (64.0,)
-    assert set(found.lesion_hu.tolist()) == {35.0}
+    assert found.lesions.volumes_mm3 == (64.0,)
+    assert set(found.lesions.hu.tolist()) == {35.0}
+    assert found.classes == {}
+
+
+def test_lesions_of_several_labels_are_measured_apart_and_together(tmp_path):
+    grid = Grid((20, 20, 20), np.diag([1.0, 1.0, 2.0, 1.0]))
+    mask = np.zeros(grid.shape, np.uint8)
+    mask[2:8, 2:8, 2:8] = 2  # 6·6·6 voxels of 2 mm³, of which the middle 2·2·2 are solid
+    mask[4:6, 4:6, 4:6] = 1
+    mask[14:16, 14:16, 14:16] = 1  # touches nothing
+    image = np.select([mask == 1, mask == 2], [35, -500], -850).astype(np.int16)
+    files = [write_volume(tmp_path / f"{name}.nii.gz", array, grid) for name, array in (("i", image), ("m", mask))]
+    labels = {1: "solid", 2: "ground glass", 3: "cyst", 255: "ignore"}
+    found = measure_case(Entry("a", "p", *files), labels)
+    assert {name: lesions.volumes_mm3 for name, lesions in found.classes.items()} == {
+        "solid": (16.0, 16.0), "ground glass": (416.0,), "cyst": ()
+    }  # fmt: skip
+    assert found.lesions.volumes_mm3 == (432.0, 16.0)
+    assert [set(found.classes[name].hu.tolist()) for name in labels.values() if name != "ignore"] == [
+        {35},
+        {-500},
+        set(),
+    ]
+
+    together = take_fingerprint(Manifest("d", "nifti", (Entry("a", "p", *files),), labels), workers=0, progress=False)
+    content = together.to_dict()
+    assert (content["lesions"], content["lesion_hu"]["50 %"]) == (2, -500.0)
+    assert {name: own["lesions"] for name, own in content["classes"].items()} == {
+        "solid": 2,
+        "ground glass": 1,
+        "cyst": 0,
+    }
+    assert content["classes"]["solid"]["lesion_hu"]["50 %"] == 35.0
+    assert plan_labels(together) == {"labels": {1: "solid", 2: "ground glass"}, "ignore": 255}
+
+
+def test_the_plan_sees_each_class():
+    kinds = {"solid": lesions((4.0,), hu=(-100.0, 30.0, 340.0)), "ground_glass": lesions((20.0,)), "cyst": None}
+    several = fingerprint(spacing=(1.5, 1.5, 2.0), diameters=(12.0,), classes=kinds)
+    plan = propose(several, NETWORK, memory_bytes=GB, measure=costs(1))
+    assert plan.values["recipe"]["labels"] == {1: "solid", 2: "ground_glass"}
+    assert plan.values["recipe"]["spacing_mm"][:2] == [1.0, 1.0]  # 4 mm span 4 pixels
+    assert plan.values["recipe"]["window_hu"] == [-1000.0, 350.0]
+    assert plan.reasons["recipe.window_hu"].startswith("lesions span -600 to 340 HU")
+    assert yaml.safe_load(plan.to_yaml("A plan.")) == plan.values
+    alone = fingerprint(spacing=(1.5, 1.5, 2.0), diameters=(12.0,))
+    assert "labels" not in propose(alone, NETWORK, memory_bytes=GB, measure=costs(1)).values["recipe"]
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from segpipe.datasets.quality.thumbnails import draw_thumbnail
 from segpipe.errors import SegpipeError
 from segpipe.geometry import Grid, axis_directions, describe_apart, to_voxel, to_world
 from segpipe.io.images.volumes import read_volume
-from segpipe.labels import check_mask_values, lesion_value
+from segpipe.labels import check_mask_values, lesion_masks
 from segpipe.lesions import label_lesions
 from segpipe.preprocessing.lungs import find_lungs
 
@@ -32,17 +34,17 @@ def check_case(entry: Entry, labels: Mapping[int, str]) -> CaseQuality:
     mask = _read(entry, "mask", issues) if entry.mask else None
     if entry.mask is None:
         issues.append(Issue("warning", "no mask", "there is no mask; the case cannot train or test", {}, entry.id))
-    lesion = _foreground(entry, mask, labels, issues)
+    lesions = _lesions(entry, mask, labels, issues)
     if image is None:
         return CaseQuality(entry.id, tuple(issues), {})
     if mask is not None and not image.grid.matches(mask.grid):
         facts = describe_apart(image=image.grid, mask=mask.grid)
         issues.append(Issue("error", "grids differ", "image and mask are not on the same grid", facts, entry.id))
-        lesion = None
-    drawn = np.zeros(image.array.shape, dtype=np.bool_) if lesion is None else lesion
+        lesions = {}
+    drawn = reduce(or_, lesions.values()) if lesions else np.zeros(image.array.shape, dtype=np.bool_)
     issues += _check_scan(entry, image, drawn)
     digest = hashlib.sha256(np.ascontiguousarray(image.array).tobytes()).hexdigest()
-    return CaseQuality(entry.id, tuple(issues), _facts(image, drawn), digest, draw_thumbnail(image, drawn))
+    return CaseQuality(entry.id, tuple(issues), _facts(image, drawn, lesions), digest, draw_thumbnail(image, drawn))
 
 
 def _read(entry: Entry, part: str, issues: list[Issue]) -> Volume | None:
@@ -53,18 +55,19 @@ def _read(entry: Entry, part: str, issues: list[Issue]) -> Volume | None:
         return None
 
 
-def _foreground(entry: Entry, mask: Volume | None, labels: Mapping[int, str], issues: list[Issue]) -> Mask | None:
+def _lesions(entry: Entry, mask: Volume | None, labels: Mapping[int, str], issues: list[Issue]) -> Mapping[str, Mask]:
+    """Where the lesions of each label are; where labels are wrong, all that is outlined as one."""
     if mask is None:
-        return None
+        return {}
     try:
         values = check_mask_values(mask.array, labels)
     except SegpipeError as error:
         issues.append(Issue("error", "bad labels", error.message, _plain(error), entry.id))
-        return np.asarray(np.nan_to_num(mask.array) > 0, dtype=np.bool_)
-    lesion = np.asarray(values == lesion_value(labels), dtype=np.bool_)
-    if not lesion.any():
+        return {"foreground": np.asarray(np.nan_to_num(mask.array) > 0, dtype=np.bool_)}
+    lesions = lesion_masks(values, labels)
+    if not any(inside.any() for inside in lesions.values()):
         issues.append(Issue("warning", "empty mask", "the mask has no lesion", {}, entry.id))
-    return lesion
+    return lesions
 
 
 def _check_scan(entry: Entry, image: Volume, lesion: Mask) -> Iterable[Issue]:
@@ -144,9 +147,8 @@ def _plain(error: SegpipeError) -> dict[str, str]:
     return {name: str(value) for name, value in error.facts.items() if name not in ("case", "file")}
 
 
-def _facts(image: Volume, lesion: Mask) -> dict[str, Any]:
+def _facts(image: Volume, lesion: Mask, classes: Mapping[str, Mask]) -> dict[str, Any]:
     grid = image.grid
-    _, count = label_lesions(lesion)
     finite = image.array[np.isfinite(image.array)] if image.array.dtype.kind == "f" else image.array
     return {
         "shape": list(grid.shape),
@@ -155,6 +157,20 @@ def _facts(image: Volume, lesion: Mask) -> dict[str, Any]:
         "orientation": grid.orientation,
         "lowest_hu": float(finite.min()) if finite.size else None,
         "highest_hu": float(finite.max()) if finite.size else None,
-        "lesions": count,
-        "lesion_mm3": round(float(lesion.sum() * grid.voxel_volume_mm3), 1),
+        **_measure(lesion, grid),
+        **({"classes": _class_facts(image, classes)} if len(classes) > 1 else {}),
     }
+
+
+def _measure(lesion: Mask, grid: Grid) -> dict[str, Any]:
+    _, count = label_lesions(lesion)
+    return {"lesions": count, "lesion_mm3": round(float(lesion.sum() * grid.voxel_volume_mm3), 1)}
+
+
+def _class_facts(image: Volume, classes: Mapping[str, Mask]) -> dict[str, dict[str, Any]]:
+    """Of each label how many lesions there are, how large they are together, and their median HU."""
+
+    def median_hu(inside: Mask) -> float | None:
+        return float(np.median(image.array[inside].astype(np.float32))) if inside.any() else None
+
+    return {name: {**_measure(inside, image.grid), "median_hu": median_hu(inside)} for name, inside in classes.items()}

@@ -1,5 +1,6 @@
 """What checking a data set finds: issues, and what is known of each case."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -62,6 +63,14 @@ class Quality:
         """All issues, errors first."""
         found = [issue for case in self.cases for issue in case.issues]
         return sorted(found, key=lambda issue: issue.level != "error")
+
+    @property
+    def class_counts(self) -> dict[str, int]:
+        """Of each lesion label, where there are several, how many lesions there are."""
+        counts: Counter[str] = Counter()
+        for case in self.cases:
+            counts.update({name: own["lesions"] for name, own in case.facts.get("classes", {}).items()})
+        return dict(counts)
 
     def count(self, level: Level) -> int:
         """How many issues of a level there are."""

@@ -25,7 +25,7 @@ from segpipe.io.dicom.series.description import Annotation, SeriesInfo
 from segpipe.io.dicom.series.series import SeriesScan, find_series, read_series, stack_series
 from segpipe.io.dicom.series.stack import REPAIRS
 from segpipe.io.images.volumes import write_volume
-from segpipe.labels import lesion_value
+from segpipe.labels import lesion_mask
 from segpipe.lesions import find_components
 
 Mask = NDArray[np.uint8]
@@ -131,7 +131,7 @@ def make_case(
     if annotations:
         mask, described = _labelled(series, annotations, regions)
         extra |= described
-        extra["lesions"] = find_components(mask == lesion_value(dict(enumerate(regions.patterns, start=1)))).count
+        extra["lesions"] = find_components(lesion_mask(mask, dict(enumerate(regions.patterns, start=1)))).count
     entry = store_case(name, volume, mask, folder, extra=extra)
     lungs = _found(series, annotations, regions.lungs, regions).masks if regions.lungs else {}
     if not lungs:

@@ -10,7 +10,7 @@ import numpy as np
 from segpipe.datasets.loading import load_case
 from segpipe.datasets.manifest import Entry
 from segpipe.io.images.volumes import write_volume
-from segpipe.labels import lesion_value
+from segpipe.labels import lesion_mask
 from segpipe.lesions import find_components
 
 
@@ -23,7 +23,7 @@ def take_in(entry: Entry, labels: Mapping[int, str], folder: Path, *, copy: bool
     case = load_case(entry, labels)
     facts: dict[str, Any] = {"spacing_mm": [round(mm, 4) for mm in case.grid.spacing_mm], "shape": case.grid.shape}
     if case.mask is not None:
-        facts["lesions"] = find_components(case.mask == lesion_value(labels)).count
+        facts["lesions"] = find_components(lesion_mask(case.mask, labels)).count
     entry = replace(entry, extra={**(entry.extra or {}), **facts})
     if not copy:
         return entry

@@ -5,12 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segpipe.case import Case
 from segpipe.datasets.loading import load_lesions
-from segpipe.datasets.manifest import Entry, Manifest, read_manifest
+from segpipe.datasets.manifest import Manifest, read_manifest
 from segpipe.errors import SegpipeError, explain
 from segpipe.io.images.volumes import read_volume
 from segpipe.pipelines.comparison.compared_runs import ComparedRun
-from segpipe.pipelines.reports.case_pictures import Pictures, configured_dataset, mask_files
+from segpipe.pipelines.reports.case_pictures import Pictures, configured_dataset, configured_labels, mask_files
 from segpipe.report.overlays import overlay
 from segpipe.report.style import PREDICTION, SECOND_PREDICTION
 from segpipe.system.plain_files import read_yaml
@@ -41,7 +42,9 @@ def draw_differing_cases(
     if bare:
         return Pictures(), f"no pictures: the masks of {bare} are not here; folders of runs keep them"
     try:
-        manifest = _open(data, first, second)
+        config = _read_config(first, second)
+        manifest = _open(data, config)
+        labels = configured_labels(config) if config else None
     except SegpipeError as error:
         return Pictures(), f"no pictures: {explain(error)}"
     entries = {entry.id: entry for entry in manifest.entries}
@@ -49,7 +52,8 @@ def draw_differing_cases(
     drawn, problems = Pictures({}, {}), [] if rows else ["no pictures: the data set holds none of these cases"]
     for number, row in enumerate(rows, start=1):
         try:
-            pictures = _draw_case(row, entries[row["case"]], manifest, (first, second))
+            case = load_lesions(entries[row["case"]], manifest.labels, labels)
+            pictures = _draw_case(row, case, manifest.name, (first, second))
         except SegpipeError as error:
             problems.append(f"no picture: {explain(error.with_facts(case=row['case']))}")
             continue
@@ -59,27 +63,34 @@ def draw_differing_cases(
 
 
 def _draw_case(
-    row: Mapping[str, Any], entry: Entry, manifest: Manifest, compared_runs: tuple[ComparedRun, ComparedRun]
+    row: Mapping[str, Any], case: Case, data: str, compared_runs: tuple[ComparedRun, ComparedRun]
 ) -> "list[tuple[Figure, CaseView]]":
     """One picture of either run; both open one view, in which the other run's mask waits to be switched on."""
     from segpipe.report.case_views import view_case  # knows PyTorch
 
-    case = load_lesions(entry, manifest.labels)
     captions = [f"{one.name}: {row[side]:.3f}" for one, side in zip(compared_runs, SIDES, strict=True)]
-    masks = [read_volume(mask_files(*one.masks)(entry.id)).array for one in compared_runs]
+    masks = [read_volume(mask_files(*one.masks)(case.id)).array for one in compared_runs]
     view = view_case(case, dict(zip(captions, masks, strict=True)))
     pictures = []
     for one, text, mask, colour in zip(compared_runs, captions, masks, (PREDICTION, SECOND_PREDICTION), strict=True):
-        figure = overlay(case, mask, f"{entry.id}, {text}", data=manifest.name, drawn=(one.name, colour))
+        figure = overlay(case, mask, f"{case.id}, {text}", data=data, drawn=(one.name, colour))
         pictures.append((figure, replace(view, hidden=tuple(other for other in captions if other != text))))
     return pictures
 
 
-def _open(data: Path | None, *compared_runs: ComparedRun) -> Manifest:
+def _read_config(*compared_runs: ComparedRun) -> Mapping[str, Any] | None:
+    """The configuration of the first run that has one: it names the data set and the classes."""
+    files = [one.run_folder / "config.yaml" for one in compared_runs if one.run_folder]
+    file = next((file for file in files if file.is_file()), None)
+    try:
+        return read_yaml(file) if file else None
+    except (OSError, ValueError) as error:
+        raise SegpipeError("the configuration of a run cannot be read", facts={"file": file, "found": error}) from error
+
+
+def _open(data: Path | None, config: Mapping[str, Any] | None) -> Manifest:
     if data:
         return read_manifest(data)
-    for compared_run in compared_runs:
-        file = compared_run.run_folder / "config.yaml" if compared_run.run_folder else None
-        if file and file.is_file():
-            return configured_dataset(read_yaml(file))
-    raise SegpipeError("no run names its data set", hint="--data DATASET")
+    if config is None:
+        raise SegpipeError("no run names its data set", hint="--data DATASET")
+    return configured_dataset(config)

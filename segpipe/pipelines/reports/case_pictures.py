@@ -111,8 +111,13 @@ def configured_dataset(config: Mapping[str, Any]) -> Manifest:
     Raises:
         DatasetError: when it is not there any more.
     """
-    from segpipe.preprocessing.recipe import Recipe  # knows PyTorch
-
     section = config["data"]
     cache = cache_folder(section.get("cache"))
-    return open_dataset(section["name"], section, labels=Recipe.from_dict(config["recipe"]).label_map, cache=cache)
+    return open_dataset(section["name"], section, labels=configured_labels(config), cache=cache)
+
+
+def configured_labels(config: Mapping[str, Any]) -> LabelMap:
+    """The classes that a run's configuration names."""
+    from segpipe.preprocessing.recipe import Recipe  # knows PyTorch
+
+    return Recipe.from_dict(config["recipe"]).label_map

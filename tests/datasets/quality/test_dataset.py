@@ -15,6 +15,7 @@ from segpipe.datasets.quality.dataset import check_dataset
 from segpipe.datasets.quality.thumbnails import OUTLINE, draw_thumbnail, ras_view
 from segpipe.geometry import Grid
 from segpipe.io.images.volumes import write_volume
+from segpipe.report.quality_page import write_quality
 
 LABELS = {1: "nodule"}
 SHAPE, MM = (60, 40, 20), (5.0, 5.0, 5.0)
@@ -126,6 +127,28 @@ def test_lungs_in_the_mask_are_no_lesion(tmp_path):
     for drawn, labels in ((mask, {1: "nodule", 2: "lung"}), (swapped, {1: "lung", 2: "Tumor"})):
         found = check_case(_entry(tmp_path, image=image, mask=drawn), labels)
         assert (found.issues, found.facts["lesions"], found.facts["lesion_mm3"]) == ((), 1, 27 * 125)
+
+
+def test_lesions_of_several_labels_are_counted_apart_and_together(tmp_path):
+    mask = _lesion() + 2 * _lesion(BETWEEN)
+    mask[INSIDE] = 2
+    image = _thorax()
+    image[mask == 1], image[mask == 2] = 30, -400
+    entry, labels = _entry(tmp_path, image=image, mask=mask), {1: "solid", 2: "ground_glass", 3: "cyst"}
+    facts = check_case(entry, labels).facts
+    assert (facts["lesions"], facts["lesion_mm3"]) == (2, 54 * 125)
+    assert facts["classes"] == {
+        "solid": {"lesions": 1, "lesion_mm3": 26 * 125, "median_hu": 30.0},
+        "ground_glass": {"lesions": 2, "lesion_mm3": 28 * 125, "median_hu": -400.0},
+        "cyst": {"lesions": 0, "lesion_mm3": 0.0, "median_hu": None},
+    }
+    quality = check_dataset(Manifest("test", "nifti", (entry,), labels), workers=0, progress=False)
+    assert quality.class_counts == {"solid": 1, "ground_glass": 2, "cyst": 0}
+    _, page = write_quality(quality, tmp_path)
+    text = page.read_text()
+    assert '<div class="name">of them ground_glass</div><div class="value">2</div>' in text
+    assert "ground_glass 2, 3,500 mm³, median -400 HU<br>" in text
+    assert "cyst 0, 0 mm³</div>" in text
 
 
 def test_empty_missing_and_inverted_masks_are_told(tmp_path):
