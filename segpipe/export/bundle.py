@@ -6,6 +6,7 @@ MONAI evaluates the expressions in it when somebody runs the bundle; segpipe its
 from itertools import combinations
 from typing import Any
 
+from segpipe.export.bundle_decision import cleaning_rules, to_mask, to_probabilities
 from segpipe.export.export_spec import INDEX, PROGRAM, TORCHSCRIPT, WEIGHTS, Release, plain
 from segpipe.preprocessing.voxel_transforms import for_bundle
 
@@ -18,20 +19,6 @@ _PREDICT = (
     "@inferer(image.as_tensor()[None].to(@device).flip(axes), @network){activation}.flip(axes)[0, {channels}].cpu()"
     " for axes in @views) / len(@views)))"
 )
-_NUMBERS = "(numbers := ndimage.label(np.asarray(pred[0]) >= {threshold}, np.ones((3, 3, 3)))[0])"
-# Tools that run the network by themselves, as MONAI Label does, hand over its logits.
-_SOFTMAX = "$lambda pred: pred.softmax(0)[1:] if len(pred) > {classes} else pred"
-_SIGMOID = "$lambda pred: pred if ((pred >= 0) & (pred <= 1)).all() else pred.sigmoid()"
-_LARGEST = (
-    "$lambda pred: pred[:1] * 0 + torch.where("
-    "(ok := pred >= torch.tensor({thresholds})[:, None, None, None] * (1 - pred.sum(0, keepdim=True) + pred))"
-    ".any(0, keepdim=True), torch.where(ok, pred, -1.0).argmax(0, keepdim=True) + 1, 0)"
-)
-_INNERMOST = (
-    "$lambda pred: pred[:1] * 0 + torch.tensor({values})["
-    "(pred >= torch.tensor({thresholds})[:, None, None, None]).long().cumprod(0).sum(0, keepdim=True)]"
-)
-_COUNTS = "np.bincount(numbers.ravel())"
 
 
 def inference_config(release: Release) -> dict[str, Any]:
@@ -148,9 +135,8 @@ def _predict(release: Release) -> str:
 
 
 def _way_back(release: Release) -> list[dict[str, Any]]:
-    probabilities = _SOFTMAX.format(classes=len(release.recipe.label_map.classes)) if release.exclusive else _SIGMOID
     return [
-        {"_target_": "Lambdad", "keys": "pred", "func": probabilities},
+        to_probabilities(release),
         {
             "_target_": "Invertd",
             "keys": "pred",
@@ -159,43 +145,8 @@ def _way_back(release: Release) -> list[dict[str, Any]]:
             "nearest_interp": False,
             "to_tensor": True,
         },
-        *({"_target_": "Lambdad", "keys": "pred", "func": rule} for rule in cleaning_rules(release)),
-        _decision(release),
+        *to_mask(release),
     ]
-
-
-def _decision(release: Release) -> dict[str, Any]:
-    """From probabilities to the mask; see `segpipe.inference.window.decision`."""
-    labels, points = release.recipe.label_map, release.class_points
-    if not points:
-        return {"_target_": "AsDiscreted", "keys": "pred", "threshold": release.threshold}
-    thresholds = [float(points[label.name].get("threshold", 0.5)) for label in labels.classes]
-    values = [0, *(label.value for label in labels.classes)]
-    rule = _LARGEST if release.exclusive else _INNERMOST
-    return {"_target_": "Lambdad", "keys": "pred", "func": rule.format(thresholds=thresholds, values=values)}
-
-
-def cleaning_rules(release: Release) -> list[str]:
-    """Expressions that take components without enough volume or confidence, or away from a VOI's middle, out of `pred`.
-
-    Component 0 is the background, whose probabilities are below the threshold whether they stay or not. Of several
-    classes a bundle removes none: only segpipe filters them class by class.
-    """
-    if release.class_points:
-        return []
-    rules = []
-    if release.min_volume_mm3 > 0:
-        volumes = f"{_COUNTS} * float(pred.pixdim.prod())"
-        rules.append(f"({volumes} >= {release.min_volume_mm3} - 1e-6)[numbers]")
-    if release.min_probability > 0:
-        means = f"np.bincount(numbers.ravel(), np.asarray(pred[0]).ravel()) / {_COUNTS}"
-        rules.append(f"({means} >= {release.min_probability})[numbers]")
-    if release.recipe.scope == "voi":
-        middle = "(np.array(numbers.shape) - 1) / 2"
-        distance = f"lambda place: np.linalg.norm((place - {middle}) * np.asarray(pred.pixdim))"
-        rules.append(f"numbers == numbers[tuple(min(np.argwhere(numbers), key={distance}))]")
-    numbers = _NUMBERS.format(threshold=release.threshold)
-    return [f"$lambda pred: pred * torch.as_tensor({rule})[None] if {numbers}.any() else pred" for rule in rules]
 
 
 def _saving() -> dict[str, Any]:

@@ -5,7 +5,7 @@ from importlib.metadata import version
 from typing import Any
 
 from segpipe import __version__
-from segpipe.export.bundle import cleaning_rules
+from segpipe.export.bundle_decision import cleaning_rules
 from segpipe.export.export_spec import Release
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
