@@ -197,7 +197,7 @@ def check_part(
     if TARGET in values:
         mistakes = target_mistakes(path, values, registry.given)
     elif str(values.get("name")) in registry.shipped:
-        part, mistakes = _check_shipped(path, values, registry.shipped[str(values["name"])])
+        part, mistakes = check_shipped(path, values, registry.shipped[str(values["name"])])
     else:
         mistakes = _plug_in_mistakes(path, values, registry)
     if not mistakes and registry.trial:
@@ -220,9 +220,16 @@ def _plug_in_mistakes(path: str, values: Mapping[str, Any], registry: Registry) 
     return argument_mistakes(path, builder, [key for key in values if key != "name"], registry.given)
 
 
-def _check_shipped(
+def check_shipped(
     section: str, values: Mapping[str, Any], builder: Callable[..., Any]
 ) -> tuple[dict[str, Any], list[str]]:
+    """Checks a part that segpipe ships: the typed values, and the mistakes.
+
+    Args:
+        section: Its path in messages.
+        values: Its name and keys.
+        builder: What builds it.
+    """
     model = builder_model(builder)
     try:
         part = model.model_validate({key: value for key, value in values.items() if key != "name"})

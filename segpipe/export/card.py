@@ -1,6 +1,7 @@
 """The model card and the licence note: what a reader must know before a model is used."""
 
 from collections.abc import Iterator, Mapping
+from html import escape
 from typing import Any
 
 from segpipe import __version__
@@ -28,7 +29,7 @@ def model_card(release: Release, parity: Parity) -> str:
     """
     recipe = release.recipe
     lines = [
-        f"# {recipe.name}: lung {recipe.label} segmentation in CT ({release.network_name})",
+        f"# {_cell(recipe.name)}: lung {_cell(recipe.label)} segmentation in CT ({_cell(release.network_name)})",
         "",
         f"**Not a medical device.** {INTENDED_USE}",
         "",
@@ -50,7 +51,7 @@ def licence_note(release: Release) -> str:
         "\n"
         "The weights belong to whoever trained them. They were learnt from the data that docs/README.md names\n"
         f"({release.facts.get('data', 'unknown')}); whether they may be passed on depends on that data's licence.\n"
-        "Whoever publishes this folder replaces this note with the licence that applies.\n"
+        "Whoever publishes this folder says next to it which licence applies; its own files belong to its checksum.\n"
     )
 
 
@@ -95,7 +96,7 @@ def _figures(release: Release) -> list[str]:
     if not metrics:
         return ["## Figures", "", "Not evaluated.", ""]
     where = "phantoms" if release.on_phantom else "cases"
-    head = f"On {figures.get('cases', '?')} held-out {where}, on each scan's own grid; intervals over patients."
+    head = f"On {_cell(figures.get('cases', '?'))} held-out {where}, on each scan's own grid; intervals over patients."
     rows = [_figure_row(title, metrics[name]) for name, title in _FIGURES.items() if name in metrics]
     counts = ", ".join(f"{name} {_number(lesions[name])}" for name in ("tp", "fp", "fn") if name in lesions)
     ratios = ", ".join(f"{name} {_number(lesions[name])}" for name in ("precision", "recall", "f1") if name in lesions)
@@ -130,7 +131,7 @@ def _limits(release: Release) -> list[str]:
         "",
         "- Chest CT of adults only. Scanners, kernels, slice thicknesses and contrast phases that the training data",
         "  lacks can change the result.",
-        f"- It finds what was marked as {recipe.label} in the training data, and errs like those who marked it.",
+        f"- It finds what was marked as {_cell(recipe.label)} in the training data, and errs like those who marked it.",
         "- A lesion that is not marked may still be there. A radiologist must look at every scan.",
     ]
     if recipe.scope == "scan":
@@ -164,18 +165,23 @@ def _program(release: Release) -> list[str]:
     if release.shipped:
         return []
     return [
-        f"`{ONNX}` is what segpipe runs, since the network ({release.network_name}) comes from another package.",
+        f"`{ONNX}` is what segpipe runs, since the network ({_cell(release.network_name)}) comes from another package.",
         f"`{PROGRAM}` is the same for `torch.export.load`, which runs what the file says: open it only if you trust",
         "whoever wrote it.",
     ]
 
 
 def _section(title: str, rows: Iterator[tuple[str, object]]) -> list[str]:
-    table = [f"| {name} | {value} |" for name, value in rows]
+    table = [f"| {_cell(name)} | {_cell(value)} |" for name, value in rows]
     return [f"## {title}", "", "| | |", "| --- | --- |", *table, ""] if table else []
 
 
 def _number(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"
-    return "undefined" if value is None else str(value)
+    return "undefined" if value is None else _cell(value)
+
+
+def _cell(value: object) -> str:
+    """A text as a cell of a table in Markdown, in which it starts neither a cell, a line nor HTML."""
+    return " ".join(escape(str(value), quote=False).replace("|", "\\|").split())

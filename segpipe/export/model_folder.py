@@ -1,32 +1,29 @@
 """Model folders: verified when they are read, whole or not there when they are written, never unpickled."""
 
-import hashlib
-import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from segpipe.errors import ConfigError, ModelError, raise_together
-from segpipe.export.export_spec import EXPORTED, FORMAT, INDEX, ONNX, WEIGHTS, Release
+from segpipe.export.contents import content_errors
+from segpipe.export.export_spec import EXPORTED, INDEX, ONNX, WEIGHTS, Release
+from segpipe.export.index import LONGEST_SIDE, Index, read_index
 from segpipe.export.staging import staged_folder
-from segpipe.export.writing import checksum, fill_folder
+from segpipe.export.writing import fill_folder
 from segpipe.networks import build_network, network_divisor
+from segpipe.networks.registry import shipped_mistakes
+from segpipe.networks.size_bound import parameters_within
 from segpipe.parts.building import name_of
 from segpipe.preprocessing.recipe import Recipe, Shape
 
-KEYS = {
-    "format", "recipe", "recipe_digest", "network", "divisor", "onnx", "operating_point", "facts", "files", "checksum",
-}  # fmt: skip
-
-_GARBLED: tuple[type[Exception], ...] = (
-    KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError, RecursionError,
-)  # fmt: skip
-_UNKNOWN_NETWORK: tuple[type[Exception], ...] = (ConfigError, *_GARBLED)
+_ROOM = 4
+"""Weights may be stored in half the precision, and a network may make parameters that it drops again."""
+_UNFIT: tuple[type[Exception], ...] = (ConfigError, ModelError, RuntimeError, OSError, ValueError, TypeError)
 
 
 @dataclass(frozen=True)
@@ -73,33 +70,44 @@ def read_model_folder(path: Path) -> ModelFolder:
     Raises:
         ModelError: for a folder that is no model folder, of another format, or with a changed or missing file.
     """
-    index = _read_index(path)
-    try:
-        raise_together(_file_errors(path, index["files"]), headline="the model folder is damaged")
-        return _folder_of(path, index)
-    except _GARBLED as error:
-        facts = {"file": path / INDEX, "found": f"{type(error).__name__}: {error}"}
-        raise ModelError(
-            f"{INDEX} is garbled", facts=facts, hint="copy the folder again from where it was made"
-        ) from error
+    index, content = read_index(path)
+    raise_together(content_errors(path, index.files), headline="the model folder is damaged")
+    recipe = _recipe_of(index, path / INDEX)
+    network, fixed = content["network"], index.onnx.fixed_shape
+    return ModelFolder(
+        path,
+        recipe,
+        network,
+        _divisor_of(index, network, path / INDEX),
+        content["operating_point"],
+        content["facts"],
+        _shape(fixed) if fixed else None,
+    )
 
 
-def _folder_of(path: Path, index: Mapping[str, Any]) -> ModelFolder:
-    recipe = Recipe.from_dict(index["recipe"])
-    if recipe.digest != index["recipe_digest"]:
+def _recipe_of(index: Index, file: Path) -> Recipe:
+    recipe = Recipe.from_dict(index.recipe)
+    if recipe.digest != index.recipe_digest:
         raise ModelError(
             "the recipe does not have the digest it was written with",
-            facts={"file": path / INDEX, "found": recipe.digest, "wanted": index["recipe_digest"]},
+            facts={"file": file, "found": recipe.digest, "wanted": index.recipe_digest},
             hint="the model belongs to another version of segpipe, or its recipe was changed by hand",
         )
-    network = index["network"]
-    try:
-        divisor = _shape(index["divisor"]) if network["name"] == EXPORTED else network_divisor(network)
-        fixed = index["onnx"].get("fixed_shape")
-        shape = _shape(fixed) if fixed else None
-    except _UNKNOWN_NETWORK as error:
-        raise ModelError("the model has a network that is not known", facts={"file": path / INDEX}) from error
-    return ModelFolder(path, recipe, network, divisor, dict(index["operating_point"]), dict(index["facts"]), shape)
+    return recipe
+
+
+def _divisor_of(index: Index, network: Mapping[str, Any], file: Path) -> Shape:
+    """What an exported program says of itself, or what follows from the keys of a network that segpipe ships."""
+    if index.network.name == EXPORTED:
+        return _shape(index.divisor)
+    mistakes = shipped_mistakes(network)
+    if mistakes:
+        facts = {"file": file, **{str(number): line for number, line in enumerate(mistakes, start=1)}}
+        raise ModelError("the model has a network that is not known", facts=facts)
+    divisor = network_divisor(network)
+    if max(divisor) > LONGEST_SIDE:
+        raise ModelError("the network's divisor is too large", facts={"file": file, "found": divisor})
+    return divisor
 
 
 def load_network(folder: ModelFolder, spec: Mapping[str, Any] | None = None) -> nn.Module:
@@ -122,9 +130,10 @@ def load_network(folder: ModelFolder, spec: Mapping[str, Any] | None = None) -> 
             facts={"folder": folder.path},
             hint="leave --backend out, or --backend onnx",
         )
-    unfit: tuple[type[Exception], ...] = (SafetensorError, RuntimeError, OSError, *_UNKNOWN_NETWORK)
+    unfit: tuple[type[Exception], ...] = (SafetensorError, *_UNFIT)
     try:
-        network = build_network(spec or folder.network, out_channels=folder.recipe.label_map.channels)
+        with parameters_within(_ROOM * folder.weights.stat().st_size):
+            network = build_network(spec or folder.network, out_channels=folder.recipe.label_map.channels)
         network.load_state_dict(load_file(folder.weights))
     except unfit as error:
         found = next(iter(str(error).splitlines()), type(error).__name__)
@@ -189,69 +198,6 @@ def _same_network(network: nn.Module, spec: Mapping[str, Any], recipe: Recipe) -
     return fresh.float().eval()
 
 
-def _shape(values: Any) -> Shape:
-    """Three whole numbers from 1; a folder may hold anything.
-
-    Raises:
-        ValueError: for anything else.
-    """
-    x, y, z = (int(value) for value in values)
-    if min(x, y, z) < 1:
-        raise ValueError(values)
+def _shape(sides: Sequence[int]) -> Shape:
+    x, y, z = sides
     return x, y, z
-
-
-def _read_index(path: Path) -> dict[str, Any]:
-    file = path / INDEX
-    if not file.is_file():
-        raise ModelError(
-            f"a model folder must hold {INDEX}",
-            facts={"folder": path},
-            hint="give the folder `model` of a finished run, or one that the verb export wrote",
-        )
-    try:
-        index = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{INDEX} is not readable JSON", facts={"file": file, "found": error}) from error
-    if not isinstance(index, dict) or index.get("format") != FORMAT:
-        found = index.get("format") if isinstance(index, dict) else type(index).__name__
-        raise ModelError(
-            "the model folder has another format",
-            facts={"file": file, "found": found, "known": FORMAT},
-            hint="use the version of segpipe that wrote it, or export the run again",
-        )
-    missing = sorted(KEYS - set(index))
-    if missing:
-        raise ModelError(f"{INDEX} lacks keys", facts={"file": file, "missing": ", ".join(missing)})
-    if index["checksum"] != checksum(index):
-        raise ModelError(
-            "a file of the model folder was changed",
-            facts={"file": file, "found": "content that does not have its checksum"},
-            hint="copy the folder again from where it was made",
-        )
-    return index
-
-
-def _file_errors(path: Path, files: Mapping[str, str]) -> list[ModelError]:
-    unlisted = [name for name in (WEIGHTS, ONNX) if name not in files]
-    if unlisted:
-        raise ModelError("the model folder lists no such file", facts={"folder": path, "missing": ", ".join(unlisted)})
-    return [error for name, wanted in files.items() if (error := _file_error(path, name, wanted))]
-
-
-def _file_error(path: Path, name: str, wanted: str) -> ModelError | None:
-    inside = PurePosixPath(name)
-    if inside.is_absolute() or ".." in inside.parts:
-        return ModelError("a file of a model folder must lie inside it", facts={"folder": path, "found": name})
-    file = path / name
-    if not file.is_file():
-        return ModelError("a file of the model folder is missing", facts={"file": file})
-    with file.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if found != wanted:
-        return ModelError(
-            "a file of the model folder was changed",
-            facts={"file": file, "found": f"SHA-256 {found[:16]}…", "wanted": f"SHA-256 {wanted[:16]}…"},
-            hint="copy the folder again from where it was made",
-        )
-    return None

@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import torch
-from annotated_types import Ge
+from annotated_types import Interval
 from torch import nn
 
+from segpipe.config.schema import check_shipped
 from segpipe.errors import ConfigError, ModelError
 from segpipe.networks.attention_unet import attention_unet
 from segpipe.networks.dynunet import dynunet
@@ -19,6 +20,7 @@ from segpipe.networks.settings import Shape, product_of_strides
 from segpipe.parts import TARGET, Registry, build_part
 from segpipe.parts.building import try_part
 
+MOST_MEMBERS = 64
 _SHIPPED: dict[str, Callable[..., nn.Module]] = {
     "unet": unet,
     "dynunet": dynunet,
@@ -63,7 +65,7 @@ def ensemble(
     in_channels: int,
     out_channels: int,
     *,
-    members: Annotated[int, Ge(1)],
+    members: Annotated[int, Interval(ge=1, le=MOST_MEMBERS)],
     member: Mapping[str, Any],
     exclusive: bool = True,
 ) -> nn.Module:
@@ -96,6 +98,17 @@ def is_shipped(spec: Mapping[str, Any]) -> bool:
     if TARGET in spec:
         return False
     return is_shipped(spec["member"]) if spec.get("name") == "ensemble" else spec.get("name") in _SHIPPED
+
+
+def shipped_mistakes(spec: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the name and keys of a network that must be one that segpipe ships, one line each."""
+    name = spec.get("name")
+    if name == "ensemble":
+        _, mistakes = check_shipped("network", spec, ensemble)
+        return mistakes or shipped_mistakes(spec["member"])
+    if name not in _SHIPPED:
+        return [f"network.name={name!s:.80}: must be one of {', '.join(_SHIPPED)}"]
+    return check_shipped("network", spec, _SHIPPED[name])[1]
 
 
 def input_sizes(spec: Mapping[str, Any], network: nn.Module, patch: Shape) -> InputSizes:

@@ -83,3 +83,11 @@ def test_a_crop_to_the_lungs_is_told() -> None:
         recipe=replace(SCAN, lung_crop=True)
     )
     assert "cropped to" not in card()
+
+
+def test_no_fact_starts_a_cell_a_line_or_html() -> None:
+    odd = "a | b\n| c | d |\n<script>alert(1)</script>"
+    text = card(recipe=replace(SCAN, name=odd, label=odd), data=odd, figures={**FACTS["figures"], "cases": odd})
+    assert "| data | a \\| b \\| c \\| d \\| &lt;script&gt;alert(1)&lt;/script&gt; |" in text.splitlines()
+    assert "<script>" not in text
+    assert "| c | d |" not in text

@@ -3,19 +3,25 @@
 import hashlib
 import json
 import shutil
+from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from segpipe.datasets.manifest import Entry, Manifest
 from segpipe.export.export_spec import INDEX, ONNX, WEIGHTS
 from segpipe.export.model_folder import load_network, read_model_folder
 from segpipe.export.writing import checksum
 from segpipe.inference.engines.engine import OnnxEngine
+from segpipe.inference.operating_point import OperatingPointRequest, choose_point
+from segpipe.pipelines.model_evaluation import choose_entries
 from tests.fuzz.mutations import apply, edits, fuzz, little_memory, read_or_refuse
 
 pytestmark = pytest.mark.slow
+MANIFEST = Manifest("m", "nifti", (Entry("a", "a", Path("a.nii")),), {1: "nodule"})
 ODD_VALUES = [
     None,
     True,
@@ -34,6 +40,10 @@ ODD_VALUES = [
     {},
     {"name": "unet"},
     [[]],
+    -(10**400),
+    float("inf"),
+    {"models/x": "0" * 64},
+    "a" * 10**5,
 ]
 
 
@@ -69,7 +79,13 @@ def _with_value(content, path, value):
 
 
 def _open(folder):
-    return load_network(read_model_folder(folder))
+    """All that is read of a folder before a scan is predicted with it."""
+    opened = read_model_folder(folder)
+    for wish in (OperatingPointRequest(), OperatingPointRequest(fp_per_scan=1.0)):
+        read_or_refuse(partial(choose_point, opened.operating_point, wish))
+    tuple(opened.operating_point.get("flips", ()))
+    choose_entries(MANIFEST, "all", opened.facts)
+    return load_network(opened)
 
 
 @pytest.mark.parametrize("name", [INDEX, WEIGHTS, ONNX])

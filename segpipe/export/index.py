@@ -1,0 +1,158 @@
+"""The index of a model folder, typed: the one place where what a folder says of itself becomes values to rely on."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Interval, Len, MaxLen, MinLen
+from pydantic import BaseModel, ConfigDict, FiniteFloat, StringConstraints, ValidationError
+
+from segpipe.config.mistakes import mistakes_in
+from segpipe.errors import ModelError
+from segpipe.export.export_spec import FORMAT, INDEX
+from segpipe.export.writing import checksum
+from segpipe.system.plain_files import read_json
+
+LONGEST_SIDE = 1024
+"""Voxels; neither a divisor nor the size of a network's only input is longer."""
+_COPY_AGAIN = "copy the folder again from where it was made"
+Share = Annotated[FiniteFloat, Interval(ge=0, le=1)]
+Amount = Annotated[FiniteFloat, Interval(ge=0)]
+Side = Annotated[int, Interval(ge=1, le=LONGEST_SIDE)]
+Sides = Annotated[list[Side], Len(3, 3)]
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, MinLen(1), MaxLen(255)]
+
+
+class _Typed(BaseModel):
+    """Strict: a number is no text, and what is not named here is kept as it is."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="allow")
+
+
+class FrocPoint(_Typed):
+    """A point of the stored FROC curve."""
+
+    threshold: FiniteFloat
+    sensitivity: Share
+    fp_per_scan: Amount
+
+
+class StoredPoint(_Typed):
+    """The stored operating point, of all classes or of one."""
+
+    threshold: Annotated[FiniteFloat, Interval(gt=0, lt=1)] = 0.5
+    min_volume_mm3: Amount = 0.0
+    min_probability: Share = 0.0
+    flips: Annotated[list[Literal[0, 1, 2]], MaxLen(3)] = []
+    froc: Annotated[list[FrocPoint], MaxLen(1000)] = []
+    origin: str | None = None
+    classes: dict[str, "StoredPoint"] = {}
+
+
+class Figure(_Typed):
+    """A figure of the evaluation."""
+
+    mean: FiniteFloat | None = None
+    median: FiniteFloat | None = None
+    ci95: Annotated[list[FiniteFloat | None], Len(2, 2)] | None = None
+
+
+class Figures(_Typed):
+    """The main figures of the evaluation."""
+
+    cases: int | None = None
+    patients: int | None = None
+    metrics: dict[str, Figure] | None = None
+    lesions: dict[str, Any] | None = None
+
+
+class Facts(_Typed):
+    """What the model card says, as far as something reads it; other facts are listed as they are."""
+
+    data: str | None = None
+    data_hash: str | None = None
+    source: str | None = None
+    split: dict[str, int | str | None] | None = None
+    figures: Figures | None = None
+
+
+class Network(_Typed):
+    """What the network is built from: a name and keys, which whoever builds it checks."""
+
+    name: Name
+
+
+class Parity(_Typed):
+    """How closely ONNX Runtime follows PyTorch, and on inputs of which shapes."""
+
+    largest: FiniteFloat
+    shapes: list[list[int]]
+
+
+class OnnxFacts(_Typed):
+    """What is known of the ONNX model."""
+
+    fixed_shape: Sides | None = None
+    parity: Parity
+
+
+class Index(_Typed):
+    """The content of `segpipe.json`."""
+
+    recipe: dict[str, Any]
+    recipe_digest: str
+    network: Network
+    divisor: Sides
+    onnx: OnnxFacts
+    operating_point: StoredPoint
+    facts: Facts
+    files: dict[Name, Digest]
+    checksum: Digest
+
+
+def read_index(path: Path) -> tuple[Index, dict[str, Any]]:
+    """Reads the index of a model folder.
+
+    Returns:
+        What it says, typed, and the same as plain data.
+
+    Raises:
+        ModelError: when there is none, it is of another format, changed, or says what it cannot mean.
+    """
+    file = path / INDEX
+    content = _content(file)
+    if content.get("checksum") != checksum(content):
+        raise ModelError(
+            "a file of the model folder was changed",
+            facts={"file": file, "found": "content that does not have its checksum"},
+            hint=_COPY_AGAIN,
+        )
+    try:
+        return Index.model_validate(content), content
+    except ValidationError as error:
+        mistakes = mistakes_in(error, Index)
+        facts = {"file": file, **{str(number): line for number, line in enumerate(mistakes[:8], start=1)}}
+        raise ModelError(f"{INDEX} is not valid", facts=facts, hint=_COPY_AGAIN) from None
+
+
+def _content(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise ModelError(
+            f"a model folder must hold {INDEX}",
+            facts={"folder": file.parent},
+            hint="give the folder `model` of a finished run, or one that the verb export wrote",
+        )
+    try:
+        content = read_json(file)
+        json.dumps(content, allow_nan=False)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{INDEX} is not readable JSON", facts={"file": file, "found": error}) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = content.get("format") if isinstance(content, dict) else type(content).__name__
+        raise ModelError(
+            "the model folder has another format",
+            facts={"file": file, "found": found, "known": FORMAT},
+            hint="use the version of segpipe that wrote it, or export the run again",
+        )
+    return content
