@@ -10,14 +10,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from segpipe.config.schema import check_part
 from segpipe.errors import ConfigError
-from segpipe.parts import TARGET, build_target, target_mistakes
+from segpipe.parts import TARGET, Registry, build_part
 from segpipe.preprocessing.augmentation.pipeline import Augmentation, Transform, is_own
 from segpipe.preprocessing.recipe import Recipe, Shape
 
+TRANSFORMS = Registry("augmentation", {}, group="segpipe.augmentations")
+"""The transforms that installed packages register; all others are named by their `_target_`."""
+
 
 def build_augmentation(spec: Mapping[str, Any]) -> Augmentation:
-    """Builds the augmentation of a section: name → `_target_` and its arguments.
+    """Builds the augmentation of a section: name → `_target_`, or a plug-in's `name`, and its arguments.
 
     Raises:
         ConfigError: naming every mistake in it.
@@ -50,13 +54,13 @@ def check_augmentation(section: str, config: Mapping[str, Any]) -> tuple[Augment
 
 
 def _build(path: str, spec: Any) -> tuple[Transform | None, list[str]]:
-    if not isinstance(spec, Mapping) or TARGET not in spec:
+    if not isinstance(spec, Mapping) or not {TARGET, "name"} & set(spec):
         return None, [f"{path}: must have a {TARGET}, e.g. {path}.{TARGET}=monai.transforms.RandGaussianNoised"]
-    mistakes = target_mistakes(path, spec)
+    mistakes = check_part(path, spec, TRANSFORMS, {})[1]
     if mistakes:
         return None, mistakes
     try:
-        transform = build_target(spec)
+        transform = build_part(TRANSFORMS, spec)
     except ConfigError as error:
         return None, [f"{path}: {error.message} ({error.facts['found']})"]
     if not callable(transform):

@@ -11,6 +11,7 @@ from segpipe.config.check import settings_of
 from segpipe.config.compose import compose
 from segpipe.errors import ConfigError
 from segpipe.preprocessing.augmentation import Augmentation, build_augmentation
+from tests.parts.plug_ins import install
 from tests.prepared_cases import augmentation_spec
 
 OWN = "segpipe.preprocessing.augmentation"
@@ -93,6 +94,42 @@ def test_all_mistakes_are_reported_together():
         build_augmentation({"a": {"_target_": f"{OWN}.RandNoised", "prob": 2}, "b": {"prob": 1}})
     assert "1  augmentation.a: " in str(caught.value)
     assert "2  augmentation.b: must have a _target_" in str(caught.value)
+
+
+DARK = """
+class Dark:
+    def __init__(self, by=0.1):
+        self.by = by
+
+    def __call__(self, patch):
+        return {**patch, "image": patch["image"] - self.by}
+"""
+DARK_POINTS = "[segpipe.augmentations]\ndark = PKG.dark:Dark\ngone = PKG.dark:Gone\n"
+
+
+def test_a_plug_in_registers_transforms_by_name(tmp_path, monkeypatch):
+    no_name = "+augmentation.mine.name=dark"
+    assert "no installed package registers a name (segpipe.augmentations)" in refused(no_name)
+    install(tmp_path, monkeypatch, {"dark": DARK}, DARK_POINTS)
+    augmentation = composed("augmentation=none", "+augmentation.mine.name=dark", "+augmentation.mine.by=0.25")
+    patch = patch_of()
+    changed = augmentation.apply(patch, np.random.default_rng(0))["image"]
+    assert torch.equal(changed, (patch["image"] - 0.25).clamp(0, 1))
+    for words, expected in (
+        (
+            ["+augmentation.mine.name=drak"],
+            "augmentation.mine.name=drak: must be one of dark, gone, or augmentation.mi",
+        ),
+        (
+            ["+augmentation.mine.name=dark", "+augmentation.mine.bye=1"],
+            "augmentation.mine.bye: no such key; allowed: by",
+        ),
+        (
+            ["+augmentation.mine.name=gone"],
+            "augmentation.mine.name=gone: the augmentation of a plug-in cannot be import",
+        ),
+    ):
+        assert expected in refused(*words)
 
 
 @pytest.mark.parametrize("name", ["light", "strong"])
