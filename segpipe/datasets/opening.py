@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from segpipe.datasets.manifest import Manifest, read_manifest
+from segpipe.datasets.manifest import Manifest, data_hash, read_manifest
 from segpipe.datasets.sources.folders import find_cases
 from segpipe.labels import LabelMap
+from segpipe.preprocessing.cache.file_digests import content_digest, digest_memory
 
 
 def open_dataset(name: str, options: Mapping[str, Any], *, labels: LabelMap, cache: Path) -> Manifest:
@@ -33,6 +35,21 @@ def open_dataset(name: str, options: Mapping[str, Any], *, labels: LabelMap, cac
         return read_manifest(root)
     columns = {key: options[key] for key in ("table", "case_column", "patient_column")}
     return find_cases(root, **columns, names=options.get("labels") or labels.mask_names)
+
+
+def quick_hash(manifest: Manifest, prepared: Path) -> str:
+    """`data_hash`, for which files are read that nobody has read before or that have changed since.
+
+    Args:
+        manifest: The cases.
+        prepared: See `prepared_folder`; the digests of the files are kept there.
+    """
+    return data_hash(manifest, partial(content_digest, memory=digest_memory(prepared)))
+
+
+def prepared_folder(cache: Path) -> Path:
+    """Where a cache folder keeps prepared cases."""
+    return cache / "prepared"
 
 
 def cache_folder(named: str | None) -> Path:

@@ -5,7 +5,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from segpipe.datasets.manifest import Entry, Manifest, data_hash, read_manifest
+from segpipe.datasets.manifest import Entry, Manifest, read_manifest
+from segpipe.datasets.opening import cache_folder, prepared_folder, quick_hash
 from segpipe.datasets.splits import assign_roles
 from segpipe.errors import DatasetError, SegpipeError
 from segpipe.evaluation.evaluated_cases import EvaluatedCases, evaluate_cases
@@ -36,7 +37,7 @@ def evaluate_model(
         DatasetError: when the data set cannot be used or has no case in this split.
     """
     manifest = read_manifest(data)
-    digest = data_hash(manifest)
+    digest = quick_hash(manifest, prepared_folder(cache_folder(None)))
     entries, chosen = choose_entries(manifest, split, folder.facts if folder.facts.get("data_hash") == digest else {})
     point = choose_point(folder.operating_point, OperatingPointRequest())
     flips = tuple(folder.operating_point.get("flips", ()))

@@ -18,7 +18,7 @@ from segpipe.case import Case
 from segpipe.errors import DatasetError, OutputError, SegpipeError, raise_together
 from segpipe.labels import look_up
 from segpipe.preprocessing.cache.cached_case import FORMAT, CachedCase, PreparedCase, open_case, write_case
-from segpipe.preprocessing.cache.file_digests import content_digest, remembered_digest
+from segpipe.preprocessing.cache.file_digests import content_digest, digest_memory, remembered_digest
 from segpipe.preprocessing.cache.masks import resample_labels
 from segpipe.preprocessing.cache.sample_points import find_points
 from segpipe.preprocessing.lungs import crop_to_lungs
@@ -81,11 +81,6 @@ def build_cache(
     errors = [outcome for _, outcome in sorted(outcomes.items()) if isinstance(outcome, SegpipeError)]
     raise_together(errors, headline="some cases cannot be prepared for training; the others are done and kept")
     return [_opened(outcomes[number], entry) for number, entry in enumerate(entries)]
-
-
-def digest_memory(folder: Path) -> Path:
-    """Where the cache in `folder` remembers the files' digests; see `content_digest`."""
-    return folder / "digests"
 
 
 @dataclass(frozen=True, eq=False)

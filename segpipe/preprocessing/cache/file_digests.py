@@ -9,10 +9,17 @@ from segpipe.errors import DatasetError
 from segpipe.system.atomic_write import atomic_write
 
 
-def content_digest(file: Path, memory: Path) -> str:
-    """SHA-256 of a file's content in hex, kept in the folder `memory` under the file's path, size and time.
+def digest_memory(prepared: Path) -> Path:
+    """Where the digests of files are kept, next to the cases that are prepared from them."""
+    return prepared / "digests"
 
-    Of processes that ask at the same time, e.g. the ranks of a run, one reads the file and the others wait for it.
+
+def content_digest(file: Path, memory: Path) -> str:
+    """SHA-256 of a file's content in hex, kept in the folder `memory` under the file's path, size and times.
+
+    A file that is written or replaced gets another time of change, even where its time of writing is set back. Of
+    processes that ask at the same time, e.g. the ranks of a run, one reads the file and the others wait for it. Where
+    the memory cannot be written, the file is read each time.
 
     Raises:
         DatasetError: when the file cannot be read.
@@ -21,9 +28,12 @@ def content_digest(file: Path, memory: Path) -> str:
     known = _read_note(note)
     if known is not None:
         return known
-    memory.mkdir(parents=True, exist_ok=True)
-    with FileLock(memory / f"{note.name[:2]}.lock"):
-        return _read_note(note) or _write_note(note, file_digest(file))
+    try:
+        memory.mkdir(parents=True, exist_ok=True)
+        with FileLock(memory / f"{note.name[:2]}.lock"):
+            return _read_note(note) or _write_note(note, file_digest(file))
+    except OSError:
+        return file_digest(file)
 
 
 def file_digest(file: Path) -> str:
@@ -50,7 +60,7 @@ def _note(file: Path, memory: Path) -> Path:
         status = file.stat()
     except OSError as error:
         raise _unreadable(file, error) from error
-    facts = f"{file.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
+    facts = f"{file.resolve()}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}"
     return memory / hashlib.sha256(facts.encode()).hexdigest()[:32]
 
 

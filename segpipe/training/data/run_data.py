@@ -8,13 +8,12 @@ from pathlib import Path
 
 from segpipe.config.schema import Settings
 from segpipe.datasets.loading import load_case
-from segpipe.datasets.manifest import Entry, Manifest, Role, data_hash
-from segpipe.datasets.opening import cache_folder, open_dataset
+from segpipe.datasets.manifest import Entry, Manifest, Role
+from segpipe.datasets.opening import cache_folder, open_dataset, prepared_folder, quick_hash
 from segpipe.datasets.splits import assign_roles
 from segpipe.errors import DatasetError, SegpipeError, raise_together
-from segpipe.preprocessing.cache.build import build_cache, digest_memory
+from segpipe.preprocessing.cache.build import build_cache
 from segpipe.preprocessing.cache.cached_case import CachedCase
-from segpipe.preprocessing.cache.file_digests import content_digest
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.system.csv_table import write_csv
 from segpipe.training.data.datamodule import PatchDataModule
@@ -73,7 +72,7 @@ def prepare_data(settings: Settings, recipe: Recipe) -> RunData:
     wanted = [entry for entry in manifest.entries if entry.split != "test"]
     if not any(entry.split == "val" for entry in wanted):
         wanted = list(manifest.entries)
-    prepared = cache / "prepared"
+    prepared = prepared_folder(cache)
     cached = build_cache(
         wanted,
         recipe,
@@ -83,8 +82,7 @@ def prepare_data(settings: Settings, recipe: Recipe) -> RunData:
         workers=None if data.workers == "auto" else int(data.workers),
         progress=settings.trainer.progress,
     )
-    digest = data_hash(manifest, partial(content_digest, memory=digest_memory(prepared)))
-    return RunData(manifest, recipe, digest, {case.id: case for case in cached})
+    return RunData(manifest, recipe, quick_hash(manifest, prepared), {case.id: case for case in cached})
 
 
 def check_outlines(manifest: Manifest) -> None:

@@ -1,6 +1,7 @@
 """What a run may work on: outlined cases alone; everything else is refused before any work, all of it at once."""
 
 import hashlib
+import os
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -13,9 +14,10 @@ from segpipe.cli.train import registries
 from segpipe.config.check import settings_of
 from segpipe.config.compose import compose
 from segpipe.datasets.manifest import data_hash, write_manifest
+from segpipe.datasets.opening import quick_hash
 from segpipe.datasets.sources.folders import find_cases
 from segpipe.errors import ConfigError, DatasetError
-from segpipe.preprocessing.cache.file_digests import content_digest
+from segpipe.preprocessing.cache.file_digests import content_digest, file_digest
 from segpipe.training.data.run_data import check_outlines, prepare_data
 from segpipe.training.fitting import recipe_of
 
@@ -67,6 +69,12 @@ def test_no_file_is_hashed_twice_by_the_starts_of_runs_folds_and_patch_sizes(man
     assert read == Counter(dict.fromkeys(files, 2))
 
 
+def test_the_second_hash_of_a_data_set_reads_no_file(manifest, tmp_path, monkeypatch):
+    first = quick_hash(manifest, tmp_path)
+    monkeypatch.setattr(hashlib, "file_digest", lambda stream, kind: pytest.fail(f"reads {stream.name}"))
+    assert quick_hash(manifest, tmp_path) == first
+
+
 def test_ranks_that_start_at_the_same_time_hash_a_file_once(manifest, tmp_path, monkeypatch):
     read, digest, both = [], hashlib.file_digest, Barrier(2, timeout=10)
 
@@ -84,6 +92,29 @@ def test_ranks_that_start_at_the_same_time_hash_a_file_once(manifest, tmp_path, 
         first, second = [future.result() for future in [pool.submit(ask), pool.submit(ask)]]
     assert first == second
     assert len(read) == 1
+
+
+def test_a_file_that_is_written_or_replaced_is_hashed_anew_whatever_its_time_says(tmp_path):
+    file, memory = tmp_path / "scan", tmp_path / "memory"
+    digests = set()
+    for text in ("one", "two", "six"):
+        other = tmp_path / "other"
+        other.write_text(text)
+        os.utime(other, ns=(10**18, 10**18))
+        if text == "six":
+            other.replace(file)
+        else:
+            file.write_text(text)
+            os.utime(file, ns=(10**18, 10**18))
+        time.sleep(0.02)  # the clock of a file system has steps
+        assert content_digest(file, memory) == file_digest(file)
+        digests.add(content_digest(file, memory))
+    assert len(digests) == 3
+
+
+def test_without_a_memory_that_can_be_written_files_are_read_each_time(manifest, tmp_path):
+    (tmp_path / "file").touch()
+    assert quick_hash(manifest, tmp_path / "file") == data_hash(manifest)
 
 
 @pytest.mark.parametrize("balance", [0.0, 1.0])
