@@ -91,10 +91,12 @@ def _answers(given: argparse.Namespace) -> "Answerer":
 def _receiver(given: argparse.Namespace, worker: "Worker") -> Any:
     if given.dicom_port is None:
         return None
-    from segpipe.io.pacs.receive import Inbox, Peer, Receiver
+    from segpipe.io.pacs.peers import Peer
+    from segpipe.io.pacs.receive import Inbox, Receiver
 
     inbox = Inbox(worker.folder_of, worker.arrived, worker.finished)
-    receiver = Receiver(given.aet, given.dicom_port, peers=[Peer.parse(text) for text in given.peer], inbox=inbox)
+    peers = [Peer.parse(text) for text in given.peer]
+    receiver = Receiver(given.aet, given.dicom_port, peers=peers, inbox=inbox, host=given.dicom_host)
     receiver.start()
     return receiver
 

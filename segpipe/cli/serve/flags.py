@@ -21,8 +21,8 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
     given = _parser().parse_args(argv)
     if given.dicom_port is not None and not given.peer:
         raise ConfigError("a receiver must know who may send", hint="add --peer AET@ADDRESS for each sender")
-    if given.peer and given.dicom_port is None:
-        raise ConfigError("--peer needs --dicom-port")
+    if (given.peer or given.dicom_host) and given.dicom_port is None:
+        raise ConfigError("--peer and --dicom-host need --dicom-port")
     if bool(given.certificate) != bool(given.key):
         raise ConfigError("--certificate and --key belong together")
     if given.queue_size < 1 or given.stable < 0 or given.poll <= 0 or given.days < 0:
@@ -61,6 +61,7 @@ def _add_choice(add: Any) -> None:
 
 def _add_receiver(add: Any) -> None:
     add("--dicom-port", type=int, metavar="PORT", help="listen there")
+    add("--dicom-host", metavar="ADDRESS", help="listen on this address (default: where the peers can come from)")
     add("--aet", default="SEGPIPE", metavar="TITLE", help="own AE title (default: SEGPIPE)")
     add("--peer", action="append", default=[], metavar="AET@ADDRESS", help="who may send; may be repeated")
 

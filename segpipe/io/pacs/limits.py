@@ -13,6 +13,17 @@ ANSWER_BYTES = 2**20
 ANSWER_S = 3600.0
 """One answer may last, however steadily it trickles."""
 
+ASSOCIATIONS = 8
+"""Of one address at a time; connections that have asked for nothing yet give way to new ones."""
+PDU_BYTES, PDU_S = 2**18, 30.0
+"""Of one PDU: what is sent is cut into PDUs of 16 KiB, and a request with every context there may be has 200 KiB."""
+SLACK_BYTES = 2**20
+"""Of commands and heads of PDUs that come with an instance."""
+REQUEST_S, IDLE_S = 10.0, 60.0
+"""Until an association is asked for, and between any two PDUs of it."""
+ASSOCIATION_INSTANCES, ASSOCIATION_BYTES = 100_000, 2**36
+"""That come by one association."""
+
 
 class TooMuchError(ValueError):
     """A partner gives more than a limit; its text names the limit and nothing of what was given."""

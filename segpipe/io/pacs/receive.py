@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pydicom
+from pydicom.uid import UID
 
 from segpipe.errors import ConfigError, OutputError
+from segpipe.io.dicom.series.pixels import has_decoder
 from segpipe.io.dicom.series.planes import CT_IMAGE, ENHANCED_CT
+from segpipe.io.pacs import address
+from segpipe.io.pacs.limits import ASSOCIATION_BYTES, ASSOCIATION_INSTANCES, SERIES_BYTES, SERIES_INSTANCES
 from segpipe.io.pacs.names import instance_name
+from segpipe.io.pacs.peers import Peer, listening_address, plain_address
 from segpipe.io.quiet import quiet_foreign_threads, quiet_libraries
 from segpipe.system.atomic_write import atomic_write
 
@@ -20,30 +25,6 @@ _LOG = logging.getLogger("segpipe.serve")
 _MOST_STRANGERS = 100
 _SUCCESS, _NO_ROOM, _NOT_UNDERSTOOD = 0x0000, 0xA700, 0xC000
 _REJECTED, _BY_USER, _UNKNOWN_CALLER = 0x01, 0x01, 0x03
-
-
-@dataclass(frozen=True)
-class Peer:
-    """Who may send: an AE title at an address."""
-
-    title: str
-    address: str
-
-    @classmethod
-    def parse(cls, text: str) -> "Peer":
-        """Reads a peer.
-
-        >>> Peer.parse("SCANNER1@10.0.0.7")
-        Peer(title='SCANNER1', address='10.0.0.7')
-
-        Raises:
-            ConfigError: for anything that is no such peer.
-        """
-        title, _, address = text.partition("@")
-        if not 0 < len(title.strip()) <= 16 or not address:
-            raise ConfigError("a peer must be an AE title and an address", facts={"found": text},
-                              hint="e.g. --peer SCANNER1@10.0.0.7")  # fmt: skip
-        return cls(title.strip(), address)
 
 
 @dataclass(frozen=True)
@@ -78,30 +59,35 @@ class Receiver:
         port: Where it listens.
         peers: Who may send.
         inbox: What happens to instances.
+        host: The address to listen on; by default see `listening_address`.
     """
 
-    def __init__(self, title: str, port: int, *, peers: Sequence[Peer], inbox: Inbox) -> None:
+    def __init__(self, title: str, port: int, *, peers: Sequence[Peer], inbox: Inbox, host: str | None = None) -> None:
         self.title, self.port = title, port
-        self._peers = frozenset((peer.title, peer.address) for peer in peers)
+        self._host = host or listening_address(peers)
+        self._peers = frozenset(peers)
         self._inbox = inbox
+        self._entity: Any = None
         self._server: Any = None
         self._quiet = ExitStack()
         self._strangers: set[tuple[str, str]] = set()
-        self._arrivals: dict[int, dict[Arrival, None]] = {}
+        self._has_reported_limit = False
+        self._arrivals: dict[int, _Association] = {}
 
     def start(self) -> None:
         """Begins to listen.
 
         Raises:
-            ConfigError: when the port is taken.
+            ConfigError: when the port is taken or the address is not one of this machine.
         """
-        from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, evt
+        from pynetdicom import evt
 
-        entity = AE(self.title)
-        entity.require_called_aet = True
+        from segpipe.io.pacs.gate import GatedEntity
+
+        self._entity = GatedEntity(self.title, {peer.address for peer in self._peers})
         for kind in (CT_IMAGE, *ENHANCED_CT):
-            entity.add_supported_context(kind, ALL_TRANSFER_SYNTAXES)
-        entity.add_supported_context("1.2.840.10008.1.1")
+            self._entity.add_supported_context(kind, _readable_syntaxes())
+        self._entity.add_supported_context("1.2.840.10008.1.1")
         handlers: list[Any] = [
             (evt.EVT_REQUESTED, self._admit),
             (evt.EVT_C_STORE, self._store),
@@ -110,25 +96,26 @@ class Receiver:
         ]
         self._quiet.enter_context(quiet_foreign_threads())  # pynetdicom's own say what they receive
         try:
-            self._server = entity.start_server(("", self.port), block=False, evt_handlers=handlers)
+            self._server = self._entity.start_server((self._host, self.port), block=False, evt_handlers=handlers)
         except OSError as error:
             self._quiet.close()
             raise ConfigError(
                 "the DICOM port cannot be opened",
-                facts={"port": self.port, "found": error.strerror},
-                hint="choose another --dicom-port",
+                facts={"host": self._host, "port": self.port, "found": error.strerror},
+                hint="choose another --dicom-port or --dicom-host",
             ) from error
 
     def stop(self) -> None:
-        """Stops listening."""
+        """Stops listening and ends every association."""
         if self._server is not None:
             self._server.shutdown()
+            self._entity.cut_off()
         self._quiet.close()
 
     def _admit(self, event: Any) -> None:
         requestor = event.assoc.requestor
-        caller = str(requestor.primitive.calling_ae_title).strip(), str(requestor.address)
-        if caller in self._peers:
+        caller = str(requestor.primitive.calling_ae_title).strip(), plain_address(str(requestor.address))
+        if Peer(*caller) in self._peers:
             return
         if caller not in self._strangers and len(self._strangers) < _MOST_STRANGERS:
             self._strangers.add(caller)
@@ -138,29 +125,90 @@ class Receiver:
 
     def _store(self, event: Any) -> int:
         encoded = event.encoded_dataset(include_meta=True)
+        received = self._arrivals.setdefault(id(event.assoc), _Association())
+        received.instances += 1
+        received.size += len(encoded)
+        status = self._keep(encoded, received)
+        self._entity.has_handled(event.assoc)
+        return status
+
+    def _keep(self, encoded: bytes, received: "_Association") -> int:
         try:
             with quiet_libraries():
-                header = pydicom.dcmread(io.BytesIO(encoded), stop_before_pixels=True)
-            arrival = Arrival(str(header.StudyInstanceUID), str(header.SeriesInstanceUID))
-            name = instance_name(str(header.SOPInstanceUID))
+                arrival, name = _read_header(encoded)
         except Exception:  # whatever a peer sends must not end the receiver
             return _NOT_UNDERSTOOD
         try:
             file = self._inbox.folder_of(arrival) / f"{name}.dcm"
+            if received.is_too_large or not _has_room(file, len(encoded)):
+                self._report_limit()
+                return _NO_ROOM
             _write(file, encoded)
             if not self._inbox.arrived(arrival, name):
                 _remove(file)
                 return _NO_ROOM
         except (OSError, OutputError):
             return _NO_ROOM
-        self._arrivals.setdefault(id(event.assoc), {})[arrival] = None
+        received.series[arrival] = None
         return _SUCCESS
 
+    def _report_limit(self) -> None:
+        if not self._has_reported_limit:
+            _LOG.warning("refused: a peer sends more than a series or an association may have")
+        self._has_reported_limit = True
+
     def _finish(self, event: Any) -> None:
-        self._inbox.finished(list(self._arrivals.pop(id(event.assoc), {})))
+        self._inbox.finished(list(self._arrivals.pop(id(event.assoc), _Association()).series))
 
     def _forget(self, event: Any) -> None:
         self._arrivals.pop(id(event.assoc), None)
+        if not event.assoc.is_established:
+            event.assoc.dul.to_user_queue.put(None)  # else its thread waits on for a request that cannot come
+
+
+@dataclass
+class _Association:
+    """What has come by one association."""
+
+    instances: int = 0
+    size: int = 0
+    series: dict[Arrival, None] = field(default_factory=dict)
+
+    @property
+    def is_too_large(self) -> bool:
+        return self.instances > ASSOCIATION_INSTANCES or self.size > ASSOCIATION_BYTES
+
+
+def _readable_syntaxes() -> list[UID]:
+    """The transfer syntaxes that can be decoded; what is deflated may expand to anything."""
+    from pynetdicom import ALL_TRANSFER_SYNTAXES
+
+    syntaxes = map(UID, ALL_TRANSFER_SYNTAXES)
+    return [syntax for syntax in syntaxes if not syntax.is_deflated and has_decoder(syntax)]
+
+
+def _read_header(encoded: bytes) -> tuple[Arrival, str]:
+    """Where an instance belongs, and its name.
+
+    Raises:
+        ValueError: for UIDs that are none.
+        Exception: any other for what is no DICOM.
+    """
+    tags = ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]
+    header = pydicom.dcmread(io.BytesIO(encoded), stop_before_pixels=True, specific_tags=tags)
+    study, series, instance = (str(header[tag].value) for tag in tags)
+    if not all(map(address.UID.fullmatch, (study, series, instance))):
+        raise ValueError("no UIDs")
+    return Arrival(study, series), instance_name(instance)
+
+
+def _has_room(file: Path, size: int) -> bool:
+    """True unless the series would have more instances or bytes than one may."""
+    try:
+        others = [other.stat().st_size for other in file.parent.glob("*.dcm") if other != file]
+    except FileNotFoundError:  # the series has just been answered
+        return True
+    return len(others) < SERIES_INSTANCES and sum(others) + size <= SERIES_BYTES
 
 
 def _write(file: Path, content: bytes) -> None:

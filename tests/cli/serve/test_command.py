@@ -16,7 +16,8 @@ NEEDED = ["--model", "m", "--dicomweb", "https://pacs/x", "--state", "s"]
     ("words", "message"),
     [
         (["--dicom-port", "11112"], "a receiver must know who may send"),
-        (["--peer", "A@10.0.0.1"], "--peer needs --dicom-port"),
+        (["--peer", "A@10.0.0.1"], "--peer and --dicom-host need --dicom-port"),
+        (["--dicom-host", "127.0.0.1"], "--peer and --dicom-host need --dicom-port"),
         (["--certificate", "a.pem"], "--certificate and --key belong together"),
         (["--user", "me"], "a user needs --password-env"),
         (["--user", "me", "--password-env", "NO_SUCH_VARIABLE"], "the variable with the password is not set"),

@@ -1,11 +1,15 @@
-"""A PACS of a few lines, and the files of a series."""
+"""A PACS of a few lines, the files of a series, and a receiver with a sender."""
 
 from io import BytesIO
 
 import pytest
 
+from segpipe.io.dicom.series.planes import CT_IMAGE
+from segpipe.io.pacs.peers import Peer
+from segpipe.io.pacs.receive import Inbox, Receiver
 from tests.fake_pacs import FakePacs
 from tests.synthetic_dicom import ct_slices, thorax
+from tests.workers import free_port
 
 
 @pytest.fixture
@@ -23,3 +27,65 @@ def files():
         dataset.save_as(stream := BytesIO(), enforce_file_format=True)
         contents.append(stream.getvalue())
     return contents
+
+
+@pytest.fixture
+def receive(tmp_path):
+    """Starts a receiver for some peers; returns its port and what it has told."""
+    started = []
+
+    def start(*peers, room=True, host=None):
+        told = {"arrived": [], "finished": []}
+        inbox = Inbox(
+            lambda arrival: tmp_path / "inbox",
+            lambda arrival, name: told["arrived"].append((arrival, name)) or room,
+            lambda arrivals: told["finished"].append(arrivals),
+        )
+        named = [Peer.parse(peer) for peer in peers]
+        started.append(Receiver("SEGPIPE", free_port(), peers=named, inbox=inbox, host=host))
+        started[-1].start()
+        return started[-1].port, told
+
+    def stop():
+        while started:
+            started.pop().stop()
+
+    start.stop = stop
+    yield start
+    stop()
+
+
+@pytest.fixture
+def associate():
+    """Asks for an association for CT images, which may be refused; at the end all are ended."""
+    from pynetdicom import AE
+
+    asked = []
+
+    def ask(port, *, caller="SCANNER", called="SEGPIPE", host="127.0.0.1", syntaxes=None):
+        entity = AE(caller)
+        entity.add_requested_context(CT_IMAGE, syntaxes)
+        asked.append(entity.associate(host, port, ae_title=called))
+        return asked[-1]
+
+    yield ask
+    for association in asked:
+        if association.is_established:
+            association.release()
+        if (connection := association.dul.socket.socket) is not None:
+            connection.close()  # pynetdicom leaves one open that the other side has cut
+
+
+@pytest.fixture
+def send(associate):
+    """Sends data sets; the status of each C-STORE, or None when the association is refused."""
+
+    def run(port, datasets, **words):
+        association = associate(port, **words)
+        if not association.is_established:
+            return None
+        statuses = [association.send_c_store(dataset).get("Status") for dataset in datasets]
+        association.release()
+        return statuses
+
+    return run

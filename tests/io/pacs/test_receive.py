@@ -6,51 +6,14 @@ import sys
 import pydicom
 import pytest
 
-from segpipe.errors import ConfigError
-from segpipe.io.pacs.receive import CT_IMAGE, Inbox, Peer, Receiver
+from segpipe.io.pacs import receive as receiving
 from segpipe.io.quiet import quiet_libraries
 from tests.dcmtk import storescu
 from tests.orthanc import wait_for
 from tests.synthetic_dicom import ct_slices, other_object, save, set_odd, thorax
-from tests.workers import free_port
 
 
-@pytest.fixture
-def receive(tmp_path):
-    """Starts a receiver for some peers; returns its port and what it has told."""
-    started = []
-
-    def start(*peers, room=True):
-        told = {"arrived": [], "finished": []}
-        inbox = Inbox(
-            lambda arrival: tmp_path / "inbox",
-            lambda arrival, name: told["arrived"].append((arrival, name)) or room,
-            lambda arrivals: told["finished"].append(arrivals),
-        )
-        started.append(Receiver("SEGPIPE", free_port(), peers=[Peer.parse(peer) for peer in peers], inbox=inbox))
-        started[-1].start()
-        return started[-1].port, told
-
-    yield start
-    for receiver in started:
-        receiver.stop()
-
-
-def send(port, datasets, *, caller="SCANNER", called="SEGPIPE"):
-    """Status of each C-STORE; None when the association is refused."""
-    from pynetdicom import AE
-
-    entity = AE(caller)
-    entity.add_requested_context(CT_IMAGE)
-    association = entity.associate("127.0.0.1", port, ae_title=called)
-    if not association.is_established:
-        return None
-    statuses = [association.send_c_store(dataset).Status for dataset in datasets]
-    association.release()
-    return statuses
-
-
-def test_a_named_peer_is_received(receive, tmp_path):
+def test_a_named_peer_is_received(receive, send, tmp_path):
     port, told = receive("SCANNER@127.0.0.1")
     slices = ct_slices(thorax())
     assert send(port, slices) == [0] * 9
@@ -71,14 +34,14 @@ def test_a_named_peer_is_received(receive, tmp_path):
         ("SCANNER@127.0.0.1", {"called": "SOMEBODY"}),
     ],
 )
-def test_strangers_are_refused(receive, tmp_path, peer, words):
+def test_strangers_are_refused(receive, send, tmp_path, peer, words):
     port, told = receive(peer)
     assert send(port, ct_slices(thorax())[:1], **words) is None
     assert told == {"arrived": [], "finished": []}
     assert not (tmp_path / "inbox").exists()
 
 
-def test_a_full_queue_is_told_to_the_sender_and_leaves_no_file(receive, tmp_path):
+def test_a_full_queue_is_told_to_the_sender_and_leaves_no_file(receive, send, tmp_path):
     port, _ = receive("SCANNER@127.0.0.1", room=False)
     assert send(port, ct_slices(thorax())[:1]) == [0xA700]
     assert not (tmp_path / "inbox").exists()
@@ -105,10 +68,37 @@ def test_images_that_are_no_ct_are_not_taken(receive, tmp_path):
     assert told["arrived"] == []
 
 
-@pytest.mark.parametrize("text", ["SCANNER", "@10.0.0.1", "A-TITLE-THAT-IS-TOO-LONG@10.0.0.1"])
-def test_peers_that_are_none(text):
-    with pytest.raises(ConfigError, match="a peer must be an AE title and an address"):
-        Peer.parse(text)
+@pytest.mark.parametrize(
+    ("limits", "statuses"),
+    [
+        ({"SERIES_INSTANCES": 5}, [0] * 5 + [0xA700] * 4),
+        ({"ASSOCIATION_INSTANCES": 5}, [0] * 5 + [0xA700] * 4),
+        ({"SERIES_BYTES": 5000}, [0] + [0xA700] * 8),
+        ({"ASSOCIATION_BYTES": 5000}, [0] + [0xA700] * 8),
+    ],
+    ids=str,
+)
+def test_a_peer_that_sends_too_much(receive, send, tmp_path, monkeypatch, caplog, limits, statuses):
+    for name, value in limits.items():
+        monkeypatch.setattr(receiving, name, value)
+    port, _ = receive("SCANNER@127.0.0.1")
+    slices = ct_slices(thorax())
+    assert send(port, slices) == statuses
+    assert send(port, slices[:1]) == [0]  # what is there may be sent again
+    assert len(list((tmp_path / "inbox").iterdir())) == statuses.count(0)
+    assert caplog.text.count("a peer sends more than a series or an association may have") == 1
+
+
+def test_what_is_no_uid_is_not_understood(receive, send, tmp_path):
+    port, told = receive("SCANNER@127.0.0.1")
+    odd = [
+        (keyword, uid) for keyword in ("StudyInstanceUID", "SeriesInstanceUID") for uid in ("..", "1/../3", "1..2", "")
+    ]
+    with quiet_libraries():
+        slices = [set_odd(ct_slices(thorax())[:1], **{keyword: uid})[0] for keyword, uid in odd]
+        assert send(port, slices) == [0xC000] * 8
+    assert told["arrived"] == []
+    assert not (tmp_path / "inbox").exists()
 
 
 def test_odd_values_are_received_and_said_on_no_stream(receive, tmp_path, capfd):

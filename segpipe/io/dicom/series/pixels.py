@@ -50,16 +50,20 @@ def _decode(dataset: Dataset, plane: Plane) -> NDArray[Any]:
 
 
 def _check_decoder(syntax: UID) -> None:
-    try:
-        known = get_decoder(syntax).is_available
-    except NotImplementedError:
-        known = False
-    if not known:
+    if not has_decoder(syntax):
         raise ImageError(
             "no decoder for the pixels' transfer syntax is installed",
             facts={"transfer syntax": f"{syntax.name} ({syntax})" if syntax.name != syntax else syntax},
             hint="pip install python-gdcm pylibjpeg-openjpeg, or export the series uncompressed",
         )
+
+
+def has_decoder(syntax: UID) -> bool:
+    """True when pixels in a transfer syntax can be decoded here."""
+    try:
+        return bool(get_decoder(syntax).is_available)
+    except NotImplementedError:
+        return False
 
 
 def _to_hu(stored: NDArray[Any], dataset: Dataset, plane: Plane) -> NDArray[np.int16]:
