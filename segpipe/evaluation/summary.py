@@ -6,16 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from segpipe.evaluation.bootstrap import (
-    LEVEL,
-    RESAMPLES,
-    Interval,
-    interval_of,
-    interval_of_mean,
-    patient_weights,
-    percentile_interval,
-)
-from segpipe.evaluation.detection.froc import FP_RATES, RULES, Marks, collect_marks, froc_figures
+from segpipe.evaluation.bootstrap import LEVEL, RESAMPLES, Interval, interval_of, interval_of_mean
+from segpipe.evaluation.detection.froc import RULES, collect_marks
+from segpipe.evaluation.detection.froc_summary import FROC_RESAMPLES, froc_summary
 from segpipe.evaluation.detection.matching import MINIMUM_IOU
 from segpipe.evaluation.measures.overlap import OVERLAP_FIGURES
 from segpipe.evaluation.measures.surface import NSD_TOLERANCE_MM, SURFACE_FIGURES
@@ -23,7 +16,6 @@ from segpipe.evaluation.results import CaseResult
 from segpipe.evaluation.strata import stratify
 from segpipe.geometry import FloatArray
 
-FROC_RESAMPLES = 1000
 RATIOS = ("precision", "recall", "f1", "segmentation_quality", "panoptic_quality")
 POLICY = {
     "empty_reference": "voxel and surface figures are undefined and left out of means; the case counts under `empty` "
@@ -167,25 +159,8 @@ def _detection(results: Sequence[CaseResult], seed: int) -> dict[str, Any] | Non
     if not sum(len(result.lesions) for result in results):
         return None
     patients = [result.patient for result in results]
-    figures: dict[str, Any] = {rule: _froc(known, patients, seed) for rule, known in marks.items() if known is not None}
-    return figures or None
-
-
-def _froc(marks: Marks, patients: Sequence[str], seed: int) -> dict[str, Any]:
-    values = froc_figures(marks, np.ones((1, len(patients))))[0]
-    intervals: list[Interval | None] = [None] * len(values)
-    if len(set(patients)) > 1:
-        resampled = froc_figures(marks, patient_weights(patients, seed=seed, resamples=FROC_RESAMPLES))
-        intervals = [percentile_interval(column) for column in resampled.T]
-    rates = [f"{rate:g}" for rate in FP_RATES]
-    return {
-        "sensitivity_at_fp_per_scan": dict(zip(rates, values.tolist(), strict=False)),
-        "sensitivity_at_fp_per_scan_ci95": dict(zip(rates, map(_plain, intervals), strict=False)),
-        "cpm": float(values[-2]),
-        "cpm_ci95": _plain(intervals[-2]),
-        "average_precision": float(values[-1]),
-        "average_precision_ci95": _plain(intervals[-1]),
-    }
+    known = {rule: found for rule, found in marks.items() if found is not None}
+    return {rule: froc_summary(found, patients, seed=seed) for rule, found in known.items()} or None
 
 
 def _defined(value: Any) -> float | None:

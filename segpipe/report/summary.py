@@ -15,12 +15,14 @@ _HEADLINES = (
     ("Lesion recall", ("lesions", "recall"), ("lesions", "ci95", "recall")),
     ("Lesion precision", ("lesions", "precision"), ("lesions", "ci95", "precision")),
     ("CPM", ("detection", "overlap", "cpm"), ("detection", "overlap", "cpm_ci95")),
+    ("CPM", ("cpm",), ("cpm_ci95",)),
 )
 _MEANINGS = (
     (("metrics", "dice", "mean"), "Dice: overlap of voxels, from 0 to 1."),
     (("metrics", "nsd", "mean"), "NSD: the part of both surfaces within {tolerance} of the other."),
     (("lesions", "recall"), "Recall: lesions found; precision: findings that are lesions; F1 weighs both."),
     (("detection", "overlap", "cpm"), "CPM: mean sensitivity at 1/8 to 8 false positives per scan."),
+    (("cpm",), "CPM: mean sensitivity at 1/8 to 8 false positives per scan."),
 )
 _DATA = ("data", "data_hash", "recipe_digest", "cases", "patients", "failed_cases")
 _RULES = {"overlap": "by overlap", "centre": "by centre"}

@@ -59,13 +59,27 @@ def read_csv(file: Path) -> tuple[list[str], list[dict[str, str]]]:
         OSError: when the file cannot be opened.
         ValueError: when it is no table in UTF-8, or larger than any table that is meant.
     """
+    columns, _, rows = read_numbered_csv(file)
+    return columns, rows
+
+
+def read_numbered_csv(file: Path) -> tuple[list[str], list[int], list[dict[str, str]]]:
+    """The same with the line of the file in which each row ends, for messages; see `read_csv`.
+
+    Raises:
+        OSError: when the file cannot be opened.
+        ValueError: when it is no table in UTF-8, or larger than any table that is meant.
+    """
     if file.stat().st_size > LARGEST_TABLE:
         raise ValueError(f"larger than {LARGEST_TABLE >> 20} MiB")
+    lines, rows = [], []
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream, restval="")
-            rows = [{_as_meant(key): _as_meant(text) for key, text in row.items() if key is not None} for row in reader]
-            return [_as_meant(name) for name in reader.fieldnames or []], rows
+            for row in reader:
+                lines.append(reader.line_num)
+                rows.append({_as_meant(key): _as_meant(text) for key, text in row.items() if key is not None})
+            return [_as_meant(name) for name in reader.fieldnames or []], lines, rows
     except csv.Error as error:
         raise ValueError(str(error)) from error
 

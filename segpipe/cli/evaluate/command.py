@@ -15,6 +15,24 @@ if TYPE_CHECKING:
 def run(argv: list[str]) -> int:
     """Evaluates; returns 0, or 2 when cases were left out."""
     given = parse_flags(argv)
+    return _run_marks(given) if given.marks else _run_masks(given)
+
+
+def _run_marks(given: argparse.Namespace) -> int:
+    from segpipe.evaluation.marks.text_summary import describe_marks
+    from segpipe.pipelines.mark_evaluation import evaluate_marks
+
+    summary, page, errors = evaluate_marks(
+        given.marks, given.reference, given.annotations, output=given.output, seed=given.seed
+    )
+    for error in errors:
+        print(explain(error), file=sys.stderr)
+    print(describe_marks(summary))
+    print(f"tables  {given.output / 'cases.csv'}, {given.output / 'lesions.csv'}\nreport  {page}")
+    return 2 if errors else 0
+
+
+def _run_masks(given: argparse.Namespace) -> int:
     from segpipe.evaluation.text_summary import describe
     from segpipe.pipelines.evaluation import write_evaluation_folder
 

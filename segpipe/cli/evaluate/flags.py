@@ -7,9 +7,15 @@ from pathlib import Path
 from segpipe.cli.common.flags import VerbParser
 from segpipe.errors import ConfigError
 
-_GIVEN_WITH_MODEL = ("split", "backend", "device")
 _ONE_CLASS = ("prediction_label", "reference_label")
-_GIVEN_WITH_MASKS = ("references", "table", "mask_name", *_ONE_CLASS, "classes", "ignore", "processes")
+_NEEDED = {"predictions": ("references",), "model": ("data",), "marks": ("reference", "annotations")}
+"""What is evaluated → the flags it needs."""
+_TAKEN = {
+    "predictions": ("table", "mask_name", *_ONE_CLASS, "classes", "ignore", "processes"),
+    "model": ("split", "backend", "device"),
+    "marks": (),
+}
+"""What is evaluated → the flags it takes as well."""
 
 
 def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
@@ -19,18 +25,15 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
         ConfigError: for unknown, missing or contradicting flags.
     """
     given = _parser().parse_args(argv)
-    if bool(given.model) == bool(given.predictions):
-        raise ConfigError("give either --predictions and --references, or --model and --data")
-    wanted, foreign = ("data", _GIVEN_WITH_MASKS) if given.model else ("references", ("data", *_GIVEN_WITH_MODEL))
-    first = "--model" if given.model else "--predictions"
-    if getattr(given, wanted) is None:
-        raise ConfigError(f"{first} needs --{wanted}")
-    misplaced = [f"--{name.replace('_', '-')}" for name in foreign if getattr(given, name) is not None]
-    if misplaced:
-        raise ConfigError(f"flags that {first} does not take", facts={"found": ", ".join(misplaced)})
-    one_class = [f"--{name.replace('_', '-')}" for name in _ONE_CLASS if getattr(given, name) is not None]
+    evaluated = [name for name in _NEEDED if getattr(given, name) is not None]
+    if len(evaluated) != 1:
+        raise ConfigError(
+            "give either --predictions and --references, --model and --data, or --marks, --reference and --annotations"
+        )
+    _check_company(given, evaluated[0])
+    one_class = [name for name in _ONE_CLASS if getattr(given, name) is not None]
     if given.classes and one_class:
-        raise ConfigError("give either --classes or labels of one class", facts={"found": ", ".join(one_class)})
+        raise ConfigError("give either --classes or labels of one class", facts={"found": _flags(one_class)})
     if given.ignore is not None and not given.classes:
         raise ConfigError("--ignore needs --classes, since otherwise every value but 0 counts")
     if given.processes is not None and given.processes < 1:
@@ -38,10 +41,26 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
     return given
 
 
+def _check_company(given: argparse.Namespace, evaluated: str) -> None:
+    """Raises when a flag is missing or belongs to another kind of evaluation."""
+    needed, taken = _NEEDED[evaluated], (*_NEEDED[evaluated], *_TAKEN[evaluated])
+    missing = [name for name in needed if getattr(given, name) is None]
+    if missing:
+        raise ConfigError(f"--{evaluated} needs {_flags(missing)}")
+    every = [name for kind in _NEEDED for name in (*_NEEDED[kind], *_TAKEN[kind])]
+    misplaced = [name for name in every if name not in taken and getattr(given, name) is not None]
+    if misplaced:
+        raise ConfigError(f"flags that --{evaluated} does not take", facts={"found": _flags(misplaced)})
+
+
+def _flags(names: Sequence[str]) -> str:
+    return ", ".join(f"--{name.replace('_', '-')}" for name in names)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = VerbParser(
         "evaluate",
-        description="Compares masks with references, in each scan's own space.",
+        description="Compares masks with references in each scan's own space, or a detector's marks with nodules.",
     )
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="summary, tables and report go here")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap (default: 0)")
@@ -74,4 +93,8 @@ def _parser() -> argparse.ArgumentParser:
         help="torch, onnx or openvino; default: torch, or onnx for a network from elsewhere",
     )
     model.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), help="default: auto")
+    marks = parser.add_argument_group("marks of any detector, by the rules of LUNA16")
+    marks.add_argument("--marks", type=Path, metavar="CSV", help="seriesuid, coordX, coordY, coordZ, probability")
+    marks.add_argument("--reference", metavar="KIND", help="luna16, or dataset for one that `ingest` made")
+    marks.add_argument("--annotations", type=Path, metavar="DIR", help="LUNA16's tables, or the data set folder")
     return parser

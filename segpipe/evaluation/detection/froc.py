@@ -61,13 +61,13 @@ class Curve:
         """False alarms per scan at each threshold."""
         return self.fp / self.scans
 
-    def sensitivity_at(self, rates: Sequence[float] = FP_RATES) -> FloatArray:
+    def sensitivity_at(self, rates: Sequence[float] | FloatArray = FP_RATES) -> FloatArray:
         """Sensitivity at rates of false alarms per scan.
 
         As in LUNA16's evaluation, points are joined by straight lines, the first one with (0, 0), and beyond the last
         point the curve is flat.
         """
-        fp, sensitivity = ([0.0, *values] for values in (self.fp_per_scan, self.sensitivity))
+        fp, sensitivity = (np.concatenate([[0.0], values]) for values in (self.fp_per_scan, self.sensitivity))
         return np.asarray(np.interp(rates, fp, sensitivity))
 
     @property

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from segpipe import __version__
 from segpipe.evaluation.detection.spheres import outlined
+from segpipe.evaluation.marks.matching import MatchedMarks
+from segpipe.evaluation.marks.summary import mark_case_rows, mark_froc_rows, mark_lesion_rows
 from segpipe.evaluation.results import CaseResult
 from segpipe.evaluation.tables import case_rows, froc_rows, lesion_rows
 from segpipe.pipelines.reports.case_pictures import Pictures
@@ -48,12 +50,34 @@ def write_evaluation_report(
         figures={**_draw(results, summary), **drawn.figures},
         views=drawn.views,
         config=config or recorded,
-        environment={
-            "segpipe": __version__,
-            "Python": platform.python_version(),
-            **{name: version(name) for name in _PACKAGES},
-        },
+        environment=_environment(),
     )
+
+
+def write_marks_report(folder: Path, matched: MatchedMarks, summary: Mapping[str, Any]) -> Path:
+    """Writes `report.html` into the folder of an evaluation of marks.
+
+    Args:
+        folder: The folder with `summary.json`.
+        matched: What became of the marks.
+        summary: The content of `summary.json`.
+    """
+    points = mark_froc_rows(matched)
+    return write_report(
+        folder,
+        title=_title(summary),
+        summary=summary,
+        cases=mark_case_rows(matched),
+        lesions=mark_lesion_rows(matched),
+        figures={"froc": froc_curve(points, summary["detection"], data=str(summary["data"]))} if points else {},
+        config={},
+        environment=_environment(),
+    )
+
+
+def _environment() -> dict[str, str]:
+    packages = {name: version(name) for name in _PACKAGES}
+    return {"segpipe": __version__, "Python": platform.python_version(), **packages}
 
 
 def _title(summary: Mapping[str, Any]) -> str:

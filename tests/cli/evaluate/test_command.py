@@ -98,7 +98,7 @@ def test_when_no_case_can_be_judged_nothing_is_written(folders, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--output", "o"], "give either --predictions and --references, or --model and --data"),
+        (["--output", "o"], "give either --predictions and --references, --model and --data, or --marks"),
         (["--output", "o", "--predictions", "p"], "--predictions needs --references"),
         (["--output", "o", "--model", "m"], "--model needs --data"),
         (["--output", "o", "--model", "m", "--data", "d", "--table", "t"], "flags that --model does not take"),
