@@ -1,5 +1,6 @@
 """`python -m segpipe +experiment=NAME`: trains, evaluates on held-out cases, exports and says where everything is."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,33 +13,32 @@ from segpipe.parts import Registry
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from segpipe.config.schema import Settings
+
+log = logging.getLogger(__name__)
+
 
 def run(argv: list[str]) -> int:
     """Checks the whole command line before any work, then runs it; returns the exit code."""
-    from omegaconf import OmegaConf
+    from segpipe.system.hardware import this_rank
+    from segpipe.training.run_folders import choose_folder
 
-    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
-    return launch(argv, train, registries)
+    return launch(argv, train, registries, choose_folder=None if this_rank() else choose_folder)
 
 
 def train(config: "DictConfig", folder: Path, sweep: Path | None) -> JobResult:
     """One run, one job of a sweep, or a cross-validation."""
-    from segpipe.pipelines.cross_validation import cross_validate
-    from segpipe.pipelines.single_run import run_single
-    from segpipe.pipelines.sweep import open_sweep, report_sweep
-    from segpipe.training.resuming import check_resume
+    from segpipe.system.held_folder import hold
+    from segpipe.training.run_folders import is_finished
 
     settings = settings_of(config, registries())
-    content = plain(config)
-    if settings.resume:
-        check_resume(content, folder)
-    if settings.data.fold == "all":
-        return JobResult(cross_validate(settings, content, folder))
-    parent = open_sweep(settings, content, sweep) if sweep else None
-    outcome = run_single(settings, content, folder, parent=parent)
-    if sweep and outcome:
-        report_sweep(settings, sweep)
-    return JobResult(outcome.exit_code, last_pseudo_dice(folder)) if outcome else JobResult(0)
+    if sweep is None:
+        return _train(settings, plain(config), folder)
+    if settings.resume and is_finished(folder):
+        log.info("%s is finished already", folder)
+        return JobResult(0, last_pseudo_dice(folder))
+    with hold(folder):
+        return _train(settings, plain(config), folder, sweep)
 
 
 def last_pseudo_dice(folder: Path) -> float | None:
@@ -48,14 +48,6 @@ def last_pseudo_dice(folder: Path) -> float | None:
 
     figures = [point[MONITOR] for point in read_history(folder) if MONITOR in point]
     return figures[-1] if figures else None
-
-
-def run_folder(name: str, resume: bool, time: str) -> str:
-    """The folder of a run: a new one, or with `resume=true` that of the newest unfinished run of this name, if any."""
-    from segpipe.training.resuming import find_unfinished_run
-
-    runs = Path("runs") / name
-    return str((resume and find_unfinished_run(runs)) or runs / time)
 
 
 def registries() -> Mapping[str, Registry | SectionCheck]:
@@ -84,3 +76,20 @@ def registries() -> Mapping[str, Registry | SectionCheck]:
         "callbacks": CALLBACKS,
     }
     return parts
+
+
+def _train(settings: "Settings", content: Mapping[str, Any], folder: Path, sweep: Path | None = None) -> JobResult:
+    from segpipe.pipelines.cross_validation import cross_validate
+    from segpipe.pipelines.single_run import run_single
+    from segpipe.pipelines.sweep import open_sweep, report_sweep
+    from segpipe.training.resuming import check_resume
+
+    if settings.resume:
+        check_resume(content, folder)
+    if settings.data.fold == "all":
+        return JobResult(cross_validate(settings, content, folder))
+    parent = open_sweep(settings, content, sweep) if sweep else None
+    outcome = run_single(settings, content, folder, parent=parent)
+    if sweep and outcome:
+        report_sweep(settings, sweep)
+    return JobResult(outcome.exit_code, last_pseudo_dice(folder)) if outcome else JobResult(0)

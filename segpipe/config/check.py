@@ -27,7 +27,7 @@ def find_mistakes(config: DictConfig, registries: Registries, *, bare: bool = Fa
         bare: Values that must be given may be missing, since the configuration is only shown.
     """
     try:
-        with _hydra_values(config):
+        with hydra_values(config):
             content = plain(config)
     except OmegaConfBaseException as error:
         return [f"{error.full_key}: {str(error).splitlines()[0]}"]
@@ -57,12 +57,8 @@ def plain(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
-def _own(config: DictConfig) -> DictConfig:
-    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-
-
 @contextmanager
-def _hydra_values(config: DictConfig) -> Iterator[None]:
+def hydra_values(config: DictConfig) -> Iterator[None]:
     """Lets `${hydra:…}` resolve before there is a job, whose number and folder are only examples here."""
     example, instance = deepcopy(config), HydraConfig.instance()
     with open_dict(example.hydra):
@@ -74,3 +70,7 @@ def _hydra_values(config: DictConfig) -> Iterator[None]:
         yield
     finally:
         instance.cfg = before
+
+
+def _own(config: DictConfig) -> DictConfig:
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])

@@ -62,14 +62,21 @@ class CheckedLoader(ConfigLoaderImpl):
         config_search_path: Where configurations lie.
         registries: Gives the parts that sections may name.
         flags: Hydra's flags of the command line.
+        place: Called once, with the first configuration that is to be run and its mode; decides on its folder.
     """
 
     def __init__(
-        self, config_search_path: ConfigSearchPath, *, registries: Callable[[], Registries], flags: Namespace
+        self,
+        config_search_path: ConfigSearchPath,
+        *,
+        registries: Callable[[], Registries],
+        flags: Namespace,
+        place: Callable[[DictConfig, RunMode], None] | None = None,
     ) -> None:
         super().__init__(config_search_path)
         self.registries = registries
         self.flags = flags
+        self.place = place
 
     def load_configuration(
         self,
@@ -90,9 +97,12 @@ class CheckedLoader(ConfigLoaderImpl):
         attempts = [self._attempt(config_name, words) for words in jobs]
         mistakes = [mistake for attempt in attempts for mistake in attempt.mistakes]
         raise_mistakes(mistakes, show=self._show(attempts[0].taken))
-        if run_mode is RunMode.RUN:
-            return attempts[0].config
-        return self._load(config_name, overrides, run_mode, from_shell)
+        sweep = run_mode is RunMode.MULTIRUN
+        config = self._load(config_name, overrides, run_mode, from_shell) if sweep else attempts[0].config
+        place, self.place = self.place, None  # a job of a sweep has its place in the sweep's folder
+        if place:
+            place(config, run_mode)
+        return config
 
     def compute_defaults_list(self, config_name: str | None, overrides: list[str], run_mode: RunMode) -> DefaultsList:
         """See Hydra.

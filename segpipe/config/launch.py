@@ -5,7 +5,7 @@ import os
 import sys
 from argparse import ArgumentError, Namespace
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -21,11 +21,13 @@ from segpipe.config.check import Registries
 from segpipe.config.compose import HYDRA, CheckedLoader
 from segpipe.config.credentials import words_without_credentials
 from segpipe.config.folder import conf_folder
+from segpipe.config.folder_request import FolderChoice, request_folder
 from segpipe.config.foreign_parts import with_foreign_parts
 from segpipe.config.overrides import reason_of
 from segpipe.config.plan import with_plans
 from segpipe.errors import ConfigError, SegpipeError, explain
 from segpipe.spelling import nearest
+from segpipe.system.held_folder import hold
 
 log = logging.getLogger(__name__)
 _LOADER = "ConfigLoaderImpl"
@@ -39,15 +41,19 @@ class JobResult(NamedTuple):
 
 
 Job = Callable[[DictConfig, Path, Path | None], JobResult]
+Place = Callable[[DictConfig, RunMode], None]
 
 
-def launch(argv: Sequence[str], job: Job, registries: Callable[[], Registries]) -> int:
+def launch(
+    argv: Sequence[str], job: Job, registries: Callable[[], Registries], *, choose_folder: FolderChoice | None = None
+) -> int:
     """Runs `job` once, or once for each choice of a sweep, or shows what a flag asks for; returns the exit code.
 
     Args:
         argv: Overrides and Hydra's flags.
         job: Takes the composed configuration, the run folder and, in a sweep, the sweep's folder.
         registries: Gives the parts that sections may name.
+        choose_folder: Decides on the folder of a run or a sweep, which is held until the end; by default Hydra does.
 
     Raises:
         ConfigError: for mistakes on the command line, before any work.
@@ -57,7 +63,7 @@ def launch(argv: Sequence[str], job: Job, registries: Callable[[], Registries]) 
     flags.overrides = with_foreign_parts(flags.overrides, registries())
     task = _Task(job)
     try:
-        with _checked(flags, registries):
+        with ExitStack() as held, _checked(flags, registries, _placing(held, choose_folder)):
             _run_hydra(flags, get_args_parser(), task, flags.config_path or str(conf_folder()), "config")
     except SystemExit as stop:  # after a flag that only shows something
         return 2 if stop.code else 0
@@ -135,13 +141,23 @@ def _read_flags(argv: Sequence[str]) -> Namespace:
     return flags
 
 
+def _placing(held: ExitStack, choose: FolderChoice | None) -> Place | None:
+    def place(config: DictConfig, mode: RunMode) -> None:
+        assert choose is not None
+        held.enter_context(hold(request_folder(config, mode, choose)))
+
+    return place if choose else None
+
+
 @contextmanager
-def _checked(flags: Namespace, registries: Callable[[], Registries]) -> Iterator[None]:
+def _checked(flags: Namespace, registries: Callable[[], Registries], place: Place | None) -> Iterator[None]:
     """Lets Hydra load configurations with checks, for which it has no hook, and raise errors instead of printing."""
     before = getattr(hydra_application, _LOADER)
     os.environ["HYDRA_FULL_ERROR"] = "1"
     if not flags.shell_completion:  # which asks for the keys of half a command line
-        setattr(hydra_application, _LOADER, partial(CheckedLoader, registries=registries, flags=flags))
+        place = None if flags.cfg or flags.info or flags.help else place
+        loader = partial(CheckedLoader, registries=registries, flags=flags, place=place)
+        setattr(hydra_application, _LOADER, loader)
     try:
         yield
     finally:

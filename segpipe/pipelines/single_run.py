@@ -62,12 +62,13 @@ def write_config(config: Mapping[str, Any], folder: Path) -> Path:
 def _begin(settings: Settings, config: Mapping[str, Any], folder: Path) -> Run:
     """Prepares the data; the first process writes down what is trained on what."""
     folder.mkdir(parents=True, exist_ok=True)
-    recipe = recipe_of(settings)
+    main, recipe = this_rank() == 0, recipe_of(settings)
+    if main:
+        write_config(config, folder)  # first, so that a run that is killed while it prepares is found again
     log.info("preparing data")
     data = prepare_data(settings, recipe)
     files: list[Path] = []
-    if this_rank() == 0:
-        write_config(config, folder)
+    if main:
         files = [write_split(data, folder)]
         files += [report_lung_crop(list(data.cached.values()), folder)] if recipe.lung_crop else []
     return Run(settings, config, folder, data, collect_provenance(settings, data), files)

@@ -1,17 +1,15 @@
-"""What may change when a run is resumed, and which run `resume=true` means; asked before any work."""
+"""What may change when a run is resumed; asked before any work."""
 
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from segpipe.errors import ConfigError
 from segpipe.system.plain_files import read_yaml
 from segpipe.training.optimisation.schedulers import CLOSED_FORMS
 
 CONFIG = "config.yaml"
-_MODEL = "model/segpipe.json"
-_SWEEP = "multirun.yaml"
 _FREE = (
     "optimizer", "scheduler", "trainer", "evaluation", "tracking", "callbacks",
     "data.root", "data.table", "data.cache", "data.workers", "data.schedule",
@@ -22,6 +20,14 @@ _KINDS = ("optimizer.name", "optimizer._target_")
 _ABSENT = "(absent)"
 
 log = logging.getLogger(__name__)
+
+
+class Change(NamedTuple):
+    """A key whose value differs."""
+
+    key: str
+    old: Any
+    new: Any
 
 
 def check_resume(config: Mapping[str, Any], folder: Path) -> None:
@@ -41,24 +47,30 @@ def check_resume(config: Mapping[str, Any], folder: Path) -> None:
     if begun is None:
         log.info("there is no run to resume: a new one begins in %s", folder)
         return
-    changes = [change for change in _changes(begun, config) if change[0] != "resume"]
-    kept = [change for change in changes if not _may_change(change[0], begun, config)]
+    free, kept = compare_settings(begun, config)
     if kept:
         raise ConfigError(
             "a run is resumed with the settings that it began with",
-            facts={"run": folder, **{key: f"began with {old}, asked for {new}" for key, old, new in kept}},
+            facts={
+                "run": folder,
+                **{change.key: f"began with {change.old}, asked for {change.new}" for change in kept},
+            },
             hint="leave these keys as they were, or start a new run without resume=true",
         )
     log.info("resuming %s", folder)
-    for key, old, new in changes:
-        log.info("  %s: %s from here on, %s before", key, new, old)
+    for change in free:
+        log.info("  %s: %s from here on, %s before", change.key, change.new, change.old)
 
 
-def find_unfinished_run(runs: Path) -> Path | None:
-    """The newest run folder below `runs` that has no model yet, or None."""
-    files = [file for file in runs.glob(f"*/{CONFIG}") if not (file.parent / _SWEEP).exists()]
-    unfinished = [file for file in files if not (file.parent / _MODEL).exists()]
-    return max(unfinished, key=lambda file: file.stat().st_mtime).parent if unfinished else None
+def compare_settings(begun: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[list[Change], list[Change]]:
+    """What differs between the configuration that a run began with and another, `resume` left out.
+
+    Returns:
+        What may change when the run is resumed, and what must stay.
+    """
+    changes = [change for change in _changes(begun, config) if change.key != "resume"]
+    free = [change for change in changes if _may_change(change.key, begun, config)]
+    return free, [change for change in changes if change not in free]
 
 
 def _read(file: Path) -> dict[str, Any] | None:
@@ -73,13 +85,12 @@ def _read(file: Path) -> dict[str, Any] | None:
     return content
 
 
-def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """Key, former and present value of whatever differs."""
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Change]:
     before, after = dict(_flatten(old)), dict(_flatten(new))
     for key in dict.fromkeys([*before, *after]):
-        values = before.get(key, _ABSENT), after.get(key, _ABSENT)
-        if values[0] != values[1]:
-            yield key, *values
+        change = Change(key, before.get(key, _ABSENT), after.get(key, _ABSENT))
+        if change.old != change.new:
+            yield change
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,16 +1,10 @@
-"""What the verb `train` adds to Hydra: the folder of a resumed run, and the figure that sweepers compare."""
+"""What the verb `train` adds to Hydra: the figure that sweepers compare."""
 
 import json
 
 import pytest
 
-from segpipe.cli.train import last_pseudo_dice, run_folder
-
-
-def test_a_new_run_has_a_new_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert run_folder("lung_nodule", False, "12-00") == "runs/lung_nodule/12-00"
-    assert run_folder("lung_nodule", True, "12-00") == "runs/lung_nodule/12-00"
+from segpipe.cli.train import last_pseudo_dice
 
 
 @pytest.mark.parametrize(("points", "expected"), [([], None), ([0.5, 0.75], 0.75)])

@@ -2,7 +2,6 @@
 
 import copy
 import logging
-import os
 
 import pytest
 import torch
@@ -14,7 +13,7 @@ from segpipe.config.compose import compose
 from segpipe.errors import ConfigError
 from segpipe.training.optimisation.optimizers import build_optimizer
 from segpipe.training.optimisation.schedulers import build_scheduler
-from segpipe.training.resuming import check_resume, find_unfinished_run
+from segpipe.training.resuming import check_resume
 
 ADAMW = {"name": "adamw", "lr": 3e-3, "weight_decay": 0.01, "betas": [0.9, 0.999], "eps": 1e-8}
 COSINE = {"name": "cosine", "warmup": 0.0, "final_fraction": 0.0}
@@ -113,27 +112,6 @@ def test_another_task_is_refused_before_any_data_is_read(tiny_words, tmp_path):
     words = [*tiny_words, "resume=true", "seed=3", "data.root=/absent"]
     with pytest.raises(ConfigError, match=r"seed +began with 0, asked for 3"):
         train(compose(words, registries), tmp_path, None)
-
-
-def make_run(folder, *, age, finished=False, sweep=False):
-    folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text("seed: 0\n")
-    os.utime(folder / "config.yaml", (1000 - age, 1000 - age))
-    for name, wanted in (("model/segpipe.json", finished), ("multirun.yaml", sweep)):
-        if wanted:
-            (folder / name).parent.mkdir(exist_ok=True)
-            (folder / name).write_text("{}")
-    return folder
-
-
-def test_the_newest_unfinished_run_is_resumed_though_it_has_no_checkpoint(tmp_path):
-    assert find_unfinished_run(tmp_path) is None
-    make_run(tmp_path / "c", age=1, finished=True)
-    make_run(tmp_path / "d_sweep", age=0, sweep=True)
-    assert find_unfinished_run(tmp_path) is None
-    killed = make_run(tmp_path / "b", age=2)
-    make_run(tmp_path / "a", age=3)
-    assert find_unfinished_run(tmp_path) == killed
 
 
 def learn(optimizer_spec, scheduler_spec, *, steps, state=None):

@@ -1,0 +1,130 @@
+"""The folder of a run or a sweep: made for it alone, or that of the earlier one of the same configuration."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from segpipe.config.folder_request import FolderRequest
+from segpipe.errors import ConfigError, OutputError
+from segpipe.system.held_folder import was_cut_off
+from segpipe.system.plain_files import read_yaml
+from segpipe.training.resuming import CONFIG, compare_settings
+
+_MODEL = "model/segpipe.json"
+_SWEEP = "multirun.yaml"
+_SHOWN = 3
+_HINT = "leave out resume=true, or name the folder to go on in, or to begin: hydra.{key}.dir=FOLDER resume=true"
+
+
+def choose_folder(request: FolderRequest) -> Path:
+    """The folder that a run or a sweep shall have; it is there when this returns.
+
+    With `resume` that is the wanted folder where it is named or begun, else the newest sibling with the same settings;
+    for a run an unfinished one, and one with the same rates and intervals before others.
+
+    Raises:
+        ConfigError: when there is nothing to resume, or the named folder holds another run.
+        OutputError: when the folder cannot be made.
+    """
+    if request.resume and not (request.named or _is_begun(request.wanted)):
+        return _find_sweep(request) if request.words else _find_run(request)
+    if not request.resume and request.named and _is_begun(request.wanted):
+        raise ConfigError(
+            "the folder holds a run already",
+            facts={"folder": request.wanted},
+            hint="resume=true goes on with it; a new run needs another folder",
+        )
+    try:
+        return _make(request)
+    except OSError as error:
+        raise OutputError(
+            "the folder of the run cannot be made",
+            facts={"folder": request.wanted, "found": error.strerror or error},
+            hint="start in a folder that you may write to, or name one: hydra.run.dir=FOLDER",
+        ) from error
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a run has come to its end and has a model."""
+    return (folder / _MODEL).exists() and not was_cut_off(folder)
+
+
+def _make(request: FolderRequest) -> Path:
+    """Makes the wanted folder; one that was not named is made anew, with a number where others begin at once."""
+    wanted = request.wanted
+    wanted.parent.mkdir(parents=True, exist_ok=True)
+    if request.named:
+        wanted.mkdir(exist_ok=True)
+        return wanted
+    for number in count(1):
+        folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}_{number}")
+        try:
+            folder.mkdir()
+            break
+        except FileExistsError:
+            continue
+    return folder
+
+
+def _is_begun(folder: Path) -> bool:
+    return (folder / CONFIG).exists() or (folder / _SWEEP).exists()
+
+
+def _find_run(request: FolderRequest) -> Path:
+    others: dict[str, str] = {}
+    found: list[tuple[bool, Path]] = []
+    for folder, begun in _newest_first(request.wanted.parent, CONFIG):
+        if (folder / _SWEEP).exists():
+            continue
+        free, kept = compare_settings(begun, request.content)
+        if kept:
+            others[folder.name] = f"differs in {', '.join(change.key for change in kept)}"
+        elif is_finished(folder):
+            others[folder.name] = "is finished"
+        else:
+            found.append((bool(free), folder))
+    if not found:
+        raise _nothing("run", request, others)
+    return min(found, key=lambda one: one[0])[1]
+
+
+def _find_sweep(request: FolderRequest) -> Path:
+    others: dict[str, str] = {}
+    for folder, begun in _newest_first(request.wanted.parent, _SWEEP):
+        words = _words(begun)
+        if words == _without_resume(request.words):
+            return folder
+        others[folder.name] = f"began with {' '.join(words)}"
+    raise _nothing("sweep", request, others)
+
+
+def _newest_first(runs: Path, name: str) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """Folders with what they began with; one whose file cannot be read is left out."""
+    for file in sorted(runs.glob(f"*/{name}"), key=lambda file: file.stat().st_mtime, reverse=True):
+        try:
+            content = read_yaml(file)
+        except (OSError, ValueError):
+            continue
+        if isinstance(content, Mapping):
+            yield file.parent, content
+
+
+def _words(begun: Mapping[str, Any]) -> list[str]:
+    try:
+        return _without_resume([str(word) for word in begun["hydra"]["overrides"]["task"]])
+    except (KeyError, TypeError):
+        return []
+
+
+def _without_resume(words: Sequence[str]) -> list[str]:
+    return [word for word in words if not word.startswith("resume=")]
+
+
+def _nothing(kind: str, request: FolderRequest, others: Mapping[str, str]) -> ConfigError:
+    same = "unfinished run of this configuration" if kind == "run" else "sweep of these words, in this order"
+    return ConfigError(
+        f"there is no {same} to resume",
+        facts={"looked in": request.wanted.parent, **dict(list(others.items())[:_SHOWN])},
+        hint=_HINT.format(key="run" if kind == "run" else "sweep"),
+    )
