@@ -27,8 +27,8 @@ def home(tmp_path, new_database) -> Path:
 
 @pytest.fixture(scope="module")
 def words(tiny_words) -> list[str]:
-    other = ("trainer.max_steps", "evaluation.overlays")
-    return [*(word for word in tiny_words if not word.startswith(other)), "trainer.max_steps=4", "evaluation.overlays=0"]
+    kept = [word for word in tiny_words if not word.startswith("trainer.max_steps")]
+    return [*kept, "trainer.max_steps=4", "evaluation.overlays=0"]
 
 
 def start(*words: str, home: Path) -> Process:
