@@ -78,6 +78,15 @@ def explain(error: SegpipeError) -> str:
     return f"{type(error).__name__}: {error}"
 
 
+def numbered(mistakes: Sequence[str]) -> dict[str, str]:
+    """Mistakes as facts of one error, each on a line of its own.
+
+    >>> numbered(["seed: must be given", "foo: no such key"])
+    {'1': 'seed: must be given', '2': 'foo: no such key'}
+    """
+    return {str(number): line for number, line in enumerate(mistakes, start=1)}
+
+
 def raise_together(errors: Sequence[SegpipeError], *, headline: str) -> None:
     """Raises one error that lists all of `errors`; returns quietly when there are none.
 

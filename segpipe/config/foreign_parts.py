@@ -1,16 +1,16 @@
 """Parts from elsewhere on the command line: plug-ins are options of their groups, a `_target_` takes its section."""
 
 from collections.abc import Mapping, Sequence
-from inspect import Parameter, signature
+from inspect import Parameter
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
 from segpipe.errors import ConfigError
 from segpipe.parts import TARGET, Registry
+from segpipe.parts.targets import named_parameters
 
 _PLAIN = (bool, int, float, str, list, tuple, dict, type(None))
-_NAMED = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
 
 def offer_plug_ins(registries: Mapping[str, Any]) -> None:
@@ -52,12 +52,12 @@ def with_targets(words: Sequence[str], sections: Sequence[str]) -> list[str]:
 def _option(registry: Registry, name: str) -> dict[str, Any]:
     """The keys of a plug-in with its own defaults; of a broken one its name, for the check to explain."""
     try:
-        parameters = signature(registry[name]).parameters
-    except (ConfigError, TypeError, ValueError):
+        parameters = named_parameters(registry[name]) or {}
+    except ConfigError:
         return {"name": name}
     keys = {
         key: "???" if parameter.default is Parameter.empty else parameter.default
         for key, parameter in parameters.items()
-        if parameter.kind in _NAMED and key not in registry.given
+        if key not in registry.given
     }
     return {"name": name, **{key: value for key, value in keys.items() if isinstance(value, _PLAIN)}}

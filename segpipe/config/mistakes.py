@@ -5,8 +5,8 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from segpipe.errors import ConfigError
-from segpipe.spelling import nearest
+from segpipe.errors import ConfigError, numbered
+from segpipe.spelling import did_you_mean, no_such_key
 
 _UNION_MEMBERS = ("literal[", "constrained-", "int", "float", "str", "bool", "none", "list[", "tuple[", "function-")
 """How pydantic names members of a union in the location of an error."""
@@ -27,7 +27,7 @@ def raise_mistakes(mistakes: list[str], *, show: str = "python -m segpipe --cfg 
         count = "a mistake" if len(unique) == 1 else f"{len(unique)} mistakes"
         raise ConfigError(
             f"the configuration has {count}",
-            facts={str(number): line for number, line in enumerate(unique, start=1)},
+            facts=numbered(unique),
             hint=f"{show}   shows every key and its value",
         )
 
@@ -52,14 +52,12 @@ def _mistake(item: Any, kind: type, section: str) -> tuple[str, str]:
     keys, fields = _walk(kind, item["loc"])
     path = ".".join([section, *keys]).strip(".")
     if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        near = nearest(keys[-1], fields)
-        return path, f"no such key; allowed: {', '.join(fields)}" + (f"; did you mean {near}?" if near else "")
+        return path, no_such_key(keys[-1], fields)
     if item["type"] == "missing":
         return path, "must be given"
     message = str(item["msg"]).removeprefix("Value error, ")
     allowed = str(item.get("ctx", {}).get("expected", ""))
-    near = nearest(str(item["input"]), [word.strip("' ") for word in allowed.replace(" or ", ",").split(",")])
-    guess = f"; did you mean {near}?" if near else ""
+    guess = did_you_mean(str(item["input"]), [word.strip("' ") for word in allowed.replace(" or ", ",").split(",")])
     return f"{path}={item['input']!s:.80}", f"{message[:1].lower()}{message[1:]}{guess}"
 
 

@@ -11,7 +11,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from segpipe.spelling import nearest
+from segpipe.spelling import did_you_mean, nearest
 
 
 def key_of(word: str) -> str:
@@ -51,9 +51,10 @@ def explain_refusal(word: str, error: Exception, config: DictConfig) -> tuple[st
     if isinstance(error, OverrideParseException) or not key_of(word):
         return _unreadable(word), []
     if isinstance(error, MissingConfigException) and error.missing_cfg_file == option:
-        near = nearest(value, error.options or [])
-        guess = f"; did you mean {near}?" if near else ""
-        return f"{word}: must be one of {', '.join(error.options or [])}{guess}", [f"{key}={near}"] if near else []
+        options = list(error.options or [])
+        near = nearest(value, options)
+        allowed = f"must be one of {', '.join(options)}{did_you_mean(value, options)}"
+        return f"{word}: {allowed}", [f"{key}={near}"] if near else []
     if "--multirun" in reason:
         first = value.partition(",")[0]
         others = f"a list is {key}=[{value}], a text {_quoted(word)}"
@@ -104,8 +105,7 @@ def _unknown_key(path: str, known: Sequence[str]) -> str:
     parent = path.rpartition(mark)[0]
     siblings = [key.rpartition(".")[2] for key in known if key.rpartition(".")[0] == parent]
     allowed = f"; allowed under {parent or 'the top'}: {', '.join(siblings)}" if siblings else ""
-    near = nearest(path, [key.replace(".", mark) for key in known])
-    return f"{path}: no such key{allowed}" + (f"; did you mean {near}?" if near else "")
+    return f"{path}: no such key{allowed}{did_you_mean(path, [key.replace('.', mark) for key in known])}"
 
 
 def _values(word: str, loader: ConfigLoader) -> list[str]:

@@ -17,7 +17,7 @@ from segpipe.errors import ConfigError
 from segpipe.parts import TARGET, Registry, target_mistakes
 from segpipe.parts.building import summary_of
 from segpipe.parts.targets import argument_mistakes
-from segpipe.spelling import nearest
+from segpipe.spelling import did_you_mean
 
 Positive = Annotated[int, Gt(0)]
 Fraction = Annotated[float, Interval(ge=0, le=1)]
@@ -208,11 +208,10 @@ def check_part(
 def _plug_in_mistakes(path: str, values: Mapping[str, Any], registry: Registry) -> list[str]:
     name = str(values.get("name"))
     if name not in registry:
-        near = nearest(name, registry)
-        guess = f"; did you mean {near}?" if near else ""
         if not len(registry):
             return [f"{path}.{TARGET}: must be given; no installed package registers a name ({registry.group})"]
-        return [f"{path}.name={name}: must be one of {', '.join(registry)}, or {path}.{TARGET} be given{guess}"]
+        allowed = f"must be one of {', '.join(registry)}, or {path}.{TARGET} be given"
+        return [f"{path}.name={name}: {allowed}{did_you_mean(name, registry)}"]
     try:
         builder = registry[name]
     except ConfigError as error:

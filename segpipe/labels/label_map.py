@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from segpipe.errors import LabelError
+from segpipe.errors import LabelError, numbered
 from segpipe.labels.label import IGNORED, NODULE, Label, make_label, plain_name
 from segpipe.labels.masks import describe_names, lesion_value, look_up
 
@@ -62,8 +62,7 @@ class LabelMap:
         """
         mistakes = _all_mistakes(labels, regions, ignore)
         if mistakes:
-            facts = {str(number): line for number, line in enumerate(mistakes, start=1)}
-            raise LabelError("the labels are not valid", facts=facts)
+            raise LabelError("the labels are not valid", facts=numbered(mistakes))
         names = dict(sorted(labels.items()))
         own = _regions(regions) if regions else [(value, name, (value,)) for value, name in names.items()]
         single = len(own) == 1

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from segpipe.errors import ConfigError, SegpipeError
+from segpipe.errors import ConfigError, SegpipeError, numbered
 from segpipe.parts.registry import Registry
-from segpipe.parts.targets import TARGET, argument_mistakes, build_target, reason, takes
+from segpipe.parts.targets import TARGET, argument_mistakes, build_target, handed_over, reason
 
 Part = TypeVar("Part")
 
@@ -27,15 +27,9 @@ def build_part(registry: Registry, spec: Mapping[str, Any], **given: Any) -> Any
     builder, keys = registry[name], {key: value for key, value in spec.items() if key != "name"}
     mistakes = argument_mistakes(registry.section, builder, keys, registry.given)
     if mistakes:
-        facts = {str(number): line for number, line in enumerate(mistakes, start=1)}
-        raise ConfigError(f"{registry.section} {name} has missing or unknown keys", facts=facts)
-    taken = {
-        key: value
-        for key, value in given.items()
-        if key not in keys and takes(builder, key, by_name=key in registry.optional)
-    }
+        raise ConfigError(f"{registry.section} {name} has missing or unknown keys", facts=numbered(mistakes))
     try:
-        return builder(**taken, **keys)
+        return builder(**handed_over(builder, given, keys, optional=registry.optional), **keys)
     except SegpipeError:
         raise
     except Exception as error:  # a plug-in may raise anything

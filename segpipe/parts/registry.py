@@ -1,6 +1,7 @@
 """The parts of one kind: those that segpipe ships, and those that installed packages register by entry points."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -11,6 +12,7 @@ Builder = Callable[..., Any]
 Trial = Callable[[Mapping[str, Any], Mapping[str, Any]], list[str]]
 
 
+@dataclass(frozen=True, eq=False)
 class Registry(Mapping[str, Any]):
     """Name → part; a plug-in is imported when it is looked up, so that a broken one harms nobody else.
 
@@ -25,22 +27,13 @@ class Registry(Mapping[str, Any]):
             it are checked already; returns mistakes, each the rest of a line that begins with the section's path.
     """
 
-    def __init__(
-        self,
-        section: str,
-        shipped: Mapping[str, Any],
-        *,
-        group: str,
-        given: Sequence[str] = (),
-        optional: Sequence[str] = (),
-        trial: Trial | None = None,
-    ) -> None:
-        self.section = section
-        self.shipped = shipped
-        self.group = group
-        self.given = tuple(given)
-        self.optional = tuple(optional)
-        self.trial = trial
+    section: str
+    shipped: Mapping[str, Any]
+    _: KW_ONLY
+    group: str
+    given: Sequence[str] = ()
+    optional: Sequence[str] = ()
+    trial: Trial | None = None
 
     def __getitem__(self, name: str) -> Any:
         """What a name stands for: the builder of a part, or a data source.
@@ -51,17 +44,16 @@ class Registry(Mapping[str, Any]):
         """
         if name in self.shipped:
             return self.shipped[name]
-        return self._load([plug_in for plug_in in self._plug_ins() if plug_in.name == name], name)
+        return self._load(list(entry_points(group=self.group, name=name)), name)
 
     def __contains__(self, name: object) -> bool:
-        return name in self.shipped or any(plug_in.name == name for plug_in in self._plug_ins())
+        return name in self.shipped or bool(entry_points(group=self.group, name=str(name)))
 
     def __iter__(self) -> Iterator[str]:
-        yield from self.shipped
-        yield from dict.fromkeys(plug_in.name for plug_in in self._plug_ins() if plug_in.name not in self.shipped)
+        return iter(dict.fromkeys([*self.shipped, *(plug_in.name for plug_in in entry_points(group=self.group))]))
 
     def __len__(self) -> int:
-        return len(list(iter(self)))
+        return sum(1 for _ in self)
 
     def check_name(self, spec: Mapping[str, Any]) -> str:
         """Returns `spec["name"]`.
@@ -78,9 +70,6 @@ class Registry(Mapping[str, Any]):
                 hint=f"{self.section}={near}" if near else None,
             )
         return name
-
-    def _plug_ins(self) -> list[EntryPoint]:
-        return list(entry_points(group=self.group))
 
     def _load(self, found: list[EntryPoint], name: str) -> Any:
         if not found:

@@ -6,13 +6,13 @@ Only a configuration that the user wrote comes here; nothing that is read from a
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from inspect import Parameter, signature
-from pkgutil import resolve_name
 from types import ModuleType
 from typing import Any
 
 from segpipe.errors import ConfigError
-from segpipe.spelling import nearest
+from segpipe.spelling import nearest, no_such_key
 
 TARGET = "_target_"
 _FOR_HYDRA = (TARGET, "_partial_", "_recursive_", "_convert_", "_args_")
@@ -39,11 +39,7 @@ def build_target(
     if "${" in str(spec):  # Hydra would evaluate it, and a configuration is resolved before its parts are built
         raise ConfigError("the arguments of a part must be plain values", facts={"part": spec[TARGET], "found": "${…}"})
     target = find_target(str(spec[TARGET]))
-    taken = {
-        name: value
-        for name, value in (given or {}).items()
-        if name not in spec and takes(target, name, by_name=name in optional)
-    }
+    taken = handed_over(target, given or {}, spec, optional=optional)
     try:
         # a partial, since Hydra copies what it is handed: an optimizer would hold copies of the weights
         call = partial(instantiate({**spec, "_partial_": True, "_convert_": "all"}), **taken)
@@ -61,7 +57,7 @@ def find_target(path: str) -> Callable[..., Any]:
         ConfigError: when there is no such callable, or when a module fails while it is imported.
     """
     try:
-        found = resolve_name(path) if all(path.split(".")) else None
+        found = _locate(path) if all(path.split(".")) else None
     except Exception as error:  # whatever a foreign module raises while it is imported
         text, near = _explain(error)
         raise ConfigError(
@@ -103,16 +99,14 @@ def argument_mistakes(
         given: Arguments that segpipe hands over.
         whole: Whether all arguments without a default must be there.
     """
-    try:
-        parameters = signature(builder).parameters
-    except (TypeError, ValueError):  # some callables written in C have none
+    named = named_parameters(builder)
+    if named is None:
         return []
-    named = {name: parameter for name, parameter in parameters.items() if parameter.kind in _NAMED}
     allowed = [name for name in named if name not in given]
     unknown = [] if _is_open(builder) else [key for key in keys if key not in named]
     missing = [name for name in allowed if whole and named[name].default is Parameter.empty and name not in keys]
     return [
-        *(_unknown(path, key, allowed) for key in unknown),
+        *(f"{path}.{key}: {no_such_key(key, allowed)}" for key in unknown),
         *(f"{path}.{name}: must be given" for name in missing),
     ]
 
@@ -123,14 +117,30 @@ def targets_in(spec: Mapping[str, Any]) -> list[str]:
     return own + [target for _, inner in _inner("", spec) for target in targets_in(inner)]
 
 
+def handed_over(
+    builder: Callable[..., Any], given: Mapping[str, Any], keys: Collection[str], *, optional: Collection[str] = ()
+) -> dict[str, Any]:
+    """Those of `given` that a callable takes and its section does not say; see `build_target`."""
+    return {
+        name: value
+        for name, value in given.items()
+        if name not in keys and takes(builder, name, by_name=name in optional)
+    }
+
+
 def takes(builder: Callable[..., Any], name: str, *, by_name: bool = False) -> bool:
     """Whether a callable takes an argument of that name; `by_name` if its `**` does not count."""
+    named = named_parameters(builder)
+    return named is not None and (name in named or (not by_name and _is_open(builder)))
+
+
+def named_parameters(builder: Callable[..., Any]) -> dict[str, Parameter] | None:
+    """What a callable takes by name; None for some that are written in C, of which nothing is known."""
     try:
-        parameter = signature(builder).parameters.get(name)
+        parameters = signature(builder).parameters
     except (TypeError, ValueError):
-        return False
-    named = parameter is not None and parameter.kind in _NAMED
-    return named or (not by_name and _is_open(builder))
+        return None
+    return {name: parameter for name, parameter in parameters.items() if parameter.kind in _NAMED}
 
 
 def reason(error: BaseException) -> str:
@@ -144,22 +154,21 @@ def _is_open(builder: Callable[..., Any]) -> bool:
     return any(parameter.kind is Parameter.VAR_KEYWORD for parameter in signature(builder).parameters.values())
 
 
-def _unknown(path: str, key: str, allowed: list[str]) -> str:
-    near = nearest(key, allowed)
-    listed = ", ".join(allowed) or "none"
-    return f"{path}.{key}: no such key; allowed: {listed}" + (f"; did you mean {near}?" if near else "")
+def _locate(path: str) -> Any:
+    """What an import path names: an attribute where there is one, as for Hydra, or else a module."""
+    first, *others = path.split(".")
+    found: Any = import_module(first)
+    for name in others:
+        if not hasattr(found, name) and hasattr(found, "__path__") and find_spec(f"{found.__name__}.{name}"):
+            import_module(f"{found.__name__}.{name}")
+        found = getattr(found, name)
+    return found
 
 
 def _explain(error: Exception) -> tuple[str, str | None]:
-    """Why an import failed, and the nearest name; a module that fails inside a package looks like a missing name."""
+    """Why an import failed, and the nearest name that is there."""
     if not isinstance(error, AttributeError) or not isinstance(error.obj, ModuleType):
         return reason(error), None
-    module = f"{error.obj.__name__}.{error.name}"
-    try:
-        import_module(module)
-    except Exception as inner:  # whatever a foreign module raises while it is imported
-        if getattr(inner, "name", None) != module:
-            return reason(inner), None
     near = nearest(str(error.name), [name for name in dir(error.obj) if not name.startswith("_")])
     return f"{error.obj.__name__} has no {error.name}", near
 

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, ConfigDict, FiniteFloat, TypeAdapter, Valid
 from pydantic.dataclasses import dataclass
 
 from segpipe.config.mistakes import mistakes_in
-from segpipe.errors import ModelError
+from segpipe.errors import ModelError, numbered
 from segpipe.labels import LabelMap, ignore_mistakes, label_mistakes, region_mistakes
 from segpipe.preprocessing.voxel_transforms import check_transform
 
@@ -138,10 +138,9 @@ class Recipe:
         try:
             return TypeAdapter(cls).validate_python(dict(numbers))
         except ValidationError as error:
-            mistakes = mistakes_in(error, cls, "recipe")
             raise ModelError(
                 "the recipe is not valid",
-                facts={str(number): line for number, line in enumerate(mistakes, start=1)},
+                facts=numbered(mistakes_in(error, cls, "recipe")),
                 hint="the model belongs to another version of segpipe, or its recipe was changed by hand",
             ) from error
 

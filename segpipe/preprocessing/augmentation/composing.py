@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from segpipe.config.schema import check_part
-from segpipe.errors import ConfigError
+from segpipe.errors import ConfigError, numbered
 from segpipe.parts import TARGET, Registry, build_part
 from segpipe.preprocessing.augmentation.pipeline import Augmentation, Transform, is_own
 from segpipe.preprocessing.recipe import Recipe, Shape
@@ -28,8 +28,7 @@ def build_augmentation(spec: Mapping[str, Any]) -> Augmentation:
     """
     augmentation, mistakes = check_augmentation("augmentation", {"augmentation": spec})
     if mistakes:
-        facts = {str(number): line for number, line in enumerate(mistakes, start=1)}
-        raise ConfigError("the augmentation cannot be built", facts=facts)
+        raise ConfigError("the augmentation cannot be built", facts=numbered(mistakes))
     return augmentation
 
 
