@@ -108,9 +108,10 @@ class Answering:
 def _check_whole(item: WorkItem, whole: frozenset[str]) -> None:
     if not whole:
         raise PacsFaultError("the PACS has no instance of a series that it lists")
-    if not whole <= item.answered and len(whole) < len(item.answered):
+    new, missing = whole - item.answered, item.answered - whole
+    if new and missing:  # an answer that replaces another one must speak of all that the other one does
         raise ImageError(
-            "only the end of a series is here, whose other instances were answered before",
-            facts={"found": f"{len(whole)} instances", "answered before": len(item.answered)},
+            "a series has grown, and instances of it that were answered before are no longer here",
+            facts={"new": f"{len(new)} instances", "missing": len(missing)},
             hint="send the whole series again, or to the PACS",
         )

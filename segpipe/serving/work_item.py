@@ -127,7 +127,9 @@ class WorkItem:
         return replace(self, state=state, since=self.since if now is None else now)
 
     def _is_news(self, instances: int | None) -> bool:
-        """An answer is made anew for more instances than it speaks of; what has none is looked at on any change."""
+        """Whether a number of instances other than before says that there may be some that nobody has looked at."""
         if self.is_open or self.listed == UNSEEN or instances is None:
             return True
-        return instances > self.settled if self.state == "done" else instances != self.settled
+        if self.state == "done":  # the first version did not note which instances it had answered
+            return bool(self.answered) or instances > self.settled
+        return instances != self.settled

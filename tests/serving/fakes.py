@@ -15,13 +15,18 @@ class Killed(BaseException):
 
 
 class Archive:
-    """Lists, gives and stores; `failures` are raised at the next requests of a name, `None` lets one through."""
+    """Lists, gives and stores.
+
+    `failures` are raised at the next requests of a name, of which None lets one through; `during` is what happens
+    meanwhile.
+    """
 
     def __init__(self, *series):
         self.entries = {entry.series_uid: entry for entry in series}
         self.held = {entry.series_uid: set(uids(entry.series_uid, entry.instances or 0)) for entry in series}
         self.stored = {}
         self.failures = {}
+        self.during = {}
         self.asked = []
 
     def grow(self, study_uid, series_uid, count):
@@ -53,8 +58,9 @@ class Archive:
     def store(self, study_uid, files):
         for file in files:
             uid, _, content = file.read_text().partition("\n")
-            if uid not in self.stored:
+            if not self.has(study_uid, uid):
                 self._meet("store")
+                assert uid not in self.stored
                 self.stored[uid] = content
                 self._meet("stored")
 
@@ -66,6 +72,7 @@ class Archive:
 
     def _meet(self, what):
         self.asked.append(what)
+        self.during.pop(what, lambda: None)()
         waiting = self.failures.get(what)
         failure = waiting.pop(0) if waiting else None
         if failure is not None:
@@ -75,8 +82,8 @@ class Archive:
 class Answers:
     """Answers with a segmentation and a report that names its instances; no two predictions are alike."""
 
-    def __init__(self, error=None):
-        self.error, self.predictions = error, 0
+    def __init__(self, error=None, *, model="m"):
+        self.error, self.model, self.predictions = error, model, 0
 
     def answer(self, source, folder, *, instances, former=""):
         self.predictions += 1
@@ -84,14 +91,15 @@ class Answers:
             raise self.error
         names = sorted(file.stem for file in source.glob("*.dcm"))
         assert set_digest(names) == instances
-        segmentation = f"seg {instances} {self.predictions}"
+        segmentation = f"seg {instances} {self.model} {self.predictions}"
         files = [folder / "answer.seg.dcm", folder / "answer.sr.dcm"]
         files[0].write_text(segmentation)
-        files[1].write_text(f"sr {instances}\n{' '.join(names)}\n{segmentation}\nsr {former}")
+        report = self.report_uid("", "", instances)
+        files[1].write_text(f"{report}\n{' '.join(names)}\n{segmentation}\n{self.report_uid('', '', former)}")
         return files
 
     def report_uid(self, study_uid, series_uid, instances):
-        return f"sr {instances}"
+        return f"sr {instances} {self.model}"
 
 
 class Service:

@@ -121,21 +121,51 @@ def test_a_grown_series_gets_an_answer_that_names_the_former(archive, serve):
     assert archive.answers() == [16, 20]
     newest = list(archive.stored)[-1]
     assert archive.stored[newest].split("\n")[-1] == former
-    assert newest == "sr " + set_digest(map(instance_name, uids("1", 20)))
+    assert newest == f"sr {set_digest(map(instance_name, uids('1', 20)))} m"
 
 
-def test_a_late_instance_alone_is_refused_until_the_rest_is_here_again(archive, serve):
+def test_a_pacs_that_fills_up_after_the_answer_costs_a_look_and_no_answer(archive, serve):
     service = serve()
     service.receive("s", "1", range(20))
     service.run()
-    service.receive("s", "1", [20])
+    for count in (3, 20):
+        archive.grow("s", "1", count)
+        assert service.run()["done"] == 1
+    assert archive.answers() == [20]
+
+
+def test_as_many_other_instances_in_the_pacs_are_not_taken_for_those_that_were_answered(archive, serve):
+    service = serve()
+    service.receive("s", "1", range(10, 20))
+    service.run()
+    archive.grow("s", "1", 10)
     assert service.run()["refused"] == 1
-    assert list(service.queue.reasons()) == [
-        "only the end of a series is here, whose other instances were answered before"
-    ]
+    archive.grow("s", "1", 20)
+    assert service.run()["done"] == 1
+    assert archive.answers() == [10, 20]
+
+
+@pytest.mark.parametrize("late", [[20], range(20, 50)])
+def test_late_instances_alone_are_refused_until_the_rest_is_here_again(archive, serve, late):
+    service = serve()
+    service.receive("s", "1", range(20))
+    service.run()
+    service.receive("s", "1", late)
+    assert service.run()["refused"] == 1
+    (reason,) = service.queue.reasons()
+    assert reason == "a series has grown, and instances of it that were answered before are no longer here"
     service.receive("s", "1", range(20))
     assert service.run()["done"] == 1
-    assert archive.answers() == [20, 21]
+    assert archive.answers() == [20, 20 + len(late)]
+
+
+def test_instances_that_are_deleted_from_the_pacs_change_no_answer(archive, serve):
+    service = serve()
+    archive.grow("s", "1", 20)
+    service.run()
+    archive.grow("s", "1", 18)
+    assert service.run()["done"] == 1
+    assert archive.answers() == [20]
 
 
 @pytest.mark.parametrize("numbers", [range(20), [7]])
