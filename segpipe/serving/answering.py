@@ -62,7 +62,7 @@ class Answering:
             self._queue.recount(item, len(listed))
             return
         whole = listed | received
-        _check_whole(item, whole)
+        _check_whole(whole, self._queue.answered(item.series_uid))
         if whole <= item.answered or self._archive.has(item.study_uid, self._report_uid(item, whole)):
             _LOG.info("series %s has been answered before", alias)
         else:
@@ -105,11 +105,11 @@ class Answering:
         return self._answers.report_uid(item.study_uid, item.series_uid, set_digest(names))
 
 
-def _check_whole(item: WorkItem, whole: frozenset[str]) -> None:
+def _check_whole(whole: frozenset[str], answered: frozenset[str]) -> None:
     if not whole:
         raise PacsFaultError("the PACS has no instance of a series that it lists")
-    new, missing = whole - item.answered, item.answered - whole
-    if new and missing:  # an answer that replaces another one must speak of all that the other one does
+    new, missing = whole - answered, answered - whole
+    if new and missing:  # an answer to a grown series must speak of all that the former one does
         raise ImageError(
             "a series has grown, and instances of it that were answered before are no longer here",
             facts={"new": f"{len(new)} instances", "missing": len(missing)},

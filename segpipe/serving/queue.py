@@ -96,6 +96,10 @@ class Queue:
         return frozenset(str(name) for (name,) in self._database.rows(
             "SELECT name FROM acknowledged WHERE series=?", series_uid))  # fmt: skip
 
+    def answered(self, series_uid: str) -> frozenset[str]:
+        """Names of the instances of which there is an answer, of any model."""
+        return frozenset().union(*(item.answered for item in self._select("series=?", series_uid)))
+
     def refuse_unseen(self, study_uid: str, series_uid: str, message: str) -> bool:
         """Marks a series as refused that need not even be fetched; false when it was known already."""
         with self._database.change():
@@ -188,7 +192,9 @@ class Queue:
                 known = self._item(other.series_uid) or WorkItem(other.study_uid, other.series_uid, self.now)
                 growths = 1 + max(known.growths, other.growths)
                 self._save(replace(known.grown(self.now), listed=other.listed, growths=growths))
-            database.execute(f"DELETE FROM series WHERE {_IS_KEPT} AND model<>?", (self.now - keep_s, self._model))
+            taken_over, given = f"{_IS_KEPT} AND model<>?", (self.now - keep_s, self._model)
+            database.execute(f"UPDATE series SET state='done' WHERE {taken_over} AND answered<>x''", given)
+            database.execute(f"DELETE FROM series WHERE {taken_over}", given)
 
     def _let_in(self, known: WorkItem | None, new: WorkItem) -> bool:
         """Saves what has become of a series, unless that would open one more than may wait."""

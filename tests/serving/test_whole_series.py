@@ -273,6 +273,19 @@ def test_a_model_that_comes_back_answers_nothing_twice(archive, serve):
     assert archive.answers() == [20]
 
 
+def test_another_model_answers_no_part_of_what_the_former_one_answered(archive, serve):
+    service = serve(model="one")
+    service.receive("s", "1", range(20))
+    service.run()
+    service = serve(model="two")
+    archive.grow("s", "1", 12)
+    service.receive("s", "1", [20])
+    assert service.run()["refused"] == 1
+    service.receive("s", "1", range(20))
+    assert service.run()["done"] == 1
+    assert archive.answers() == [20, 21]
+
+
 def test_what_was_written_and_not_noted_when_the_worker_died(archive, serve, tmp_path):
     service = serve()
     service.receive("s", "1", range(19))
