@@ -4,16 +4,23 @@ import base64
 import hmac
 import html
 import json
+import logging
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
-from segpipe.errors import ConfigError
+from segpipe.errors import ConfigError, SegpipeError
+from segpipe.system.connections import Connections
 
+_LOG = logging.getLogger("segpipe.serve")
+MOST_CALLERS, LONGEST_S, MOST_BYTES = 32, 10.0, 2**14
+"""Callers at a time, seconds that one may take, and bytes of a request that are read."""
 Report = Callable[[], Mapping[str, Any]]
 _PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>segpipe serve</title>
 <meta name="color-scheme" content="light dark"><meta http-equiv="refresh" content="10">
@@ -58,7 +65,7 @@ class HealthPage:
 
     def __init__(self, report: Report, door: HealthServerConfig) -> None:
         try:
-            self._server = ThreadingHTTPServer((door.host, door.port), _handler(report, door))
+            self._server = _Server((door.host, door.port), _handler(report, door))
         except OSError as error:
             facts = {"host": door.host, "port": door.port, "found": error.strerror}
             raise ConfigError("the health page cannot be opened", facts=facts, hint="choose another --port") from error
@@ -87,6 +94,42 @@ class HealthPage:
             raise
 
 
+class _Server(ThreadingHTTPServer):
+    """Serves a few callers at a time and none for long; the oldest gives way to a new one."""
+
+    request_queue_size = 2 * MOST_CALLERS
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._connections = Connections(MOST_CALLERS)
+        super().__init__(address, handler)
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        return self._connections.admit(request)
+
+    def service_actions(self) -> None:
+        self._connections.cut_off(older_than_s=LONGEST_S)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Reports the kind alone, since texts may quote; a caller that breaks off or speaks no TLS is no news."""
+        kind = sys.exc_info()[0]
+        if kind is not None and not issubclass(kind, OSError):
+            _LOG.error("the health page fails: %s", kind.__name__)
+
+
+class _Beginning:
+    """The first bytes of a request; what follows is as if it had never been sent."""
+
+    def __init__(self, stream: BufferedIOBase) -> None:
+        self._stream, self._left = stream, MOST_BYTES
+        self.close = stream.close
+
+    def readline(self, size: int) -> bytes:
+        """A line, or what of it is within the bound."""
+        line = self._stream.readline(min(size, self._left))
+        self._left -= len(line)
+        return line
+
+
 def _secured(socket: Any, certificate: Path, key: Path | None) -> Any:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -106,7 +149,12 @@ def _handler(report: Report, door: HealthServerConfig) -> type[BaseHTTPRequestHa
     wanted = b"Basic " + base64.b64encode(credentials)
 
     class Handler(BaseHTTPRequestHandler):
-        timeout = 10
+        timeout = LONGEST_S
+        server_version, sys_version = "segpipe", ""
+
+        def setup(self) -> None:
+            super().setup()
+            self.rfile: Any = _Beginning(self.rfile)
 
         def do_GET(self) -> None:
             if door.user is not None and not hmac.compare_digest(
@@ -114,10 +162,10 @@ def _handler(report: Report, door: HealthServerConfig) -> type[BaseHTTPRequestHa
             ):
                 self._send(401, "text/plain", "user and password, please")
             elif self.path == "/health":
-                shown = report()
+                shown = _ask(report)
                 self._send(200 if shown["status"] == "ok" else 503, "application/json", json.dumps(shown))
             elif self.path == "/":
-                self._send(200, "text/html", _page(report()))
+                self._send(200, "text/html", _page(_ask(report)))
             else:
                 self._send(404, "text/plain", "only / and /health")
 
@@ -136,6 +184,14 @@ def _handler(report: Report, door: HealthServerConfig) -> type[BaseHTTPRequestHa
             self.wfile.write(content)
 
     return Handler
+
+
+def _ask(report: Report) -> Mapping[str, Any]:
+    """What is shown; that it cannot be read is shown, too."""
+    try:
+        return report()
+    except SegpipeError as error:
+        return {"status": error.message}
 
 
 def _page(shown: Mapping[str, Any]) -> str:
