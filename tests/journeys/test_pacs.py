@@ -50,12 +50,14 @@ def serve(chest_model, tmp_path):
 
 
 def test_each_series_is_answered_exactly_once(pacs, serve, tmp_path):
-    service = serve(pacs, "state")
+    service, state = serve(pacs, "state"), tmp_path / "state"
+    state.mkdir(mode=0o755)
     sent = [pacs.send_series(chest_series(seed), tmp_path) for seed in range(SERIES)]
     for answered in (2, 4):
         service.start()
         wait_for(lambda wanted=answered: pacs.count("SR") >= wanted, PATIENCE_S)
-        service.end(signal.SIGKILL)
+        service.end(signal.SIGKILL)  # in the middle of something
+        assert not [path for path in (state, *state.rglob("*")) if path.stat().st_mode & 0o077]
     service.start()
     wait_for(lambda: pacs.count("SR") >= 5, PATIENCE_S)
     pacs.stop()
