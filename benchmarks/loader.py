@@ -43,7 +43,7 @@ def main() -> None:
 
     torch.set_num_threads(1)
     names = [name for name in CONTENDERS if not options.only or name in options.only]
-    run_data = _material(options)
+    run_data = _run_data(options)
     if set(names) & OTHERS.keys():
         fill_formats(run_data)
     rows = {name: _run(name) for name in names}
@@ -64,7 +64,7 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _material(options: argparse.Namespace) -> Any:
+def _run_data(options: argparse.Namespace) -> Any:
     from loader_contenders import RunData
 
     from segpipe.datasets.loading import load_case
@@ -97,7 +97,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     from loader_contenders import BATCH, CONTENDERS
 
     torch.set_num_threads(1)
-    run_data = _material(options)
+    run_data = _run_data(options)
     compared_run = CONTENDERS[options.measure]
     _rehearse(compared_run, run_data)
     before = _tree_memory()

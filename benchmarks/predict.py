@@ -111,12 +111,12 @@ def commands(scan: Path, model: Path, folder: Path) -> dict[str, tuple[list[str]
 def measure(command: list[str], mask: Path) -> Run:
     """Runs a command; says its wall time, its CPU time and its peak memory."""
     begin = time.perf_counter()
-    with tempfile.TemporaryFile() as told:
-        process = subprocess.Popen(command, stdout=told, stderr=told)
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - begin
-        told.seek(0)
-        said = told.read().decode(errors="replace")
+        output.seek(0)
+        said = output.read().decode(errors="replace")
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{' '.join(command)}\nended with {process.returncode}:\n{said[-2000:]}")

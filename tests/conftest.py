@@ -121,10 +121,10 @@ def chest_model(tmp_path_factory) -> Path:
 def without_onnx(monkeypatch) -> None:
     """Model folders get an empty file for the ONNX model, whose export takes most of the time."""
     from segpipe.export import writing
-    from tests.small_models import leave_out_onnx
+    from tests.small_models import skip_onnx_export
 
     monkeypatch.setattr(writing, "_write_onnx", writing._write_onnx)  # so that it is put back
-    leave_out_onnx()
+    skip_onnx_export()
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""A small network and what a model folder needs beside it."""
+"""A small network and what a model folder needs in addition."""
 
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def write_small(path: Path, spec: dict[str, Any] = UNET, recipe: Recipe = SCAN, 
     )
 
 
-def leave_out_onnx() -> None:
+def skip_onnx_export() -> None:
     """From now on this process writes an empty file for an ONNX model, whose export takes long."""
     writing._write_onnx = _empty_onnx
 

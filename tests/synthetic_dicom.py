@@ -44,7 +44,7 @@ def set_pixels(dataset, hu_xy):
 
 
 def save(datasets, folder, *, names=None):
-    """Writes each data set to its own file, in an order of names that tells nothing of the place."""
+    """Writes each data set to its own file, in an order of names that says nothing of the place."""
     folder.mkdir(parents=True, exist_ok=True)
     order = np.random.default_rng(0).permutation(len(datasets))
     for number, dataset in zip(order, datasets, strict=True):

@@ -79,16 +79,16 @@ def test_a_scan_in_another_unit_is_refused(scale, scan):
     assert caught.value.facts["scan"] == scan
 
 
-def test_grids_that_differ_in_their_place_alone_are_told_with_their_place():
-    beside = GRID.affine.copy()
-    beside[0, 3] = 35
+def test_grids_that_differ_in_their_place_alone_are_reported_with_their_place():
+    moved = GRID.affine.copy()
+    moved[0, 3] = 35
     with pytest.raises(GeometryError, match="not on the same grid") as caught:
-        build_case("c1", Volume(image(), GRID), Volume(mask(), Grid(SHAPE, beside)))
+        build_case("c1", Volume(image(), GRID), Volume(mask(), Grid(SHAPE, moved)))
     assert caught.value.facts["image"] == "4×5×6, 0.70×0.70×2.50 mm, RAS, from (0.00, 0.00, 0.00) mm"
     assert caught.value.facts["mask"] == "4×5×6, 0.70×0.70×2.50 mm, RAS, from (35.00, 0.00, 0.00) mm"
 
 
-def test_grids_that_are_turned_against_each_other_are_told_with_their_ends():
+def test_grids_that_are_turned_against_each_other_are_reported_with_their_ends():
     turned = GRID.affine.copy()
     turned[1, 0] = 0.05
     with pytest.raises(GeometryError, match="not on the same grid") as caught:

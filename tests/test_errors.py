@@ -63,7 +63,7 @@ def test_one_mistake_is_itself():
     assert caught.value is error
 
 
-def test_several_mistakes_are_told_together_in_order():
+def test_several_mistakes_are_reported_together_in_order():
     errors = [ConfigError("first", facts={"key": "a"}), ImageError("second")]
     with pytest.raises(ConfigError) as caught:
         raise_together(errors, headline="the configuration cannot be used")

@@ -132,7 +132,7 @@ def test_grids_are_described_with_as_much_as_it_takes_to_see_how_they_differ():
     assert shown["image"] == "4×4×4, 1.00×1.00×2.00 mm, RAS, from (0.00, 0.00, 0.00) mm, to (3.00, 3.00, 6.00) mm"
 
 
-def test_a_grid_tells_its_shape_spacing_and_orientation():
+def test_a_grid_reports_its_shape_spacing_and_orientation():
     assert str(Grid((512, 512, 130), np.diag([-0.977, -0.977, 2.5, 1.0]))) == "512×512×130, 0.98×0.98×2.50 mm, LPS"
 
 

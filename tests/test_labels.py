@@ -153,13 +153,13 @@ def test_known_values_become_uint8(dtype):
     np.testing.assert_array_equal(checked, [[[0, 1], [1, 0]]])
 
 
-def test_values_outside_the_map_are_told():
+def test_values_outside_the_map_are_reported():
     with pytest.raises(LabelError, match="values outside the label map") as caught:
         check_mask_values(np.array([0, 1, 2, 255]), KNOWN)
     assert caught.value.facts == {"found": "2, 255", "known": "0 background, 1 nodule"}
 
 
-def test_fractions_are_told_as_such():
+def test_fractions_are_reported_as_such():
     with pytest.raises(LabelError, match="fractional values") as caught:
         check_mask_values(np.array([0.0, 0.5, 1.0]), KNOWN)
     assert caught.value.facts["found"] == "0.5"
@@ -171,7 +171,7 @@ def test_what_is_no_number_is_outside_the_map(value):
         check_mask_values(np.array([0.0, value]), KNOWN)
 
 
-def test_of_many_foreign_values_the_first_eight_are_told():
+def test_of_many_foreign_values_the_first_eight_are_reported():
     with pytest.raises(LabelError) as caught:
         check_mask_values(np.arange(100), KNOWN)
     assert caught.value.facts["found"] == "2, 3, 4, 5, 6, 7, 8, 9"

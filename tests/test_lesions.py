@@ -78,7 +78,7 @@ def test_the_memory_order_of_a_mask_does_not_matter(mask):
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (3, 3, 3), (101, 101, 1), (1, 5, 101), (7, 1, 1)])
-def test_as_many_components_as_fit_are_told_apart(shape):
+def test_as_many_components_as_fit_are_distinguished(shape):
     mask = np.zeros(shape, np.uint8)
     mask[::2, ::2, ::2] = 1
     assert find_components(mask).count == mask.sum()

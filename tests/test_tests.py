@@ -102,7 +102,7 @@ def takes_any(raises: ast.Call) -> bool:
 
 
 def helpers_that_check() -> set[str]:
-    """Names of functions beside the tests that check something."""
+    """Names of functions next to the tests that check something."""
     found = [function for _, tree in trees() for function in functions(tree) if not function.name.startswith("test_")]
     return {function.name for function in found if checks(function, set())}
 

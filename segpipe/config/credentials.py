@@ -18,7 +18,7 @@ def words_without_credentials(words: Sequence[str]) -> list[str]:
     """A command line whose addresses hold no password, also under a misspelt key.
 
     Raises:
-        ConfigError: when it cannot be told what is a password.
+        ConfigError: when it is not clear what is a password.
     """
     return [_WORD.sub(_apart, word) if _WORD.fullmatch(word) else word for word in words]
 
@@ -27,7 +27,7 @@ def config_without_credentials(config: DictConfig) -> DictConfig:
     """The same configuration, its `tracking.uri` changed in place.
 
     Raises:
-        ConfigError: when it cannot be told what is a password.
+        ConfigError: when it is not clear what is a password.
     """
     try:
         uri = OmegaConf.select(config, KEY)

@@ -1,4 +1,4 @@
-"""Which folder a run or a sweep gets is decided before Hydra makes any, and Hydra is told."""
+"""Which folder a run or a sweep gets is decided before Hydra makes any, and given to Hydra."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -53,7 +53,7 @@ class Finding:
         max_probability: Largest foreground probability of the lesion's voxels.
 
     Source:
-        −300 HU: Scholten et al., European Radiology 25 (2015) 488–496, where it told part-solid and non-solid apart
+        −300 HU: Scholten et al., European Radiology 25 (2015) 488–496, where it distinguished part-solid from non-solid
         with 90 % sensitivity and 88 % specificity.
     """
 

@@ -200,8 +200,8 @@ def _next_index(sizes: Sequence[Size], measured: Mapping[int, int], between: tup
 def predict_memory(measured: Mapping[int, int], voxels: int) -> float:
     """Bytes on the line through the two nearest measured sizes, or through 0 and the only one.
 
-    >>> foretell({100: 1200}, 200), foretell({100: 1200, 200: 1400}, 400), foretell({100: 1200, 200: 1400}, 200)
-    (2400.0, 1800.0, 1400.0)
+    >>> predict_memory({100: 1200}, 200), predict_memory({100: 1200, 200: 1400}, 400)
+    (2400.0, 1800.0)
     """
     near = sorted(sorted(measured, key=lambda other: abs(other - voxels))[:2])
     if len(near) < 2:

@@ -67,7 +67,7 @@ def write_page(result: Result, folder: Path) -> list[Path]:
         columns=list(columns.values()),
         rows=[_row(finding, list(columns)) for finding in findings],
         pictures=[_picture(case, prediction, finding) for finding in findings],
-        uncertainty_told=UNCERTAINTY,
+        uncertainty_text=UNCERTAINTY,
         packed=packed,
         shown=f"{'×'.join(f'{step:.2f}' for step in packed.grid.spacing_mm)} mm, HU in steps of {STEP_HU}",
         window=LUNG_WINDOW_HU,

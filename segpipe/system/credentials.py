@@ -42,7 +42,7 @@ class Address:
         Address(shown='postgresql://db:5432/mlflow')
 
         Raises:
-            ConfigError: when it cannot be told what is a password.
+            ConfigError: when it is not clear what is a password.
         """
         found = _PARTS.fullmatch(uri)
         assert found is not None  # as the last of its parts takes anything
@@ -83,7 +83,7 @@ def set_credentials_apart(uri: str) -> str:
     """What of an address may be shown and written; `whole_address` knows the rest, here and in child processes.
 
     Raises:
-        ConfigError: when it cannot be told what is a password.
+        ConfigError: when it is not clear what is a password.
     """
     address = Address.parse(uri)
     if not address.is_bare:

@@ -1,4 +1,4 @@
-"""`ingest` from the command line: data sets that read back, bad cases named, and mistakes told without a traceback."""
+"""`ingest` from the command line: data sets that read back, bad cases named, mistakes without a traceback."""
 
 import csv
 import json
@@ -87,16 +87,16 @@ def test_a_scan_of_a_table_may_have_no_mask(tmp_path, folder):
 
 
 @pytest.mark.parametrize("name", ["1.2.840.113619.2.55.3", "DOE^JANE", "scan_1950-01-01"])
-def test_names_that_tell_of_a_person_do_not_enter_a_copied_data_set(tmp_path, capsys, name):
+def test_names_that_identify_a_person_do_not_enter_a_copied_data_set(tmp_path, capsys, name):
     _write(tmp_path / name, name)
     _write(tmp_path / name, "b")
     words = ["--source", "nifti", "--input", tmp_path / name, "--output", tmp_path / "set", "--copy", "--keep-ids"]
 
     assert _ingest(*words) == 0
 
-    told = capsys.readouterr()
-    assert "1 of 2 names hold a UID, a date or a person's name, so cases are called case_0001 …" in told.out
-    assert name.encode() not in all_text(tmp_path / "set") + told.out.encode() + told.err.encode()
+    reported = capsys.readouterr()
+    assert "1 of 2 names hold a UID, a date or a person's name, so cases are called case_0001 …" in reported.out
+    assert name.encode() not in all_text(tmp_path / "set") + reported.out.encode() + reported.err.encode()
     assert [(entry.id, entry.image.name) for entry in read_manifest(tmp_path / "set").entries] == [
         ("case_0001", "case_0001.nii.gz"),
         ("case_0002", "case_0002.nii.gz"),
@@ -127,11 +127,11 @@ def test_bad_cases_are_named_and_left_out(tmp_path, folder, capsys):
     (folder / "masks" / "e.nii.gz").write_bytes(b"damaged")
     assert _ingest("--source", "nifti", "--input", folder, "--output", tmp_path / "set") == 2
     assert [entry.id for entry in read_manifest(tmp_path / "set").entries] == ["a", "b"]
-    told = capsys.readouterr()
-    assert "2 cases (2 new, 3 left out)" in told.out
+    reported = capsys.readouterr()
+    assert "2 cases (2 new, 3 left out)" in reported.out
     for text in ("case   c", "336 NaN", "outside the label map", "cannot be read"):
-        assert text in told.err
-    assert "Traceback" not in told.err
+        assert text in reported.err
+    assert "Traceback" not in reported.err
 
 
 def test_nothing_good_is_an_error_and_leaves_no_manifest(tmp_path, capsys):
@@ -142,7 +142,7 @@ def test_nothing_good_is_an_error_and_leaves_no_manifest(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "reported"),
     [
         (["--source", "nifty", "--output", "x"], ["unknown source", "--source nifti"]),
         (["--source", "nifti", "--output", "x"], ["--input must be given"]),
@@ -153,10 +153,10 @@ def test_nothing_good_is_an_error_and_leaves_no_manifest(tmp_path, capsys):
         (["--source", "phantom"], ["--output"]),
     ],
 )
-def test_mistakes_on_the_command_line_are_told(capsys, words, told):
+def test_mistakes_on_the_command_line_are_reported(capsys, words, reported):
     assert main(["ingest", *words]) == 2
     message = capsys.readouterr().err
-    for text in told:
+    for text in reported:
         assert text in message
 
 
@@ -178,7 +178,7 @@ def test_the_phantom_is_written_out_in_parallel(tmp_path):
     assert load_case(manifest.entries[0], manifest.labels).mask.any()
 
 
-def test_check_tells_and_pictures_what_is_wrong(tmp_path, folder, capsys):
+def test_check_reports_and_pictures_what_is_wrong(tmp_path, folder, capsys):
     output = tmp_path / "set"
     assert _ingest("--source", "nifti", "--input", folder, "--output", output) == 0
     write_volume(folder / "masks" / "b.nii.gz", np.full(SHAPE, 3, np.uint8), GRID)
@@ -191,6 +191,6 @@ def test_check_tells_and_pictures_what_is_wrong(tmp_path, folder, capsys):
     assert "case-b" in (output / "quality.html").read_text()
 
 
-def test_check_of_something_else_is_told(tmp_path, capsys):
+def test_check_of_something_else_is_reported(tmp_path, capsys):
     assert _ingest("--check", tmp_path) == 2
     assert "must hold manifest.json" in capsys.readouterr().err

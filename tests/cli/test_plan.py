@@ -38,10 +38,10 @@ def dataset(tiny_dataset, tmp_path):
 @pytest.mark.usefixtures("measured")
 def test_a_plan_is_written_with_its_fingerprint_and_training_takes_it(dataset, capsys):
     assert main(["ingest", "--plan", str(dataset), "--memory", "1GB", "--workers", "0"]) == 0
-    told = capsys.readouterr().out
+    reported = capsys.readouterr().out
     text = (dataset / "plan.yaml").read_text()
-    assert text in told
-    assert shlex.split(told.splitlines()[-1]) == [
+    assert text in reported
+    assert shlex.split(reported.splitlines()[-1]) == [
         *["python", "-m", "segpipe", "+experiment=lung_nodule"],
         f"+plan={dataset / 'plan.yaml'}",
     ]
@@ -77,7 +77,7 @@ def test_lesions_of_several_labels_become_classes_of_the_plan(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("memory", "message"), [("plenty", "memory must be an amount like 4GB"), ("1MB", "no patch fits the memory")]
 )
-def test_a_memory_that_cannot_be_is_told(dataset, capsys, memory, message):
+def test_a_memory_that_cannot_be_is_reported(dataset, capsys, memory, message):
     assert main(["ingest", "--plan", str(dataset), "--memory", memory, "--workers", "0"]) == 2
     assert message in capsys.readouterr().err
     assert not (dataset / "plan.yaml").exists()
@@ -98,10 +98,10 @@ def test_without_a_gpu_no_step_is_measured_that_the_machine_could_not_hold(datas
     monkeypatch.setattr("segpipe.inference.batch.memory.machine_memory", lambda: 2**28)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert main(["ingest", "--plan", str(dataset), "--memory", "24GB", "--workers", "0"]) == 0
-    told = capsys.readouterr()
+    reported = capsys.readouterr()
     assert "24.00 GB cannot be measured here: there is no GPU, and the machine has 0.25 GB; planning for 0.20 GB" in (
-        told.err
+        reported.err
     )
-    assert told.out.startswith("# A plan for 10 cases within 0.20 GB")
-    # every step was told as it was measured
-    assert "dry step: patch 32×32×24, batch 2: 0.09 GB" in told.err
+    assert reported.out.startswith("# A plan for 10 cases within 0.20 GB")
+    # every step was reported as it was measured
+    assert "dry step: patch 32×32×24, batch 2: 0.09 GB" in reported.err

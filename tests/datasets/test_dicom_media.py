@@ -89,7 +89,7 @@ def test_links_to_nothing_and_pipes_do_not_stop_the_others(tmp_path):
 
 
 @pytest.mark.parametrize(("offset", "flag"), [((6, 8), 1), ((8, 10), 99)], ids=["password", "unknown compression"])
-def test_a_zip_that_cannot_be_opened_is_told(tmp_path, capsys, offset, flag):
+def test_a_zip_that_cannot_be_opened_is_reported(tmp_path, capsys, offset, flag):
     patient_folder(tmp_path / "files", {"GTV-1": BOX})
     (tmp_path / "in").mkdir()
     file = _zip_of(tmp_path / "files", tmp_path / "in" / "scan.zip", "")

@@ -62,7 +62,7 @@ def test_bad_cases_are_named_and_the_others_done_in_order(tmp_path, workers):
     assert "No space left" in str(made.errors[1])
 
 
-def test_two_cases_with_one_id_are_told(tmp_path):
+def test_two_cases_with_one_id_are_reported(tmp_path):
     with pytest.raises(DatasetError, match="unique"):
         make_cases([*_jobs(a="1"), *_jobs(a="2")], tmp_path, title="test", workers=0)
 

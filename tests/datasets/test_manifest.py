@@ -1,4 +1,4 @@
-"""A manifest lists cases by names that lead nowhere; a foreign or garbled one is told and never followed."""
+"""A manifest lists cases by names that lead nowhere; a foreign or garbled one is refused and never followed."""
 
 import json
 from pathlib import Path
@@ -55,11 +55,11 @@ def test_a_table_names_no_case_that_leads_elsewhere(tmp_path):
         ({**GOOD, "cases": [CASE, CASE]}, "case ids must be unique"),
     ],
 )
-def test_a_manifest_that_cannot_be_used_is_told(tmp_path, content, message):
+def test_a_manifest_that_cannot_be_used_is_reported(tmp_path, content, message):
     with pytest.raises(DatasetError, match=message):
         read_manifest(_write(tmp_path, content))
 
 
-def test_a_missing_manifest_is_told(tmp_path):
+def test_a_missing_manifest_is_reported(tmp_path):
     with pytest.raises(DatasetError, match=r"must hold manifest\.json"):
         read_manifest(Path(tmp_path))

@@ -66,7 +66,7 @@ def test_grids_are_anisotropic_oblique_and_differ(cases):
 
 
 @pytest.mark.slow
-def test_each_nodule_is_one_lesion_of_the_told_size_at_the_told_place(cases):
+def test_each_nodule_is_one_lesion_of_the_listed_size_at_the_listed_place(cases):
     assert any(case.nodules for case in cases)
     for case in cases:
         components, count = label_lesions(case.mask)
@@ -82,7 +82,7 @@ def test_each_nodule_is_one_lesion_of_the_told_size_at_the_told_place(cases):
 
 
 @pytest.mark.slow
-def test_nodules_are_told_apart_from_lung_by_density(cases):
+def test_nodules_are_distinguished_from_lung_by_density(cases):
     found = {"solid": [], "part-solid": [], "ground-glass": []}
     for case in cases:
         components, _ = label_lesions(case.mask)
@@ -114,7 +114,7 @@ def test_a_made_case_loads_with_its_truth(tmp_path, cases):
 
 
 @pytest.mark.slow
-def test_a_case_with_ground_glass_tells_it_from_what_is_solid():
+def test_a_case_with_ground_glass_distinguishes_it_from_what_is_solid():
     case = generate_case(0, 2, part_solid=True)
     textures = {nodule["texture"] for nodule in case.nodules}
     assert textures & {"part-solid", "ground-glass"}
@@ -168,7 +168,7 @@ def test_seeds_do_not_share_a_cache(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("cases", "seed"), [(0, 0), (-3, 0), (2, -1)])
-def test_impossible_phantoms_are_told(tmp_path, cases, seed):
+def test_impossible_phantoms_are_reported(tmp_path, cases, seed):
     with pytest.raises(ConfigError, match="at least one case and a seed from 0 on"):
         ensure_phantom(tmp_path, cases=cases, seed=seed)
     assert list(tmp_path.iterdir()) == []

@@ -133,8 +133,8 @@ def test_noise_has_the_protocols_strength_and_is_correlated():
     image = scan(thorax, AXES, protocol, np.random.default_rng(0)) + 850.0
     assert abs(image.mean()) < 1
     assert_allclose(image.std(), 20.0, rtol=0.15)
-    beside = np.corrcoef(image[:, 1:].ravel(), image[:, :-1].ravel())[0, 1]
-    assert 0.1 < beside < 0.9
+    correlation = np.corrcoef(image[:, 1:].ravel(), image[:, :-1].ravel())[0, 1]
+    assert 0.1 < correlation < 0.9
 
 
 def test_painted_shapes_have_their_area():

@@ -93,44 +93,44 @@ def test_a_split_of_the_data_set_is_kept_unless_a_fold_is_asked_for():
     assert _patients(assign_roles(manifest, fold=0, folds=2), "val") == set()
 
 
-def test_a_half_fixed_split_is_told():
+def test_a_half_fixed_split_is_reported():
     with pytest.raises(DatasetError, match=r"all cases have a split or none[\s\S]*1 of 3: c2"):
         assign_roles(_fixed(["train", "test", None]))
 
 
-def test_a_patient_on_both_sides_is_told():
+def test_a_patient_on_both_sides_is_reported():
     with pytest.raises(DatasetError, match=r"one split[\s\S]*1: b"):
         assign_roles(_fixed(["train", "test", "train"], patients="abb"))
 
 
-def test_an_empty_data_set_is_told():
+def test_an_empty_data_set_is_reported():
     with pytest.raises(DatasetError, match="empty"):
         assign_roles(_manifest([]))
 
 
 @pytest.mark.parametrize(("fold", "folds"), [(5, 5), (-1, 5), (0, 1)])
-def test_a_fold_that_is_none_is_told(fold, folds):
+def test_a_fold_that_is_none_is_reported(fold, folds):
     with pytest.raises(ConfigError, match=r"one of the folds[\s\S]*allowed"):
         assign_roles(_manifest("abcdef"), fold=fold, folds=folds)
 
 
 @pytest.mark.parametrize("fractions", [(0.5, 0.1, 0.1), (1.2, -0.2, 0.0)])
-def test_fractions_that_do_not_add_up_are_told(fractions):
+def test_fractions_that_do_not_add_up_are_reported(fractions):
     with pytest.raises(ConfigError, match="add up to 1"):
         assign_roles(_manifest("abcdef"), fractions=fractions)
 
 
-def test_too_few_patients_for_the_roles_are_told():
+def test_too_few_patients_for_the_roles_are_reported():
     with pytest.raises(DatasetError, match=r"a patient for each role[\s\S]*train, val, test"):
         assign_roles(_manifest("ab"))
 
 
-def test_a_data_set_without_a_test_case_is_told():
+def test_a_data_set_without_a_test_case_is_reported():
     with pytest.raises(DatasetError, match=r"each role must have a case[\s\S]*test"):
         assign_roles(_fixed(["train", "train"]))
 
 
-def test_a_fold_without_any_lesion_is_told():
+def test_a_fold_without_any_lesion_is_reported():
     entries = [_entry(f"c{i}", f"p{i}", lesions=int(i == 0)) for i in range(4)]
     manifest = Manifest("test", "nifti", tuple(entries), {1: "nodule"})
     with pytest.raises(DatasetError, match=r"must have a lesion[\s\S]*lesions +0"):
@@ -147,7 +147,7 @@ def _on_disk(folder, foregrounds):
     return Manifest("test", "nifti", tuple(entries), {1: "nodule"})
 
 
-def test_lesions_are_looked_up_in_the_masks_when_nothing_tells_their_number(tmp_path):
+def test_lesions_are_looked_up_in_the_masks_when_nothing_states_their_number(tmp_path):
     assert len(assign_roles(_on_disk(tmp_path, [1, 1, 1, 1]), fold=0, folds=2).entries) == 4
     with pytest.raises(DatasetError, match="must have a lesion"):
         assign_roles(_on_disk(tmp_path, [1, 0, 0, 0]), fold=0, folds=2)

@@ -119,7 +119,7 @@ def test_the_files_of_an_evaluation(tmp_path):
     assert float(lesions[0]["overlap"]) == pytest.approx(0.6)
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="the evaluation cannot be written"):
         write_evaluation(tmp_path / "file", pairs(), summarise(pairs()))

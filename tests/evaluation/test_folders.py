@@ -33,12 +33,12 @@ def folders(tmp_path):
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_pairs_are_judged_in_order_whatever_the_format_and_number_of_processes(folders, processes):
+def test_pairs_are_evaluated_in_order_whatever_the_format_and_number_of_processes(folders, processes):
     pairs, alone = pair_masks(*folders)
-    judged = evaluate_pairs(pairs, processes=processes, progress=False)
-    assert (alone.errors, judged.errors) == ([], [])
-    assert [result.case for result in judged.results] == ["a", "b"]
-    assert [result.figures["dice"] for result in judged.results] == [0.5, 1.0]
+    evaluated = evaluate_pairs(pairs, processes=processes, progress=False)
+    assert (alone.errors, evaluated.errors) == ([], [])
+    assert [result.case for result in evaluated.results] == ["a", "b"]
+    assert [result.figures["dice"] for result in evaluated.results] == [0.5, 1.0]
 
 
 def test_missing_surplus_and_bad_files_are_named_and_the_rest_is_done(folders):
@@ -52,28 +52,28 @@ def test_missing_surplus_and_bad_files_are_named_and_the_rest_is_done(folders):
     write(references, "g.nii.gz", block(4))
     write(predictions, "g.nii.gz", block(4) * np.float32(0.7))
     pairs, alone = pair_masks(predictions, references)
-    judged = evaluate_pairs(pairs, progress=False)
+    evaluated = evaluate_pairs(pairs, progress=False)
     assert [(error.message, error.facts["case"]) for error in alone.errors] == [
         ("a case has no prediction", "c"),
         ("a prediction has no reference", "d"),
     ]
-    assert [(type(error), error.facts["case"]) for error in judged.errors] == [
+    assert [(type(error), error.facts["case"]) for error in evaluated.errors] == [
         (GeometryError, "e"),
         (ImageError, "f"),
         (LabelError, "g"),
     ]
-    assert judged.errors[0].message == "prediction and reference are not on the same grid"
-    assert judged.errors[2].message == "a mask must hold whole numbers"
-    assert [result.case for result in judged.results] == ["a", "b"]
+    assert evaluated.errors[0].message == "prediction and reference are not on the same grid"
+    assert evaluated.errors[2].message == "a mask must hold whole numbers"
+    assert [result.case for result in evaluated.results] == ["a", "b"]
 
 
 def test_errors_keep_their_facts_on_the_way_from_another_process(folders):
     predictions, references = folders
     write(references, "e.nii.gz", block(4))
     write(predictions, "e.nii.gz", block(4), Grid(GRID.shape, np.diag([1.0, 1.0, 1.0, 1.0])))
-    judged = evaluate_pairs(pair_masks(predictions, references)[0], processes=2, progress=False)
-    assert judged.errors[0].facts["case"] == "e"
-    assert judged.errors[0].hint
+    evaluated = evaluate_pairs(pair_masks(predictions, references)[0], processes=2, progress=False)
+    assert evaluated.errors[0].facts["case"] == "e"
+    assert evaluated.errors[0].hint
 
 
 def test_one_value_of_a_mask_may_be_chosen_on_either_side(folders):
@@ -81,8 +81,8 @@ def test_one_value_of_a_mask_may_be_chosen_on_either_side(folders):
     write(predictions, "a.nii.gz", block(4, value=2) + block(12, value=1))
     write(predictions, "b.nrrd", block(8, value=2))
     pairs, _ = pair_masks(predictions, references)
-    judged = evaluate_pairs(pairs, counted=Foreground(prediction=2, reference=1), progress=False)
-    assert [result.figures["dice"] for result in judged.results] == [1.0, 1.0]
+    evaluated = evaluate_pairs(pairs, counted=Foreground(prediction=2, reference=1), progress=False)
+    assert [result.figures["dice"] for result in evaluated.results] == [1.0, 1.0]
 
 
 def test_masks_may_lie_in_a_folder_for_each_case(folders, tmp_path):
@@ -107,7 +107,7 @@ def test_patients_and_facts_come_from_a_table(folders, tmp_path):
     assert alone.errors == []
 
 
-def test_a_table_that_lacks_cases_is_told_once(folders, tmp_path):
+def test_a_table_that_lacks_cases_is_reported_once(folders, tmp_path):
     table = tmp_path / "cases.csv"
     table.write_text("case,patient\nz,p1\n")
     pairs, alone = pair_masks(*folders, table=table)

@@ -182,7 +182,7 @@ def nnunet_cases():
 
 
 def write_nnunet_folders(folder):
-    """The pairs as files, and what `nnUNetv2_evaluate_folder` wants to know beside them."""
+    """The pairs as files, and what `nnUNetv2_evaluate_folder` wants to know in addition."""
     for name, prediction, reference, grid in nnunet_cases():
         write_volume(folder / "predictions" / f"{name}.nii.gz", prediction.astype(np.uint8), grid)
         write_volume(folder / "references" / f"{name}.nii.gz", reference.astype(np.uint8), grid)
@@ -191,7 +191,7 @@ def write_nnunet_folders(folder):
 
 
 def digest_of_cases():
-    """Tells whether a recorded summary is of these masks."""
+    """Says whether a recorded summary is of these masks."""
     masks = [mask for _, *pair, _ in nnunet_cases() for mask in pair]
     return hashlib.sha256(b"".join(np.packbits(mask).tobytes() for mask in masks)).hexdigest()
 

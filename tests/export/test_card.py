@@ -27,7 +27,7 @@ def test_figures_of_phantoms_are_called_that() -> None:
     assert "On 2 held-out cases" in real
 
 
-def test_it_tells_data_split_figures_and_operating_point() -> None:
+def test_it_reports_data_split_figures_and_operating_point() -> None:
     text = card(data="lidc", git_commit="abc", missing=None)
     for row in (
         "| data | lidc |",
@@ -65,7 +65,7 @@ def test_a_model_without_figures_says_so() -> None:
     assert "Not evaluated." in card(figures=None)
 
 
-def test_scopes_are_told() -> None:
+def test_scopes_are_reported() -> None:
     assert "| scope | a whole scan |" in card()
     assert "the bundle that MONAI runs searches the whole scan" in card()
     assert "the bundle that MONAI runs" not in card(recipe=VOI)
@@ -78,7 +78,7 @@ def test_the_licence_is_left_to_the_data() -> None:
     assert "(phantom)" in note
 
 
-def test_a_crop_to_the_lungs_is_told() -> None:
+def test_a_crop_to_the_lungs_is_reported() -> None:
     assert "| cropped to | the lungs' box; a scan without lungs stays whole |" in card(
         recipe=replace(SCAN, lung_crop=True)
     )

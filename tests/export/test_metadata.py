@@ -56,7 +56,7 @@ def test_it_holds_what_the_specification_demands() -> None:
     assert "not a medical device" in found["intended_use"]
 
 
-def test_figures_that_are_defined_are_told() -> None:
+def test_figures_that_are_defined_are_reported() -> None:
     figures = metadata()["eval_metrics"]
     assert figures["mean_dice"] == 0.8125
     assert figures["lesion_f1"] == 0.857
@@ -78,13 +78,13 @@ def test_packages_are_those_that_the_bundle_imports() -> None:
 def test_monai_verifies_it(untrained_model, tmp_path) -> None:
     (tmp_path / "schema.json").write_text(json.dumps(SPECIFICATION))
     words = ["--meta_file", str(untrained_model / "configs/metadata.json"), "--filepath", str(tmp_path / "schema.json")]
-    told = run_module("monai.bundle", "verify_metadata", *words, cwd=tmp_path)
-    assert "metadata is verified with no error" in told
+    reported = run_module("monai.bundle", "verify_metadata", *words, cwd=tmp_path)
+    assert "metadata is verified with no error" in reported
 
 
 @pytest.mark.slow
 def test_monai_verifies_the_networks_input_and_output(untrained_model, tmp_path) -> None:
     configs = untrained_model / "configs"
     words = ["--meta_file", str(configs / "metadata.json"), "--config_file", str(configs / "inference.json")]
-    told = run_module("monai.bundle", "verify_net_in_out", "network_def", *words, "--device", "cpu", cwd=tmp_path)
-    assert "data shape of network is verified with no error" in told
+    reported = run_module("monai.bundle", "verify_net_in_out", "network_def", *words, "--device", "cpu", cwd=tmp_path)
+    assert "data shape of network is verified with no error" in reported

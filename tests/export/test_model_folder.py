@@ -102,7 +102,7 @@ def test_a_changed_byte_is_noticed(name, copied) -> None:
     assert caught.value.facts["file"] == copied / name
 
 
-def test_all_damaged_files_are_told_together(copied) -> None:
+def test_all_damaged_files_are_reported_together(copied) -> None:
     (copied / "LICENSE").write_text("mine")
     (copied / "models/model.onnx").unlink()
     with pytest.raises(ModelError, match="damaged") as caught:

@@ -91,11 +91,11 @@ def test_a_network_that_onnx_cannot_express_is_refused(tmp_path) -> None:
 
 @pytest.mark.slow
 def test_onnx_speaks_of_the_recipe(untrained_model) -> None:
-    told = {row.key: row.value for row in onnx.load(untrained_model / "models/model.onnx").metadata_props}
+    reported = {row.key: row.value for row in onnx.load(untrained_model / "models/model.onnx").metadata_props}
     index = json.loads((untrained_model / "segpipe.json").read_text())
-    assert told["recipe_digest"] == index["recipe_digest"]
-    assert json.loads(told["recipe"]) == index["recipe"]
-    assert json.loads(told["labels"]) == {"1": "nodule"}
-    assert json.loads(told["divisor"]) == [2, 2, 2]
-    assert json.loads(told["threshold"]) == 0.5
-    assert told["segpipe_version"] == index["segpipe_version"]
+    assert reported["recipe_digest"] == index["recipe_digest"]
+    assert json.loads(reported["recipe"]) == index["recipe"]
+    assert json.loads(reported["labels"]) == {"1": "nodule"}
+    assert json.loads(reported["divisor"]) == [2, 2, 2]
+    assert json.loads(reported["threshold"]) == 0.5
+    assert reported["segpipe_version"] == index["segpipe_version"]

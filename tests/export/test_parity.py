@@ -44,7 +44,7 @@ def test_a_fixed_size_is_compared_at_other_batches() -> None:
     assert [tuple(patch.shape) for patch in patches] == [(1, 1, 32, 32, 32), (3, 1, 32, 32, 32)]
 
 
-def test_the_largest_difference_is_told(caplog) -> None:
+def test_the_largest_difference_is_reported(caplog) -> None:
     # The slope of a sigmoid is 1/4 where it is steepest: an offset of 0.002 there makes 0.0005.
     patches = [torch.zeros(1, 1, 4, 4, 4), torch.full((1, 1, 4, 4, 8), 3.0)]
     with caplog.at_level(logging.INFO):

@@ -1,4 +1,4 @@
-"""What is judged is what was trained on: the recipe's label alone, whatever else a mask shows."""
+"""What is evaluated is what was trained on: the recipe's label alone, whatever else a mask shows."""
 
 import numpy as np
 import pytest

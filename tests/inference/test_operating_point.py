@@ -54,7 +54,7 @@ def test_threshold_and_volume_can_be_set_by_hand():
         (OperatingPointRequest(fp_per_scan=-1.0), "cannot be negative"),
     ],
 )
-def test_impossible_wishes_are_told(wish, message):
+def test_impossible_requests_are_refused(wish, message):
     with pytest.raises(ConfigError, match=message):
         choose_point(STORED, wish)
 

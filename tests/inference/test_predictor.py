@@ -108,7 +108,7 @@ def test_the_entropy_is_that_of_the_probability_and_changes_nothing_else():
     assert unsure.entropy.max() > 200  # somewhere on an edge both answers are nearly as likely
 
 
-def test_small_lesions_leave():
+def test_small_lesions_are_removed():
     case = two_boxes(AFFINES["RAS"])
     options = PredictOptions(min_volume_mm3=200.0)
     prediction = predict_case(case, RECIPE, Bright(), options, divisor=DIVISOR)

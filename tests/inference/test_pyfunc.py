@@ -57,7 +57,7 @@ def test_a_folder_of_scans_is_no_scan(model, tiny_dataset):
         model.predict(pd.DataFrame({"scan": [str(tiny_dataset / "images")]}))
 
 
-def test_a_scan_that_is_not_there_is_told(model):
+def test_a_scan_that_is_not_there_is_reported(model):
     with pytest.raises(ImageError, match="must exist"):
         model.predict(pd.DataFrame({"scan": ["nowhere.nii.gz"]}))
 

@@ -220,9 +220,9 @@ def test_dicom_results_of_a_real_series_are_valid_and_within_a_tenth_of_a_millim
         tmp_path / "report.dcm", findings, derivation=derivation, segmentation=files["binary"]
     )
     for name, file in files.items():
-        told = subprocess.run(["dciodvfy", "-new", str(file)], capture_output=True, text=True, check=False)
-        assert [line for line in told.stderr.splitlines() if line.startswith("Error")] == [], name
-        assert told.returncode == 0, name
+        reported = subprocess.run(["dciodvfy", "-new", str(file)], capture_output=True, text=True, check=False)
+        assert [line for line in reported.stderr.splitlines() if line.startswith("Error")] == [], name
+        assert reported.returncode == 0, name
     for name in ("binary", "labels"):
         volume = highdicom.seg.segread(files[name]).get_volume(combine_segments=True)
         for finding in findings:

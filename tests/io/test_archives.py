@@ -92,7 +92,7 @@ def test_a_damaged_archive_leaves_no_half_file(tmp_path):
     assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()] in ([], ["b.txt"])
 
 
-def test_other_files_and_missing_ones_are_told(tmp_path):
+def test_other_files_and_missing_ones_are_reported(tmp_path):
     (tmp_path / "a.tar").write_text("no archive")
 
     with pytest.raises(DatasetError, match="neither a zip nor a tar"):
@@ -113,7 +113,7 @@ def test_what_is_there_is_not_written_again(tmp_path):
     assert (tmp_path / "out" / "c.txt").read_bytes() == FILES["c.txt"]
 
 
-def test_too_little_room_is_told_before_writing(tmp_path, monkeypatch):
+def test_too_little_room_is_reported_before_writing(tmp_path, monkeypatch):
     archive = _tar(tmp_path / "data.tar", FILES)
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=10))
@@ -124,7 +124,7 @@ def test_too_little_room_is_told_before_writing(tmp_path, monkeypatch):
     assert not any((tmp_path / "out").iterdir())
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path):
     archive = _tar(tmp_path / "data.tar", FILES)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a").write_text("a file where a folder must go")

@@ -84,10 +84,10 @@ def _centroids(findings, derivation):
 def _check_valid(path):
     if shutil.which("dciodvfy") is None:
         pytest.skip("dciodvfy (dicom3tools) is not installed")
-    told = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True, check=False)
-    lines = [line for line in told.stderr.splitlines() if line.startswith(("Error", "Warning"))]
+    reported = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True, check=False)
+    lines = [line for line in reported.stderr.splitlines() if line.startswith(("Error", "Warning"))]
     assert [line for line in lines if "DICOMDIR" not in line] == []
-    assert told.returncode == 0
+    assert reported.returncode == 0
 
 
 @pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
@@ -131,7 +131,7 @@ def test_itk_opens_one_segment_for_all_on_the_grid_of_the_series(tmp_path, deriv
     assert_allclose(world[np.lexsort(world.T.round(1))], expected[np.lexsort(expected.T.round(1))], atol=0.1)
 
 
-def test_a_segmentation_tells_what_it_shows_and_who_made_it(tmp_path, axial):
+def test_a_segmentation_reports_what_it_shows_and_who_made_it(tmp_path, axial):
     path = write_dicom_seg(tmp_path / "seg.dcm", nodules(_findings()), derivation=axial)
 
     segmentation = highdicom.seg.segread(path)
@@ -296,7 +296,7 @@ def test_segmentations_that_differ_are_two_objects_of_one_series(tmp_path, axial
     assert len({one.SeriesInstanceUID for one in written}) == 1
 
 
-def test_a_report_without_findings_tells_a_count_of_zero(tmp_path, axial):
+def test_a_report_without_findings_reports_a_count_of_zero(tmp_path, axial):
     path = write_dicom_sr(tmp_path / "sr.dcm", [], derivation=axial)
 
     (group,) = highdicom.sr.srread(path).content.get_image_measurement_groups()
@@ -305,7 +305,7 @@ def test_a_report_without_findings_tells_a_count_of_zero(tmp_path, axial):
     _check_valid(path)
 
 
-def test_a_finding_without_a_segment_is_told(tmp_path, axial):
+def test_a_finding_without_a_segment_is_reported(tmp_path, axial):
     seg = write_dicom_seg(tmp_path / "seg.dcm", nodules(_findings()), derivation=axial)
 
     with pytest.raises(OutputError, match="each finding of a report must have its segment") as caught:
@@ -315,7 +315,7 @@ def test_a_finding_without_a_segment_is_told(tmp_path, axial):
 
 
 @pytest.mark.parametrize("write", [write_dicom_seg, write_rtstruct])
-def test_what_cannot_be_written_is_told_and_leaves_nothing(tmp_path, axial, write):
+def test_what_cannot_be_written_is_reported_and_leaves_nothing(tmp_path, axial, write):
     with pytest.raises(OutputError, match="must hold a finding"):
         write(tmp_path / "out" / "a.dcm", nodules(np.zeros((40, 36, 9), np.uint8)), derivation=axial)
     with pytest.raises(GeometryError, match="on one grid"):
@@ -342,7 +342,7 @@ def test_headers_that_lack_optional_attributes_do_not_matter(tmp_path, write):
 
 
 @pytest.mark.parametrize("write", [write_dicom_seg, write_rtstruct])
-def test_headers_without_a_frame_of_reference_are_told(tmp_path, write):
+def test_headers_without_a_frame_of_reference_are_reported(tmp_path, write):
     slices = ct_slices(thorax())
     for dataset in slices:
         del dataset.FrameOfReferenceUID
@@ -370,8 +370,8 @@ def test_objects_of_a_real_series_are_valid_and_in_place(tmp_path, realdata, nam
     structures = write_rtstruct(tmp_path / "rt.dcm", nodules(findings), derivation=derivation)
 
     for path in (seg, report, structures):
-        told = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True, check=False)
-        assert [line for line in told.stderr.splitlines() if line.startswith("Error")] == []
+        reported = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True, check=False)
+        assert [line for line in reported.stderr.splitlines() if line.startswith("Error")] == []
     assert_array_equal(read_dicom_seg(seg, derivation.series)["nodule 2"], findings == 2)
     assert_array_equal(read_rtstruct(structures, derivation.series)["nodule 1"], findings == 1)
 

@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.processes import segpipe
-from tests.small_models import leave_out_onnx
+from tests.small_models import skip_onnx_export
 
 pytestmark = pytest.mark.slow
 FOLDS = 3
@@ -32,14 +32,16 @@ def words(tiny_words) -> list[str]:
 def cross_validation(home, words) -> Path:
     folder = home / "cv"
     segpipe(*words, "trainer.max_steps=10", "optimizer.lr=5e-3", "data.fold=all", f"data.folds={FOLDS}",
-            f"hydra.run.dir={folder}", cwd=home, before=leave_out_onnx)  # fmt: skip
+            f"hydra.run.dir={folder}", cwd=home, before=skip_onnx_export)  # fmt: skip
     return folder
 
 
 @pytest.fixture(scope="module")
 def sweep(home, words) -> Path:
     folder = home / "sweep"
-    segpipe(*words, "trainer.max_steps=2,6", f"hydra.sweep.dir={folder}", "--multirun", cwd=home, before=leave_out_onnx)
+    segpipe(
+        *words, "trainer.max_steps=2,6", f"hydra.sweep.dir={folder}", "--multirun", cwd=home, before=skip_onnx_export
+    )
     return folder
 
 
@@ -51,7 +53,7 @@ def tracked(home, folder):
     return client, parent, sorted(found, key=lambda run: run.info.run_name)
 
 
-def test_every_case_is_judged_once_by_the_fold_that_did_not_see_its_patient(cross_validation, tiny_dataset):
+def test_every_case_is_evaluated_once_by_the_fold_that_did_not_see_its_patient(cross_validation, tiny_dataset):
     pooled = json.loads((cross_validation / "evaluation" / "summary.json").read_text())
     cases = pandas.read_csv(cross_validation / "evaluation" / "cases.csv")
     assert pooled["cases"] == len(cases) == 10
@@ -73,17 +75,17 @@ def test_the_pooled_report_shows_cases_of_all_folds(cross_validation):
     assert "3 folds" in page
 
 
-def test_mlflow_holds_the_folds_under_one_parent_that_tells_their_spread(home, cross_validation):
+def test_mlflow_holds_the_folds_under_one_parent_that_reports_their_spread(home, cross_validation):
     client, parent, children = tracked(home, cross_validation)
     pooled = json.loads((cross_validation / "evaluation" / "summary.json").read_text())
     assert [run.info.run_name for run in children] == [f"fold_{fold}" for fold in range(FOLDS)]
     assert {run.info.status for run in (parent, *children)} == {"FINISHED"}
     assert [run.data.params["data.fold"] for run in (parent, *children)] == ["all", "0", "1", "2"]
-    told = [run.data.metrics["evaluation/dice"] for run in children]
+    reported = [run.data.metrics["evaluation/dice"] for run in children]
     assert parent.data.metrics["evaluation/dice"] == pytest.approx(pooled["metrics"]["dice"]["mean"])
-    assert parent.data.metrics["spread/dice_mean"] == pytest.approx(fmean(told))
-    assert parent.data.metrics["spread/dice_min"] == pytest.approx(min(told))
-    assert parent.data.metrics["spread/dice_max"] == pytest.approx(max(told))
+    assert parent.data.metrics["spread/dice_mean"] == pytest.approx(fmean(reported))
+    assert parent.data.metrics["spread/dice_min"] == pytest.approx(min(reported))
+    assert parent.data.metrics["spread/dice_max"] == pytest.approx(max(reported))
     assert parent.data.tags["children"] == str(FOLDS)
     assert "**pooled**" in parent.data.tags["mlflow.note.content"]
     artifacts = {item.path for item in client.list_artifacts(parent.info.run_id)}
@@ -100,8 +102,8 @@ def test_mlflow_holds_the_folds_under_one_parent_that_tells_their_spread(home, c
 
 
 def test_the_ensemble_of_the_folds_predicts_as_one_model_folder(home, cross_validation, tiny_dataset, tmp_path):
-    told = json.loads((cross_validation / "model" / "segpipe.json").read_text())
-    assert told["network"]["members"] == FOLDS
+    reported = json.loads((cross_validation / "model" / "segpipe.json").read_text())
+    assert reported["network"]["members"] == FOLDS
     scan = tiny_dataset / "images" / "case_1.nii.gz"
     segpipe("predict", "--model", cross_validation / "model", "--input", scan, "--output", tmp_path, cwd=home)
     assert (tmp_path / "case_1.nii.gz").stat().st_size > 0
@@ -111,8 +113,8 @@ def test_the_ensemble_of_the_folds_predicts_as_one_model_folder(home, cross_vali
 def test_the_folder_and_the_mlflow_run_of_a_cross_validation_are_the_same_ten_cases(home, cross_validation, tmp_path):
     _, parent, _ = tracked(home, cross_validation)
     words = ["--tracking-uri", f"sqlite:///{home / 'mlflow.db'}", "--output", tmp_path / "comparison"]
-    told = segpipe("compare", cross_validation, parent.info.run_id, *words, cwd=home)
-    assert "10 shared cases of 10 patients" in told
+    reported = segpipe("compare", cross_validation, parent.info.run_id, *words, cwd=home)
+    assert "10 shared cases of 10 patients" in reported
     report = json.loads((tmp_path / "comparison" / "comparison.json").read_text())
     assert report["pairs"][0]["metrics"]["dice"]["ties"] == 10
 
@@ -124,12 +126,12 @@ def test_a_sweep_is_one_parent_that_names_its_best_child(home, sweep):
     assert parent.data.tags["kind"] == "sweep"
     assert parent.data.tags["children"] == "2"
     assert parent.data.metrics["spread/dice_max"] == pytest.approx(best.data.metrics["evaluation/dice"])
-    told = {run.info.run_id: run.data.metrics["evaluation/dice"] for run in children}
-    assert told[parent.data.tags["best_child"]] == max(told.values())
+    reported = {run.info.run_id: run.data.metrics["evaluation/dice"] for run in children}
+    assert reported[parent.data.tags["best_child"]] == max(reported.values())
 
 
 def test_two_jobs_of_the_sweep_are_compared_with_pictures(home, sweep, tmp_path):
-    told = segpipe("compare", sweep / "0", sweep / "1", "--output", tmp_path / "comparison", cwd=home)
-    assert "A = sweep/0   B = sweep/1" in told
-    assert "shared cases of" in told
-    assert "MLflow  " in told
+    reported = segpipe("compare", sweep / "0", sweep / "1", "--output", tmp_path / "comparison", cwd=home)
+    assert "A = sweep/0   B = sweep/1" in reported
+    assert "shared cases of" in reported
+    assert "MLflow  " in reported

@@ -13,7 +13,7 @@ from segpipe.cli.train import registries
 from segpipe.config.check import plain
 from segpipe.config.compose import compose
 from tests.processes import PATIENCE_S, Process, as_main, segpipe
-from tests.small_models import leave_out_onnx
+from tests.small_models import skip_onnx_export
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +32,7 @@ def words(tiny_words) -> list[str]:
 
 
 def start(*words: str, home: Path) -> Process:
-    return Process(as_main, "segpipe", list(words), leave_out_onnx, cwd=home, log=home / "log")
+    return Process(as_main, "segpipe", list(words), skip_onnx_export, cwd=home, log=home / "log")
 
 
 def wait_for(file: Callable[[], Path | None], process: Process) -> Path:
@@ -70,7 +70,7 @@ def test_a_run_that_was_killed_while_it_prepared_is_resumed_and_no_other(words, 
     (other / "config.yaml").write_text(yaml.safe_dump(plain(compose(untracked, registries))))
     before = (other / "config.yaml").read_text()
     killed = kill_at("runs/lung_nodule/2*/config.yaml", *untracked, "seed=7", home=home).parent
-    text = segpipe(*untracked, "seed=7", "resume=true", cwd=home, before=leave_out_onnx)
+    text = segpipe(*untracked, "seed=7", "resume=true", cwd=home, before=skip_onnx_export)
     assert f"resuming {killed}\n" in text
     assert (killed / "model" / "segpipe.json").is_file()
     assert (other / "config.yaml").read_text() == before

@@ -20,15 +20,17 @@ def test_who_was_trained_on_and_what_signs_in_is_written_nowhere(tmp_path, tiny_
         for number, person in enumerate(people)
     ]
     roi = "lung=Lung.*;tumour=GTV.*"
-    told = segpipe("ingest", "--source", "dicom", "--input", str(source), "--output", "data", "--roi", roi, cwd=home)
-    told += segpipe("ingest", "--check", "data", cwd=home)
+    reported = segpipe(
+        "ingest", "--source", "dicom", "--input", str(source), "--output", "data", "--roi", roi, cwd=home
+    )
+    reported += segpipe("ingest", "--check", "data", cwd=home)
     other = ("data=", "data.root", "+experiment", "recipe.patch", "trainer.max_steps")
     words = [word for word in tiny_words if not word.startswith(other)]
     own = ["recipe.patch=[32,32,8]", "trainer.max_steps=2", "tracking.uri=sqlite:///mlflow.db?password=Sesame-1"]
     data = ["+experiment=lung_tumour", "data=manifest", "data.root=data", "data.fractions=[0.5,0.25,0.25]"]
-    told += segpipe(*data, *words, *own, "hydra.run.dir=run", cwd=home)
+    reported += segpipe(*data, *words, *own, "hydra.run.dir=run", cwd=home)
 
-    everything = told.encode() + all_text(home)
+    everything = reported.encode() + all_text(home)
     assert b"case_0004" in everything
     uids = [
         uid for first, *_ in series for uid in (first.StudyInstanceUID, first.SeriesInstanceUID, first.SOPInstanceUID)

@@ -140,7 +140,7 @@ def test_an_unknown_network_names_the_nearest() -> None:
         network_divisor({"name": "monai.networks.nets.UNet"})
 
 
-def test_unknown_and_missing_keys_are_told_together() -> None:
+def test_unknown_and_missing_keys_are_reported_together() -> None:
     spec = small("unet", chanels=[1, 2])
     del spec["norm"]
     with pytest.raises(ConfigError, match="unet has missing or unknown keys") as caught:

@@ -25,14 +25,14 @@ def facts_of(roles, **split):
 
 
 @pytest.mark.parametrize("split", [{"fold": 3, "folds": 5, "seed": 7}, {"fold": None, "folds": None, "seed": 2}])
-def test_on_its_own_data_a_model_is_judged_on_what_its_training_held_out(manifest, split):
+def test_on_its_own_data_a_model_is_evaluated_on_what_its_training_held_out(manifest, split):
     roles = assign_roles(manifest, fold=split["fold"], folds=split["folds"] or 5, seed=split["seed"])
     entries, words = choose_entries(manifest, None, facts_of(roles, **split))
     assert [entry.id for entry in entries] == [entry.id for entry in roles.entries if entry.split == "test"]
     assert words == "test (of the model's own training)"
 
 
-def test_a_split_that_cannot_be_told_again_is_not_guessed(manifest):
+def test_a_split_that_cannot_be_made_again_is_not_guessed(manifest):
     facts = {"split": {"fold": 0, "folds": 5, "seed": 0, "training_cases_sha256": "other"}}
     assert [choose_entries(manifest, None, known)[1] for known in (facts, {})] == ["all", "all"]
 
@@ -53,15 +53,15 @@ def test_a_split_without_cases_is_refused(manifest):
 
 
 @pytest.mark.slow
-def test_a_model_folder_is_judged_on_a_data_set_and_bad_cases_are_named(manifest, untrained_model, tmp_path, capsys):
+def test_a_model_folder_is_evaluated_on_a_data_set_and_bad_cases_are_named(manifest, untrained_model, tmp_path, capsys):
     sphere = replace(manifest.entries[2], extra={"sphere": True})
     entries = [*manifest.entries[:2], sphere, replace(manifest.entries[3], mask=None)]
     write_manifest(manifest.with_entries(entries), tmp_path / "data")
     words = ["evaluate", "--model", untrained_model, "--data", tmp_path / "data", "--output", tmp_path / "out"]
     assert main([*map(str, words), "--device", "cpu"]) == 2
-    told = capsys.readouterr()
-    assert "case_3" in told.err
-    assert "takes scans without masks" in told.err
+    reported = capsys.readouterr()
+    assert "case_3" in reported.err
+    assert "takes scans without masks" in reported.err
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert (summary["cases"], summary["failed_cases"], summary["split"]) == (3, 1, "all")
     assert summary["metrics"]["dice"]["n"] == 2

@@ -23,10 +23,16 @@ def run_folder(tmp_path, tiny_dataset) -> Path:
     (folder / "checkpoints").mkdir(parents=True)
     config = {"evaluation": {"weights": "last"}, "data": {**DATA, "root": str(tiny_dataset)}}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    told = {"recipe": SCAN.to_dict(), "digest": SCAN.digest, "network": UNET, "labels": {"1": "nodule"}, "data": "tiny"}
+    reported = {
+        "recipe": SCAN.to_dict(),
+        "digest": SCAN.digest,
+        "network": UNET,
+        "labels": {"1": "nodule"},
+        "data": "tiny",
+    }
     for name, factor in (("last", 1.0), ("best", 2.0)):
         state = {f"network.{key}": factor * value for key, value in network_of(UNET).state_dict().items()}
-        checkpoint = {"state_dict": {**state, "current_model.x": torch.zeros(1)}, "segpipe": told}
+        checkpoint = {"state_dict": {**state, "current_model.x": torch.zeros(1)}, "segpipe": reported}
         torch.save(checkpoint, folder / "checkpoints" / f"{name}.ckpt")
     return folder
 

@@ -131,11 +131,11 @@ def test_they_are_configured_and_wrong_ones_are_reported_with_all_other_mistakes
 
 
 def test_a_model_folder_carries_them(tmp_path, monkeypatch):
-    def leave_out(file, *_):
+    def write_nothing(file, *_):
         file.write_bytes(b"")
         return Parity(0.0, ())
 
-    monkeypatch.setattr(writing, "_write_onnx", leave_out)
+    monkeypatch.setattr(writing, "_write_onnx", write_nothing)
     recipe = Recipe.from_dict({**SCAN.to_dict(), "transforms": [NORMALIZE]})
     path = write_small(tmp_path / "model", recipe=recipe).path
     assert read_model_folder(path).recipe == recipe

@@ -84,8 +84,8 @@ def test_a_click_on_a_case_opens_the_viewer_offline(tmp_path, browser, case, pre
     )
     assert state == "overlay_worst", browser.get_log("browser")
     place = browser.find_element("id", "viewer-place").text
-    told = [float(word) for word in place.removeprefix("RAS ").removesuffix(" mm").split(", ")]
-    np.testing.assert_allclose(told, views["overlay_worst"].centre_mm, atol=1.1)
+    reported = [float(word) for word in place.removeprefix("RAS ").removesuffix(" mm").split(", ")]
+    np.testing.assert_allclose(reported, views["overlay_worst"].centre_mm, atol=1.1)
     assert has_colour(browser, blue=True)
     click(browser, "#masks label:first-child input")
     WebDriverWait(browser, 60).until(

@@ -93,7 +93,7 @@ def test_froc_has_one_curve_per_rule_that_starts_at_nothing_and_ends_flat():
     assert axes.get_title(loc="left") == "FROC · phantom"
 
 
-def test_froc_tells_cpm_and_the_intervals_that_are_known():
+def test_froc_reports_cpm_and_the_intervals_that_are_known():
     detection = {"overlap": {"cpm": 0.4567, "sensitivity_at_fp_per_scan_ci95": {"0.125": [0.2, 0.4], "8": None}}}
     axes = froc_curve(FROC, detection).axes[0]
     assert list(lines(axes)) == ["by overlap, CPM 0.457", "by centre"]

@@ -180,7 +180,7 @@ def test_nothing_half_written_is_left(write, tmp_path):
     assert [item.name for item in tmp_path.iterdir()] == ["report.html"]
 
 
-def test_a_folder_that_cannot_be_written_is_told(write, tmp_path):
+def test_a_folder_that_cannot_be_written_is_reported(write, tmp_path):
     (tmp_path / "report.html").mkdir()
     with pytest.raises(OutputError, match="the report cannot be written"):
         write()

@@ -16,7 +16,7 @@ def _quality():
     return Quality("mine", (CaseQuality("a", (), _FACTS, "d", b"picture"), CaseQuality("b", (issue,), {})))
 
 
-def test_page_and_json_tell_the_same(tmp_path):
+def test_page_and_json_say_the_same(tmp_path):
     file, page = write_quality(_quality(), tmp_path)
     content = json.loads(file.read_text())
     assert (content["data"], content["cases"], content["errors"], content["warnings"]) == ("mine", 2, 1, 0)

@@ -187,8 +187,8 @@ def test_the_crosshair_meets_the_finding_also_in_a_scan_that_is_tilted(result, b
         picture = imread(tmp_path / "axial.png")
         middle = [np.median(axis) for axis in np.nonzero(_is_red(picture))]
         np.testing.assert_allclose(_crossing(picture), middle, atol=6)
-        told = json.loads(browser.execute_script("return document.documentElement.dataset.crosshair"))
-        np.testing.assert_allclose(told, to_world(affine, place), atol=1.1)
+        reported = json.loads(browser.execute_script("return document.documentElement.dataset.crosshair"))
+        np.testing.assert_allclose(reported, to_world(affine, place), atol=1.1)
 
 
 def _crossing(picture):

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, beside writers that live, hang and were killed."""
+"""Files that appear whole or not at all, next to writers that live, hang and were killed."""
 
 import os
 import signal
@@ -68,7 +68,7 @@ def test_what_a_killed_writer_left_goes_with_the_next_write(writer, tmp_path):
     kill(writer)
     (left,) = tmp_path.iterdir()
     write(tmp_path)
-    assert names(tmp_path) == sorted([left.name, "new.txt"])  # too young to be judged
+    assert names(tmp_path) == sorted([left.name, "new.txt"])  # too young to be called killed
     grow_old(left)
     write(tmp_path)
     assert names(tmp_path) == ["new.txt"]

@@ -41,7 +41,7 @@ def test_want_of_memory_is_named_with_what_to_try(error):
         (ValueError("x" * 1000), "ValueError: " + "x" * 300),
     ],
 )
-def test_an_unforeseen_error_is_told_by_its_kind_and_first_line(error, text):
+def test_an_unforeseen_error_is_reported_by_its_kind_and_first_line(error, text):
     assert as_case_error(error, case="a").message == text
 
 

@@ -27,7 +27,7 @@ def test_an_empty_table_has_its_header():
     assert csv_text([], ["case", "dice"]) == "case,dice\n"
 
 
-def test_a_table_that_cannot_be_written_is_told(tmp_path):
+def test_a_table_that_cannot_be_written_is_reported(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="the table cannot be written"):
         write_csv(tmp_path / "file" / "cases.csv", ROWS, ("case",), what="the table")

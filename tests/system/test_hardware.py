@@ -55,8 +55,8 @@ def test_a_device_that_is_not_there_is_refused_with_what_is(machine):
 def test_the_choice_is_said_in_one_line(machine):
     machine(gpus=2, bf16=True)
     assert choose_compute("cpu", precision="32-true").describe() == "computing on cpu in float32"
-    told = choose_compute("gpu", strategy="ddp", nodes=2).describe()
-    assert told == "computing on NVIDIA H100 in bfloat16 (mixed), 4 processes on 2 machines by ddp"
+    reported = choose_compute("gpu", strategy="ddp", nodes=2).describe()
+    assert reported == "computing on NVIDIA H100 in bfloat16 (mixed), 4 processes on 2 machines by ddp"
 
 
 def test_the_rank_comes_from_the_launcher(monkeypatch):

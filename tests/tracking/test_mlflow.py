@@ -41,7 +41,7 @@ def read(client, run_id, path, tmp_path):
     return Path(client.download_artifacts(run_id, path, str(tmp_path))).read_text()
 
 
-def test_a_run_tells_its_whole_story(start, client, tmp_path, caplog):
+def test_a_run_logs_all_that_it_did(start, client, tmp_path, caplog):
     with start(tags={"git_commit": "abc123", "recipe_digest": "ff00", "nothing": None}) as tracker:
         for step in range(5):
             tracker.log_metrics({"train/loss": 1 / (step + 1), "odd(name)": 1}, step)
@@ -90,7 +90,7 @@ def test_mlflow_reads_the_tables_back(start, client):
     assert table.to_dict("records") == [{"case": "a", "dice": 0.75}]
 
 
-def test_a_run_goes_on_under_its_own_id_and_tells_what_changed(start, client, tmp_path):
+def test_a_run_goes_on_under_its_own_id_and_logs_what_changed(start, client, tmp_path):
     tracker = start()
     tracker.log_metrics({"train/loss": 1.0}, 0)
     with pytest.raises(RuntimeError, match="power cut"), tracker:
@@ -121,7 +121,7 @@ def test_a_run_that_the_server_does_not_know_cannot_be_continued(start):
     assert "not found" in caught.value.facts["found"]
 
 
-def test_a_deleted_experiment_is_told_with_the_way_back(start, client):
+def test_a_deleted_experiment_is_reported_with_the_way_back(start, client):
     number = client.create_experiment("gone")
     client.delete_experiment(number)
     with pytest.raises(ServiceError, match="has been deleted") as caught:
@@ -137,7 +137,7 @@ def test_what_mlflow_refuses_is_named_and_the_rest_arrives(start, client, caplog
     assert set(artifacts(client, tracker.run_id)) >= {"config.yaml", "note.txt"}
 
 
-def test_artifacts_lie_in_mlartifacts_beside_the_database(start, uri):
+def test_artifacts_lie_in_mlartifacts_next_to_the_database(start, uri):
     with start() as tracker:
         tracker.log_text("hello", "note.txt")
     folder = Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts" / "lung_nodule"

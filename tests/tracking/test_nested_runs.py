@@ -4,7 +4,7 @@ from segpipe.tracking.nested_runs import Child, describe_run, report_nested_runs
 
 
 class Notes:
-    """Stands for a tracker and remembers what it is told."""
+    """Stands for a tracker and remembers what is logged."""
 
     def __init__(self):
         self.metrics, self.tables, self.tags, self.text = {}, {}, {}, ""
@@ -29,7 +29,7 @@ def summary(dice, f1, cases=4):
 FOLDS = [Child(f"fold {k}", f"id{k}", summary(dice, f1)) for k, (dice, f1) in enumerate([(0.6, 0.5), (0.8, None)])]
 
 
-def test_a_cross_validation_tells_its_pooled_figures_and_how_its_folds_differ():
+def test_a_cross_validation_reports_its_pooled_figures_and_how_its_folds_differ():
     parent = Notes()
     pooled = summary(0.69, 0.55, cases=8)
     report_nested_runs(parent, FOLDS, pooled=pooled)
@@ -66,6 +66,6 @@ def test_counts_of_cases_are_not_averaged():
 
 
 def test_a_run_is_described_by_its_headlines_and_leaves_out_what_is_undefined():
-    told = describe_run(summary(0.6, None) | {"data": "blocks"}).splitlines()
-    assert told[0] == "4 held-out cases of blocks, in each scan's own space"
-    assert told[4:] == ["| Dice | 0.600 | 0.000 to 1.000 |"]
+    reported = describe_run(summary(0.6, None) | {"data": "blocks"}).splitlines()
+    assert reported[0] == "4 held-out cases of blocks, in each scan's own space"
+    assert reported[4:] == ["| Dice | 0.600 | 0.000 to 1.000 |"]

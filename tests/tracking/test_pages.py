@@ -57,8 +57,8 @@ def wait_until_healthy(process, uri, log):
     pytest.fail("the server did not answer: " + log.read_text()[-2000:])
 
 
-def judged(shift):
-    """Four cases, the prediction `shift` voxels beside the reference."""
+def evaluated(shift):
+    """Four cases, the prediction `shift` voxels next to the reference."""
     masks = [np.zeros(GRID.shape, dtype=np.uint8) for _ in range(2)]
     masks[0][10 + shift : 14 + shift, 5:9, 2:6] = masks[1][10:14, 5:9, 2:6] = 1
     return [evaluate_pair(f"case{n}", f"p{n}", *masks, GRID) for n in range(4)]
@@ -66,22 +66,22 @@ def judged(shift):
 
 @pytest.fixture(scope="module")
 def runs(server, tmp_path_factory):
-    """A parent with two children that differ in one parameter, told as trainings tell them: name → run id."""
+    """A parent with two children that differ in one parameter, logged as trainings log them: name → run id."""
     home = tmp_path_factory.mktemp("runs")
     config = {"optimizer": {"lr": 0.001, "name": "adamw"}, "network": {"name": "unet", "depth": 4}}
     with Tracker.start(
         uri=server, experiment="lung", run_name="sweep", config=config, tags={}, folder=home / "p"
     ) as parent:
         children = [
-            tell(server, home / name, config | {"optimizer": {"lr": rate, "name": "adamw"}}, shift, parent.run_id)
+            log_run(server, home / name, config | {"optimizer": {"lr": rate, "name": "adamw"}}, shift, parent.run_id)
             for name, rate, shift in (("slow", 0.001, 2), ("fast", 0.01, 1))
         ]
         report_nested_runs(parent, children, best=children[1])
     return {"sweep": parent.run_id, **{child.name: child.run_id for child in children}}
 
 
-def tell(server, folder, config, shift, parent):
-    found = judged(shift)
+def log_run(server, folder, config, shift, parent):
+    found = evaluated(shift)
     summary = {"data": "blocks", "data_hash": "0123abcd", **summarise(found)}
     facts = {"experiment": "lung", "run_name": folder.name, "config": config, "tags": {"data_hash": "0123abcd"}}
     with Tracker.start(uri=server, **facts, folder=folder, parent=parent) as tracker:
@@ -168,11 +168,11 @@ def test_the_page_of_a_run_names_data_parent_figures_and_machine(server, runs, b
     text_of(browser, f"{home}/system-metrics", "cpu_utilization_percentage", "system_memory_usage_percentage")
 
 
-def test_the_address_that_a_run_tells_opens_the_pages_for_trainings(server, runs, browser, tmp_path):
-    facts = {"experiment": "alone", "run_name": "told", "config": {}, "tags": {}}
+def test_the_address_that_a_run_reports_opens_the_pages_for_trainings(server, runs, browser, tmp_path):
+    facts = {"experiment": "alone", "run_name": "listed", "config": {}, "tags": {}}
     with Tracker.start(uri=server, **facts, folder=tmp_path) as tracker:
-        tracker.log_table(side_by_side(case_rows(judged(1))), "evaluation/cases")
-    page = text_of(browser, tracker.run_url, "told", "Model training", "Model metrics")
+        tracker.log_table(side_by_side(case_rows(evaluated(1))), "evaluation/cases")
+    page = text_of(browser, tracker.run_url, "listed", "Model training", "Model metrics")
     assert "Playground" not in page  # of MLflow's pages for language models
     assert "Sessions" not in page
     tables = f"{server}/#/experiments/{experiment_of(server, tracker.run_id)}/runs?compareRunsMode=ARTIFACT"
@@ -187,6 +187,6 @@ def test_the_evaluation_tables_can_be_laid_side_by_side(server, runs, browser):
     assert {entry["path"] for entry in json.loads(client_tags)} == {"evaluation/cases.json", "evaluation/lesions.json"}
 
 
-def test_the_page_of_a_family_tells_its_children(server, runs, browser):
+def test_the_page_of_a_family_lists_its_children(server, runs, browser):
     home = f"{server}/#/experiments/{experiment_of(server, runs['sweep'])}/runs/{runs['sweep']}"
     text_of(browser, home, "Best:", "fast", "lesion f1", "spread/dice_mean")

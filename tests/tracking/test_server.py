@@ -24,7 +24,7 @@ def test_folders_are_refused_with_the_way_out(uri):
     )
 
 
-def test_a_dead_server_is_told_before_mlflow_is_even_imported(monkeypatch):
+def test_a_dead_server_is_reported_before_mlflow_is_even_imported(monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
     address = f"http://ann:secret@127.0.0.1:{free_port()}"
     with pytest.raises(ServiceError) as caught:
@@ -66,10 +66,10 @@ def test_a_sqlite_file_is_found_again_from_another_folder(tmp_path, monkeypatch)
     assert absolute_uri("http://h:1") == "http://h:1"
 
 
-def test_artifacts_lie_beside_the_database_and_servers_choose_themselves(tmp_path, monkeypatch):
+def test_artifacts_lie_next_to_the_database_and_servers_choose_themselves(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    beside = (tmp_path / "sub" / "mlartifacts" / "lung_nodule_v2").as_uri()
-    assert artifact_location(f"sqlite:///{tmp_path}/sub/m.db", "lung nodule/v2") == beside
+    expected = (tmp_path / "sub" / "mlartifacts" / "lung_nodule_v2").as_uri()
+    assert artifact_location(f"sqlite:///{tmp_path}/sub/m.db", "lung nodule/v2") == expected
     assert artifact_location("postgresql://h/db", "a") == (Path.cwd() / "mlartifacts" / "a").as_uri()
     assert artifact_location("https://h", "a") is None
 

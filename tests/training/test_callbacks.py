@@ -4,11 +4,11 @@ from segpipe.training.callbacks import HISTORY, RunLogger, read_history
 
 
 def test_points_reach_the_file_and_the_tracker(tmp_path):
-    told = []
-    logger = RunLogger(tmp_path, lambda values, step: told.append((step, values)))
+    reported = []
+    logger = RunLogger(tmp_path, lambda values, step: reported.append((step, values)))
     logger.log_metrics({"train/loss": 0.5, "epoch": 0}, 1)
     logger.log_metrics({"epoch": 0}, 2)
-    assert told == [(1, {"train/loss": 0.5})]
+    assert reported == [(1, {"train/loss": 0.5})]
     assert read_history(tmp_path) == [{"step": 1, "train/loss": 0.5}]
     assert (logger.name, logger.version) == ("segpipe", tmp_path.name)
 

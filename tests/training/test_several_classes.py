@@ -63,7 +63,7 @@ def test_each_class_is_learnt_evaluated_exported_and_found(two_classes, tmp_path
 
 def test_a_data_set_without_the_labels_is_refused(two_classes, tmp_path, capsys):
     assert main([*words(two_classes, tmp_path), "data.labels={1: nodule, 2: vessel, 255: ignore}"]) == 2
-    told = capsys.readouterr().out
-    assert "the data set does not have all labels of the recipe" in told
-    assert "ground_glass, solid" in told
-    assert "1 nodule, 2 vessel, 255 ignore" in told
+    reported = capsys.readouterr().out
+    assert "the data set does not have all labels of the recipe" in reported
+    assert "ground_glass, solid" in reported
+    assert "1 nodule, 2 vessel, 255 ignore" in reported

@@ -85,10 +85,10 @@ def _one_by_one(batches: Iterator[list["Scan"]], folder: Path) -> Iterator[list[
 def _ended_in_order() -> Iterator[None]:
     """SIGTERM leaves the block as an exception does, so that no patient's images stay behind."""
 
-    def leave(number: int, _: FrameType | None) -> None:
+    def stop(number: int, _: FrameType | None) -> None:
         sys.exit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, leave)
+    before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
     finally:

@@ -38,7 +38,7 @@ def slide(
 ) -> Iterator[list[torch.Tensor]]:
     """Yields the probability (x, y) of each class in slice 0, 1, … of a box.
 
-    The windows of one layer share their slices. Once the next layer begins, the slices before it are final and leave,
+    The windows of one layer share their slices. Once the next layer begins, the slices before it are final and yielded,
     so memory holds one layer whatever the length of the scan, and the result cannot depend on how much there is.
 
     Args:

@@ -1,4 +1,4 @@
-"""The material of a run: its cases by role, prepared and cached."""
+"""What a run works on: its cases by role, prepared and cached."""
 
 import logging
 from collections.abc import Sequence
@@ -67,7 +67,7 @@ def prepare_data(settings: Settings, recipe: Recipe) -> RunData:
     opened = open_dataset(settings.data.name, settings.data.model_dump(), labels=recipe.label_map, cache=cache)
     check_outlines(opened)
     data = settings.data
-    assert data.fold != "all", "a cross-validation gathers the material of one fold at a time"
+    assert data.fold != "all", "a cross-validation prepares one fold at a time"
     manifest = assign_roles(opened, fold=data.fold, folds=data.folds, seed=data.split_seed, fractions=data.fractions)
     wanted = [entry for entry in manifest.entries if entry.split != "test"]
     if not any(entry.split == "val" for entry in wanted):

@@ -1,4 +1,4 @@
-"""The bar of predict: what it tells on stderr."""
+"""The bar of predict: what it reports on stderr."""
 
 from segpipe.cli.common.progress import Bar
 from segpipe.errors import ImageError
@@ -24,8 +24,8 @@ def test_scans_that_come_later_are_added_and_bad_ones_named(capsys):
         bar.advance(5, 10)
         bar.report(outcome("second", ImageError("no lungs in the scan")))
         bar.report(outcome("third"))
-    told = capsys.readouterr().err
-    assert "0.00/1" in told
-    assert "1.00/3" in told
-    assert "3.00/3" in told
-    assert "ImageError: no lungs in the scan\n  scan  second" in told
+    reported = capsys.readouterr().err
+    assert "0.00/1" in reported
+    assert "1.00/3" in reported
+    assert "3.00/3" in reported
+    assert "ImageError: no lungs in the scan\n  scan  second" in reported

@@ -50,11 +50,13 @@ def compare(*words):
 def test_two_evaluations_give_text_json_and_a_page(here, capsys):
     old, new = write_folder(here / "old", 2), write_folder(here / "new", 1)
     assert compare(old, new) == 0
-    told = capsys.readouterr().out
-    assert "A = old   B = new" in told
-    assert "new is better than old: Dice +0.250" in told
-    assert re.search(r"Dice +0\.500 +0\.750 +\+0\.250 +\+0\.250 … \+0\.250 +0\.008 +0\.008 +8/0/0", told)  # 2 of 256
-    assert "best by mean Dice over the cases all share: new" in told
+    reported = capsys.readouterr().out
+    assert "A = old   B = new" in reported
+    assert "new is better than old: Dice +0.250" in reported
+    assert re.search(
+        r"Dice +0\.500 +0\.750 +\+0\.250 +\+0\.250 … \+0\.250 +0\.008 +0\.008 +8/0/0", reported
+    )  # 2 of 256
+    assert "best by mean Dice over the cases all share: new" in reported
     report = json.loads((here / "comparison" / "comparison.json").read_text())
     assert report["pairs"][0]["metrics"]["dice"]["difference"] == 0.25
     page = (here / "comparison" / "comparison.html").read_text()
@@ -69,10 +71,10 @@ def test_two_evaluations_give_text_json_and_a_page(here, capsys):
 
 def test_runs_that_do_not_differ_are_said_to_be_equal(here, capsys):
     assert compare(write_folder(here / "a", 1), write_folder(here / "b", 1)) == 0
-    told = capsys.readouterr().out
-    assert "No difference beyond luck between a and b: Dice +0.000" in told
-    assert "no kind of lesion in which they differ" in told
-    assert "cases that differ most" not in told
+    reported = capsys.readouterr().out
+    assert "No difference beyond luck between a and b: Dice +0.000" in reported
+    assert "no kind of lesion in which they differ" in reported
+    assert "cases that differ most" not in reported
 
 
 def test_the_page_has_true_minus_signs_and_leaves_names_alone(here, capsys):
@@ -83,7 +85,7 @@ def test_the_page_has_true_minus_signs_and_leaves_names_alone(here, capsys):
     assert "2026-11-23_09 is better than 2026-11-23_10" in page
 
 
-def test_runs_of_one_name_are_told_apart(here, capsys):
+def test_runs_of_one_name_are_distinguished(here, capsys):
     runs = [write_folder(here / folder / "evaluation" / "x", 1) for folder in ("a", "b")]
     assert compare(*runs) == 0
     assert "A = x (A)   B = x (B)" in capsys.readouterr().out
@@ -92,9 +94,9 @@ def test_runs_of_one_name_are_told_apart(here, capsys):
 def test_other_data_are_refused_unless_forced(here, capsys):
     runs = write_folder(here / "a", 1), write_folder(here / "b", 1, data_hash="d2")
     assert compare(*runs) == 2
-    told = capsys.readouterr().err
-    assert "the runs were not evaluated on the same data" in told
-    assert "a d1, b d2" in told
+    reported = capsys.readouterr().err
+    assert "the runs were not evaluated on the same data" in reported
+    assert "a d1, b d2" in reported
     assert not (here / "comparison").exists()
     assert compare(*runs, "--force") == 0
     assert "note: compared by force: the data hashes differ: a d1, b d2" in capsys.readouterr().out
@@ -112,7 +114,7 @@ def test_other_data_are_refused_unless_forced(here, capsys):
         (["a", "a", "--colour", "red"], "unrecognized arguments: --colour"),
     ],
 )
-def test_wrong_words_are_told(here, words, message, capsys):
+def test_wrong_words_are_reported(here, words, message, capsys):
     write_folder(here / "a", 1)
     (here / "empty").mkdir()
     assert compare(*words) == 2
@@ -189,9 +191,9 @@ def test_a_case_whose_mask_is_gone_is_named_and_the_others_are_drawn(here, tiny_
     runs = [write_run(here / name, shift, tiny_dataset) for name, shift in (("old", 3), ("new", 1))]
     (runs[0] / "evaluation" / "masks" / "case_1.nii.gz").unlink()
     assert compare(*runs, "--no-tracking") == 0
-    told = capsys.readouterr().out
-    assert "no picture: " in told
-    assert "case_1" in told.partition("no picture: ")[2]
+    reported = capsys.readouterr().out
+    assert "no picture: " in reported
+    assert "case_1" in reported.partition("no picture: ")[2]
     assert (here / "comparison" / "comparison.html").read_text().count("enlarge case_") == 4
 
 
@@ -245,11 +247,11 @@ def tracked(here, untrained_model, new_database):
 
 
 @pytest.mark.slow
-def test_mlflow_runs_are_compared_told_and_the_best_is_registered(here, tracked, tiny_dataset, capsys):
+def test_mlflow_runs_are_compared_and_the_best_is_registered(here, tracked, tiny_dataset, capsys):
     assert compare(*tracked, "--register", "nodule", "--alias", "best") == 0
-    told = capsys.readouterr().out
-    assert "new is better than old" in told
-    assert "registered  models:/nodule@best" in told
+    reported = capsys.readouterr().out
+    assert "new is better than old" in reported
+    assert "registered  models:/nodule@best" in reported
     from segpipe.tracking.server import connect
 
     client = connect(f"sqlite:///{here / 'mlflow.db'}")
@@ -280,7 +282,7 @@ def assert_registered_model_finds(here, model, scan):
 
 
 @pytest.mark.slow
-def test_what_the_server_does_not_have_is_told(here, tracked, capsys):
+def test_what_the_server_does_not_have_is_reported(here, tracked, capsys):
     assert compare(tracked[0], "0" * 32) == 2
     assert "the MLflow server does not know the run" in capsys.readouterr().err
     from segpipe.tracking.mlflow import Tracker
@@ -292,8 +294,8 @@ def test_what_the_server_does_not_have_is_told(here, tracked, capsys):
     assert "the run has no evaluation" in capsys.readouterr().err
 
 
-def tell_parent(here, kind, *, pooled=None):
-    """An MLflow run that holds a cross-validation or a sweep of two runs, as they tell it themselves."""
+def log_parent(here, kind, *, pooled=None):
+    """An MLflow run that holds a cross-validation or a sweep of two runs, as they log it themselves."""
     from segpipe.tracking.mlflow import Tracker
     from segpipe.tracking.nested_runs import Child, report_nested_runs
 
@@ -314,15 +316,15 @@ def tell_parent(here, kind, *, pooled=None):
 @pytest.mark.slow
 def test_a_cross_validation_is_compared_by_its_pooled_cases_and_a_sweep_is_refused(here, capsys):
     write_folder(here / "old", 2)
-    assert compare(here / "old", tell_parent(here, "cross-validation", pooled=results(1))) == 0
-    told = capsys.readouterr().out
-    assert "cross-validation is better than old: Dice +0.250" in told
+    assert compare(here / "old", log_parent(here, "cross-validation", pooled=results(1))) == 0
+    reported = capsys.readouterr().out
+    assert "cross-validation is better than old: Dice +0.250" in reported
     assert json.loads((here / "comparison" / "comparison.json").read_text())["pairs"][0]["cases_shared"] == 8
-    assert compare(here / "old", tell_parent(here, "sweep")) == 2
-    told = capsys.readouterr().err
-    assert "a sweep has no evaluation of its own, its runs have" in told
-    assert f"the best by mean Dice is {'1' * 32}" in told
-    assert "Traceback" not in told
+    assert compare(here / "old", log_parent(here, "sweep")) == 2
+    reported = capsys.readouterr().err
+    assert "a sweep has no evaluation of its own, its runs have" in reported
+    assert f"the best by mean Dice is {'1' * 32}" in reported
+    assert "Traceback" not in reported
 
 
 def test_a_folder_of_runs_is_refused_with_their_names(here, capsys):
@@ -330,10 +332,10 @@ def test_a_folder_of_runs_is_refused_with_their_names(here, capsys):
     for job in range(2):
         write_folder(here / "sweep" / str(job) / "evaluation", 1)
     assert compare(here / "old", here / "sweep") == 2
-    told = capsys.readouterr().err
-    assert "the folder holds runs and has no evaluation of its own" in told
-    assert "0, 1" in told
-    assert f"e.g. {here / 'sweep' / '0'}" in told
+    reported = capsys.readouterr().err
+    assert "the folder holds runs and has no evaluation of its own" in reported
+    assert "0, 1" in reported
+    assert f"e.g. {here / 'sweep' / '0'}" in reported
 
 
 def test_evaluations_without_a_model_cannot_be_registered(here, capsys):

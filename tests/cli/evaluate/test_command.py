@@ -47,21 +47,21 @@ def test_two_folders_of_masks_give_summary_tables_and_report(folders, capsys):
     with (folders / "out" / "cases.csv").open(newline="") as stream:
         assert [row["dice"] for row in csv.DictReader(stream)] == ["1.0", "0.5", "0.0"]
     assert "<html" in (folders / "out" / "report.html").read_text()
-    told = capsys.readouterr().out
-    assert "3 cases of 3 patients" in told
-    assert "lesions: 2 found, 1 missed, 0 false" in told
-    assert "only the prediction in 1" in told
+    reported = capsys.readouterr().out
+    assert "3 cases of 3 patients" in reported
+    assert "lesions: 2 found, 1 missed, 0 false" in reported
+    assert "only the prediction in 1" in reported
 
 
 def test_bad_masks_are_named_the_rest_is_done_and_the_exit_code_is_2(folders, capsys):
     write_volume(folders / "references" / "d.nii.gz", block(4), GRID)
     (folders / "predictions" / "b.mha").write_bytes(b"no image")
     assert evaluate(folders) == 2
-    told = capsys.readouterr()
-    assert "a case has no prediction" in told.err
-    assert "case" in told.err
-    assert "the image file cannot be read" in told.err
-    assert "Traceback" not in told.err
+    reported = capsys.readouterr()
+    assert "a case has no prediction" in reported.err
+    assert "case" in reported.err
+    assert "the image file cannot be read" in reported.err
+    assert "Traceback" not in reported.err
     summary = json.loads((folders / "out" / "summary.json").read_text())
     assert (summary["cases"], summary["failed_cases"]) == (2, 2)
 
@@ -74,7 +74,7 @@ def test_patients_of_a_table_are_resampled_whole(folders):
     assert summary["strata"]["texture"]["solid"]["lesions"] == 2
 
 
-def test_spheres_of_a_data_set_beside_are_judged_by_centre(folders):
+def test_spheres_of_another_data_set_are_evaluated_by_centre(folders):
     cases = [
         {"id": name, "patient": name, "image": f"images/{name}.nii.gz", "mask": file, "extra": {"sphere": name == "a"}}
         for name, file in ((file.name.removesuffix(".nii.gz"), f"references/{file.name}")
@@ -87,7 +87,7 @@ def test_spheres_of_a_data_set_beside_are_judged_by_centre(folders):
     assert summary["metrics"]["dice"]["n"] == len(cases) - 1
 
 
-def test_when_no_case_can_be_judged_nothing_is_written(folders, capsys):
+def test_when_no_case_can_be_evaluated_nothing_is_written(folders, capsys):
     for file in (folders / "predictions").iterdir():
         file.write_bytes(b"no image")
     assert evaluate(folders) == 2
@@ -114,12 +114,12 @@ def test_when_no_case_can_be_judged_nothing_is_written(folders, capsys):
         (["--output", "o", "--predictions", "nowhere", "--references", "nowhere"], "the folder of masks must exist"),
     ],
 )
-def test_wrong_flags_are_told(flags, message, capsys):
+def test_wrong_flags_are_reported(flags, message, capsys):
     assert main(["evaluate", *flags]) == 2
     assert message in capsys.readouterr().err
 
 
-def test_masks_are_judged_without_importing_pytorch():
+def test_masks_are_evaluated_without_importing_pytorch():
     script = (
         "import sys, segpipe.cli.evaluate.command, segpipe.evaluation.folders\n"
         "import segpipe.pipelines.reports.evaluation_report\n"

@@ -42,9 +42,9 @@ def test_marks_give_summary_tables_and_report(tmp_path, capsys):
     assert [row["threshold"] for row in rows(tmp_path / "out" / "froc.csv")] == ["0.95", "0.9"]
     assert len(rows(tmp_path / "out" / "froc_bootstrap.csv")) == 10_000
     assert "FROC" in (tmp_path / "out" / "report.html").read_text()
-    told = capsys.readouterr().out
-    assert "detector on luna16: 4 marks in 2 scans" in told
-    assert "1 found, 1 missed; marks: 1 false, 1 on excluded findings, 1 more on nodules" in told
+    reported = capsys.readouterr().out
+    assert "detector on luna16: 4 marks in 2 scans" in reported
+    assert "1 found, 1 missed; marks: 1 false, 1 on excluded findings, 1 more on nodules" in reported
 
 
 def test_marks_in_unknown_scans_are_named_the_rest_counts_and_the_exit_code_is_2(tmp_path, capsys):
@@ -53,9 +53,9 @@ def test_marks_in_unknown_scans_are_named_the_rest_counts_and_the_exit_code_is_2
     marks.write_text(HEADER + "a,1,2,3,0.9\nz,1,2,3,0.9\n")
     code, summary = evaluate(tmp_path, marks, "luna16", tmp_path)
     assert (code, summary["cpm"], summary["cases_without_marks"]) == (2, 1.0, 1)
-    told = capsys.readouterr()
-    assert "marks are in scans that the reference does not know" in told.err
-    assert "scans without a mark: 1; their nodules count as missed" in told.out
+    reported = capsys.readouterr()
+    assert "marks are in scans that the reference does not know" in reported.err
+    assert "scans without a mark: 1; their nodules count as missed" in reported.out
 
 
 def test_a_bad_table_leaves_nothing_behind(tmp_path, capsys):

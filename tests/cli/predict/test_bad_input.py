@@ -30,16 +30,16 @@ def words(model, series, output):
 
 
 def refuse(model, series, output, capsys):
-    """What is told when a scan is refused; the output folder must hold no result."""
+    """What is reported when a scan is refused; the output folder must hold no result."""
     assert main([*words(model, series, output), *FORMATS]) == 2
-    told = capsys.readouterr().err
-    assert "Traceback" not in told
-    assert told.count("Error: ") == 1
-    assert "Secret" not in told
-    assert "SECRET" not in told
+    reported = capsys.readouterr().err
+    assert "Traceback" not in reported
+    assert reported.count("Error: ") == 1
+    assert "Secret" not in reported
+    assert "SECRET" not in reported
     left = [file for file in output.rglob("*") if file.is_file()] if output.exists() else []
     assert [file.name for file in left if file.name != "findings.csv"] == []
-    return told
+    return reported
 
 
 def test_the_same_series_as_it_should_be_is_predicted(model, tmp_path):
@@ -63,23 +63,23 @@ def test_the_same_series_as_it_should_be_is_predicted(model, tmp_path):
 )
 def test_what_is_no_ct_scan_is_refused(model, tmp_path, capsys, attributes, reason):
     series = save(chest_series(**attributes), tmp_path / "series")
-    told = refuse(model, series, tmp_path / "out", capsys)
-    assert "ImageError: no CT series found" in told
-    assert reason in told
+    reported = refuse(model, series, tmp_path / "out", capsys)
+    assert "ImageError: no CT series found" in reported
+    assert reason in reported
     assert not (tmp_path / "out").exists()
 
 
 def test_missing_slices_are_refused_with_their_place(model, tmp_path, capsys):
     slices = chest_series()
     del slices[7:9]
-    told = refuse(model, save(slices, tmp_path / "series"), tmp_path / "out", capsys)
-    assert "GeometryError: " in told
-    assert "2 after slice 7" in told
+    reported = refuse(model, save(slices, tmp_path / "series"), tmp_path / "out", capsys)
+    assert "GeometryError: " in reported
+    assert "2 after slice 7" in reported
 
 
 def test_an_abdomen_is_refused(model, tmp_path, capsys):
-    told = refuse(model, save(chest_series(lungs=False), tmp_path / "series"), tmp_path / "out", capsys)
-    assert "ImageError: no lungs are found in the scan" in told
+    reported = refuse(model, save(chest_series(lungs=False), tmp_path / "series"), tmp_path / "out", capsys)
+    assert "ImageError: no lungs are found in the scan" in reported
 
 
 def test_a_model_folder_of_another_recipe_digest_is_refused(model, tmp_path, capsys):
@@ -89,20 +89,20 @@ def test_a_model_folder_of_another_recipe_digest_is_refused(model, tmp_path, cap
     index["checksum"] = checksum(index)
     (copy / "segpipe.json").write_text(json.dumps(index))
     series = save(chest_series(), tmp_path / "series")
-    told = refuse(copy, series, tmp_path / "out", capsys)
-    assert "ModelError: the recipe does not have the digest it was written with" in told
-    assert index["recipe_digest"] in told
+    reported = refuse(copy, series, tmp_path / "out", capsys)
+    assert "ModelError: the recipe does not have the digest it was written with" in reported
+    assert index["recipe_digest"] in reported
     assert not (tmp_path / "out").exists()
 
 
 def test_a_full_disk_stops_the_call_and_leaves_nothing_half_written(model, tmp_path):
     """Files of more than 2 kB cannot be written, as on a full disk."""
     series, output = save(chest_series(), tmp_path / "series"), tmp_path / "out"
-    told = segpipe(*words(model, series, output), *FORMATS, cwd=tmp_path, code=2, before=_fill_disk)
-    assert "Traceback" not in told
-    assert told.count("Error: ") == 1
-    assert "OutputError: " in told
-    assert "File too large" in told
+    reported = segpipe(*words(model, series, output), *FORMATS, cwd=tmp_path, code=2, before=_fill_disk)
+    assert "Traceback" not in reported
+    assert reported.count("Error: ") == 1
+    assert "OutputError: " in reported
+    assert "File too large" in reported
     assert [file for file in output.rglob("*") if file.is_file()] == []
 
 
@@ -118,8 +118,8 @@ def test_of_several_scans_the_good_ones_are_done(model, tmp_path, capsys):
     write_volume(tmp_path / "scans" / "abdomen.nii.gz", chest(lungs=False), grid)
     (tmp_path / "scans" / "cut.nii.gz").write_bytes((tmp_path / "scans" / "chest.nii.gz").read_bytes()[:2000])
     assert main([*words(model, tmp_path / "scans", tmp_path / "out"), "nifti", "csv", "json"]) == 2
-    told = capsys.readouterr()
-    assert "left out: abdomen, cut" in told.out
-    assert told.err.count("Error: ") == 2
+    reported = capsys.readouterr()
+    assert "left out: abdomen, cut" in reported.out
+    assert reported.err.count("Error: ") == 2
     names = sorted(file.name for file in (tmp_path / "out").iterdir())
     assert names == [".segpipe", "chest.json", "chest.nii.gz", "findings.csv"]

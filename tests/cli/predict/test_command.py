@@ -45,15 +45,15 @@ def test_a_folder_of_scans(untrained_model, scans, tmp_path, capsys):
     np.testing.assert_allclose(mask.affine, AFFINE)
     assert mask.shape == SHAPE
     assert set(np.unique(mask.get_fdata())) <= {0, 1}
-    told = capsys.readouterr()
-    assert "computed by torch on cpu, float32" in told.out
-    assert "operating point: probability 0.4, 0 mm³, confidence 0 (asked for)" in told.out
-    assert "time: reading" in told.out
-    assert "predicting: 100%" in told.err
+    reported = capsys.readouterr()
+    assert "computed by torch on cpu, float32" in reported.out
+    assert "operating point: probability 0.4, 0 mm³, confidence 0 (asked for)" in reported.out
+    assert "time: reading" in reported.out
+    assert "predicting: 100%" in reported.err
     with (out / "findings.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert {row["scan"] for row in rows} <= {"one", "two-1", "two-2"}
-    assert f"3 scans, {len(rows)} findings" in told.out
+    assert f"3 scans, {len(rows)} findings" in reported.out
 
 
 @pytest.mark.slow
@@ -61,10 +61,10 @@ def test_a_bad_scan_is_named_and_the_second_call_resumes(untrained_model, scans,
     (scans / "one.nii.gz").write_bytes(b"x")
     out = tmp_path / "out"
     assert run(words(untrained_model, scans, out)) == 2
-    told = capsys.readouterr()
-    assert "left out: one" in told.out
-    assert "ImageError: the image file cannot be read" in told.err
-    assert "Traceback" not in told.err
+    reported = capsys.readouterr()
+    assert "left out: one" in reported.out
+    assert "ImageError: the image file cannot be read" in reported.err
+    assert "Traceback" not in reported.err
     assert run(words(untrained_model, scans, out)) == 2
     assert "2 of them were done before" in capsys.readouterr().out
 
@@ -112,7 +112,7 @@ def test_a_point_chooses_one_lesion_and_may_be_negative(untrained_model, scans, 
 
 
 @pytest.mark.slow
-def test_a_point_outside_the_scan_is_told(untrained_model, scans, tmp_path, capsys):
+def test_a_point_outside_the_scan_is_reported(untrained_model, scans, tmp_path, capsys):
     given = words(untrained_model, scans / "one.nii.gz", tmp_path / "out", "--at", "500,0,0")
     assert run(given) == 2
     assert "GeometryError: the point must lie in the scan" in capsys.readouterr().err
@@ -154,12 +154,12 @@ def test_a_large_scan_without_lungs_is_refused(untrained_model, tmp_path, capsys
         (["--search", "heart"], "invalid choice: 'heart'"),
     ],
 )
-def test_flags_that_cannot_be_read_are_told(flags, message):
+def test_flags_that_cannot_be_read_are_reported(flags, message):
     with pytest.raises(ConfigError, match=message):
         parse_flags([*REQUIRED, *flags])
 
 
-def test_missing_flags_are_told():
+def test_missing_flags_are_reported():
     with pytest.raises(ConfigError, match="--model, --input, --output"):
         parse_flags([])
 
@@ -169,14 +169,14 @@ def test_a_point_may_begin_with_a_minus_sign(words):
     assert parse_flags([*REQUIRED, *words]).at == (-1.0, -2.5, 3.0)
 
 
-def test_the_help_tells_the_frame_of_a_point(capsys):
+def test_the_help_states_the_frame_of_a_point(capsys):
     with pytest.raises(SystemExit) as caught:
         parse_flags(["--help"])
     assert caught.value.code == 0
     assert "RAS+" in capsys.readouterr().out
 
 
-def test_mistakes_are_told_before_any_work(tmp_path):
+def test_mistakes_are_reported_before_any_work(tmp_path):
     with pytest.raises(ConfigError, match="unknown output format"):
         run(words(tmp_path, tmp_path, tmp_path / "out", "--output-format", "png"))
     with pytest.raises(ConfigError, match="memory must be an amount"):
@@ -199,7 +199,7 @@ def test_mistakes_are_told_before_any_work(tmp_path):
         (["--overlap", "1.0"], "overlap must be"),
     ],
 )
-def test_flags_that_do_not_fit_are_told(untrained_model, scans, tmp_path, more, message):
+def test_flags_that_do_not_fit_are_reported(untrained_model, scans, tmp_path, more, message):
     with pytest.raises(ConfigError, match=message):
         run(words(untrained_model, scans, tmp_path / "out", *more))
 
@@ -212,7 +212,7 @@ def test_follow_up_needs_json(untrained_model, scans, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_input_that_is_not_there_is_told(untrained_model, tmp_path):
+def test_an_input_that_is_not_there_is_reported(untrained_model, tmp_path):
     with pytest.raises(ImageError, match="the input must exist"):
         run(words(untrained_model, tmp_path / "missing", tmp_path / "out"))
 

@@ -1,4 +1,4 @@
-"""The flags of serve: contradictions are told before model and PACS are touched."""
+"""The flags of serve: contradictions are reported before model and PACS are touched."""
 
 import pytest
 

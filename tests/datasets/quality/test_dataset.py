@@ -1,4 +1,4 @@
-"""Every defect made on purpose is told, with its level, and a clean data set is not blamed."""
+"""Every defect made on purpose is reported, with its level, and a clean data set is not blamed."""
 
 import io
 import zlib
@@ -48,7 +48,7 @@ def _entry(folder, case="a", *, image=None, mask=None, mask_grid=GRID, at=INSIDE
     return Entry(case, f"patient_{case}", image_file, mask_file)
 
 
-def _told(entry):
+def _reported(entry):
     return [(issue.level, issue.kind) for issue in check_case(entry, LABELS).issues]
 
 
@@ -62,9 +62,9 @@ def test_a_good_case_has_no_remark_and_its_facts(tmp_path):
     assert found.facts["orientation"] == "RAS"
 
 
-def test_all_that_is_wrong_with_a_case_is_told_at_once(tmp_path):
+def test_all_that_is_wrong_with_a_case_is_reported_at_once(tmp_path):
     entry = _entry(tmp_path, image=_thorax().astype(np.float32) * np.where(_lesion(), np.nan, 1), mask=_lesion() * 7)
-    assert _told(entry) == [("error", "bad labels"), ("error", "bad voxels")]
+    assert _reported(entry) == [("error", "bad labels"), ("error", "bad voxels")]
 
 
 def test_both_files_are_looked_at_when_one_is_damaged(tmp_path):
@@ -89,30 +89,30 @@ def test_both_files_are_looked_at_when_one_is_damaged(tmp_path):
         (lambda hu: hu * 0 + 7, "bad voxels", "error"),
     ],
 )
-def test_values_that_are_not_hu_are_told(tmp_path, change, kind, level):
+def test_values_that_are_not_hu_are_reported(tmp_path, change, kind, level):
     entry = _entry(tmp_path, image=change(_thorax().astype(np.float32)).astype(np.int16))
-    assert (level, kind) in _told(entry)
+    assert (level, kind) in _reported(entry)
 
 
-def test_grids_that_differ_are_told(tmp_path):
+def test_grids_that_differ_are_reported(tmp_path):
     moved = GRID.affine.copy()
     moved[0, 3] = 30
-    assert _told(_entry(tmp_path, mask_grid=Grid(SHAPE, moved))) == [("error", "grids differ")]
-    assert ("error", "grids differ") in _told(_entry(tmp_path, "b", image=_thorax(), mask=_lesion()[:-1]))
+    assert _reported(_entry(tmp_path, mask_grid=Grid(SHAPE, moved))) == [("error", "grids differ")]
+    assert ("error", "grids differ") in _reported(_entry(tmp_path, "b", image=_thorax(), mask=_lesion()[:-1]))
 
 
-def test_fractional_labels_are_told(tmp_path):
-    assert _told(_entry(tmp_path, mask=_lesion() * np.float32(0.5))) == [("error", "bad labels")]
+def test_fractional_labels_are_reported(tmp_path):
+    assert _reported(_entry(tmp_path, mask=_lesion() * np.float32(0.5))) == [("error", "bad labels")]
 
 
-def test_masks_of_the_wrong_series_are_told(tmp_path):
-    assert _told(_entry(tmp_path, "air", image=_thorax(), at=OUTSIDE)) == [
+def test_masks_of_the_wrong_series_are_reported(tmp_path):
+    assert _reported(_entry(tmp_path, "air", image=_thorax(), at=OUTSIDE)) == [
         ("warning", "lesion like lung"),
         ("error", "lesion outside the body"),
     ]
-    assert _told(_entry(tmp_path, "shifted", image=_thorax())) == [("warning", "lesion like lung")]
-    assert _told(_entry(tmp_path, "between the lungs", image=_thorax(), at=BETWEEN)) == []
-    assert _told(_entry(tmp_path, "flesh", image=_thorax(), at=FLESH)) == [("warning", "lesion outside the lungs")]
+    assert _reported(_entry(tmp_path, "shifted", image=_thorax())) == [("warning", "lesion like lung")]
+    assert _reported(_entry(tmp_path, "between the lungs", image=_thorax(), at=BETWEEN)) == []
+    assert _reported(_entry(tmp_path, "flesh", image=_thorax(), at=FLESH)) == [("warning", "lesion outside the lungs")]
 
 
 def test_lungs_in_the_mask_are_no_lesion(tmp_path):
@@ -151,17 +151,17 @@ def test_lesions_of_several_labels_are_counted_apart_and_together(tmp_path):
     assert "cyst 0, 0 mm³</div>" in text
 
 
-def test_empty_missing_and_inverted_masks_are_told(tmp_path):
-    assert _told(_entry(tmp_path, "empty", mask=_lesion() * 0)) == [("warning", "empty mask")]
-    assert _told(replace(_entry(tmp_path, "none"), mask=None)) == [("warning", "no mask")]
-    assert ("warning", "huge lesion") in _told(_entry(tmp_path, "inverted", image=_thorax(), mask=1 - _lesion()))
+def test_empty_missing_and_inverted_masks_are_reported(tmp_path):
+    assert _reported(_entry(tmp_path, "empty", mask=_lesion() * 0)) == [("warning", "empty mask")]
+    assert _reported(replace(_entry(tmp_path, "none"), mask=None)) == [("warning", "no mask")]
+    assert ("warning", "huge lesion") in _reported(_entry(tmp_path, "inverted", image=_thorax(), mask=1 - _lesion()))
 
 
 def test_in_a_crop_body_and_lungs_are_not_looked_for(tmp_path):
     crop = (slice(12, 24), slice(14, 26), slice(5, 15))
     image, mask = _thorax(), _lesion()
     image[mask > 0] = 30
-    assert _told(_entry(tmp_path, image=image[crop], mask=mask[crop])) == []
+    assert _reported(_entry(tmp_path, image=image[crop], mask=mask[crop])) == []
 
 
 def test_the_body_is_filled_with_its_lungs():
@@ -175,21 +175,21 @@ def _check(*entries):
     return quality, {(issue.case, issue.level, issue.kind) for issue in quality.issues}
 
 
-def test_the_same_scan_under_two_names_is_told(tmp_path):
+def test_the_same_scan_under_two_names_is_reported(tmp_path):
     one, other, third = (_entry(tmp_path, case) for case in "abc")
-    twin = replace(other, image=one.image, mask=one.mask)
-    assert _check(one, twin, third)[1] == {("a", "error", "identical scans"), ("b", "error", "identical scans")}
-    same = replace(twin, patient=one.patient)
+    duplicate = replace(other, image=one.image, mask=one.mask)
+    assert _check(one, duplicate, third)[1] == {("a", "error", "identical scans"), ("b", "error", "identical scans")}
+    same = replace(duplicate, patient=one.patient)
     assert _check(one, same)[1] == {("a", "warning", "identical scans"), ("b", "warning", "identical scans")}
 
 
-def test_a_patient_in_two_splits_is_told(tmp_path):
+def test_a_patient_in_two_splits_is_reported(tmp_path):
     one = replace(_entry(tmp_path, "a"), split="train", patient="p")
     other = replace(_entry(tmp_path, "b"), split="test", patient="p")
     assert _check(one, other)[1] == {("a", "error", "patient in two splits"), ("b", "error", "patient in two splits")}
 
 
-def test_outliers_of_voxel_size_and_extent_are_told(tmp_path):
+def test_outliers_of_voxel_size_and_extent_are_reported(tmp_path):
     entries = [_entry(tmp_path, f"c{i}") for i in range(6)]
     big = Grid(SHAPE, GRID.affine @ np.diag([3.0, 3.0, 3.0, 1.0]))
     image, mask = _thorax(), _lesion()

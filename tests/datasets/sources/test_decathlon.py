@@ -62,7 +62,7 @@ def test_a_task_can_be_copied(tmp_path):
     assert read_volume(manifest.entries[0].image).array.dtype == np.int16
 
 
-def test_test_scans_without_mask_are_told(tmp_path):
+def test_test_scans_without_mask_are_reported(tmp_path):
     root = _task(tmp_path / "Task06_Lung", MSD)
     write_volume(root / "imagesTs" / "lung_004.nii.gz", np.arange(336, dtype=np.int16).reshape(8, 7, 6), GRID)
 
@@ -174,7 +174,7 @@ def test_a_part_that_was_whole_is_taken(tmp_path, server):
     assert (tmp_path / "file").read_bytes() == server.content
 
 
-def test_a_wrong_checksum_is_told_and_nothing_is_kept(tmp_path, server):
+def test_a_wrong_checksum_is_reported_and_nothing_is_kept(tmp_path, server):
     with pytest.raises(ServiceError, match="another checksum") as caught:
         download(server.url, tmp_path / "file", md5="0" * 32)
 
@@ -182,7 +182,7 @@ def test_a_wrong_checksum_is_told_and_nothing_is_kept(tmp_path, server):
     assert not list(tmp_path.glob("file*"))
 
 
-def test_no_connection_is_told_with_a_way_out(tmp_path, server):
+def test_no_connection_is_reported_with_a_way_out(tmp_path, server):
     url = server.url
     server.shutdown()
     server.server_close()
@@ -193,7 +193,7 @@ def test_no_connection_is_told_with_a_way_out(tmp_path, server):
     assert "--input" in caught.value.hint
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path, server):
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path, server):
     (tmp_path / "blocked").write_text("a file")
 
     with pytest.raises(OutputError, match="cannot be written"):
@@ -203,7 +203,7 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path, server):
 @pytest.mark.parametrize(
     ("options", "message"), [({}, "--input or --download"), ({"download": "Task99_Nothing"}, "unknown task")]
 )
-def test_a_request_without_data_is_told(tmp_path, options, message):
+def test_a_request_without_data_is_reported(tmp_path, options, message):
     with pytest.raises(ConfigError, match=message):
         _ingest(tmp_path, "msd", **options)
 
@@ -236,7 +236,7 @@ def test_nnunet_test_cases_are_held_out_and_a_fold_then_validates(tmp_path):
     assert [entry.split for entry in fold.entries] == ["val", "train", "train", "test"]
 
 
-def test_a_fold_that_is_not_there_is_told(tmp_path):
+def test_a_fold_that_is_not_there_is_reported(tmp_path):
     root = _task(tmp_path / "Dataset001_Lung", NNUNET)
 
     with pytest.raises(ConfigError, match="--fold must be one of the folds"):
@@ -244,7 +244,7 @@ def test_a_fold_that_is_not_there_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["[", '[{"train": []}]', "[" * 100_000, "5"])
-def test_damaged_splits_are_told(tmp_path, content):
+def test_damaged_splits_are_reported(tmp_path, content):
     root = _task(tmp_path / "Dataset001_Lung", NNUNET)
     (root / "splits_final.json").write_text(content)
 
@@ -265,14 +265,14 @@ def test_damaged_splits_are_told(tmp_path, content):
         ({"channel_names": 5}, r"dataset\.json cannot be read"),
     ],
 )
-def test_data_sets_of_another_kind_are_told(tmp_path, change, message):
+def test_data_sets_of_another_kind_are_reported(tmp_path, change, message):
     root = _task(tmp_path / "Dataset001", NNUNET | change)
 
     with pytest.raises(DatasetError, match=message):
         _ingest(tmp_path, "nnunet", root)
 
 
-def test_scans_and_masks_that_do_not_pair_are_told(tmp_path):
+def test_scans_and_masks_that_do_not_pair_are_reported(tmp_path):
     root = _task(tmp_path / "Dataset001_Lung", NNUNET)
     (root / "labelsTr" / "lung_002.nii.gz").unlink()
 
@@ -286,7 +286,7 @@ def test_scans_and_masks_that_do_not_pair_are_told(tmp_path):
         _ingest(tmp_path, "msd", root / "imagesTr")
 
 
-def test_a_second_channel_is_told(tmp_path):
+def test_a_second_channel_is_reported(tmp_path):
     root = _task(tmp_path / "Dataset001_Lung", NNUNET, channel="_0001")
 
     with pytest.raises(DatasetError, match="one channel"):

@@ -99,7 +99,7 @@ def test_a_mended_series_is_marked(tmp_path):
     assert read_volume(manifest.entries[0].image).array.shape == SHAPE
 
 
-def test_what_was_left_out_is_told_with_its_reason(tmp_path):
+def test_what_was_left_out_is_reported_with_its_reason(tmp_path):
     patient_folder(tmp_path / "in" / "a", {"GTV-1": BOX})
     patient_folder(tmp_path / "in" / "b", None, seed=4)
     save([other_object("1.2.840.10008.5.1.4.1.1.481.5", "RTPLAN")], tmp_path / "in" / "c")
@@ -112,7 +112,7 @@ def test_what_was_left_out_is_told_with_its_reason(tmp_path):
     )
 
 
-def test_what_was_left_out_is_told_to_the_user(tmp_path, capsys):
+def test_what_was_left_out_is_reported_to_the_user(tmp_path, capsys):
     patient_folder(tmp_path / "in", {"GTV-1": BOX})
     save([other_object("1.2.840.10008.5.1.4.1.1.481.5", "RTPLAN")], tmp_path / "in" / "plan")
     words = ["--source", "dicom", "--input", str(tmp_path / "in"), "--output", str(tmp_path / "data")]
@@ -210,7 +210,7 @@ def test_nothing_of_the_patient_enters_the_data_set_or_the_output(tmp_path, caps
     assert not (tmp_path / "data.ids.csv").exists()
 
 
-def test_who_is_who_is_kept_beside_the_data_set_for_its_owner_alone_when_asked(tmp_path):
+def test_who_is_who_is_kept_next_to_the_data_set_for_its_owner_alone_when_asked(tmp_path):
     slices = patient_folder(tmp_path / "in", {"GTV-1": BOX})
 
     ingest_folder(tmp_path, keep_ids=True)
@@ -267,7 +267,7 @@ def test_flags_are_read():
         parse_repair("magic")
 
 
-def test_a_damaged_list_of_names_is_told(tmp_path):
+def test_a_damaged_list_of_names_is_reported(tmp_path):
     patient_folder(tmp_path / "in", None)
     (tmp_path / "data" / ".done").mkdir(parents=True)
     (tmp_path / "data" / ".done" / "names.json").write_text("[")

@@ -119,7 +119,7 @@ def test_the_manifest_says_what_the_border_of_a_traced_mask_counts_as(tmp_path, 
     assert {name: value for name, value in extra.items() if name.startswith("contour")} == fact
 
 
-def test_an_unknown_border_is_told(tmp_path):
+def test_an_unknown_border_is_reported(tmp_path):
     _with_structures(tmp_path / "in", [("GTV", [TRACED])])
 
     with pytest.raises(ConfigError, match="unknown --contour-border") as caught:

@@ -1,4 +1,4 @@
-"""Folders and tables become a manifest without anybody's identity, or one message tells what does not fit."""
+"""Folders and tables become a manifest without anybody's identity, or one message says what does not fit."""
 
 import os
 from pathlib import Path
@@ -53,32 +53,32 @@ def test_a_table_groups_patients_and_brings_only_harmless_numbers(tmp_path):
     ]
 
 
-def test_missing_folders_are_told_with_the_layouts(tmp_path):
+def test_missing_folders_are_reported_with_the_layouts(tmp_path):
     with pytest.raises(DatasetError, match=r"images/ and masks/ or imagesTr/ and labelsTr/"):
         find_cases(tmp_path)
 
 
-def test_an_empty_data_set_is_told(tmp_path):
+def test_an_empty_data_set_is_reported(tmp_path):
     with pytest.raises(DatasetError, match="the data set is empty"):
         find_cases(_make(tmp_path, [], []))
 
 
-def test_scans_without_mask_and_masks_without_scan_are_told_together(tmp_path):
+def test_scans_without_mask_and_masks_without_scan_are_reported_together(tmp_path):
     with pytest.raises(DatasetError, match=r"same name[\s\S]*only in images/ +2: b, c[\s\S]*only in masks/ +1: d"):
         find_cases(_make(tmp_path, ["a.nii", "b.nii", "c.nii"], ["a.nii", "d.nii"]))
 
 
-def test_one_name_in_two_formats_is_told(tmp_path):
+def test_one_name_in_two_formats_is_reported(tmp_path):
     with pytest.raises(DatasetError, match=r"one file[\s\S]*a\.mha, a\.nii"):
         find_cases(_make(tmp_path, ["a.nii", "a.mha"], ["a.nii"]))
 
 
-def test_a_missing_table_is_told(tmp_path):
+def test_a_missing_table_is_reported(tmp_path):
     with pytest.raises(DatasetError, match=r"table cannot be read[\s\S]*none\.csv"):
         find_cases(_make(tmp_path, ["a.nii"], ["a.nii"]), table="none.csv")
 
 
-def test_a_missing_column_is_told_with_those_there_are(tmp_path):
+def test_a_missing_column_is_reported_with_those_there_are(tmp_path):
     root = _make(tmp_path, ["a.nii"], ["a.nii"])
     (root / "cases.csv").write_text("case,who\na,Doe\n")
     with pytest.raises(DatasetError, match=r"missing +patient[\s\S]*columns +case, who"):
@@ -86,14 +86,14 @@ def test_a_missing_column_is_told_with_those_there_are(tmp_path):
 
 
 @pytest.mark.parametrize("row", ["other,Doe", "a,"])
-def test_cases_whose_patient_the_table_does_not_tell_are_named(tmp_path, row):
+def test_cases_without_a_patient_in_the_table_are_named(tmp_path, row):
     root = _make(tmp_path, ["a.nii"], ["a.nii"])
     (root / "cases.csv").write_text(f"case,patient\n{row}\n")
     with pytest.raises(DatasetError, match=r"patient of every case[\s\S]*1: a"):
         find_cases(root, table="cases.csv")
 
 
-def test_a_case_told_twice_is_named(tmp_path):
+def test_a_case_listed_twice_is_named(tmp_path):
     root = _make(tmp_path, ["a.nii"], ["a.nii"])
     (root / "cases.csv").write_text("case,patient\na,Doe\na,Abel\n")
     with pytest.raises(DatasetError, match=r"each case once[\s\S]*a"):
@@ -108,8 +108,8 @@ def test_real_nodules_are_grouped_by_patient():
     manifest = find_cases(folder, table="nodules.csv", case_column="nodule", patient_column="patient")
     assert len(manifest.entries) == 810
     assert len({entry.patient for entry in manifest.entries}) == 446
-    told = str([entry.extra for entry in manifest.entries]) + str({entry.patient for entry in manifest.entries})
-    assert "1.3.6.1" not in told
-    assert "LIDC" not in told
+    reported = str([entry.extra for entry in manifest.entries]) + str({entry.patient for entry in manifest.entries})
+    assert "1.3.6.1" not in reported
+    assert "LIDC" not in reported
     assert set(manifest.entries[0].extra) >= {"diameter_mm", "malignancy", "texture"}
     assert [e.split for e in assign_roles(manifest, fold=0).entries].count("test") == 161

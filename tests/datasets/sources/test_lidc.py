@@ -82,7 +82,7 @@ def test_a_series_on_which_nobody_found_anything_has_an_empty_mask(tmp_path):
     assert read_volume(entry.mask).array.sum() == 0
 
 
-def test_what_lacks_its_counterpart_is_told(tmp_path):
+def test_what_lacks_its_counterpart_is_reported(tmp_path):
     _series(tmp_path, "a", [nodule(roi(LARGE, 5.0))])
     _series(tmp_path, "b", seed=5)
     (tmp_path / "in" / "cxr.xml").write_text("<IdriReadMessage/>")

@@ -1,4 +1,4 @@
-"""LUNA16's nodules become spheres where they are told to be, and are marked as spheres."""
+"""LUNA16's nodules become spheres where the table has them, and are marked as spheres."""
 
 import numpy as np
 import pytest
@@ -85,7 +85,7 @@ def test_bad_cases_are_named_without_their_uid(tmp_path):
     ("table", "message"),
     [(None, "the table cannot be read"), ("a,b\n", "lacks a column"), (f"{HEADER}u,1,2,x,4\n", "must hold numbers")],
 )
-def test_an_unusable_table_is_told(tmp_path, table, message):
+def test_an_unusable_table_is_reported(tmp_path, table, message):
     _scan(tmp_path / "in", UID)
     if table:
         (tmp_path / "in" / "annotations.csv").write_text(table)
@@ -94,7 +94,7 @@ def test_an_unusable_table_is_told(tmp_path, table, message):
         _ingest(tmp_path)
 
 
-def test_a_folder_without_scans_is_told(tmp_path):
+def test_a_folder_without_scans_is_reported(tmp_path):
     (tmp_path / "in").mkdir()
 
     with pytest.raises(DatasetError, match="no MetaImage scan"):
@@ -130,7 +130,7 @@ def test_a_voxel_counts_when_its_centre_lies_in_the_sphere(seed, diameter):
 
 
 @pytest.mark.parametrize("row", ["nan,0,0,8", "0,inf,0,8", "0,0,0,inf", "0,0,0,-3", "0,0,0,0", "x,0,0,8"])
-def test_a_nodule_without_place_or_size_is_told_with_its_line(tmp_path, row):
+def test_a_nodule_without_place_or_size_is_reported_with_its_line(tmp_path, row):
     _scan(tmp_path / "in" / "subset0", UID)
     (tmp_path / "in" / "annotations.csv").write_text(f"{HEADER}{UID},{row}\n")
 

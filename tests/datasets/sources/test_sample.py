@@ -58,7 +58,7 @@ def _nrrd(array):
 
 
 @pytest.mark.slow
-def test_the_sample_is_fetched_once_and_its_licence_told(tmp_path, index, monkeypatch):
+def test_the_sample_is_fetched_once_and_its_licence_reported(tmp_path, index, monkeypatch):
     manifest, made = _ingest(tmp_path)
 
     assert [entry.id for entry in manifest.entries] == ["lung1", "lung2"]
@@ -85,7 +85,7 @@ def test_an_archive_with_another_digest_is_refused(tmp_path, index, monkeypatch)
 
 
 @pytest.mark.slow
-def test_no_index_is_told_with_a_way_out(tmp_path, index):
+def test_no_index_is_reported_with_a_way_out(tmp_path, index):
     (index / "pyradiomics-3.0.1.tar.gz").unlink()
 
     with pytest.raises(ServiceError, match="pip could not fetch the sample") as caught:

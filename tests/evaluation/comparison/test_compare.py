@@ -114,7 +114,7 @@ def test_other_references_under_the_same_names_are_refused():
     assert "a and b have different references for 8 cases" in str(caught.value)
 
 
-def test_an_evaluation_that_does_not_tell_its_hash_is_judged_by_its_references():
+def test_an_evaluation_that_does_not_state_its_hash_is_compared_by_its_references():
     assert compare([evaluation("a", lambda _: 0, data_hash=None), evaluation("b", lambda _: 1)])["notes"] == []
 
 
@@ -141,7 +141,7 @@ def test_an_evaluation_is_read_back_as_it_was_written(tmp_path):
     )
 
 
-def test_damaged_evaluations_are_told(tmp_path):
+def test_damaged_evaluations_are_reported(tmp_path):
     found = results(lambda _: 0)
     write_evaluation(tmp_path, found, summarise(found))
     (tmp_path / "summary.json").write_text("{")

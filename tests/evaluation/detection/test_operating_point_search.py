@@ -59,7 +59,7 @@ def test_too_few_lesions_choose_nothing_and_say_so():
     point = choose_operating_point([case("a", 4, [(60.0, 0.9, 1), (60.0, 0.8, None)])])
     assert (point["threshold"], point["min_volume_mm3"], point["min_probability"]) == (0.5, 0.0, 0.0)
     assert point["origin"].startswith("default: 4 lesions in 1 validation cases are too few to choose on")
-    assert [row["sensitivity"] for row in point["froc"]] == [0.25, 0.25]  # told, though not chosen on
+    assert [row["sensitivity"] for row in point["froc"]] == [0.25, 0.25]  # reported, though not chosen on
 
 
 def test_the_table_is_the_curve_after_the_volume_filter():

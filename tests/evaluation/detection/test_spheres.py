@@ -19,22 +19,22 @@ def block(*boxes):
     return mask
 
 
-def judge(prediction, reference, *, extra=SPHERE, probability=None):
+def evaluate_sphere(prediction, reference, *, extra=SPHERE, probability=None):
     return evaluate_pair("c", "p", prediction, reference, GRID, extra=extra, probability=probability)
 
 
 def test_a_small_candidate_inside_finds_the_lesion_though_its_overlap_is_tiny():
     # One voxel of 512: an IoU of 0.002 would be a miss by overlap.
     prediction, reference = block((13, 13, 8, 1)), block((10, 10, 5, 8))
-    result = judge(prediction, reference)
+    result = evaluate_sphere(prediction, reference)
     assert (result.true_positives, result.false_positives, result.false_negatives) == (1, 0, 0)
     assert result.lesions[0].overlap is None
-    assert judge(prediction, reference, extra=None).false_negatives == 1
+    assert evaluate_sphere(prediction, reference, extra=None).false_negatives == 1
 
 
 def test_no_figure_of_voxels_or_surfaces_is_defined():
     mask = block((10, 10, 5, 4))
-    summary = summarise([judge(mask, mask)])
+    summary = summarise([evaluate_sphere(mask, mask)])
     assert {row["n"] for row in summary["metrics"].values()} == {0}
     assert summary["lesions"]["recall"] == 1.0
     assert summary["lesions"]["segmentation_quality"] is None
@@ -46,21 +46,21 @@ def test_no_figure_of_voxels_or_surfaces_is_defined():
 def test_the_most_confident_candidate_stands_for_a_lesion_and_a_far_one_is_false():
     prediction = block((11, 11, 6, 2), (14, 14, 8, 3), (30, 30, 15, 2))
     probability = np.where(block((11, 11, 6, 2)) > 0, 0.9, 0.4).astype(np.float32)
-    result = judge(prediction, block((10, 10, 5, 8)), probability=probability)
+    result = evaluate_sphere(prediction, block((10, 10, 5, 8)), probability=probability)
     by_volume = {candidate.number: candidate for candidate in result.candidates}
     assert result.lesions[0].probability == pytest.approx(0.9)
     assert by_volume[result.lesions[0].matched].volume_mm3 == pytest.approx(16.0)
     assert (result.true_positives, result.false_positives) == (1, 2)
 
 
-def test_a_candidate_beside_the_sphere_misses_it():
-    result = judge(block((22, 10, 5, 4)), block((10, 10, 5, 4)))
+def test_a_candidate_next_to_the_sphere_misses_it():
+    result = evaluate_sphere(block((22, 10, 5, 4)), block((10, 10, 5, 4)))
     assert (result.true_positives, result.false_positives, result.false_negatives) == (0, 1, 1)
     assert lesion_rows([result])[0]["overlap"] is None
 
 
 def test_outlines_among_spheres_keep_their_dice():
     mask = block((10, 10, 5, 4))
-    results = [judge(mask, mask), judge(mask, mask, extra=None)]
+    results = [evaluate_sphere(mask, mask), evaluate_sphere(mask, mask, extra=None)]
     assert summarise(results)["metrics"]["dice"]["n"] == 1
     assert outlined(results) == results[1:]

@@ -41,10 +41,10 @@ def test_bad_rows_are_all_named_with_their_lines_in_one_message(tmp_path):
     rows = "a,1,2,3,0.5\n\na,1,2,3,nan\na,x,2,3,0.5\n,1,2,3,0.5\na,1,2,3\na,1,inf,3,0.5\n"
     with pytest.raises(DatasetError, match="every row of the table of marks must name a scan") as error:
         read_marks(table(tmp_path, HEADER + rows), ("a",))
-    told = str(error.value)
-    assert [f"line {line}" in told for line in range(2, 9)] == [False, False, True, True, True, True, True]
-    assert "a, 1, 2, 3, nan" in told
-    assert "5 of 6" in told
+    reported = str(error.value)
+    assert [f"line {line}" in reported for line in range(2, 9)] == [False, False, True, True, True, True, True]
+    assert "a, 1, 2, 3, nan" in reported
+    assert "5 of 6" in reported
 
 
 def test_a_long_list_of_bad_rows_is_cut(tmp_path):

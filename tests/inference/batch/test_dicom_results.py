@@ -70,7 +70,7 @@ def apply(affine, indices):
 def test_dicom_results_need_a_dicom_series(untrained_model, tiny_dataset, tmp_path, capsys):
     given = ["--model", str(untrained_model), "--input", str(tiny_dataset / "images" / "case_0.nii.gz")]
     assert main(["predict", *given, "--output", str(tmp_path), "--output-format", "nifti", "dicom-seg"]) == 2
-    told = capsys.readouterr().err
-    assert "DICOM results need a DICOM series" in told
-    assert "dicom-seg" in told
+    reported = capsys.readouterr().err
+    assert "DICOM results need a DICOM series" in reported
+    assert "dicom-seg" in reported
     assert list(tmp_path.iterdir()) == []

@@ -38,7 +38,7 @@ def test_amounts(text, count):
 
 
 @pytest.mark.parametrize("text", ["", "four GB", "-4GB", "4PB", "4GBB"])
-def test_what_is_no_amount_is_told(text):
+def test_what_is_no_amount_is_reported(text):
     with pytest.raises(ConfigError, match="memory must be an amount like 4GB"):
         parse_bytes(text)
 
@@ -88,7 +88,7 @@ sys.exit(os.waitstatus_to_exitcode(status))
 
 
 def predict(model, scans, output, bound, *more):
-    """Runs `predict` in a process of its own; returns its exit code, what it told and the most memory it took.
+    """Runs `predict` in a process of its own; returns its exit code, what it printed and the most memory it took.
 
     A small process watches it, because Linux counts what the parent held at the start among a process's own.
     """
@@ -101,20 +101,20 @@ def predict(model, scans, output, bound, *more):
 
 def least_bound(model, scans, output, *more):
     """What `predict` says that it needs, rounded up."""
-    code, told, _ = predict(model, scans, output, "1MB", *more)
+    code, reported, _ = predict(model, scans, output, "1MB", *more)
     assert code == 2
-    needs = max(float(found) for found in re.findall(r"needs +([\d.]+) GB", told))
+    needs = max(float(found) for found in re.findall(r"needs +([\d.]+) GB", reported))
     return f"{needs + 0.01:.2f}GB"
 
 
 @pytest.mark.slow
 def test_dicom_formats_stay_within_the_bound(chest_model, tmp_path):
-    """A small series, beside which the libraries that write them are large."""
+    """A small series: next to it the libraries that write results are large."""
     series = save(chest_series(1), tmp_path / "series")
     formats = ["--output-format", "dicom-sr", "dicom-labelmap", "html"]
     bound = least_bound(chest_model, series, tmp_path / "none", *formats)
-    code, told, peak = predict(chest_model, series, tmp_path / "out", bound, *formats)
-    assert code == 0, told
+    code, reported, peak = predict(chest_model, series, tmp_path / "out", bound, *formats)
+    assert code == 0, reported
     assert peak <= parse_bytes(bound)
     assert (tmp_path / "out" / "series.seg.dcm").exists()
 
@@ -126,8 +126,8 @@ def test_the_process_stays_within_the_bound_and_the_bound_changes_nothing(chest_
         image = chest(seed).repeat(5, axis=0).repeat(5, axis=1).repeat(5, axis=2)
         write_volume(tmp_path / "scans" / f"{seed}.mha", image, Grid(image.shape, np.diag([-1.0, -1.0, 2.0, 1.0])))
     bound = least_bound(chest_model, tmp_path / "scans", tmp_path / "none")
-    code, told, little = predict(chest_model, tmp_path / "scans", tmp_path / "little", bound)
-    assert code == 0, told
+    code, reported, little = predict(chest_model, tmp_path / "scans", tmp_path / "little", bound)
+    assert code == 0, reported
     assert little <= parse_bytes(bound)
     code, _, _ = predict(chest_model, tmp_path / "scans", tmp_path / "much", "64GB")
     assert code == 0

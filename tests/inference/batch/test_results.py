@@ -49,7 +49,7 @@ def test_the_mask_is_on_the_scans_own_grid(result, tmp_path):
     np.testing.assert_array_equal(image.get_fdata(), result.prediction.mask)
 
 
-def test_the_findings_tell_with_what_they_were_made(result, tmp_path):
+def test_the_findings_report_with_what_they_were_made(result, tmp_path):
     (file,) = WRITERS["json"](result, tmp_path)
     content = json.loads(file.read_text())
     assert content["scan"] == "a"
@@ -153,7 +153,7 @@ def test_a_damaged_record_is_not_done(tmp_path):
         records.forget(scan())
 
 
-def test_stale_results_leave_and_nothing_outside_the_folder_does(result, tmp_path):
+def test_stale_results_are_removed_and_nothing_outside_the_folder_is(result, tmp_path):
     output = tmp_path / "out"
     precious = tmp_path / "precious.txt"
     precious.write_text("x")

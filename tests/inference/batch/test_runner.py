@@ -171,7 +171,7 @@ def test_settings_are_plain_and_complete(model, tmp_path):
     assert settings["recipe"] == RECIPE.digest
 
 
-def test_the_time_per_stage_is_told(model, inputs, tmp_path):
+def test_the_time_per_stage_is_reported(model, inputs, tmp_path):
     timer = StageTimer()
     list(predict_scans(find_scans(inputs), job(model, tmp_path / "out"), bound=PLENTY, timer=timer))
     assert set(timer.seconds) == {"reading", "region", "preparation", "network", "way back", "findings", "writing"}

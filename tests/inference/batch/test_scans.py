@@ -60,7 +60,7 @@ def test_the_stamp_changes_with_the_file(tmp_path):
     assert find_scans(file)[0].stamp != before
 
 
-def test_an_unreadable_file_is_listed_and_told_when_read(tmp_path):
+def test_an_unreadable_file_is_listed_and_reported_when_read(tmp_path):
     (tmp_path / "bad.nii.gz").write_bytes(b"x")
     (scan,) = find_scans(tmp_path)
     assert scan.count_voxels() == 1
@@ -68,7 +68,7 @@ def test_an_unreadable_file_is_listed_and_told_when_read(tmp_path):
         scan.read()
 
 
-def test_nothing_there_is_told(tmp_path):
+def test_nothing_there_is_reported(tmp_path):
     with pytest.raises(ImageError, match="the input must exist"):
         find_scans(tmp_path / "missing")
     with pytest.raises(ImageError, match="no DICOM file found"):

@@ -54,7 +54,7 @@ def test_everything_flows_in_order():
 
 
 @pytest.mark.parametrize("bad", [1, 2, 3])
-def test_a_bad_item_is_told_and_the_others_are_done(bad):
+def test_a_bad_item_is_reported_and_the_others_are_done(bad):
     for plant in (Plant(bad_read=[bad]), Plant(bad_work=[bad])):
         found = dict(plant.run([1, 2, 3]))
         assert "able" in found.pop(bad)

@@ -75,7 +75,7 @@ def test_the_network_is_put_into_eval_mode():
     torch.testing.assert_close(engine(PATCH), engine(PATCH))
 
 
-def test_a_device_that_is_not_there_is_told():
+def test_a_device_that_is_not_there_is_reported():
     if torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
     with pytest.raises(ConfigError, match="does not have the device") as caught:
@@ -101,7 +101,7 @@ def test_onnx_gives_what_torch_gives(tmp_path):
     assert engine.window == (4, 4, 4)
 
 
-def test_a_damaged_onnx_file_is_told(tmp_path):
+def test_a_damaged_onnx_file_is_reported(tmp_path):
     (tmp_path / "m.onnx").write_bytes(b"no model")
     with pytest.raises(ModelError, match="the ONNX model cannot be opened"):
         OnnxEngine(tmp_path / "m.onnx")

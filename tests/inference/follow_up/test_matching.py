@@ -55,7 +55,7 @@ def test_doubling_times_by_hand():
     assert doubling_days(100.0, 200.0, None) is None
 
 
-def test_findings_are_paired_by_place_and_their_growth_is_told():
+def test_findings_are_paired_by_place_and_their_growth_is_reported():
     shift = np.eye(4)
     shift[:3, 3] = (20.0, 0.0, 0.0)
     earlier = [finding(1, (100.0, 100, 100), 1000.0), finding(2, (200.0, 200, 200), 400.0)]
@@ -177,7 +177,7 @@ def test_two_predictions_become_a_follow_up(tmp_path):
     assert (content["earlier"], content["later"]) == ("first", "second")
 
 
-def test_a_missing_thumbnail_is_told(tmp_path):
+def test_a_missing_thumbnail_is_reported(tmp_path):
     file = predicted(tmp_path / "a", "first", body(), [])
     (tmp_path / "a" / ".segpipe" / "first.nii.gz").unlink()
     with pytest.raises(ImageError, match="the scan's thumbnail is missing"):
@@ -185,7 +185,7 @@ def test_a_missing_thumbnail_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"format": "other"}'])
-def test_a_file_of_something_else_is_told(tmp_path, text):
+def test_a_file_of_something_else_is_reported(tmp_path, text):
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(ImageError, match=r"findings"):
         follow_up(tmp_path / "x.json", tmp_path / "x.json")

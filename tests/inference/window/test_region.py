@@ -86,7 +86,7 @@ def test_a_recipe_that_crops_to_the_lungs_finds_nothing_outside_their_box():
     assert all(axis.start <= index < axis.stop for axis, index in zip(box, centre, strict=True))
 
 
-def test_without_lungs_the_whole_scan_is_used_and_that_is_told(caplog):
+def test_without_lungs_the_whole_scan_is_used_and_that_is_reported(caplog):
     case = Case("abdomen", chest(lungs=False), Grid(SHAPE, AFFINE))
     recipe = Recipe("test", (5.0, 5.0, 10.0), (-1000.0, 400.0), (16, 16, 8), lung_crop=True)
     prediction = predict_case(case, recipe, Everything(), PredictOptions(), divisor=(1, 1, 1))

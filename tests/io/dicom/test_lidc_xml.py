@@ -164,14 +164,14 @@ def test_entities_are_found_in_every_encoding(tmp_path, encoding):
         ('<?xml version="1.0" encoding="klingon"?><LidcReadMessage/>', "the XML file is damaged"),
     ],
 )
-def test_other_files_are_told(tmp_path, content, message):
+def test_other_files_are_reported(tmp_path, content, message):
     (tmp_path / "a.xml").write_text(content)
 
     with pytest.raises(ImageError, match=message):
         read_lidc_xml(tmp_path / "a.xml")
 
 
-def test_a_missing_file_is_told(tmp_path):
+def test_a_missing_file_is_reported(tmp_path):
     with pytest.raises(ImageError, match="cannot be read"):
         read_lidc_xml(tmp_path / "a.xml")
 

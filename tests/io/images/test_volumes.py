@@ -1,4 +1,4 @@
-"""Scans come in and go out with the same voxels at the same places, and every bad file is told as such."""
+"""Scans come in and go out with the same voxels at the same places, and every bad file is reported as such."""
 
 import resource
 from contextlib import contextmanager
@@ -108,20 +108,20 @@ def test_a_trailing_axis_of_one_is_dropped(tmp_path, suffix):
     assert read_volume(tmp_path / f"a{suffix}").array.shape == (3, 4, 5)
 
 
-def test_a_missing_file_is_told(tmp_path):
+def test_a_missing_file_is_reported(tmp_path):
     with pytest.raises(ImageError, match="must exist") as caught:
         read_volume(tmp_path / "none.nii.gz")
     assert "none.nii.gz" in str(caught.value)
 
 
-def test_an_unknown_format_is_told_with_those_that_are_known(tmp_path):
+def test_an_unknown_format_is_reported_with_those_that_are_known(tmp_path):
     with pytest.raises(ImageError, match=r"format is not known[\s\S]*\.nii\.gz \.nrrd"):
         read_volume(tmp_path / "picture.png")
 
 
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.95])
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
-def test_truncated_files_are_told(tmp_path, suffix, share):
+def test_truncated_files_are_reported(tmp_path, suffix, share):
     shape = (20, 20, 20)
     file = write_volume(tmp_path / f"a{suffix}", _image(shape), Grid(shape, np.eye(4)))
     content = file.read_bytes()
@@ -134,13 +134,13 @@ def test_truncated_files_are_told(tmp_path, suffix, share):
 
 @pytest.mark.parametrize("content", [b"", b"hello world" * 200])
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_files_of_another_kind_are_told(tmp_path, suffix, content):
+def test_files_of_another_kind_are_reported(tmp_path, suffix, content):
     (tmp_path / f"a{suffix}").write_bytes(content)
     with pytest.raises(ImageError, match="cannot be read"):
         read_volume(tmp_path / f"a{suffix}")
 
 
-def test_damaged_compression_is_told(tmp_path):
+def test_damaged_compression_is_reported(tmp_path):
     file = write_volume(tmp_path / "a.nii.gz", _image((20, 20, 20)), Grid((20, 20, 20), np.eye(4)))
     content = bytearray(file.read_bytes())
     content[2000:2100] = bytes(100)
@@ -151,7 +151,7 @@ def test_damaged_compression_is_told(tmp_path):
 
 @pytest.mark.parametrize(("shape", "found"), [((5, 6), "2-D, 5×6"), ((5, 6, 7, 3), "4-D, 5×6×7×3")])
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd"])
-def test_images_that_are_not_3d_are_told(tmp_path, suffix, shape, found):
+def test_images_that_are_not_3d_are_reported(tmp_path, suffix, shape, found):
     SimpleITK.WriteImage(SimpleITK.Image(shape, SimpleITK.sitkInt16), str(tmp_path / f"a{suffix}"))
     with pytest.raises(ImageError, match="must be 3-D") as caught:
         read_volume(tmp_path / f"a{suffix}")
@@ -159,7 +159,7 @@ def test_images_that_are_not_3d_are_told(tmp_path, suffix, shape, found):
     assert f"a{suffix}" in str(caught.value)
 
 
-def test_colour_is_told(tmp_path):
+def test_colour_is_reported(tmp_path):
     colour = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
     nibabel.save(nibabel.Nifti1Image(np.zeros((2, 3, 4), colour), np.eye(4)), tmp_path / "rgb.nii")
     with pytest.raises(ImageError, match="one number per voxel"):
@@ -169,7 +169,7 @@ def test_colour_is_told(tmp_path):
         read_volume(tmp_path / "rgb.nrrd")
 
 
-def test_a_singular_nifti_affine_is_told(tmp_path):
+def test_a_singular_nifti_affine_is_reported(tmp_path):
     image = nibabel.Nifti1Image(_image(), None)
     image.header.set_sform(np.diag([1.0, 1.0, 0.0, 1.0]), code=1)
     nibabel.save(image, tmp_path / "flat.nii")
@@ -180,7 +180,7 @@ def test_a_singular_nifti_affine_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("line", "value"), [(b"TransformMatrix = ", b"1 0 0 0 1 0 0 0 0"), (b"ElementSpacing = ", b"1 1 0")]
 )
-def test_a_singular_metaimage_affine_is_told(tmp_path, line, value):
+def test_a_singular_metaimage_affine_is_reported(tmp_path, line, value):
     file = write_volume(tmp_path / "flat.mha", _image(), _oblique())
     rows = file.read_bytes().split(b"\n")
     file.write_bytes(b"\n".join(line + value if row.startswith(line) else row for row in rows))
@@ -188,7 +188,7 @@ def test_a_singular_metaimage_affine_is_told(tmp_path, line, value):
         read_volume(file)
 
 
-def test_array_and_grid_of_different_shapes_are_told(tmp_path):
+def test_array_and_grid_of_different_shapes_are_reported(tmp_path):
     with pytest.raises(GeometryError, match="one shape"):
         write_volume(tmp_path / "a.nii", _image((2, 2, 2)), _oblique())
     assert list(tmp_path.iterdir()) == []
@@ -210,7 +210,7 @@ def small_disk():
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_full_disk_is_told_and_leaves_nothing_behind(tmp_path, suffix):
+def test_a_full_disk_is_reported_and_leaves_nothing_behind(tmp_path, suffix):
     shape = (20, 20, 20)
     old = tmp_path / f"a{suffix}"
     old.write_bytes(b"the file before")
@@ -220,7 +220,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_behind(tmp_path, suffix):
     assert [file.name for file in tmp_path.iterdir()] == [old.name]
 
 
-def test_a_folder_that_is_a_file_is_told(tmp_path):
+def test_a_folder_that_is_a_file_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be written"):
         write_volume(tmp_path / "file" / "a.nii", _image(), _oblique())

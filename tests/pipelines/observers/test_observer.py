@@ -1,4 +1,4 @@
-"""Observers see a run and cannot stop it: a report that fails is told at the end, tracking that fails is a warning."""
+"""Observers see a run and cannot stop it: a report that fails is named at the end, tracking that fails is a warning."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ from segpipe.training.run_result import RunResult
 
 
 class Watcher:
-    """Notes what it is told, and fails when asked to."""
+    """Notes what it is notified of, and fails when asked to."""
 
     def __init__(self, error=None):
         self.error, self.seen = error, []
@@ -34,7 +34,7 @@ class Watcher:
 RESULT = RunResult(None, None, None, {}, EvaluatedCases(), None)
 
 
-def test_all_are_told_although_one_fails_and_its_error_is_the_runs_problem(caplog):
+def test_all_are_notified_although_one_fails_and_its_error_is_the_runs_problem(caplog):
     first, second = Watcher(OutputError("the report cannot be written")), Watcher()
     with Observers([first, second]) as observers:
         observers.measured({"train/loss": 1.0}, 3)
@@ -46,7 +46,7 @@ def test_all_are_told_although_one_fails_and_its_error_is_the_runs_problem(caplo
     assert RESULT.exit_code == 0
 
 
-def test_all_are_told_of_what_ended_the_run():
+def test_all_are_notified_of_what_ended_the_run():
     watcher = Watcher()
     with pytest.raises(KeyboardInterrupt), Observers([watcher]):
         raise KeyboardInterrupt

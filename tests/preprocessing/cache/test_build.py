@@ -186,7 +186,7 @@ def test_keeps_only_the_recipes_label(tmp_path):
     assert set(np.unique(whole(case)[1])) == {0, 1}
 
 
-def test_tells_all_bad_cases_and_keeps_the_good_ones(tmp_path):
+def test_reports_all_bad_cases_and_keeps_the_good_ones(tmp_path):
     image, mask = make_scan(lesions=[((10, 10, 10), 3)])
     good = [save_entry(tmp_path, name, image + number, mask) for number, name in enumerate(["g1", "g2"])]
     constant = save_entry(tmp_path, "flat", np.zeros_like(image), mask)
@@ -209,7 +209,7 @@ def test_tells_all_bad_cases_and_keeps_the_good_ones(tmp_path):
     assert [case.id for case in build(good, make_recipe(), tmp_path / "cache", load=refuse)] == ["g1", "g2"]
 
 
-def test_a_full_disk_is_told_with_the_case(tmp_path):
+def test_a_full_disk_is_reported_with_the_case(tmp_path):
     image, mask = make_scan(lesions=[((10, 10, 10), 3)])
 
     def no_space(entry):
@@ -220,7 +220,7 @@ def test_a_full_disk_is_told_with_the_case(tmp_path):
     assert raised.value.facts["case"] == "a"
 
 
-def test_a_disk_that_fills_while_writing_is_told_and_freed(tmp_path, monkeypatch):
+def test_a_disk_that_fills_while_writing_is_reported_and_freed(tmp_path, monkeypatch):
     def no_space(*args, **kwargs):
         raise RuntimeError("Error while creating the NDArray")  # what blosc2 says on a full disk
 
@@ -244,7 +244,7 @@ def test_rebuilds_a_case_that_is_not_whole(tmp_path):
     np.testing.assert_array_equal(whole(again)[0], expected[0])
 
 
-def test_a_damaged_case_is_told_when_it_is_read(tmp_path):
+def test_a_damaged_case_is_reported_when_it_is_read(tmp_path):
     image, mask = make_scan(lesions=[((10, 10, 10), 3)])
     (case,) = prepare(tmp_path, [(image, mask)], make_recipe())
     (case.folder / "image.b2nd").write_bytes(b"nothing")

@@ -1,4 +1,4 @@
-"""A real MLflow server that dies, hangs and comes back while a run is told."""
+"""A real MLflow server that dies, hangs and comes back while a run is logged."""
 
 import os
 import signal
@@ -72,7 +72,7 @@ def steps(server, run_id):
 
 
 @pytest.mark.parametrize("how", ["killed", "hanging"])
-def test_training_goes_on_without_the_server_and_resuming_tells_the_rest(server, tmp_path, monkeypatch, how):
+def test_training_goes_on_without_the_server_and_resuming_sends_the_rest(server, tmp_path, monkeypatch, how):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
     run = tmp_path / "run"
     tracker = start(server, run)

@@ -111,6 +111,6 @@ def test_a_run_without_a_model_cannot_be_registered(uri, home):
 
 
 @pytest.mark.parametrize(("name", "alias"), [("nobody", "champion"), ("nodule", "challenger")])
-def test_an_unknown_model_is_told(registered, uri, tmp_path, name, alias):
+def test_an_unknown_model_is_reported(registered, uri, tmp_path, name, alias):
     with pytest.raises(ServiceError, match="cannot be used"):
         fetch_model(name, alias, tmp_path, uri=uri)

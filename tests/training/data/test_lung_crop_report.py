@@ -1,4 +1,4 @@
-"""What a crop to the lungs keeps is told: in total, by case, and where no lungs were found."""
+"""What a crop to the lungs keeps is reported: in total, by case, and where no lungs were found."""
 
 import csv
 import logging
@@ -29,7 +29,7 @@ def test_the_total_weighs_scans_by_their_volume(cases):
     assert total_share(cases) == pytest.approx(7 / 16)
 
 
-def test_total_cases_and_whole_scans_are_told(cases, tmp_path, caplog):
+def test_total_cases_and_whole_scans_are_reported(cases, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         file = report_lung_crop(cases, tmp_path)
     assert "44 % of the volume of 3 scans is kept, 25 to 100 % by case; see lung_crop.csv" in caplog.text

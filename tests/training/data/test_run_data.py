@@ -31,7 +31,7 @@ def test_outlined_cases_pass(manifest):
     assert check_outlines(manifest) is None
 
 
-def test_cases_without_mask_and_spheres_are_told_together(manifest):
+def test_cases_without_mask_and_spheres_are_reported_together(manifest):
     first, second, *others = manifest.entries
     mixed = manifest.with_entries([replace(first, mask=None), replace(second, extra={"sphere": True}), *others])
     with pytest.raises(DatasetError, match=r"cannot be trained on \(2 mistakes\)") as caught:

@@ -166,7 +166,7 @@ def test_points_and_open_lines_are_no_region(drawn):
         ([("GTV", [(BOX, 9)])], ".*", GeometryError, "slice 10.0 of 9"),
     ],
 )
-def test_a_choice_that_cannot_be_met_is_told(drawn, rois, roi, kind, message):
+def test_a_choice_that_cannot_be_met_is_reported(drawn, rois, roi, kind, message):
     series, path = drawn(rois)
 
     with pytest.raises(kind) as caught:

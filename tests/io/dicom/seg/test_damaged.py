@@ -191,7 +191,7 @@ def test_segments_without_label_are_called_by_their_number(tmp_path):
         read_dicom_seg(path, series)
 
 
-def test_a_file_cut_short_is_told(tmp_path):
+def test_a_file_cut_short_is_reported(tmp_path):
     series, path = _spoilt(tmp_path, lambda dataset: None)
     path.write_bytes(path.read_bytes()[:-100])
 

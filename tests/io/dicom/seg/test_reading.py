@@ -159,7 +159,7 @@ def test_a_segmentation_on_a_turned_or_cropped_grid_is_turned_back(tmp_path, axi
 
 
 @pytest.mark.parametrize(("move", "message"), [("half a pixel", "another grid"), ("coarser", "another grid"),
-                                               ("beside", "beyond the series")])  # fmt: skip
+                                               ("far away", "beyond the series")])  # fmt: skip
 def test_another_grid_is_refused(tmp_path, axial, move, message):
     grid = read_series(axial).grid
     affine = flip_ras_lps(grid.affine)
@@ -191,7 +191,7 @@ def test_a_segmentation_of_another_series_is_refused(tmp_path, axial):
         read_dicom_seg(path, axial)
 
 
-def test_wrong_choices_and_files_are_told(tmp_path, axial):
+def test_wrong_choices_and_files_are_reported(tmp_path, axial):
     path = _write(tmp_path / "seg.dcm", read_source_datasets(axial), _mask().astype(np.uint8).T, "nodule")
 
     with pytest.raises(LabelError, match="no segment has a label that matches") as caught:

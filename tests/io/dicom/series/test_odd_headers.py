@@ -183,7 +183,7 @@ def test_a_dicomdir_never_leaves_its_folder(tmp_path, leads_out):
 
 
 @pytest.mark.parametrize("content", [b"", b"no DICOM", b"\0" * 128 + b"DICM" + b"\xff" * 60])
-def test_a_garbled_dicomdir_is_told(tmp_path, content):
+def test_a_garbled_dicomdir_is_reported(tmp_path, content):
     (tmp_path / "DICOMDIR").write_bytes(content)
 
     with pytest.raises(ImageError, match="DICOMDIR"):

@@ -167,7 +167,7 @@ JPEG_12 = Path(__file__).with_name("jpeg12_ct.dcm")
 
 
 def _of_jpeg12(folder, change=lambda dataset: None):
-    """Five slices like one that DCMTK compressed; it also gave the HU in the file beside it."""
+    """Five slices like one that DCMTK compressed; it also gave the HU in the file next to it."""
     slices = []
     for number in range(5):
         dataset = pydicom.dcmread(JPEG_12)
@@ -201,7 +201,7 @@ def test_12_bit_jpeg_of_signed_pixels_keeps_the_sign(tmp_path):
     assert unsigned.max() >= 2048
 
 
-def test_a_damaged_12_bit_jpeg_is_told(tmp_path):
+def test_a_damaged_12_bit_jpeg_is_reported(tmp_path):
     def cut(dataset):
         frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
         dataset.PixelData = encapsulate([frame[:100]])
@@ -295,7 +295,7 @@ def test_a_zip_is_read_in_place_and_so_are_zips_in_folders(tmp_path):
     assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["scan.zip"]
 
 
-def test_a_damaged_zip_is_told(tmp_path):
+def test_a_damaged_zip_is_reported(tmp_path):
     (tmp_path / "scan.zip").write_bytes(b"PK\x03\x04 and then nothing")
 
     with pytest.raises(ImageError, match="a zip file is damaged"):
@@ -321,7 +321,7 @@ def test_a_dicomdir_names_the_files(tmp_path):
     assert_array_equal(_read(tmp_path / "medium").array, thorax())
 
 
-def test_a_dicomdir_whose_files_are_gone_is_told_with_the_count(tmp_path):
+def test_a_dicomdir_whose_files_are_gone_is_reported_with_the_count(tmp_path):
     folder = save(ct_slices(thorax()), tmp_path / "a")
     dicomdir = _dicomdir(tmp_path / "medium", list(folder.iterdir()))
     sorted(path for path in (tmp_path / "medium").rglob("*") if path.is_file() and path != dicomdir)[0].unlink()
@@ -349,20 +349,20 @@ def test_parts_of_a_series_that_lie_differently_are_scans_of_their_own(tmp_path)
         (lambda folder: save(ct_slices(thorax((40, 36, 2))), folder), "no CT series found"),
     ],
 )
-def test_a_folder_without_ct_is_told(tmp_path, prepare, message):
+def test_a_folder_without_ct_is_reported(tmp_path, prepare, message):
     prepare(tmp_path)
 
     with pytest.raises(ImageError, match=message):
         find_series(tmp_path)
 
 
-def test_a_missing_folder_is_told(tmp_path):
+def test_a_missing_folder_is_reported(tmp_path):
     with pytest.raises(ImageError, match="does not exist"):
         find_series(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("cut", [1, 400])
-def test_pixels_cut_short_are_told_without_any_uid(tmp_path, cut):
+def test_pixels_cut_short_are_reported_without_any_uid(tmp_path, cut):
     slices = ct_slices(thorax())
     slices[4].PixelData = slices[4].PixelData[:-cut] if cut % 2 == 0 else b"\0\0"
 
@@ -410,7 +410,7 @@ def test_an_enhanced_multi_frame_ct_is_a_series_of_its_frames(tmp_path, syntax):
     assert_allclose(flip_ras_lps(volume.grid.affine), oblique(), atol=1e-5)
 
 
-def test_two_series_are_told_apart_by_uid_not_by_folder(tmp_path):
+def test_two_series_are_distinguished_by_uid_not_by_folder(tmp_path):
     first, second = ct_slices(thorax()), ct_slices(thorax(seed=9))
     for dataset in second:
         dataset.StudyInstanceUID = first[0].StudyInstanceUID

@@ -78,7 +78,7 @@ def test_positions_rounded_to_one_decimal_are_even():
         ([0, 2, 4, 6, 9, 12, 15], "slices are unevenly spaced", "distances from 2.000 to 3.000 mm"),
     ],
 )
-def test_a_defect_is_told_with_its_numbers(places, message, found):
+def test_a_defect_is_reported_with_its_numbers(places, message, found):
     with pytest.raises(GeometryError, match=message) as caught:
         stack_planes(_planes(places))
 
@@ -86,7 +86,7 @@ def test_a_defect_is_told_with_its_numbers(places, message, found):
     assert caught.value.hint
 
 
-def test_a_tilted_gantry_is_told_with_its_angle():
+def test_a_tilted_gantry_is_reported_with_its_angle():
     planes = _planes(_even(), shear=(0.0, np.tan(np.radians(15))))
 
     with pytest.raises(GeometryError, match="the gantry was tilted") as caught:
@@ -95,7 +95,7 @@ def test_a_tilted_gantry_is_told_with_its_angle():
     assert caught.value.facts["found"] == "15.00°, the last slice is 6.0 mm off the first"
 
 
-def test_all_defects_are_told_together():
+def test_all_defects_are_reported_together():
     places = [place for place in _even() if place != 7.5]
 
     with pytest.raises(GeometryError) as caught:
@@ -107,7 +107,7 @@ def test_all_defects_are_told_together():
 
 
 @pytest.mark.parametrize(
-    ("taken", "told"),
+    ("taken", "reported"),
     [
         (["1", "2"] * 5, True),
         (["1"] * 5 + ["2"] * 5, False),
@@ -132,13 +132,13 @@ def test_all_defects_are_told_together():
         ),
     ],
 )
-def test_acquisitions_that_lie_between_each_other_are_said(taken, told):
+def test_acquisitions_that_lie_between_each_other_are_said(taken, reported):
     planes = [replace(plane, taken=("", when)) for plane, when in zip(_planes(_even()), taken, strict=True)]
 
     stack = stack_planes(planes)
 
     text = f"slices of {len(set(taken))} acquisitions alternate and are read as one scan"
-    assert stack.remarks == ((text,) if told else ())
+    assert stack.remarks == ((text,) if reported else ())
 
 
 def test_slices_that_wander_sideways_cannot_be_mended():
@@ -154,7 +154,7 @@ def test_one_slice_is_no_scan():
         stack_planes(_planes([0.0]))
 
 
-def test_an_unknown_repair_is_told():
+def test_an_unknown_repair_is_reported():
     with pytest.raises(ConfigError, match="unknown repair"):
         stack_planes(_planes(_even()), repair=("magic",))
 
