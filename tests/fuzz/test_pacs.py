@@ -115,6 +115,7 @@ def test_mutated_answers_to_a_result(pacs, tmp_path, capfd):
 def test_mutated_series(pacs, tmp_path, capfd):
     files = []
     for dataset in ct_slices(thorax((4, 4, 2))):
+        dataset.SeriesInstanceUID = "3.4"
         dataset.save_as(stream := BytesIO(), enforce_file_format=True)
         files.append(stream.getvalue())
     asked = Pacs(pacs.dicomweb)

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
 
-import pydicom
-
 from segpipe.errors import ServiceError
 from segpipe.io.pacs.address import UID, check_url, without_secrets
 from segpipe.io.pacs.dicom_json import first_of, integer_of, parse
 from segpipe.io.pacs.errors import ForbiddenError, MissingError, PacsAwayError, PacsFaultError, refusal
 from segpipe.io.pacs.fetching import write_instances
+from segpipe.io.pacs.instance_head import read_uids
 from segpipe.io.pacs.limits import ANSWER_BYTES, SERIES_INSTANCES
 from segpipe.io.pacs.names import instance_name
 from segpipe.io.pacs.searching import Searcher, SeriesEntry
@@ -92,7 +91,7 @@ class Pacs:
 
         Raises:
             PacsAwayError: when the PACS does not answer.
-            PacsFaultError: when it gives fewer instances than it lists.
+            PacsFaultError: when it gives fewer instances than it lists, or those of another series.
             ServiceError: when it refuses or has no such series.
             OutputError: when the folder cannot be written.
         """
@@ -101,7 +100,8 @@ class Pacs:
             f"studies/{_checked(study_uid)}/series/{_checked(series_uid)}", headers={"Accept": _MULTIPART}
         )
         with self._web.ask("fetch a series", request) as answer:
-            count = write_instances(answer, folder, most=min(listed or SERIES_INSTANCES, SERIES_INSTANCES))
+            most = min(2 * listed or SERIES_INSTANCES, SERIES_INSTANCES)  # it may grow meanwhile; some PACS count late
+            count = write_instances(answer, folder, series_uid=series_uid, most=most)
         if count < max(listed, 1):  # the missing end of a series would not be seen in what is there
             facts = {"address": self.place, "found": f"{count} of {listed} instances"}
             raise PacsFaultError("the PACS gave a series in part", facts=facts)
@@ -137,8 +137,9 @@ class Pacs:
             ServiceError: when it refuses or does not take one.
         """
         for file in files:
-            uid = pydicom.dcmread(file, specific_tags=["SOPInstanceUID"]).SOPInstanceUID
-            if self.has(study_uid, str(uid)):
+            with file.open("rb") as stream:
+                *_, uid = read_uids(stream)
+            if self.has(study_uid, uid):
                 continue
             reason = self._send(file, study_uid)
             if reason not in (None, _DUPLICATE):

@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-import pydicom
 from pydicom.filereader import read_file_meta_info
 
 from segpipe.errors import OutputError, ServiceError
+from segpipe.io.pacs.errors import PacsFaultError
+from segpipe.io.pacs.instance_head import read_uids
 from segpipe.io.pacs.limits import INSTANCE_BYTES, SERIES_BYTES, TooMuchError
 from segpipe.io.pacs.multipart import boundary_of, parts
 from segpipe.io.pacs.names import instance_name
@@ -15,17 +16,19 @@ from segpipe.io.pacs.web import Answer
 _PART = "part"
 
 
-def write_instances(answer: Answer, folder: Path, *, most: int) -> int:
+def write_instances(answer: Answer, folder: Path, *, series_uid: str, most: int) -> int:
     """Writes one file for each instance; returns how many there are.
 
     Args:
         answer: The PACS's, with the instances of a series.
         folder: Made when it is not there.
+        series_uid: The series to which they must belong.
         most: Instances that there may be.
 
     Raises:
         TooMuchError: for more instances, or more bytes than a series may have.
         ValueError: for what is no DICOM.
+        PacsFaultError: for an instance of another series.
         ServiceError: for an instance in a form that may expand to anything.
         OutputError: when the folder cannot be written.
     """
@@ -33,7 +36,7 @@ def write_instances(answer: Answer, folder: Path, *, most: int) -> int:
     for number, part in enumerate(_parts(answer)):
         if number == most:
             raise TooMuchError(f"{most} instances")
-        names.add(_write(part, folder))
+        names.add(_write(part, folder, series_uid))
     return len(names)
 
 
@@ -43,14 +46,14 @@ def _parts(answer: Answer) -> Iterable[Iterable[bytes]]:
     return parts(answer.pieces(SERIES_BYTES), boundary_of(answer.content_type), most=INSTANCE_BYTES)
 
 
-def _write(part: Iterable[bytes], folder: Path) -> str:
+def _write(part: Iterable[bytes], folder: Path, series_uid: str) -> str:
     file = folder / _PART
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with file.open("wb") as stream:
             for piece in part:
                 stream.write(piece)
-        name = instance_name(_instance_uid(file))
+        name = instance_name(_instance_uid(file, series_uid))
         file.replace(folder / f"{name}.dcm")
     except OSError as error:
         facts = {"folder": folder, "found": error.strerror}
@@ -58,12 +61,15 @@ def _write(part: Iterable[bytes], folder: Path) -> str:
     return name
 
 
-def _instance_uid(file: Path) -> str:
+def _instance_uid(file: Path, series_uid: str) -> str:
     try:
         deflated = read_file_meta_info(file).TransferSyntaxUID.is_deflated
-        if not deflated:
-            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SOPInstanceUID"])
-            return str(header.SOPInstanceUID)
     except Exception:  # a stranger's file can fail in any way
         raise ValueError("not DICOM") from None
-    raise ServiceError("the PACS gave a series in a deflated form, which is not read")
+    if deflated:
+        raise ServiceError("the PACS gave a series in a deflated form, which is not read")
+    with file.open("rb") as stream:
+        _, series, instance = read_uids(stream)
+    if series != series_uid:  # which may be another patient's
+        raise PacsFaultError("the PACS gave an instance of another series than was asked for")
+    return instance

@@ -2,6 +2,8 @@
 
 INSTANCE_BYTES = 2**30
 """Of one instance: an enhanced CT of 2000 slices of 512 × 512 pixels."""
+HEAD_BYTES = 2**20
+"""Of an instance within which its UIDs must be."""
 SERIES_INSTANCES, SERIES_BYTES = 20_000, 2**34
 """Of one series, and all its instances together."""
 SEARCH_ENTRIES, SEARCH_BYTES = 200_000, 2**30

@@ -8,17 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pydicom
 from pydicom.uid import UID
 
 from segpipe.errors import ConfigError, OutputError
 from segpipe.io.dicom.series.pixels import has_decoder
 from segpipe.io.dicom.series.planes import CT_IMAGE, ENHANCED_CT
-from segpipe.io.pacs import address
+from segpipe.io.pacs.instance_head import read_uids
 from segpipe.io.pacs.limits import ASSOCIATION_BYTES, ASSOCIATION_INSTANCES, SERIES_BYTES, SERIES_INSTANCES
 from segpipe.io.pacs.names import instance_name
 from segpipe.io.pacs.peers import Peer, listening_address, plain_address
-from segpipe.io.quiet import quiet_foreign_threads, quiet_libraries
+from segpipe.io.quiet import quiet_foreign_threads
 from segpipe.system.atomic_write import atomic_write
 
 _LOG = logging.getLogger("segpipe.serve")
@@ -134,10 +133,10 @@ class Receiver:
 
     def _keep(self, encoded: bytes, received: "_Association") -> int:
         try:
-            with quiet_libraries():
-                arrival, name = _read_header(encoded)
-        except Exception:  # whatever a peer sends must not end the receiver
+            study, series, instance = read_uids(io.BytesIO(encoded))
+        except ValueError:
             return _NOT_UNDERSTOOD
+        arrival, name = Arrival(study, series), instance_name(instance)
         try:
             file = self._inbox.folder_of(arrival) / f"{name}.dcm"
             if received.is_too_large or not _has_room(file, len(encoded)):
@@ -185,21 +184,6 @@ def _readable_syntaxes() -> list[UID]:
 
     syntaxes = map(UID, ALL_TRANSFER_SYNTAXES)
     return [syntax for syntax in syntaxes if not syntax.is_deflated and has_decoder(syntax)]
-
-
-def _read_header(encoded: bytes) -> tuple[Arrival, str]:
-    """Where an instance belongs, and its name.
-
-    Raises:
-        ValueError: for UIDs that are none.
-        Exception: any other for what is no DICOM.
-    """
-    tags = ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]
-    header = pydicom.dcmread(io.BytesIO(encoded), stop_before_pixels=True, specific_tags=tags)
-    study, series, instance = (str(header[tag].value) for tag in tags)
-    if not all(map(address.UID.fullmatch, (study, series, instance))):
-        raise ValueError("no UIDs")
-    return Arrival(study, series), instance_name(instance)
 
 
 def _has_room(file: Path, size: int) -> bool:

@@ -21,9 +21,10 @@ def pacs():
 
 @pytest.fixture(scope="module")
 def files():
-    """The files of a series."""
+    """The files of the series 3.4."""
     contents = []
     for dataset in ct_slices(thorax()):
+        dataset.SeriesInstanceUID = "3.4"
         dataset.save_as(stream := BytesIO(), enforce_file_format=True)
         contents.append(stream.getvalue())
     return contents

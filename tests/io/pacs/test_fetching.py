@@ -11,6 +11,7 @@ from segpipe.io.pacs import fetching
 from segpipe.io.pacs.dicomweb import Pacs
 from segpipe.io.pacs.errors import PacsFaultError
 from tests.fake_pacs import gives
+from tests.synthetic_dicom import ct_slices, thorax
 
 
 def fetch(pacs, folder):
@@ -33,11 +34,24 @@ def test_a_single_instance_without_parts(pacs, tmp_path, files):
 
 
 @pytest.mark.parametrize(
-    ("listed", "kept", "message"), [(10, 9, "in part"), (8, 9, "more than is taken"), (0, 0, "in part")]
+    ("listed", "kept", "message"), [(10, 9, "in part"), (4, 9, "more than is taken"), (0, 0, "in part")]
 )
 def test_a_series_that_is_not_what_is_listed(pacs, tmp_path, files, listed, kept, message):
     pacs.respond = gives("3.4", files[:kept], listed=listed)
     with pytest.raises(PacsFaultError, match=message):
+        fetch(pacs, tmp_path)
+
+
+def test_a_series_that_has_grown_since_it_was_listed(pacs, tmp_path, files):
+    pacs.respond = gives("3.4", files, listed=8)
+    assert fetch(pacs, tmp_path) == 9
+
+
+def test_an_instance_of_another_series(pacs, tmp_path, files):
+    other = ct_slices(thorax())[0]
+    other.save_as(stream := BytesIO(), enforce_file_format=True)
+    pacs.respond = gives("3.4", [*files, stream.getvalue()])
+    with pytest.raises(PacsFaultError, match="an instance of another series than was asked for"):
         fetch(pacs, tmp_path)
 
 
