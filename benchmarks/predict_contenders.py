@@ -238,7 +238,7 @@ def fit_model(
         spec=spec,
         recipe=recipe,
         operating_point={"threshold": 0.5, "min_volume_mm3": 0.0, "min_probability": 0.0, "flips": []},
-        facts={"data": "one scan, for a benchmark"},
+        about={"data": "one scan, for a benchmark"},
         example_bcxyz=image[None, None, 64:160, 64:160, 32:80],
     )
 

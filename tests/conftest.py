@@ -104,7 +104,7 @@ def untrained_model(tmp_path_factory) -> Path:
     from tests.small_models import UNET, write_small
 
     def make(folder: Path) -> None:
-        write_small(folder, {**UNET, "channels": [8, 16]}, facts={})
+        write_small(folder, {**UNET, "channels": [8, 16]}, about={})
 
     return make_once(tmp_path_factory.getbasetemp(), "untrained_model", make)
 

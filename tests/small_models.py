@@ -50,7 +50,7 @@ def example() -> torch.Tensor:
 
 
 def write_small(path: Path, spec: dict[str, Any] = UNET, recipe: Recipe = SCAN, **changes: Any) -> ModelFolder:
-    given = {"operating_point": POINT, "facts": FACTS, "example_bcxyz": example(), **changes}
+    given = {"operating_point": POINT, "about": FACTS, "example_bcxyz": example(), **changes}
     return write_model_folder(
         path, network=network_of(spec, recipe.label_map.channels), spec=spec, recipe=recipe, **given
     )

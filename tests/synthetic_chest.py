@@ -39,5 +39,5 @@ def write_chest_model(folder):
     recipe = Recipe("ct_nodule", (5.0, 5.0, 10.0), (-1000.0, 400.0), (32, 32, 16))
     point = {**POINT, "min_volume_mm3": 20000.0}
     return write_small(
-        folder, UNET, recipe, operating_point=point, facts={}, example_bcxyz=torch.rand(1, 1, 48, 48, 24)
+        folder, UNET, recipe, operating_point=point, about={}, example_bcxyz=torch.rand(1, 1, 48, 48, 24)
     ).path

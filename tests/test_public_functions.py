@@ -78,7 +78,7 @@ def test_a_program_trains_evaluates_and_predicts(tiny_words, tmp_path, monkeypat
     assert sys.argv == arguments
     assert (run / "report.html").is_file()
     assert json.loads((run / "evaluation" / "summary.json").read_text())["cases"] == 2
-    assert segpipe.load_model(run / "model").folder.facts["steps"] == 4
+    assert segpipe.load_model(run / "model").folder.about["steps"] == 4
 
 
 @pytest.mark.slow

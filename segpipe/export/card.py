@@ -35,7 +35,7 @@ def model_card(release: Release, parity: Parity) -> str:
         "",
         *([_PHANTOM, ""] if release.on_phantom else []),
         *_section("Input and output", _input_rows(release)),
-        *_section("Data and training", _data_rows(release.facts)),
+        *_section("Data and training", _data_rows(release.about)),
         *_figures(release),
         *_section("Operating point", _point_rows(release)),
         *_limits(release),
@@ -50,7 +50,7 @@ def licence_note(release: Release) -> str:
         "The configuration files of this folder were written by segpipe and may be used under the Apache License 2.0.\n"
         "\n"
         "The weights belong to whoever trained them. They were learnt from the data that docs/README.md names\n"
-        f"({release.facts.get('data', 'unknown')}); whether they may be passed on depends on that data's licence.\n"
+        f"({release.about.get('data', 'unknown')}); whether they may be passed on depends on that data's licence.\n"
         "Whoever publishes this folder says next to it which licence applies; its own files belong to its checksum.\n"
     )
 
@@ -91,7 +91,7 @@ def _listed(values: Mapping[str, Any]) -> str:
 
 
 def _figures(release: Release) -> list[str]:
-    figures = release.facts.get("figures") or {}
+    figures = release.about.get("figures") or {}
     metrics, lesions = figures.get("metrics") or {}, figures.get("lesions") or {}
     if not metrics:
         return ["## Figures", "", "Not evaluated.", ""]

@@ -38,7 +38,7 @@ class Release:
         spec: Name and keys that it is built from.
         recipe: How its scans are prepared.
         operating_point: Threshold, smallest volume, lowest mean probability, flips and the FROC curve.
-        facts: Plain data for the model card.
+        about: Plain data for the model card: data, split, figures.
         settled: Which inputs the exported programs take; None for all that the network takes.
     """
 
@@ -46,7 +46,7 @@ class Release:
     spec: Mapping[str, Any]
     recipe: Recipe
     operating_point: Mapping[str, Any]
-    facts: Mapping[str, Any]
+    about: Mapping[str, Any]
     settled: InputSizes | None = None
 
     @cached_property
@@ -129,7 +129,7 @@ class Release:
     @property
     def on_phantom(self) -> bool:
         """Whether the data is the generated phantom, whose figures say nothing about patients."""
-        return "phantom" in (self.facts.get("data"), self.facts.get("source"))
+        return "phantom" in (self.about.get("data"), self.about.get("source"))
 
 
 def plain(value: Any) -> Any:

@@ -17,7 +17,7 @@ _NUMBERS = {2: "two", 3: "three", 4: "four"}
 def bundle_metadata(release: Release) -> dict[str, Any]:
     """The content of `configs/metadata.json`; passes `python -m monai.bundle verify_metadata`."""
     label = release.recipe.label
-    data = str(release.facts.get("data", "unknown"))
+    data = str(release.about.get("data", "unknown"))
     return {
         "schema": SCHEMA,
         "version": __version__,
@@ -36,7 +36,7 @@ def bundle_metadata(release: Release) -> dict[str, Any]:
         "image_classes": "single channel CT, Hounsfield units, scaled to 0…1",
         "label_classes": f"single channel, {_listed(release.recipe.label_map.class_names)}, 0 is background",
         "pred_classes": _channels_in_words(release),
-        "eval_metrics": _figures(release.facts),
+        "eval_metrics": _figures(release.about),
         "intended_use": INTENDED_USE,
         "references": [],
         "network_data_format": {"inputs": {"image": _image(release)}, "outputs": {"pred": _prediction(release)}},

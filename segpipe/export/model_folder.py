@@ -36,7 +36,7 @@ class ModelFolder:
         network: Name and keys of the network.
         divisor: What its input's size must be a multiple of.
         operating_point: `threshold`, `min_volume_mm3`, `min_probability`, `flips` and, if known, the curve `froc`.
-        facts: Data, split, figures, versions: what the model card says.
+        about: Data, split, figures: what the model card says; `facts` in the index.
         fixed_shape: The only spatial size that the ONNX model takes; None when it takes all multiples of the divisor.
     """
 
@@ -45,7 +45,7 @@ class ModelFolder:
     network: Mapping[str, Any]
     divisor: Shape
     operating_point: Mapping[str, Any]
-    facts: Mapping[str, Any]
+    about: Mapping[str, Any]
     fixed_shape: Shape | None = None
 
     @property
@@ -151,7 +151,7 @@ def write_model_folder(
     spec: Mapping[str, Any],
     recipe: Recipe,
     operating_point: Mapping[str, Any],
-    facts: Mapping[str, Any],
+    about: Mapping[str, Any],
     example_bcxyz: torch.Tensor,
 ) -> ModelFolder:
     """Writes a model folder; it appears under `path` whole and checked, or not at all.
@@ -162,7 +162,7 @@ def write_model_folder(
         spec: Name and keys that `build_network` built it from.
         recipe: How its scans were prepared.
         operating_point: See `ModelFolder`.
-        facts: Plain data for the model card; see `segpipe.export.card`.
+        about: Plain data for the model card; see `segpipe.export.card`.
         example_bcxyz: A prepared scan (1, 1, x, y, z) in 0…1 on which ONNX Runtime must agree with PyTorch.
 
     Raises:
@@ -170,7 +170,7 @@ def write_model_folder(
         OutputError: when the folder cannot be written or holds something else.
     """
     fresh = _same_network(network, spec, recipe)
-    release = Release(fresh, dict(spec), recipe, dict(operating_point), dict(facts))
+    release = Release(fresh, dict(spec), recipe, dict(operating_point), dict(about))
     with staged_folder(path, marker=INDEX) as staging:
         fill_folder(staging, release, example_bcxyz)
     return read_model_folder(path)

@@ -49,7 +49,7 @@ def fill_folder(folder: Path, release: Release, example_bcxyz: torch.Tensor) -> 
         ModelError: when PyTorch and ONNX Runtime disagree on the example.
         OSError: when a file cannot be written.
     """
-    release = replace(release, operating_point=plain(release.operating_point), facts=plain(release.facts))
+    release = replace(release, operating_point=plain(release.operating_point), about=plain(release.about))
     for name in ("configs", "docs", "models"):
         (folder / name).mkdir()
     _write_weights(folder, release)
@@ -175,7 +175,7 @@ def _index(folder: Path, release: Release, parity: Parity) -> dict[str, Any]:
                 "parity": asdict(parity),
             },
             "operating_point": release.operating_point,
-            "facts": release.facts,
+            "facts": release.about,
             "versions": {name: version(name) for name in LIBRARIES},
             "files": {file.relative_to(folder).as_posix(): _digest(file) for file in files},
         }

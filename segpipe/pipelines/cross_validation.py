@@ -137,7 +137,7 @@ def _write_ensemble(
         spec={"name": "ensemble", "members": len(folds), "member": member, **regions},
         recipe=first.recipe,
         operating_point=first.operating_point,
-        facts={**{name: about[name] for name in (*_SHARED, "split", "selection")}, **figures_of(summary)},
+        about={**{name: about[name] for name in (*_SHARED, "split", "selection")}, **figures_of(summary)},
         example_bcxyz=folds[0].example_bcxyz,
     )
 

@@ -38,7 +38,7 @@ def evaluate_model(
     """
     manifest = read_manifest(data)
     digest = quick_hash(manifest, prepared_folder(cache_folder(None)))
-    entries, chosen = choose_entries(manifest, split, folder.facts if folder.facts.get("data_hash") == digest else {})
+    entries, chosen = choose_entries(manifest, split, folder.about if folder.about.get("data_hash") == digest else {})
     point = choose_point(folder.operating_point, OperatingPointRequest())
     flips = tuple(folder.operating_point.get("flips", ()))
     options = PredictOptions.at(point, flips=flips, keep_probability=True, most_findings=None)
@@ -59,7 +59,7 @@ def choose_entries(manifest: Manifest, split: str | None, trained: Any) -> tuple
     Args:
         manifest: The data set.
         split: What the user asks for.
-        trained: The facts of a model that was trained on this data set; empty for another one.
+        trained: What a model folder says about a model that was trained on this data set; empty for another one.
 
     Raises:
         DatasetError: when there is no such case.

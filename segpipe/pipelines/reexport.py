@@ -22,7 +22,7 @@ from segpipe.training.checkpoints import read_checkpoint
 from segpipe.training.fitting import load_weights
 
 _DEFAULT_POINT = {"threshold": 0.5, "min_volume_mm3": 0.0, "min_probability": 0.0, "flips": []}
-_NOT_TOLD = ("recipe", "digest", "network", "labels")
+_SAID_ELSEWHERE = ("recipe", "digest", "network", "labels")
 
 
 def reexport(
@@ -62,14 +62,14 @@ def reexport(
     except RuntimeError as error:
         raise ModelError("the checkpoint's weights do not fit its network", facts={"file": file}) from error
     former = _former(run_folder) if weights in (None, evaluated) else None
-    facts = {name: value for name, value in made_by.items() if name not in _NOT_TOLD}
+    about = {name: value for name, value in made_by.items() if name not in _SAID_ELSEWHERE}
     return write_model_folder(
         output,
         network=network,
         spec=made_by["network"],
         recipe=recipe,
         operating_point=former.operating_point if former else _DEFAULT_POINT,
-        facts=former.facts if former else facts,
+        about=former.about if former else about,
         example_bcxyz=_prepare(_read_case(case) if case else _first_case(config, recipe), recipe),
     )
 

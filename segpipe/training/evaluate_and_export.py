@@ -64,7 +64,7 @@ def evaluate_and_export(
         spec=settings.network,
         recipe=run_data.recipe,
         operating_point={**point, "flips": list(evaluator.options.flips)},
-        facts={**{name: value for name, value in about.items() if name != "operating_point"}, **figures_of(summary)},
+        about={**{name: value for name, value in about.items() if name != "operating_point"}, **figures_of(summary)},
         example_bcxyz=example,
     )
     return RunResult(folder, model, example, about, cases, summary, problem or unchosen)

@@ -30,7 +30,7 @@ def package(tmp_path, monkeypatch):
 
 def write(path, spec, network=None, *, recipe=SCAN, point=POINT):
     network = network or built(spec)
-    given = {"operating_point": point, "facts": FACTS, "example_bcxyz": example()}
+    given = {"operating_point": point, "about": FACTS, "example_bcxyz": example()}
     return network, write_model_folder(path, network=network, spec=spec, recipe=recipe, **given)
 
 

@@ -57,7 +57,7 @@ def test_what_was_written_is_read(written) -> None:
     assert model.network == UNET
     assert model.divisor == (2, 2, 2)
     assert model.operating_point == POINT
-    assert model.facts == FACTS
+    assert model.about == FACTS
     assert model.fixed_shape is None
     assert model.weights == written / "models/model.safetensors"
     assert model.onnx == written / "models/model.onnx"
@@ -195,7 +195,7 @@ def test_a_network_must_be_the_one_that_its_spec_names(tmp_path) -> None:
             spec={**UNET, "channels": [8, 16]},
             recipe=SCAN,
             operating_point=POINT,
-            facts={},
+            about={},
             example_bcxyz=example(),
         )
 

@@ -84,7 +84,7 @@ def _open(folder):
     for wish in (OperatingPointRequest(), OperatingPointRequest(fp_per_scan=1.0)):
         read_or_refuse(partial(choose_point, opened.operating_point, wish))
     tuple(opened.operating_point.get("flips", ()))
-    choose_entries(MANIFEST, "all", opened.facts)
+    choose_entries(MANIFEST, "all", opened.about)
     return load_network(opened)
 
 

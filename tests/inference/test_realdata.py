@@ -164,7 +164,7 @@ def fit_bone(case, folder):
         spec=spec,
         recipe=recipe,
         operating_point={"threshold": 0.5, "min_volume_mm3": 0.0, "min_probability": 0.0, "flips": []},
-        facts={},
+        about={},
         example_bcxyz=image[None, None, :80, :80, :40],
     )
 

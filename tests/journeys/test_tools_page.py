@@ -45,7 +45,7 @@ def model(tmp_path_factory):
         spec={**UNET, "norm": "batch"},
         recipe=SCAN,
         operating_point=POINT,
-        facts=FACTS,
+        about=FACTS,
         example_bcxyz=example(),
     ).path
 

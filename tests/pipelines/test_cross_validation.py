@@ -77,5 +77,5 @@ def test_without_any_evaluation_the_ensemble_is_written(fold, config, tmp_path):
     result = cross_validation._pool([fold(0, fails=True), fold(1, fails=True)], tmp_path, config)
     assert (result.exit_code, result.summary) == (2, None)
     assert "its evaluation is missing: no case could be evaluated" in result.describe()
-    assert "figures" not in read_model_folder(result.model.path).facts
+    assert "figures" not in read_model_folder(result.model.path).about
     assert not (tmp_path / "report.html").exists()

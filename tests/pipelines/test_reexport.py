@@ -51,7 +51,7 @@ def test_the_command_writes_the_model_folder_of_a_run(run_folder, tmp_path, caps
     assert f"ONNX Runtime and PyTorch differ by {largest:.1e} at most" in text
     assert str(output) in text
     model = read_model_folder(output)
-    assert (model.recipe, model.network, model.facts) == (SCAN, UNET, {"data": "tiny"})
+    assert (model.recipe, model.network, model.about) == (SCAN, UNET, {"data": "tiny"})
     assert model.operating_point["threshold"] == 0.5
     with torch.inference_mode():
         torch.testing.assert_close(logits(output), network_of(UNET)(example()))
@@ -62,10 +62,10 @@ def test_figures_and_operating_point_belong_to_the_evaluated_weights(run_folder,
     write_small(run_folder / "model", operating_point={**POINT, "threshold": 0.35})
     same = reexport(run_folder, tmp_path / "same")
     assert same.operating_point["threshold"] == 0.35
-    assert same.facts == FACTS
+    assert same.about == FACTS
     other = reexport(run_folder, tmp_path / "other", weights="best")
     assert other.operating_point["threshold"] == 0.5
-    assert "figures" not in other.facts
+    assert "figures" not in other.about
     with torch.inference_mode():
         expected = network_of(UNET)
         expected.load_state_dict({key: 2 * value for key, value in expected.state_dict().items()})

@@ -46,9 +46,15 @@ def test_what_signs_in_is_taken_out_and_put_back(uri, shown, user, password):
     assert Address.parse(address.whole) == address
     assert set_credentials_apart(uri) == shown
     assert whole_address(shown) == address
-    if not uri.startswith(("http", "ann")):
-        url = make_url(address.whole)
-        assert ((url.username or ""), (url.password or "")) == (user, password)
+
+
+@pytest.mark.parametrize(
+    ("uri", "user", "password"),
+    [(uri, user, password) for uri, _, user, password in FORMS if not uri.startswith(("http", "ann"))],
+)
+def test_sqlalchemy_reads_the_same_user_and_password(uri, user, password):
+    url = make_url(Address.parse(uri).whole)
+    assert ((url.username or ""), (url.password or "")) == (user, password)
 
 
 @pytest.mark.parametrize("uri", BARE)

@@ -54,8 +54,8 @@ def test_a_bad_case_is_named_and_the_others_are_evaluated(finish, caplog):
     assert "ImageError: " in caplog.text
     assert "1 more could not be evaluated, see above" in result.describe()
     model = read_model_folder(result.model.path)
-    assert model.facts["figures"]["cases"] == 1
-    assert model.facts["steps"] == 7
+    assert model.about["figures"]["cases"] == 1
+    assert model.about["steps"] == 7
 
 
 def test_without_any_evaluation_the_model_is_exported_and_what_is_missing_is_said(finish, tmp_path):
@@ -65,7 +65,7 @@ def test_without_any_evaluation_the_model_is_exported_and_what_is_missing_is_sai
     assert result.problem.message == "no case could be evaluated"
     assert "the model is there, its evaluation is missing: no case could be evaluated" in result.describe()
     assert f"segpipe evaluate --model {tmp_path / 'run' / 'model'} --data DATASET" in result.describe()
-    assert "figures" not in read_model_folder(result.model.path).facts
+    assert "figures" not in read_model_folder(result.model.path).about
     assert not (tmp_path / "run" / "evaluation" / "summary.json").exists()
 
 

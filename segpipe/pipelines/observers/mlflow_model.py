@@ -18,5 +18,5 @@ def describe_model(model: ModelFolder) -> dict[str, Any]:
         "outputs": dict(output_columns()),
         "required": list(REQUIRED),
         "params": flatten({"network": model.network, "recipe": model.recipe.to_dict(), "operating_point": point}),
-        "tags": {name: model.facts[name] for name in _TAGS if name in model.facts},
+        "tags": {name: model.about[name] for name in _TAGS if name in model.about},
     }
