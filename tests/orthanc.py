@@ -1,5 +1,6 @@
 """A real PACS for tests: Orthanc with DICOMweb on this machine alone, and the worker next to it, each in a process."""
 
+import io
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import threading
 import time
 from pathlib import Path
 
+import pydicom
 import pytest
 import requests
 
@@ -101,6 +103,14 @@ class Orthanc:
         query = {"Level": "Instance", "Query": {"Modality": modality}, "Expand": False}
         found = self.session.post(f"{self.base}/tools/find", json=query, timeout=PATIENCE_S).json()
         return [self._uids(identifier) for identifier in found]
+
+    def datasets(self, modality):
+        """All instances of a modality."""
+        query = {"Level": "Instance", "Query": {"Modality": modality}, "Expand": False}
+        found = self.session.post(f"{self.base}/tools/find", json=query, timeout=PATIENCE_S).json()
+        addresses = [f"{self.base}/instances/{identifier}/file" for identifier in found]
+        files = [self.session.get(address, timeout=PATIENCE_S).content for address in addresses]
+        return [pydicom.dcmread(io.BytesIO(file)) for file in files]
 
     def _uids(self, identifier):
         tags = self.session.get(f"{self.base}/instances/{identifier}/simplified-tags", timeout=PATIENCE_S).json()

@@ -9,8 +9,8 @@ from typing import Protocol
 from segpipe.errors import ImageError
 from segpipe.io.pacs.errors import PacsFaultError
 from segpipe.io.pacs.names import instance_name, set_digest
-from segpipe.serving.holdings import Holdings
 from segpipe.serving.queue import Queue
+from segpipe.serving.series_folders import SeriesFolders
 from segpipe.serving.work_item import WorkItem
 
 _LOG = logging.getLogger("segpipe.serve")
@@ -39,11 +39,11 @@ class Answering:
         archive: The PACS.
         answers: Makes answers.
         queue: Knows what has been received and answered.
-        holdings: Holds images and answers.
+        folders: Holds images and answers.
     """
 
-    def __init__(self, archive: SeriesArchive, answers: Answers, queue: Queue, holdings: Holdings) -> None:
-        self._archive, self._answers, self._queue, self._holdings = archive, answers, queue, holdings
+    def __init__(self, archive: SeriesArchive, answers: Answers, queue: Queue, folders: SeriesFolders) -> None:
+        self._archive, self._answers, self._queue, self._folders = archive, answers, queue, folders
 
     def answer(self, item: WorkItem, alias: str) -> None:
         """Answers every instance that the PACS lists or that was acknowledged, together; or waits while they change.
@@ -56,7 +56,7 @@ class Answering:
         """
         begun = time.monotonic()
         received = self._queue.acknowledged(item.series_uid)
-        self._holdings.collect(alias, received)
+        self._folders.collect(alias, received)
         listed = self._archive.list_instances(item.study_uid, item.series_uid)
         if not item.agrees(len(listed)):
             self._queue.recount(item, len(listed))
@@ -71,15 +71,15 @@ class Answering:
             grown = ", again since it has grown" if item.answered else ""
             _LOG.info("series %s is answered%s (%.1f s)", alias, grown, time.monotonic() - begun)
         self._queue.finish(item, max(whole, item.answered, key=len))
-        self._holdings.clear(alias)
+        self._folders.clear(alias)
 
     def _gather(
         self, item: WorkItem, alias: str, *, listed: frozenset[str], received: frozenset[str]
     ) -> frozenset[str]:
         """Brings all images of a series together; returns their names, which may be more than the PACS lists."""
-        held = self._holdings.keep(alias, listed | received)
+        held = self._folders.keep(alias, listed | received)
         if not listed <= held:
-            held = self._holdings.fetch(
+            held = self._folders.fetch(
                 alias, lambda folder: self._archive.fetch(item.study_uid, item.series_uid, folder=folder)
             )
         lacking = (listed | received) - held
@@ -96,8 +96,8 @@ class Answering:
     def _answer(self, item: WorkItem, alias: str, names: frozenset[str]) -> list[Path]:
         """The files of the answer: whatever happens from here on, they come from this one prediction."""
         instances, former = set_digest(names), set_digest(item.answered) if item.answered else ""
-        source, key = self._holdings.images(alias), instance_name(self._report_uid(item, names))
-        return self._holdings.answer(
+        source, key = self._folders.images(alias), instance_name(self._report_uid(item, names))
+        return self._folders.answer(
             alias, key, lambda folder: self._answers.answer(source, folder, instances=instances, former=former)
         )
 

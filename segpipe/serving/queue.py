@@ -8,9 +8,8 @@ from typing import Any
 
 from segpipe.serving.database import Database
 from segpipe.serving.policy import back_off
-from segpipe.serving.work_item import MOST_DEATHS, OPEN, STATES, UNSEEN, WorkItem
+from segpipe.serving.work_item import OPEN, STATES, UNSEEN, WorkItem
 
-__all__ = ["MOST_DEATHS", "Queue"]
 _NAME_BYTES = 16
 _COLUMNS = [column.name.removesuffix("_uid") for column in fields(WorkItem)]
 _ITEM = ", ".join(_COLUMNS)
@@ -114,11 +113,11 @@ class Queue:
             for item in self._select("state='refused' AND message=? AND model=?", message, self._model):
                 self._save(replace(item, listed=UNSEEN))
 
-    def promote(self, *, looked: float, stable_s: float) -> None:
-        """Queues the series that had not grown for `stable_s` seconds when the PACS was last looked into."""
+    def promote(self, *, polled: float, stable_s: float) -> None:
+        """Queues the series that had not grown for `stable_s` seconds when the PACS was last polled."""
         with self._database.change():
-            for item in self._select("state='arriving' AND since<=? AND model=?", looked - stable_s, self._model):
-                self._save(item.promoted(looked=looked, stable_s=stable_s, now=self.now), item)
+            for item in self._select("state='arriving' AND since<=? AND model=?", polled - stable_s, self._model):
+                self._save(item.promoted(polled=polled, stable_s=stable_s, now=self.now), item)
 
     def take(self) -> WorkItem | None:
         """The next series that is due, now in work; None when there is none."""

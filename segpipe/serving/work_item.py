@@ -13,8 +13,8 @@ MOST_DEATHS = 5
 class WorkItem:
     """One series; its UIDs and the names of its instances never appear in a repr.
 
-    Whatever is new of a series opens it again, in every state. What ends a piece of work on it is told which item was
-    taken: if the series has grown since, it goes on its way again instead.
+    Whatever is new of a series opens it again, in every state. What ends a piece of work on it is given the item
+    that was taken: if the series has grown since, it goes on its way again instead.
 
     Args:
         study_uid: Of its study.
@@ -77,9 +77,9 @@ class WorkItem:
         """There were more or fewer instances than listed: it is not whole yet."""
         return replace(self._ended(taken, "arriving"), counted=instances, since=now)
 
-    def promoted(self, *, looked: float, stable_s: float, now: float) -> "WorkItem":
-        """Queued, if the PACS was looked into at least `stable_s` seconds after it last changed."""
-        whole = self.state == "arriving" and self.since + stable_s <= looked
+    def promoted(self, *, polled: float, stable_s: float, now: float) -> "WorkItem":
+        """Queued, if the PACS was polled at least `stable_s` seconds after it last changed."""
+        whole = self.state == "arriving" and self.since + stable_s <= polled
         return replace(self, state="queued", due=now) if whole else self
 
     def taken(self) -> "WorkItem":

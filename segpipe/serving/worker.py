@@ -15,10 +15,10 @@ from segpipe.io.pacs.receive import Arrival
 from segpipe.serving.alias import Aliases
 from segpipe.serving.answering import Answering, Answers, SeriesArchive
 from segpipe.serving.database import QueueError
-from segpipe.serving.holdings import Holdings
-from segpipe.serving.lookout import Lookout, SeriesIndex
 from segpipe.serving.policy import WorkerPolicy, back_off, in_one_line, is_of_the_disk
+from segpipe.serving.polling import Poller, SeriesIndex
 from segpipe.serving.queue import Queue
+from segpipe.serving.series_folders import SeriesFolders
 from segpipe.serving.troubles import Troubles
 from segpipe.serving.work_item import WorkItem
 
@@ -43,10 +43,10 @@ class Worker:
 
     def __init__(self, archive: Archive, answers: Answers, queue: Queue, state: Path, *, policy: WorkerPolicy) -> None:
         self._queue, self._policy = queue, policy
-        self._aliases, self._holdings, self._troubles = Aliases(state / "salt"), Holdings(state), Troubles()
-        self._answering = Answering(archive, answers, queue, self._holdings)
-        self._lookout = Lookout(archive, queue, policy=policy, aliases=self._aliases, troubles=self._troubles)
-        self._next_look, self._begun = 0.0, time.monotonic()
+        self._aliases, self._folders, self._troubles = Aliases(state / "salt"), SeriesFolders(state), Troubles()
+        self._answering = Answering(archive, answers, queue, self._folders)
+        self._poller = Poller(archive, queue, policy=policy, aliases=self._aliases, troubles=self._troubles)
+        self._next_poll, self._begun = 0.0, time.monotonic()
 
     @property
     def trouble(self) -> str:
@@ -68,9 +68,9 @@ class Worker:
             _LOG.info("%d series were in work when the worker ended; they are queued again", in_work)
         waiting = {uid: self._aliases.of(uid) for uid in self._queue.open_series()}
         for series_uid, alias in waiting.items():  # it may have died before it could note what it had written
-            self._queue.hold(series_uid, self._holdings.received(alias))
-        self._holdings.sweep_inbox(waiting.values())
-        self._holdings.sweep(self._kept())
+            self._queue.hold(series_uid, self._folders.received(alias))
+        self._folders.sweep_inbox(waiting.values())
+        self._folders.sweep(self._kept())
 
     def run(self, stop: threading.Event, *, once: bool = False) -> None:
         """Works until `stop` is set; with `once` until everything that waits now has been answered or given up.
@@ -80,7 +80,7 @@ class Worker:
             ServiceError: with `once` when the PACS is away.
             OutputError: when the queue is damaged, and with `once` when the state folder cannot be written.
         """
-        self._next_look = 0.0
+        self._next_poll = 0.0
         while not stop.is_set():
             try:
                 worked = self._turn(strict=once)
@@ -96,7 +96,7 @@ class Worker:
 
     def folder_of(self, arrival: Arrival) -> Path:
         """Where the instances of a series are received."""
-        return self._holdings.inbox(self._aliases.of(arrival.series_uid))
+        return self._folders.inbox(self._aliases.of(arrival.series_uid))
 
     def arrived(self, arrival: Arrival, name: str) -> bool:
         """Remembers an instance that is on disk; false when the queue is full."""
@@ -112,9 +112,9 @@ class Worker:
             _LOG.info("series %s was received", self._aliases.of(arrival.series_uid))
 
     def _turn(self, *, strict: bool) -> bool:
-        """One look into the PACS, if it is time, and one series; true when there was one."""
-        if time.monotonic() >= self._next_look:
-            self._look(strict=strict)
+        """Polls the PACS, if it is time, and answers one series; true when there was one."""
+        if time.monotonic() >= self._next_poll:
+            self._poll(strict=strict)
         item = None if "pacs" in self._troubles else self._queue.take()
         if item is not None:
             self._work(item, self._aliases.of(item.series_uid))
@@ -122,10 +122,10 @@ class Worker:
             self._troubles.end("disk")
         return item is not None
 
-    def _look(self, *, strict: bool) -> None:
-        self._next_look = time.monotonic() + self._policy.poll_s
+    def _poll(self, *, strict: bool) -> None:
+        self._next_poll = time.monotonic() + self._policy.poll_s
         try:
-            looked = self._lookout.look(strict=strict)
+            polled = self._poller.poll(strict=strict)
         except PacsAccessError:
             raise
         except ServiceError as error:
@@ -134,8 +134,8 @@ class Worker:
             self._away(error)
             return
         self._troubles.end("pacs")
-        self._queue.promote(looked=looked, stable_s=self._policy.stable_s)
-        self._holdings.sweep(self._kept())
+        self._queue.promote(polled=polled, stable_s=self._policy.stable_s)
+        self._folders.sweep(self._kept())
 
     def _work(self, item: WorkItem, alias: str) -> None:
         try:
@@ -164,7 +164,7 @@ class Worker:
 
     def _refuse(self, item: WorkItem, alias: str, error: SegpipeError) -> None:
         _LOG.warning("series %s is refused: %s", alias, in_one_line(error))
-        self._queue.refuse(item, error.message, instances=self._holdings.count(alias))
+        self._queue.refuse(item, error.message, instances=self._folders.count(alias))
         self._drop(item, alias)
 
     def _try_again(self, item: WorkItem, alias: str, error: SegpipeError) -> None:
@@ -180,11 +180,11 @@ class Worker:
 
     def _drop(self, item: WorkItem, alias: str) -> None:
         """Removes what can be fetched again; what was received is kept for a while."""
-        self._holdings.clear(alias, received=self._queue.acknowledged(item.series_uid))
+        self._folders.clear(alias, received=self._queue.acknowledged(item.series_uid))
 
     def _away(self, error: SegpipeError) -> None:
-        """Asks nothing more of the PACS for a while; a look into it that succeeds ends that."""
-        self._next_look = time.monotonic() + self._troubles.begin("pacs", error)
+        """Asks nothing more of the PACS for a while; a poll that succeeds ends that."""
+        self._next_poll = time.monotonic() + self._troubles.begin("pacs", error)
 
     def _wait_for_room(self, error: SegpipeError, stop: threading.Event) -> None:
         """Waits for the disk; what was in work is queued again, as soon as that can be written."""

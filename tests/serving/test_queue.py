@@ -56,7 +56,7 @@ def queue(reopen):
 def take(queue, *, instances=None, series="a"):
     """A series that was listed, was whole and is in work."""
     queue.notice("study", series, instances=instances)
-    queue.promote(looked=queue.now, stable_s=0)
+    queue.promote(polled=queue.now, stable_s=0)
     return queue.take()
 
 
@@ -69,11 +69,11 @@ def test_a_series_is_queued_when_it_has_not_grown(queue, clock):
     clock.now += 20
     queue.notice("study", "a", instances=11)
     clock.now += 29
-    queue.promote(looked=clock.now, stable_s=30)
+    queue.promote(polled=clock.now, stable_s=30)
     assert queue.take() is None
     clock.now += 1
     queue.notice("study", "a", instances=11)
-    queue.promote(looked=clock.now, stable_s=30)
+    queue.promote(polled=clock.now, stable_s=30)
     assert queue.take().series_uid == "a"
     assert queue.take() is None
 
@@ -81,29 +81,29 @@ def test_a_series_is_queued_when_it_has_not_grown(queue, clock):
 def test_time_without_a_look_counts_for_nothing(queue, clock):
     """The PACS is away while a series grows from 52 to 192."""
     queue.notice("study", "a", instances=52)
-    looked = clock.now
+    polled = clock.now
     clock.now += 300
-    queue.promote(looked=looked, stable_s=30)
+    queue.promote(polled=polled, stable_s=30)
     assert queue.take() is None
     queue.notice("study", "a", instances=192)
-    queue.promote(looked=clock.now, stable_s=30)
+    queue.promote(polled=clock.now, stable_s=30)
     assert queue.take() is None
 
 
 def test_looks_that_are_rarer_than_the_wait(queue, clock):
     """`--stable 1 --poll 5`: between the first two looks the series grows from 30 to 190."""
     queue.notice("study", "a", instances=30)
-    looked = clock.now
+    polled = clock.now
     clock.now += 2
-    queue.promote(looked=looked, stable_s=1)
+    queue.promote(polled=polled, stable_s=1)
     assert queue.take() is None
     clock.now += 3
     queue.notice("study", "a", instances=190)
-    queue.promote(looked=clock.now, stable_s=1)
+    queue.promote(polled=clock.now, stable_s=1)
     assert queue.take() is None
     clock.now += 5
     queue.notice("study", "a", instances=190)
-    queue.promote(looked=clock.now, stable_s=1)
+    queue.promote(polled=clock.now, stable_s=1)
     assert queue.take().listed == 190
 
 
@@ -112,10 +112,10 @@ def test_each_instance_that_is_received_begins_the_time_again(queue, clock):
     clock.now += 20
     queue.receive("study", "a", instance_name("2"))
     clock.now += 20
-    queue.promote(looked=clock.now, stable_s=30)
+    queue.promote(polled=clock.now, stable_s=30)
     assert queue.take() is None
     clock.now += 10
-    queue.promote(looked=clock.now, stable_s=30)
+    queue.promote(polled=clock.now, stable_s=30)
     assert queue.take().series_uid == "a"
     assert queue.acknowledged("a") == names(1, 2)
 
@@ -185,10 +185,10 @@ def test_a_postponed_series_waits_its_time(queue, clock):
 def test_those_that_wait_take_turns(queue, clock):
     """What stood first and was put back does not stand first again."""
     queue.notice("study", "a")
-    queue.promote(looked=clock.now, stable_s=0)
+    queue.promote(polled=clock.now, stable_s=0)
     clock.now += 1
     queue.notice("study", "b")
-    queue.promote(looked=clock.now, stable_s=0)
+    queue.promote(polled=clock.now, stable_s=0)
     assert queue.take().series_uid == "a"
     clock.now += 1
     queue.put_back()
@@ -220,7 +220,7 @@ def test_a_wrong_clock_keeps_nothing_waiting(queue, reopen, clock):
     again.resume(keep_s=DAY_S)
     assert again.take().series_uid == "b"
     clock.now += 30
-    again.promote(looked=clock.now, stable_s=30)
+    again.promote(polled=clock.now, stable_s=30)
     assert again.take().series_uid == "a"
 
 
@@ -230,7 +230,7 @@ def test_a_start_begins_every_wait_anew(queue, reopen, clock):
     clock.now += 1e6
     again = reopen()
     again.resume(keep_s=DAY_S)
-    again.promote(looked=clock.now, stable_s=30)
+    again.promote(polled=clock.now, stable_s=30)
     assert again.take() is None
 
 
@@ -269,7 +269,7 @@ def test_images_are_kept_of_what_waits_and_for_a_while_of_what_was_received_and_
     take(queue, series="listed", instances=3)
     queue.receive("study", "received", instance_name("1"))
     clock.now += 10
-    queue.promote(looked=clock.now, stable_s=0)
+    queue.promote(polled=clock.now, stable_s=0)
     assert queue.kept_series(keep_s=60) == {"listed", "received"}
     queue.refuse(queue.take(), "no lungs", instances=1)
     clock.now += 59
@@ -286,7 +286,7 @@ def test_another_model_answers_again_and_adopts_what_waits(queue, reopen):
     other.resume(keep_s=DAY_S)
     assert other.counts() == {"arriving": 2, "queued": 0, "working": 0, "done": 0, "refused": 0, "failed": 0}
     assert not other.notice("study", "done")  # there is room for two
-    other.promote(looked=other.now, stable_s=0)
+    other.promote(polled=other.now, stable_s=0)
     queued = {other.take().series_uid for _ in range(2)}
     assert queued == {"waits", "grows"}
 
@@ -304,7 +304,7 @@ def test_what_is_adopted_is_discharged_by_its_answer(queue, reopen):
 
 def test_no_uid_in_a_repr(queue):
     queue.receive("1.2.3", "4.5.6", instance_name("7.8.9"))
-    queue.promote(looked=queue.now, stable_s=0)
+    queue.promote(polled=queue.now, stable_s=0)
     item = queue.take()
     queue.finish(item, names("7.8.9"))
     assert [secret for secret in ("1.2.3", "4.5.6", instance_name("7.8.9")) if secret in repr(item)] == []

@@ -92,7 +92,7 @@ def test_a_bad_series_is_refused_and_the_others_are_answered(tmp_path, caplog):
     assert images(tmp_path) == []
 
 
-def test_a_surprise_is_tried_five_times_and_its_text_never_told(tmp_path, caplog):
+def test_a_surprise_is_tried_five_times_and_its_text_never_reported(tmp_path, caplog):
     counts = work(Archive(SeriesEntry("s1", "1", 9)), tmp_path / "state", Answers(RuntimeError("patient Secret")))
     assert counts["failed"] == 1
     assert "given up after 5 tries: RuntimeError" in caplog.text
@@ -159,7 +159,7 @@ def test_of_a_named_study_other_images_are_refused_and_ct_is_answered(tmp_path, 
     assert "modality PT, not CT" in caplog.text
 
 
-def test_a_full_queue_is_told_once_and_everything_is_answered_in_the_end(tmp_path, caplog):
+def test_a_full_queue_is_reported_once_and_everything_is_answered_in_the_end(tmp_path, caplog):
     archive = Archive(*(SeriesEntry(f"s{n}", str(n), 9) for n in range(7)))
     with caplog.at_level(logging.INFO, "segpipe.serve"):
         assert work(archive, tmp_path / "state", bound=2)["done"] == 7
@@ -207,7 +207,7 @@ def no_space(text="the file cannot be written"):
     return error
 
 
-def test_a_full_disk_is_told_once_and_waited_for(tmp_path, caplog):
+def test_a_full_disk_is_reported_once_and_waited_for(tmp_path, caplog):
     archive, stop = Archive(SeriesEntry("s1", "1", 9)), threading.Event()
     archive.failures["fetch"] = [no_space()] * 3
     service = Service(archive, tmp_path / "state", EndsAfterOne(stop))
@@ -232,7 +232,7 @@ def test_headers_that_allow_no_answer_are_the_fault_of_the_series(tmp_path):
     assert work(Archive(SeriesEntry("s1", "1", 9)), tmp_path / "state", answers)["refused"] == 1
 
 
-def test_a_named_study_without_ct_is_told(tmp_path):
+def test_a_named_study_without_ct_is_reported(tmp_path):
     with pytest.raises(ImageError, match="has no CT series") as caught:
         work(Archive(SeriesEntry("s1", "1", 9)), tmp_path / "state", studies=("9.8.7",))
     assert "9.8.7" not in str(caught.value)
@@ -245,7 +245,7 @@ def test_a_dead_pacs_ends_a_single_pass_with_one_message(tmp_path):
         work(archive, tmp_path / "state")
 
 
-def test_while_the_pacs_is_away_nothing_is_asked_of_it_and_one_line_is_told(tmp_path, caplog):
+def test_while_the_pacs_is_away_nothing_is_asked_of_it_and_one_line_is_reported(tmp_path, caplog):
     archive, stop = Archive(*(SeriesEntry(f"s{n}", str(n), 9) for n in range(3))), threading.Event()
     away = PacsAwayError("the PACS does not answer")
     archive.failures = {"fetch": [away], "find_ct": [None, None, away, away]}

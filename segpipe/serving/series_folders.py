@@ -12,7 +12,7 @@ _INBOX, _FETCHED, _IMAGES, _ANSWERS = "received", "fetched", "images", "answers"
 _SUFFIX = ".dcm"
 
 
-class Holdings:
+class SeriesFolders:
     """Folders by the alias of a series. Only the inbox is written by others than the worker.
 
     Args:

@@ -1,4 +1,4 @@
-"""Looks into the PACS for series to answer, and tells the queue what it has seen."""
+"""Asks the PACS which series there are, and reports them to the queue."""
 
 import logging
 from collections.abc import Sequence
@@ -16,21 +16,21 @@ _LOG = logging.getLogger("segpipe.serve")
 
 
 class SeriesIndex(Protocol):
-    """What a lookout needs of a PACS; `segpipe.io.pacs.dicomweb.Pacs` is one."""
+    """What polling needs of a PACS; `segpipe.io.pacs.dicomweb.Pacs` is one."""
 
     def find_ct(self, *, days: int | None = None) -> list[SeriesEntry]: ...  # noqa: D102
     def find_in_study(self, study_uid: str) -> list[SeriesEntry]: ...  # noqa: D102
 
 
-class Lookout:
-    """Looks into the PACS.
+class Poller:
+    """Asks the PACS for series to answer.
 
     Args:
         index: The PACS.
-        queue: Is told.
+        queue: What is found is reported to it.
         policy: Which series are looked for.
         aliases: How studies are named in the log.
-        troubles: Where a full queue is said.
+        troubles: A full queue is one of them.
     """
 
     def __init__(
@@ -38,10 +38,10 @@ class Lookout:
     ) -> None:
         self._index, self._queue, self._policy = index, queue, policy
         self._aliases, self._troubles = aliases, troubles
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
-    def look(self, *, strict: bool) -> float:
-        """Tells the queue of every series; returns the queue's time when the look began.
+    def poll(self, *, strict: bool) -> float:
+        """Reports every series to the queue; returns the queue's time when it began to ask.
 
         Args:
             strict: Whether a named study that has nothing to answer is an error.
@@ -51,7 +51,7 @@ class Lookout:
             ImageError: when `strict`.
         """
         began = self._queue.now
-        # every one is told of, also when the queue is full: whether those that wait have grown must be known
+        # every one is reported, also when the queue is full: whether those that wait have grown must be known
         is_full = [not self._notice(entry) for entry in self._listed(strict=strict)]
         if any(is_full):
             hint = "a larger --queue-size holds more"
@@ -61,7 +61,7 @@ class Lookout:
         return began
 
     def _notice(self, entry: SeriesEntry) -> bool:
-        """Tells the queue of a series; false when there is no room for it."""
+        """Reports a series to the queue; false when there is no room for it."""
         reason = rejection_reason(entry, named=bool(self._policy.studies))
         if not reason:
             return self._queue.notice(entry.study_uid, entry.series_uid, instances=entry.instances)
@@ -79,18 +79,18 @@ class Lookout:
         try:
             found = self._index.find_in_study(study_uid)
         except ForbiddenError as error:  # which says nothing of the other studies
-            self._say(study_uid, ForbiddenError(error.message, facts=facts, hint=error.hint), strict=strict)
+            self._warn(study_uid, ForbiddenError(error.message, facts=facts, hint=error.hint), strict=strict)
             return []
         if not any(entry.is_ct for entry in found):
             hint = "does it hold CT? MR, PET and pictures of reports are not answered"
             empty = ImageError("a named study has no CT series in the PACS", facts=facts, hint=hint)
-            self._say(study_uid, empty, strict=strict)
+            self._warn(study_uid, empty, strict=strict)
         return [entry for entry in found if entry.is_ct or rejection_reason(entry, named=True)]
 
-    def _say(self, study_uid: str, error: ImageError | ServiceError, *, strict: bool) -> None:
+    def _warn(self, study_uid: str, error: ImageError | ServiceError, *, strict: bool) -> None:
         """Once for each study."""
         if strict:
             raise error
-        if study_uid not in self._told:
+        if study_uid not in self._reported:
             _LOG.warning("%s", in_one_line(error))
-        self._told.add(study_uid)
+        self._reported.add(study_uid)
