@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segpipe.cli.train import run
+from segpipe.config.overrides import as_text
 from segpipe.errors import ConfigError, ModelError
 
 
@@ -15,15 +16,9 @@ def train_in_folder(overrides: Sequence[str], folder: Path) -> Path:
         raise ConfigError("one call trains one run, in the folder that is given", facts={"found": " ".join(sweeps)})
     arguments = list(sys.argv)
     try:
-        run([*overrides, f"hydra.run.dir={_quoted(folder)}"])
+        run([*overrides, f"hydra.run.dir={as_text(str(folder.absolute()))}"])
     finally:
         sys.argv[:] = arguments
     if not (folder / "model" / "segpipe.json").is_file():
         raise ModelError("the training ended without a model", facts={"log": folder / "train.log"})
     return folder
-
-
-def _quoted(folder: Path) -> str:
-    """A path as one value of Hydra's grammar, whatever letters it has."""
-    escaped = str(folder.absolute()).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"

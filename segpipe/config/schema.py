@@ -1,23 +1,18 @@
 """What a configuration may hold: every key, its type and its bounds; reports all mistakes at once.
 
-Sections that choose a part by name (network, loss, …) are checked against the signature of that part's builder: its
-keyword-only parameters are the keys.
+Sections that choose a part (network, loss, …) are checked by `segpipe.parts`.
 """
 
-import inspect
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Interval, MinLen
-from pydantic import BaseModel, ConfigDict, Discriminator, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Discriminator, TypeAdapter, ValidationError
 
 from segpipe.config.bounds import Flips, Overlap
-from segpipe.config.mistakes import mistakes_in
-from segpipe.errors import ConfigError
-from segpipe.parts import TARGET, Registry, target_mistakes
-from segpipe.parts.building import summary_of
-from segpipe.parts.targets import argument_mistakes
-from segpipe.spelling import did_you_mean
+from segpipe.parts import Registry
+from segpipe.parts.checking import check_parts
+from segpipe.validation import mistakes_in
 
 Positive = Annotated[int, Gt(0)]
 Fraction = Annotated[float, Interval(ge=0, le=1)]
@@ -166,77 +161,6 @@ def check_settings(
     return (None if mistakes else settings), mistakes
 
 
-def _check(section: str, config: Mapping[str, Any], registry: Registry | SectionCheck) -> tuple[Any, list[str]]:
-    """Checks a section: a part, a list of parts, or one that has a check of its own."""
-    values = config[section]
-    if isinstance(values, list) and isinstance(registry, Registry):
-        items = [item if isinstance(item, Mapping) else {} for item in values]
-        found = [check_part(f"{section}.{number}", item, registry, config) for number, item in enumerate(items)]
-        return [part for part, _ in found], [mistake for _, mistakes in found for mistake in mistakes]
-    if isinstance(registry, Registry):
-        return check_part(section, values, registry, config) if isinstance(values, Mapping) else (values, [])
-    if not isinstance(values, Mapping):
-        return values, [f"{section}={values!s:.80}: must be a section with keys"]
-    return registry(section, config)
-
-
-def check_part(
-    path: str, values: Mapping[str, Any], registry: Registry, config: Mapping[str, Any]
-) -> tuple[dict[str, Any], list[str]]:
-    """Checks one part, e.g. the network, against the signature of what builds it.
-
-    Shipped parts have typed keys with bounds; of others the names of the keys are compared. Then the part is tried.
-
-    Args:
-        path: Of the section, e.g. `network` or `callbacks.0`.
-        values: The section as plain data.
-        registry: The parts of this kind.
-        config: The whole configuration, for the trial; the sections before this one are checked already.
-    """
-    part = dict(values)
-    if TARGET in values:
-        mistakes = target_mistakes(path, values, registry.given)
-    elif str(values.get("name")) in registry.shipped:
-        part, mistakes = check_shipped(path, values, registry.shipped[str(values["name"])])
-    else:
-        mistakes = _plug_in_mistakes(path, values, registry)
-    if not mistakes and registry.trial:
-        mistakes = [f"{path}: {mistake}" for mistake in registry.trial(part, config)]
-    return part, mistakes
-
-
-def _plug_in_mistakes(path: str, values: Mapping[str, Any], registry: Registry) -> list[str]:
-    name = str(values.get("name"))
-    if name not in registry:
-        if not len(registry):
-            return [f"{path}.{TARGET}: must be given; no installed package registers a name ({registry.group})"]
-        allowed = f"must be one of {', '.join(registry)}, or {path}.{TARGET} be given"
-        return [f"{path}.name={name}: {allowed}{did_you_mean(name, registry)}"]
-    try:
-        builder = registry[name]
-    except ConfigError as error:
-        return [f"{path}.name={name}: {summary_of(error)}"]
-    return argument_mistakes(path, builder, [key for key in values if key != "name"], registry.given)
-
-
-def check_shipped(
-    section: str, values: Mapping[str, Any], builder: Callable[..., Any]
-) -> tuple[dict[str, Any], list[str]]:
-    """Checks a part that segpipe ships: the typed values, and the mistakes.
-
-    Args:
-        section: Its path in messages.
-        values: Its name and keys.
-        builder: What builds it.
-    """
-    model = builder_model(builder)
-    try:
-        part = model.model_validate({key: value for key, value in values.items() if key != "name"})
-    except ValidationError as error:
-        return dict(values), mistakes_in(error, model, section)
-    return {"name": values["name"], **part.model_dump()}, []
-
-
 def made_into(kind: type) -> SectionCheck:
     """The check of a section that is made into a pydantic dataclass, which says what its values must hold."""
 
@@ -249,12 +173,10 @@ def made_into(kind: type) -> SectionCheck:
     return check
 
 
-def builder_model(builder: Callable[..., Any]) -> type[BaseModel]:
-    """The keys of a builder as a pydantic model: one field for each keyword-only parameter."""
-    hints = get_type_hints(builder, include_extras=True)
-    fields: dict[str, Any] = {
-        name: (hints[name], ... if parameter.default is inspect.Parameter.empty else parameter.default)
-        for name, parameter in inspect.signature(builder).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    }
-    return create_model("Part", __config__=ConfigDict(extra="forbid"), **fields)
+def _check(section: str, config: Mapping[str, Any], registry: Registry | SectionCheck) -> tuple[Any, list[str]]:
+    """Checks a section: of parts, or one that has a check of its own."""
+    if isinstance(registry, Registry):
+        return check_parts(section, config, registry)
+    if not isinstance(config[section], Mapping):
+        return config[section], [f"{section}={config[section]!s:.80}: must be a section with keys"]
+    return registry(section, config)

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 from annotated_types import Interval, Len, MaxLen, MinLen
 from pydantic import BaseModel, ConfigDict, FiniteFloat, StringConstraints, ValidationError
 
-from segpipe.config.mistakes import mistakes_in
 from segpipe.errors import ModelError
 from segpipe.export.export_spec import FORMAT, INDEX
 from segpipe.export.writing import checksum
 from segpipe.system.plain_files import read_json
+from segpipe.validation import mistakes_in
 
 LONGEST_SIDE = 1024
 """Voxels; neither a divisor nor the size of a network's only input is longer."""

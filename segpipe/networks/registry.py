@@ -7,7 +7,6 @@ import torch
 from annotated_types import Interval
 from torch import nn
 
-from segpipe.config.schema import check_shipped
 from segpipe.errors import ConfigError, ModelError
 from segpipe.networks.attention_unet import attention_unet
 from segpipe.networks.dynunet import dynunet
@@ -19,6 +18,7 @@ from segpipe.networks.resnet_unet import resnet_unet
 from segpipe.networks.settings import Shape, product_of_strides
 from segpipe.parts import TARGET, Registry, build_part
 from segpipe.parts.building import try_part
+from segpipe.parts.checking import check_shipped
 
 MOST_MEMBERS = 64
 _SHIPPED: dict[str, Callable[..., nn.Module]] = {

@@ -11,10 +11,10 @@ from annotated_types import Interval, MinLen
 from pydantic import AfterValidator, ConfigDict, FiniteFloat, TypeAdapter, ValidationError, ValidationInfo
 from pydantic.dataclasses import dataclass
 
-from segpipe.config.mistakes import mistakes_in
 from segpipe.errors import ModelError, numbered
 from segpipe.labels import LabelMap, ignore_mistakes, label_mistakes, region_mistakes
 from segpipe.preprocessing.voxel_transforms import check_transform
+from segpipe.validation import mistakes_in
 
 Value = TypeVar("Value")
 Triple = tuple[float, float, float]

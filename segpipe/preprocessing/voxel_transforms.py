@@ -11,7 +11,7 @@ import torch
 from annotated_types import Predicate
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, model_validator
 
-from segpipe.config.mistakes import mistakes_in
+from segpipe.validation import mistakes_in
 
 _TARGET = "_target_"
 _PREFIX = "monai.transforms."

@@ -2,8 +2,9 @@
 
 import pytest
 
-from segpipe.config.schema import check_part, check_settings
+from segpipe.config.schema import check_settings
 from segpipe.parts import Registry
+from segpipe.parts.checking import check_part
 from tests.parts.plug_ins import THINGS, install
 
 POINTS = "[segpipe.lenses]\nthing = PKG.things:Thing\ngone = PKG.things:Gone\n"

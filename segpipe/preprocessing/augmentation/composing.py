@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from segpipe.config.schema import check_part
 from segpipe.errors import ConfigError, numbered
 from segpipe.parts import TARGET, Registry, build_part
+from segpipe.parts.checking import check_part
 from segpipe.preprocessing.augmentation.pipeline import Augmentation, Transform, is_own
 from segpipe.preprocessing.recipe import Recipe, Shape
 
