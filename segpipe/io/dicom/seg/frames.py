@@ -10,6 +10,7 @@ from pydicom.pixels.utils import iter_pixels
 
 from segpipe.errors import ImageError
 from segpipe.io.dicom.series.pixels import ensure_transfer_syntax
+from segpipe.io.dicom.series.planes import LONGEST_SIDE
 from segpipe.io.dicom.values import items_of, whole_of
 
 Pixels = NDArray[np.integer[Any]]
@@ -22,6 +23,8 @@ def iterate_frames(segmentation: Dataset) -> Iterator[tuple[Pixels, Dataset]]:
         ImageError: when there are more or fewer frames, or pixels, than the header claims.
     """
     ensure_transfer_syntax(segmentation)
+    if max(whole_of(segmentation, "Rows"), whole_of(segmentation, "Columns")) > LONGEST_SIDE:
+        raise _disagreement({"found": "frames larger than any slice of a CT"})
     groups = items_of(segmentation, "PerFrameFunctionalGroupsSequence")
     count = whole_of(segmentation, "NumberOfFrames")
     if not count or count != len(groups):

@@ -16,6 +16,7 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from segpipe.errors import ImageError, SegpipeError
+from segpipe.io.dicom.series.inflation import open_member, read_dataset
 from segpipe.io.dicom.values import items_of
 from segpipe.io.quiet import quiet_libraries
 
@@ -24,7 +25,6 @@ NOT_DICOM = "not DICOM"
 DAMAGED = "a damaged DICOM file"
 DAMAGED_ZIP = "a damaged zip file"
 UNOPENED = "a file that cannot be opened (gone, forbidden, or in a zip with a password)"
-_LARGEST_MEMBER = 2**32  # bytes; DICOM's lengths have 32 bits, so more of one file is not DICOM but fills the memory
 _BARE_STARTS = tuple(bytes([group, 0, element, 0]) for group, element in ((2, 0), (8, 0), (8, 5), (8, 8), (8, 22)))
 
 
@@ -90,7 +90,7 @@ def map_files(
     def parse_and_read(file: DicomFile, stream: BinaryIO) -> Read:
         with reading("DICOM file"):
             source = io.BytesIO(stream.read()) if pixels else stream
-            return read(file, pydicom.dcmread(source, stop_before_pixels=not pixels, force=True))
+            return read(file, read_dataset(source, stop_before_pixels=not pixels))
 
     return _each(files, parse_and_read, workers=workers)
 
@@ -145,7 +145,8 @@ def _expand(path: Path) -> list[DicomFile]:
 
 def _listed_by_dicomdir(path: Path) -> list[DicomFile]:
     with reading("DICOMDIR"):
-        records = items_of(pydicom.dcmread(path), "DirectoryRecordSequence")
+        with path.open("rb") as stream:
+            records = items_of(read_dataset(stream), "DirectoryRecordSequence")
         names = [_parts(record.ReferencedFileID) for record in records if record.get("ReferencedFileID")]
     outside = sum(not _stays_inside(name) for name in names)
     if outside:
@@ -204,19 +205,13 @@ def _opened(file: DicomFile, read: _ReadStream[Read], *, archives: "_Archives", 
             if not file.member:
                 with file.path.open("rb") as stream:
                     return read(file, stream)
-            with archives.lend(file.path) as archive, _member(archive, file.member) as member:
+            with archives.lend(file.path) as archive, open_member(archive, file.member) as member:
                 return read(file, member)
     except _UNOPENABLE as error:
         if unopened is not None:
             return unopened
         facts = {"found": type(error).__name__}  # its text shows the file's name
         raise ImageError("a file cannot be opened", facts=facts, hint="check that it is there and readable") from None
-
-
-def _member(archive: zipfile.ZipFile, name: str) -> BinaryIO:
-    if archive.getinfo(name).file_size > _LARGEST_MEMBER:
-        raise zipfile.LargeZipFile(name)
-    return cast(BinaryIO, archive.open(name))
 
 
 class _Archives:
@@ -253,6 +248,6 @@ def _header(stream: BinaryIO, tags: Sequence[str]) -> Dataset | str:
         stream.seek(0)
         if start[128:] != b"DICM" and not start.startswith(_BARE_STARTS):
             return NOT_DICOM
-        return pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(tags), force=True)
+        return read_dataset(stream, stop_before_pixels=True, specific_tags=list(tags))
     except Exception:  # pydicom answers a damaged file with errors of many kinds
         return DAMAGED

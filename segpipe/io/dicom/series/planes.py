@@ -47,6 +47,7 @@ _NOT_SLICES = {
 _WHEN = ("AcquisitionNumber", "AcquisitionTime", "TemporalPositionIdentifier")
 _HU_TYPES = {"", "HU", "US", "HU_MOD"}
 _COSINE_TOLERANCE = 1e-3
+LONGEST_SIDE = 8192  # pixels; CT for research has 4608 at most
 
 
 class UnusablePlaneError(Exception):
@@ -167,8 +168,8 @@ def _plane(header: Dataset, groups: Sequence[Dataset], file: DicomFile, frame: i
     _check_image(_macro(groups, "CTImageFrameTypeSequence", "FrameType"))
     location = locate_frame(groups)
     shape = int(header.Rows), int(header.Columns)
-    if min(shape) < 1:
-        raise UnusablePlaneError("an image without pixels")
+    if not 1 <= min(shape) <= max(shape) <= LONGEST_SIDE:
+        raise UnusablePlaneError("an image without pixels, or larger than any of a CT")
     to_hu = _macro(groups, "PixelValueTransformationSequence", "RescaleSlope")
     return Plane(
         file=file,
