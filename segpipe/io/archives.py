@@ -78,7 +78,7 @@ def _opened(archive: Path) -> Iterator[tuple[list[Member], Callable[[str], IO[by
         raise DatasetError(
             "the archive is damaged",
             facts={"file": archive, "found": type(error).__name__},
-            hint="download it again",
+            hint="download it again; one with a password or an unusual compression is to be packed anew",
         ) from error
 
 

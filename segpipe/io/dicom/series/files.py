@@ -12,7 +12,6 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from threading import Lock
 from typing import BinaryIO, TypeVar, cast
 
-import pydicom
 from pydicom.dataset import Dataset
 
 from segpipe.errors import ImageError, SegpipeError
