@@ -1,12 +1,13 @@
 """Asks the PACS which series there are, and reports them to the queue."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
-from segpipe.errors import ImageError, OutputError, ServiceError
+from segpipe.errors import ImageError, OutputError, SegpipeError, ServiceError
 from segpipe.io.pacs.dicomweb import SeriesEntry
-from segpipe.io.pacs.errors import ForbiddenError
+from segpipe.io.pacs.errors import ForbiddenError, PacsFaultError
 from segpipe.serving.alias import Aliases
 from segpipe.serving.policy import WorkerPolicy, in_one_line, rejection_reason
 from segpipe.serving.queue import Queue
@@ -52,7 +53,8 @@ class Poller:
         """
         began = self._queue.now
         # every one is reported, also when the queue is full: whether those that wait have grown must be known
-        is_full = [not self._notice(entry) for entry in self._listed(strict=strict)]
+        with _foreseen():
+            is_full = [not self._notice(entry) for entry in self._listed(strict=strict)]
         if any(is_full):
             hint = "a larger --queue-size holds more"
             self._troubles.begin("queue", OutputError("the queue is full; further series wait outside", hint=hint))
@@ -94,3 +96,15 @@ class Poller:
         if study_uid not in self._reported:
             _LOG.warning("%s", in_one_line(error))
         self._reported.add(study_uid)
+
+
+@contextmanager
+def _foreseen() -> Iterator[None]:
+    """Nothing that a listing does may end the worker, nor be quoted, since it may hold UIDs."""
+    try:
+        yield
+    except SegpipeError:
+        raise
+    except Exception as error:
+        facts = {"found": type(error).__name__}
+        raise PacsFaultError("what the PACS lists cannot be understood", facts=facts) from None

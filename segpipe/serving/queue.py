@@ -69,9 +69,10 @@ class Queue:
 
     def notice(self, study_uid: str, series_uid: str, *, instances: int | None = None) -> bool:
         """The PACS lists a series with so many instances; false when there is no room for it."""
-        known = self._item(series_uid)
-        new = known.seen(instances, self.now) if known else WorkItem(study_uid, series_uid, self.now, listed=instances)
-        return self._let_in(known, new)
+        new = WorkItem(study_uid, series_uid, self.now, listed=instances)
+        with self._database.change():
+            known = self._item(series_uid)
+            return self._let_in(known, known.seen(instances, self.now) if known else new)
 
     def receive(self, study_uid: str, series_uid: str, name: str) -> bool:
         """An instance of a series is on disk and may be acknowledged; false when there is no room for the series."""

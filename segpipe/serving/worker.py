@@ -69,6 +69,7 @@ class Worker:
         waiting = {uid: self._aliases.of(uid) for uid in self._queue.open_series()}
         for series_uid, alias in waiting.items():  # it may have died before it could note what it had written
             self._queue.hold(series_uid, self._folders.received(alias))
+            self._folders.keep(alias, self._queue.acknowledged(series_uid))  # what was fetched may not be on the disk
         self._folders.sweep_inbox(waiting.values())
         self._folders.sweep(self._kept())
 
@@ -126,10 +127,8 @@ class Worker:
         self._next_poll = time.monotonic() + self._policy.poll_s
         try:
             polled = self._poller.poll(strict=strict)
-        except PacsAccessError:
-            raise
         except ServiceError as error:
-            if strict:
+            if strict or isinstance(error, PacsAccessError):
                 raise
             self._away(error)
             return

@@ -8,7 +8,7 @@ from segpipe.errors import ImageError
 from segpipe.io.pacs.dicomweb import SeriesEntry
 from segpipe.io.pacs.errors import PacsFaultError
 from segpipe.io.pacs.names import instance_name, set_digest
-from tests.serving.fakes import Answers, Archive, Service, images, uids, work, write
+from tests.serving.fakes import Answers, Archive, Killed, Service, images, uids, work, write
 
 
 @pytest.fixture(autouse=True)
@@ -297,6 +297,17 @@ def test_what_was_written_and_not_noted_when_the_worker_died(archive, serve, tmp
     assert service.run()["done"] == 1
     assert archive.answers() == [20]
     assert images(tmp_path) == []
+
+
+def test_what_a_killed_worker_had_fetched_is_fetched_again(archive, serve):
+    """Unlike what was received it was never made safe against a power cut."""
+    archive.grow("s", "1", 20)
+    archive.failures["store"] = [Killed()]
+    with pytest.raises(Killed):
+        serve().run()
+    assert serve().run()["done"] == 1
+    assert archive.asked.count("fetch") == 2
+    assert archive.answers() == [20]
 
 
 def test_what_a_killed_worker_left_is_swept(archive, serve, tmp_path):

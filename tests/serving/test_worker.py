@@ -201,6 +201,17 @@ def test_a_look_that_fails_ends_no_worker(tmp_path, caplog, kind):
     assert caplog.text.count("the PACS refuses; could not search") == 1
 
 
+def test_a_listing_that_nobody_foresaw_ends_no_worker_and_is_not_quoted(tmp_path, caplog):
+    archive, stop = Archive(SeriesEntry("s1", "1", 9)), threading.Event()
+    archive.failures["find_ct"] = [RuntimeError("1.2.3")] * 3
+    service = Service(archive, tmp_path / "state", EndsAfterOne(stop))
+    service.worker.run(stop)
+    assert service.queue.counts()["done"] == 1
+    service.close()
+    assert caplog.text.count("what the PACS lists cannot be understood; found  RuntimeError") == 1
+    assert "1.2.3" not in caplog.text
+
+
 def no_space(text="the file cannot be written"):
     error = OutputError(text)
     error.__cause__ = OSError(28, "No space left on device")
