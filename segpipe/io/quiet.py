@@ -2,14 +2,15 @@
 
 import logging
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from threading import Lock
 from typing import Any
 
-_LIBRARIES = ("pydicom", "highdicom", "nibabel", "pynetdicom", "dicomweb_client", "urllib3")
+_LIBRARIES = ("pydicom", "highdicom", "nibabel", "pynetdicom", "urllib3")
 _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 
 
@@ -120,7 +121,21 @@ def _gdcm_prints() -> Iterator[None]:
     Trace.SetError(before[1])
 
 
-_FOREIGN = _Shared(nullcontext)
+@contextmanager
+def _foreign_threads_die_quietly() -> Iterator[None]:
+    """An error that ends a thread of a library may quote what a peer has sent."""
+    before = threading.excepthook
+
+    def report(error: threading.ExceptHookArgs) -> None:
+        if type(error.thread).__module__.partition(".")[0] not in _LIBRARIES:
+            before(error)
+
+    threading.excepthook = report
+    yield
+    threading.excepthook = before
+
+
+_FOREIGN = _Shared(_foreign_threads_die_quietly)
 _SWITCHES = {
     "pydicom": _Shared(_pydicom_validates),
     "SimpleITK": _Shared(_itk_prints),

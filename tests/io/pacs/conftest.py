@@ -63,10 +63,10 @@ def associate():
 
     asked = []
 
-    def ask(port, *, caller="SCANNER", called="SEGPIPE", host="127.0.0.1", syntaxes=None):
+    def ask(port, *, caller="SCANNER", called="SEGPIPE", host="127.0.0.1", syntaxes=None, handlers=None):
         entity = AE(caller)
         entity.add_requested_context(CT_IMAGE, syntaxes)
-        asked.append(entity.associate(host, port, ae_title=called))
+        asked.append(entity.associate(host, port, ae_title=called, evt_handlers=handlers))
         return asked[-1]
 
     yield ask

@@ -5,9 +5,11 @@ import socket
 import struct
 import threading
 import tracemalloc
+from contextlib import suppress
 
 import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+from pynetdicom import evt
 
 from segpipe.errors import ConfigError
 from segpipe.io.pacs import gate
@@ -157,6 +159,35 @@ def test_a_peer_that_talks_nonsense(receive, send, connect, capfd):
     assert send(port, ct_slices(thorax())[:1]) == [0]
     assert len(told["arrived"]) == 1
     assert "".join(capfd.readouterr()) == ""
+
+
+def test_a_conversation_that_is_garbled(receive, send, connect, associate, capfd):
+    """Errors that end pynetdicom's threads quote what has been sent, e.g. an AE title or a UID."""
+    port, _ = receive("SCANNER@127.0.0.1")
+    spoken = []
+    association = associate(port, handlers=[(evt.EVT_DATA_SENT, lambda event: spoken.append(event.data))])
+    association.send_c_store(ct_slices(thorax())[0])
+    association.release()
+    chance = random.Random(13)
+    for number in range(24):
+        connection = connect(port)
+        connection.settimeout(0.01)
+        with suppress(OSError):
+            for place, said in enumerate(spoken):
+                connection.sendall(garbled(said, chance) if place == 1 + number % 3 else said)
+                with suppress(TimeoutError):
+                    connection.recv(2**12)
+    assert send(port, ct_slices(thorax())[:1]) == [0]
+    wait_for(lambda: not _acceptors(), PATIENCE_S)
+    assert "".join(capfd.readouterr()) == ""
+
+
+def garbled(said, chance):
+    """A PDU of the same length, of which the content is changed in a few places."""
+    content = bytearray(said)
+    for _ in range(4):
+        content[chance.randrange(6, len(content))] = chance.randrange(256)
+    return content
 
 
 def test_an_address_that_is_not_of_this_machine(receive):
