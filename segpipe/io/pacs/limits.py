@@ -12,8 +12,8 @@ ENTRY_CHARACTERS = 2**20
 """Of one entry in a list."""
 ANSWER_BYTES = 2**20
 """Of what is read as a whole: the answer to a result that is stored."""
-ANSWER_S = 3600.0
-"""One answer may last, however steadily it trickles."""
+ANSWER_HEAD_S, ANSWER_S = 120.0, 3600.0
+"""Until the head of an answer is there, and until all of it is, however steadily it trickles."""
 
 ASSOCIATIONS = 8
 """Of one address at a time; connections that have asked for nothing yet give way to new ones."""

@@ -15,6 +15,7 @@ import urllib3
 from segpipe.errors import ConfigError
 from segpipe.io.pacs.errors import PacsFaultError, asking, refusal
 from segpipe.io.pacs.limits import ANSWER_S, TooMuchError
+from segpipe.io.pacs.prompt_connections import PromptAdapter
 
 JSON = "application/dicom+json"
 _MOST_HOPS = 3
@@ -61,6 +62,8 @@ class Session(requests.Session):
         super().__init__()
         self.trust_env = False
         self.headers["Accept-Encoding"] = "identity"  # what is compressed may expand to anything
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, PromptAdapter())
         if user is not None:
             self.auth = (user, password or "")
         if authority is not None:
@@ -79,6 +82,8 @@ class Answer:
         self.status = response.status_code
         self.content_type = str(response.headers.get("Content-Type", ""))
         self._raw = response.raw
+        # without a length, nothing is what a head that has broken off gives, too
+        self._may_be_empty = any(name in response.headers for name in ("Content-Length", "Transfer-Encoding"))
         self._end = time.monotonic() + ANSWER_S
 
     def pieces(self, most: int) -> Iterator[bytes]:
@@ -91,13 +96,16 @@ class Answer:
             TooMuchError: when it has more.
             urllib3.exceptions.HTTPError: when it breaks off or takes too long.
         """
+        left = most
         while piece := self._raw.read1(_PIECE, decode_content=False):
-            most -= len(piece)
-            if most < 0:
-                raise TooMuchError("bytes of an answer")
+            left -= len(piece)
+            if left < 0:
+                raise TooMuchError(f"{most} bytes of an answer")
             if time.monotonic() > self._end:
                 raise urllib3.exceptions.TimeoutError
             yield piece
+        if left == most and self.status != 204 and not self._may_be_empty:
+            raise urllib3.exceptions.ProtocolError
 
 
 class Web:

@@ -1,5 +1,7 @@
 """A request goes to the PACS and to nobody else, however it is redirected."""
 
+import socket
+import threading
 from contextlib import suppress
 from io import BytesIO
 
@@ -8,7 +10,8 @@ import requests
 from requests.adapters import BaseAdapter
 from urllib3 import HTTPResponse
 
-from segpipe.io.pacs.errors import PacsFaultError
+from segpipe.io.pacs import prompt_connections
+from segpipe.io.pacs.errors import PacsAwayError, PacsFaultError
 from segpipe.io.pacs.web import Request, Session, Web
 
 
@@ -97,3 +100,44 @@ def test_the_same_request_goes_to_the_same_place(base, target, url):
 def test_a_method_is_never_changed():
     assert len(ask("POST", 302, "/y")) == 1
     assert [method for method, *_ in ask("GET", 302, "/y")] == ["GET", "GET"]
+
+
+@pytest.fixture
+def head():
+    """A head that has no end, and the event that ends what follows: every moment a byte."""
+    return b"HTTP/1.1 200 OK\r\nA: ", threading.Event()
+
+
+@pytest.fixture
+def trickling(head):
+    """The address of a server that gives a head."""
+    server, (begin, over) = socket.create_server(("127.0.0.1", 0)), head
+
+    def serve():
+        connection, _ = server.accept()
+        with connection, suppress(OSError):
+            connection.recv(2**16)
+            connection.sendall(begin)
+            while not over.wait(0.01):
+                connection.sendall(b"a")
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield f"http://127.0.0.1:{server.getsockname()[1]}"
+    over.set()
+    thread.join()
+    server.close()
+
+
+def test_a_head_that_trickles_has_an_end(trickling, monkeypatch):
+    monkeypatch.setattr(prompt_connections, "ANSWER_HEAD_S", 0.2)
+    web = Web(trickling, trickling, session=Session(), timeout_s=60)
+    with pytest.raises(PacsAwayError, match="the PACS does not answer; could not try"), web.ask("try", Request("a")):
+        pass
+
+
+def test_a_head_that_breaks_off_is_no_empty_answer(trickling, head):
+    head[1].set()
+    web = Web(trickling, trickling, session=Session(), timeout_s=60)
+    with pytest.raises(PacsAwayError, match="the PACS does not answer"), web.ask("try", Request("a")) as answer:
+        list(answer.pieces(100))
