@@ -68,7 +68,7 @@ def connect(uri: str) -> "MlflowClient":
         client = MlflowClient(tracking_uri=shown if is_server(shown) else absolute_uri(address.whole))
         client.search_experiments(max_results=1)
     except Exception as error:
-        raise unreachable(shown, error) from error
+        raise unreachable(shown, error) from None  # a driver of a database may quote what it was given
     return client
 
 

@@ -1,7 +1,9 @@
+import logging
 import socket
 import threading
 from base64 import b64encode
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -138,3 +140,14 @@ def test_a_database_that_cannot_be_opened_is_explained_without_its_password(capl
     assert caught.value.facts["tracking.uri"] == "postgresql+nosuchdriver://db/mlflow"
     assert "export MLFLOW_TRACKING_URI=…" in caught.value.hint
     assert "hush" not in explain(caught.value) + caplog.text
+    assert caught.value.__suppress_context__  # so that a traceback has nothing of what the driver said
+
+
+def test_what_mlflow_itself_logs_of_an_address_is_without_its_password(monkeypatch):
+    monkeypatch.setattr(credentials, "_kept", {})
+    monkeypatch.setattr(logging.getLogger("mlflow"), "handlers", [logging.StreamHandler(text := StringIO())])
+    with pytest.raises(ServiceError):
+        connect("postgresql+nosuchdriver://ann:hush-hush@db/mlflow")
+    logging.getLogger("mlflow.store").warning("cannot open %s", "postgresql+nosuchdriver://ann:hush-hush@db/mlflow")
+    logging.getLogger("mlflow.store").warning("with hush-hush")
+    assert text.getvalue() == "cannot open ***\nwith ***\n"

@@ -8,6 +8,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from segpipe.errors import GeometryError, ImageError
+from segpipe.io.dicom import lidc_xml
 from segpipe.io.dicom.lidc_xml import consensus, mark_centre_mm, mark_masks, read_lidc_xml, reader_masks
 from segpipe.io.dicom.series.series import find_series
 from tests.synthetic_dicom import ct_slices, save, thorax
@@ -159,6 +160,7 @@ def test_entities_are_found_in_every_encoding(tmp_path, encoding):
         ('<!DOCTYPE a [<!ENTITY b "c">]><LidcReadMessage/>', "defines entities"),
         (message("1", [nodule(roi([("x", 1)], 1))]), "garbled"),
         (message("1", [nodule(roi([(10**30, 1)], 1))]), "garbled"),
+        (message("1", [nodule(roi([(1, -3 * 10**8)], 1))]), "garbled"),
         (message("1", [nodule(roi([(1, 1)], "nan"))]), "garbled"),
         ("", "the XML file is damaged"),
         ('<?xml version="1.0" encoding="klingon"?><LidcReadMessage/>', "the XML file is damaged"),
@@ -169,6 +171,14 @@ def test_other_files_are_reported(tmp_path, content, message):
 
     with pytest.raises(ImageError, match=message):
         read_lidc_xml(tmp_path / "a.xml")
+
+
+def test_a_file_beyond_all_readings_is_not_parsed(tmp_path, monkeypatch):
+    monkeypatch.setattr(lidc_xml, "LARGEST_READING", 2**20)
+    (tmp_path / "a.xml").write_text(message("1") + " " * 2**20)
+    with pytest.raises(ImageError, match="larger than any reading") as caught:
+        read_lidc_xml(tmp_path / "a.xml")
+    assert caught.value.facts["found"] == "more than 1 MiB"
 
 
 def test_a_missing_file_is_reported(tmp_path):
