@@ -1,5 +1,6 @@
 """What a program does with `import segpipe`: four functions, light to import, the same as the command line."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -77,7 +78,14 @@ def test_a_program_trains_evaluates_and_predicts(tiny_words, tmp_path, monkeypat
     run = segpipe.train(*words, "trainer.max_steps=4", "tracking=none", folder=tmp_path / "it's (a) run, = 1")
     assert sys.argv == arguments
     assert (run / "report.html").is_file()
-    assert json.loads((run / "evaluation" / "summary.json").read_text())["cases"] == 2
+    summary = json.loads((run / "evaluation" / "summary.json").read_text())
+    assert summary["cases"] == 2
+    with (run / "evaluation" / "froc.csv").open(newline="") as stream:
+        points = [row for row in csv.DictReader(stream) if row["rule"] == "centre"]
+    for name in ("sensitivity", "fp_per_scan"):
+        column = [float(row[name]) for row in points]
+        assert column == sorted(column)
+    assert len({row["fp_per_scan"] for row in points}) > 5  # a curve, wherever the operating point lies
     assert segpipe.load_model(run / "model").folder.about["steps"] == 4
 
 

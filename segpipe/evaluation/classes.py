@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,12 @@ def evaluate_label_maps(
     *,
     labels: LabelMap,
     probability: Sequence[NDArray[np.floating]] | None = None,
+    searched: bool = True,
     extra: Mapping[str, Any] | None = None,
 ) -> CaseResult:
     """Compares a predicted label map with a reference, both (x, y, z) on the scan's own grid.
 
-    Voxels that the reference ignores count as background on both sides.
+    Voxels that the reference ignores count as background on both sides, and have no probability.
 
     Args:
         case_id: Name of the case.
@@ -33,7 +35,8 @@ def evaluate_label_maps(
         masks: Prediction and reference.
         grid: The scan's own grid.
         labels: The classes, and the value that the reference ignores.
-        probability: Of each class in each voxel; gives each predicted lesion its confidence.
+        probability: Of each class in each voxel; see `evaluate_pair`.
+        searched: Whether lesions were searched for in the whole scan; see `evaluate_pair`.
         extra: Further facts of the case, for strata.
 
     Returns:
@@ -43,30 +46,25 @@ def evaluate_label_maps(
     Raises:
         GeometryError: when an array has another shape than the grid.
     """
-    prediction, reference = _without_ignored(masks, labels.ignore)
+    prediction, reference = masks
+    if labels.ignore is not None:
+        counted = reference != labels.ignore
+        prediction, reference = prediction * counted, reference * counted
+        probability = None if probability is None else [volume * counted for volume in probability]
+    case = partial(evaluate_pair, case_id, patient, grid=grid, searched=searched, extra=extra)
 
     def evaluate(number: int) -> CaseResult:
         known = None if probability is None else probability[number]
         own = (labels.class_mask(prediction, number), labels.class_mask(reference, number))
-        return evaluate_pair(case_id, patient, *own, grid, probability=known, extra=extra)
+        return case(*own, probability=known)
 
     if len(labels.classes) == 1:
         return evaluate(0)
     members = np.any([labels.member_table(number) for number in range(len(labels.classes))], axis=0)
     together = None if probability is None else _together(probability, labels)
     any_class = (look_up(members, prediction), look_up(members, reference))
-    pooled = evaluate_pair(case_id, patient, *any_class, grid, probability=together, extra=extra)
+    pooled = case(*any_class, probability=together)
     return replace(pooled, classes={label.name: evaluate(number) for number, label in enumerate(labels.classes)})
-
-
-def _without_ignored(
-    masks: tuple[NDArray[np.uint8], NDArray[np.uint8]], ignore: int | None
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    prediction, reference = masks
-    if ignore is None:
-        return prediction, reference
-    counted = reference != ignore
-    return prediction * counted, reference * counted
 
 
 def _together(probability: Sequence[NDArray[np.floating]], labels: LabelMap) -> NDArray[np.floating]:

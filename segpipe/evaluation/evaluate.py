@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.errors import GeometryError
+from segpipe.evaluation.detection.detections import detect
 from segpipe.evaluation.detection.matching import find_lesions, match_lesions
 from segpipe.evaluation.detection.spheres import evaluate_by_centre, is_sphere
 from segpipe.evaluation.measures.foreground_crops import find_foreground_crops
@@ -28,6 +29,7 @@ def evaluate_pair(
     grid: Grid,
     *,
     probability: NDArray[np.floating] | None = None,
+    searched: bool = True,
     extra: Mapping[str, Any] | None = None,
 ) -> CaseResult:
     """Evaluates a predicted mask against a reference mask, both (x, y, z) on the scan's own grid.
@@ -39,6 +41,8 @@ def evaluate_pair(
         reference_mask: Foreground where not 0.
         grid: The scan's own grid.
         probability: Foreground probability of each voxel; gives each predicted lesion its confidence.
+        searched: Whether lesions were searched for in the whole scan: then the candidates of the FROC are those of the
+            probability, whatever the mask shows of them. Else, as around a given point, they are the mask's lesions.
         extra: Further facts of the case, e.g. texture; kept for strata. Where they speak of a `sphere` the reference
             is no outline: lesions are matched by centre, and figures of voxels and surfaces are undefined.
 
@@ -53,9 +57,10 @@ def evaluate_pair(
             )
     crops = find_foreground_crops(prediction_mask, reference_mask, grid)
     overlap = count_overlap(crops)
+    reference = find_lesions([crop.reference for crop in crops], crops)
     lesions, candidates = match_lesions(
         find_lesions([crop.prediction for crop in crops], crops),
-        find_lesions([crop.reference for crop in crops], crops),
+        reference,
         probability=None if probability is None else [probability[crop.box] for crop in crops],
     )
     result = CaseResult(
@@ -67,6 +72,7 @@ def evaluate_pair(
         predicted_mm3=(overlap.tp + overlap.fp) * grid.voxel_volume_mm3,
         lesions=lesions,
         candidates=candidates,
+        detections=None if probability is None or not searched else detect(probability, reference, crops, grid),
         extra=extra,
     )
     return evaluate_by_centre(result) if is_sphere(extra) else result

@@ -1,8 +1,8 @@
 """What is known of one evaluated case: plain data that travels between processes and into tables."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 Empty = Literal["no", "both", "reference", "prediction"]
 Point = tuple[float, float, float]
@@ -32,8 +32,23 @@ class ReferenceLesion:
 
 
 @dataclass(frozen=True)
+class Detection:
+    """A place that stands out in the probability volume, whether or not the operating point shows it.
+
+    Args:
+        probability: The largest of its voxels: its confidence.
+        matched: Number of the reference lesion that it overlaps enough, one to one, or None for a false positive.
+        hits: Numbers of the reference lesions within whose radius its centre lies (the rule of LUNA16).
+    """
+
+    probability: float
+    matched: int | None = None
+    hits: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class PredictedLesion:
-    """A lesion of the prediction, a candidate of the FROC.
+    """A lesion of the prediction.
 
     Args:
         number: 1 for the largest of the case.
@@ -56,6 +71,9 @@ class PredictedLesion:
     hits: tuple[int, ...] = ()
 
 
+Mark = TypeVar("Mark", bound=Detection | PredictedLesion)
+
+
 @dataclass(frozen=True)
 class CaseResult:
     """The figures of one case.
@@ -71,6 +89,8 @@ class CaseResult:
         candidates: The lesions of the prediction.
         extra: Further facts of the case, for strata.
         classes: Where there are several classes: the figures of each, by name; the others are of all classes together.
+        detections: The candidates of the FROC, most confident first; None where no probability volume is known or
+            nothing was searched for, and the lesions of the prediction take their place.
     """
 
     case: str
@@ -83,6 +103,7 @@ class CaseResult:
     candidates: tuple[PredictedLesion, ...] = ()
     extra: Mapping[str, Any] | None = None
     classes: Mapping[str, "CaseResult"] = field(default_factory=dict)
+    detections: tuple[Detection, ...] | None = None
 
     @property
     def true_positives(self) -> int:
@@ -103,10 +124,16 @@ class CaseResult:
         """The results to list lesion by lesion: each class where there are several, else this one without a name."""
         return dict(self.classes) or {"": self}
 
-    def candidates_by_centre(self) -> dict[int, list[PredictedLesion]]:
-        """Number of a reference lesion → the candidates whose centre lies within its radius; only those with any."""
-        hits: dict[int, list[PredictedLesion]] = {}
-        for candidate in self.candidates:
-            for number in candidate.hits:
-                hits.setdefault(number, []).append(candidate)
-        return hits
+    @property
+    def marks(self) -> Sequence[Detection | PredictedLesion]:
+        """The candidates of the FROC."""
+        return self.candidates if self.detections is None else self.detections
+
+
+def group_by_hit(marks: Sequence[Mark]) -> dict[int, list[Mark]]:
+    """Number of a reference lesion → the marks whose centre lies within its radius; only those with any."""
+    hits: dict[int, list[Mark]] = {}
+    for mark in marks:
+        for number in mark.hits:
+            hits.setdefault(number, []).append(mark)
+    return hits

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from segpipe.evaluation.bootstrap import LEVEL, RESAMPLES, Interval, interval_of, interval_of_mean
+from segpipe.evaluation.detection.candidates import LEAST_CONFIDENCE, MOST_CANDIDATES, PART_OF_PEAK
 from segpipe.evaluation.detection.froc import RULES, collect_marks
 from segpipe.evaluation.detection.froc_summary import FROC_RESAMPLES, froc_summary
 from segpipe.evaluation.detection.matching import MINIMUM_IOU
@@ -25,8 +26,10 @@ POLICY = {
     "lesions": f"26-connected components, paired one to one at an IoU of at least {MINIMUM_IOU:g}; ratios are of the "
     "counts over all cases",
     "centre": "a candidate hits a lesion when its centre is nearer than half the lesion's longest diameter (LUNA16)",
-    "confidence": "of a candidate: the mean foreground probability over its voxels; candidates are the lesions of the "
-    "predicted mask",
+    "candidates": f"of FROC, CPM and average precision: peaks of the probability from {LEAST_CONFIDENCE:g} on, each as "
+    f"far as the probability stays at {PART_OF_PEAK:.0%} of it, at most {MOST_CANDIDATES} in a scan, whatever the "
+    "operating point shows; of masks without probabilities and of answers to a point the lesions of the mask",
+    "confidence": "of a candidate: the peak; of a lesion: the mean foreground probability over its voxels",
     "intervals": f"{LEVEL:.0%} percentile bootstrap over patients, {RESAMPLES} resamples, {FROC_RESAMPLES} for FROC",
     "nsd": f"normalised surface Dice at a tolerance of {NSD_TOLERANCE_MM:g} mm, surfaces weighted by area",
     "hd95": "the larger 95th percentile of both directions, between the centres of border voxels",
@@ -43,7 +46,7 @@ def summarise(results: Sequence[CaseResult], *, seed: int = 0) -> dict[str, Any]
     - `metrics`: mean, median, std, ci95 (of the mean) and n (cases with a defined value) of every figure.
     - `lesions`: counts over all cases and their ratios, with panoptic quality.
     - `detection`: sensitivity at seven rates of false positives, CPM and average precision, where candidates are
-      matched by `overlap` and by `centre`; None when their confidences are not known.
+      matched by `overlap` and by `centre`; None when their confidences are not known, as one point is no curve.
     - `strata`: lesions by diameter and by readers' ratings.
     - `empty`: how often masks were empty; how they count is said under `policy`.
     - `classes`: where there are several, the same of each class; all else is of the foreground of all classes together.

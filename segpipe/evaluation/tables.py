@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from segpipe.evaluation.detection.froc import RULES, collect_marks, froc_curve
-from segpipe.evaluation.results import CaseResult, PredictedLesion, ReferenceLesion
+from segpipe.evaluation.results import CaseResult, PredictedLesion, ReferenceLesion, group_by_hit
 from segpipe.system.atomic_write import write_json
 from segpipe.system.csv_table import write_csv
 
@@ -92,7 +92,7 @@ def _facts(result: CaseResult) -> Row:
 
 def _reference_rows(result: CaseResult) -> Iterator[Row]:
     matches = {candidate.number: candidate for candidate in result.candidates if candidate.matched is not None}
-    by_centre = result.candidates_by_centre()
+    by_centre = group_by_hit(result.candidates)
     for lesion in result.lesions:
         match = matches.get(lesion.matched or 0)
         yield {

@@ -75,9 +75,16 @@ def _lesions(summary: Mapping[str, Any]) -> list[str]:
         f"{name} {number(lesions[key])} ({interval(lesions['ci95'][key])})"
         for name, key in (("F1", "f1"), ("recall", "recall"), ("precision", "precision"))
     ]
-    detection = (summary.get("detection") or {}).get("centre")
-    cpm = [f"FROC by centre: CPM {number(detection['cpm'])} ({interval(detection['cpm_ci95'])})"] if detection else []
-    return [counts, "  " + ", ".join(ratios), *cpm]
+    return [counts, "  " + ", ".join(ratios), *_froc(summary)]
+
+
+def _froc(summary: Mapping[str, Any]) -> list[str]:
+    """The CPM; of masks alone why there is none."""
+    detection, lesions = (summary.get("detection") or {}).get("centre"), summary["lesions"]
+    if detection:
+        return [f"FROC by centre: CPM {number(detection['cpm'])} ({interval(detection['cpm_ci95'])})"]
+    lacking = "FROC: none, as masks without probabilities give one point and no curve"
+    return [lacking] * bool(lesions["tp"] + lesions["fn"])
 
 
 def _classes(summary: Mapping[str, Any]) -> list[str]:

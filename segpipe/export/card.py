@@ -1,6 +1,6 @@
 """The model card and the licence note: what a reader must know before a model is used."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -101,13 +101,27 @@ def _figures(release: Release) -> list[str]:
     counts = ", ".join(f"{name} {_number(lesions[name])}" for name in ("tp", "fp", "fn") if name in lesions)
     ratios = ", ".join(f"{name} {_number(lesions[name])}" for name in ("precision", "recall", "f1") if name in lesions)
     table = ["| figure | mean | median | 95 % interval of the mean |", "| --- | --- | --- | --- |", *rows]
-    return ["## Figures", "", head, "", *table, "", *([f"Lesions: {counts}; {ratios}.", ""] if lesions else [])]
+    found = [f"Lesions: {counts}; {ratios}.", ""] if lesions else []
+    return ["## Figures", "", head, "", *table, "", *found, *_detection(figures.get("detection") or {})]
+
+
+def _detection(detection: Mapping[str, Any]) -> list[str]:
+    """CPM and average precision, which belong to the probabilities and to no operating point."""
+    titles = {"cpm": "CPM", "average_precision": "average precision"}
+    known = [
+        f"{title} {_number(detection[name])} ({_interval(detection.get(f'{name}_ci95'))})"
+        for name, title in titles.items()
+        if name in detection
+    ]
+    return [f"Detection by overlap, at any operating point: {', '.join(known)}.", ""] if known else []
 
 
 def _figure_row(title: str, row: Mapping[str, Any]) -> str:
-    bounds = row.get("ci95")
-    interval = f"{_number(bounds[0])} … {_number(bounds[1])}" if bounds else "undefined"
-    return f"| {title} | {_number(row.get('mean'))} | {_number(row.get('median'))} | {interval} |"
+    return f"| {title} | {_number(row.get('mean'))} | {_number(row.get('median'))} | {_interval(row.get('ci95'))} |"
+
+
+def _interval(bounds: Sequence[Any] | None) -> str:
+    return f"{_number(bounds[0])} … {_number(bounds[1])}" if bounds else "undefined"
 
 
 def _point_rows(release: Release) -> Iterator[tuple[str, object]]:

@@ -18,6 +18,7 @@ LONGEST_SIDE = 1024
 _COPY_AGAIN = "copy the folder again from where it was made"
 Share = Annotated[FiniteFloat, Interval(ge=0, le=1)]
 Amount = Annotated[FiniteFloat, Interval(ge=0)]
+Interval95 = Annotated[list[FiniteFloat | None], Len(2, 2)] | None
 Side = Annotated[int, Interval(ge=1, le=LONGEST_SIDE)]
 Sides = Annotated[list[Side], Len(3, 3)]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -55,7 +56,16 @@ class Figure(_Typed):
 
     mean: FiniteFloat | None = None
     median: FiniteFloat | None = None
-    ci95: Annotated[list[FiniteFloat | None], Len(2, 2)] | None = None
+    ci95: Interval95 = None
+
+
+class Detection(_Typed):
+    """The FROC of the evaluation in a few numbers."""
+
+    cpm: FiniteFloat | None = None
+    cpm_ci95: Interval95 = None
+    average_precision: FiniteFloat | None = None
+    average_precision_ci95: Interval95 = None
 
 
 class Figures(_Typed):
@@ -65,6 +75,7 @@ class Figures(_Typed):
     patients: int | None = None
     metrics: dict[str, Figure] | None = None
     lesions: dict[str, Any] | None = None
+    detection: Detection | None = None
 
 
 class Facts(_Typed):

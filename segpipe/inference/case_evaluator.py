@@ -59,5 +59,6 @@ class CaseEvaluator:
             case.grid,
             labels=self.recipe.label_map,
             probability=prediction.probabilities or None,
+            searched=self.recipe.scope == "scan",
             extra=entry.extra,
         )

@@ -72,8 +72,12 @@ def evaluate_and_export(
 
 def figures_of(summary: Mapping[str, Any] | None) -> dict[str, Any]:
     """The main figures of an evaluation for the model card; none where it failed."""
-    names = ("cases", "patients", "metrics", "lesions")
-    return {"figures": {name: summary[name] for name in names}} if summary else {}
+    if not summary:
+        return {}
+    figures = {name: summary[name] for name in ("cases", "patients", "metrics", "lesions")}
+    froc = (summary["detection"] or {}).get("overlap", {})
+    detection = {name: value for name, value in froc.items() if name.startswith(("cpm", "average_precision"))}
+    return {"figures": {**figures, "detection": detection}}
 
 
 def _evaluator(settings: Settings, run_data: RunData, fitted: TrainingResult) -> CaseEvaluator:

@@ -48,6 +48,15 @@ def test_it_reports_data_split_figures_and_operating_point() -> None:
     assert "missing" not in text
 
 
+def test_detection_is_said_where_it_was_measured() -> None:
+    froc = {"cpm": 0.75, "cpm_ci95": [0.5, 0.875], "average_precision": 0.5, "average_precision_ci95": None}
+    line = (
+        "Detection by overlap, at any operating point: CPM 0.750 (0.500 … 0.875), average precision 0.500 (undefined)."
+    )
+    assert line in card(figures={**FACTS["figures"], "detection": froc})
+    assert "Detection" not in card()
+
+
 def test_what_a_split_does_not_know_is_left_out() -> None:
     text = card(split={"fold": None, "folds": None, "seed": 3, "train": 7, "training_cases_sha256": "ab"})
     assert "| split | seed 3, train 7, training cases sha256 ab |" in text

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from segpipe.evaluation.results import CaseResult
+from segpipe.evaluation.results import CaseResult, group_by_hit
 from segpipe.geometry import FloatArray
 
 FP_RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -79,7 +79,7 @@ class Curve:
 
 
 def collect_marks(results: Sequence[CaseResult], rule: Rule) -> Marks | None:
-    """Gathers the candidates of all cases; None when the confidence of any of them is not known.
+    """Gathers the marks of all cases; None when the confidence of any of them is not known.
 
     By `overlap` a candidate is true when it has a counterpart of its own. By `centre` the most confident candidate
     inside a lesion's radius stands for the lesion, further ones there count neither way, and a candidate inside none is
@@ -133,10 +133,10 @@ def froc_figures(marks: Marks, weights: FloatArray) -> FloatArray:
 
 def _marks_of(result: CaseResult, rule: Rule) -> list[tuple[float | None, bool]]:
     if rule == "overlap":
-        return [(candidate.probability, candidate.matched is not None) for candidate in result.candidates]
-    alarms = [(candidate.probability, False) for candidate in result.candidates if not candidate.hits]
-    inside = sorted(result.candidates_by_centre().items())
-    return [*alarms, *((_most_confident([each.probability for each in candidates]), True) for _, candidates in inside)]
+        return [(mark.probability, mark.matched is not None) for mark in result.marks]
+    alarms = [(mark.probability, False) for mark in result.marks if not mark.hits]
+    inside = sorted(group_by_hit(result.marks).items())
+    return [*alarms, *((_most_confident([mark.probability for mark in marks]), True) for _, marks in inside)]
 
 
 def _most_confident(values: Sequence[float | None]) -> float | None:

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.evaluation.measures.foreground_crops import ForegroundCrop
-from segpipe.evaluation.results import PredictedLesion, ReferenceLesion
+from segpipe.evaluation.results import Point, PredictedLesion, ReferenceLesion
+from segpipe.geometry import FloatArray
 from segpipe.lesions import Lesion, find_components, measure_components
 
 MINIMUM_IOU = 0.1
@@ -101,6 +102,23 @@ def overlaps(
     return rows, cols, shared / union
 
 
+def find_hits(centres_mm: Sequence[Point] | FloatArray, lesions: Sequence[Lesion]) -> list[tuple[int, ...]]:
+    """For each centre the numbers of the lesions whose radius, half the longest diameter, it lies within."""
+    from scipy.spatial import KDTree
+
+    hits: list[list[int]] = [[] for _ in centres_mm]
+    if hits:
+        centres = np.asarray(centres_mm)
+        tree = KDTree(centres)
+        for lesion in lesions:
+            radius = lesion.longest_diameter_mm / 2
+            near = np.array(tree.query_ball_point(lesion.centre_mm, radius * (1 + 1e-9)), dtype=np.int64)
+            inside = np.linalg.norm(centres[near] - np.array(lesion.centre_mm), axis=1) < radius
+            for index in near[inside]:
+                hits[index].append(lesion.number)
+    return [tuple(numbers) for numbers in hits]
+
+
 def assign(
     rows: NDArray[np.int64], columns: NDArray[np.int64], iou: NDArray[np.float64], *, minimum: float = MINIMUM_IOU
 ) -> list[tuple[int, int, float]]:
@@ -147,7 +165,7 @@ def _candidates(
     predicted: Lesions, reference: Lesions, probability: Sequence[NDArray[np.floating]] | None
 ) -> list[PredictedLesion]:
     means = _mean_probabilities(predicted, probability)
-    hits = _hits(predicted.measured, reference.measured)
+    hits = find_hits([lesion.centre_mm for lesion in predicted.measured], reference.measured)
     return [
         PredictedLesion(
             number=lesion.number,
@@ -159,23 +177,6 @@ def _candidates(
         )
         for lesion, mean, hit in zip(predicted.measured, means, hits, strict=True)
     ]
-
-
-def _hits(candidates: Sequence[Lesion], lesions: Sequence[Lesion]) -> list[tuple[int, ...]]:
-    """For each candidate the numbers of the lesions whose radius its centre lies within."""
-    from scipy.spatial import KDTree
-
-    hits: list[list[int]] = [[] for _ in candidates]
-    if candidates:
-        centres = np.array([candidate.centre_mm for candidate in candidates])
-        tree = KDTree(centres)
-        for lesion in lesions:
-            radius = lesion.longest_diameter_mm / 2
-            near = np.array(tree.query_ball_point(lesion.centre_mm, radius * (1 + 1e-9)), dtype=np.int64)
-            inside = np.linalg.norm(centres[near] - np.array(lesion.centre_mm), axis=1) < radius
-            for index in near[inside]:
-                hits[index].append(lesion.number)
-    return [tuple(numbers) for numbers in hits]
 
 
 def _mean_probabilities(

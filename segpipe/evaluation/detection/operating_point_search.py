@@ -33,7 +33,7 @@ def choose_operating_point(results: Sequence[CaseResult], *, threshold: float = 
         `fp_per_scan`; `origin` says in words what the point was chosen on.
     """
     lesions = sum(len(result.lesions) for result in results)
-    if lesions < FEWEST_LESIONS or collect_marks(results, "overlap") is None:
+    if lesions < FEWEST_LESIONS or collect_marks([_filtered(each, 0.0) for each in results], "overlap") is None:
         return {
             "threshold": threshold,
             "min_volume_mm3": 0.0,
@@ -93,5 +93,6 @@ def _best_confidence(results: Sequence[CaseResult], volume: float, lesions: int)
 
 
 def _filtered(result: CaseResult, min_volume_mm3: float) -> CaseResult:
+    """A case with the larger lesions of its mask alone, which an operating point is chosen for."""
     kept = tuple(candidate for candidate in result.candidates if candidate.volume_mm3 >= min_volume_mm3)
-    return replace(result, candidates=kept)
+    return replace(result, candidates=kept, detections=None)

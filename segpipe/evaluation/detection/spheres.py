@@ -1,12 +1,12 @@
 """References that are spheres around marked nodules (LUNA16), not outlines: found or missed, nothing in between."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from segpipe.evaluation.measures.overlap import OVERLAP_FIGURES
 from segpipe.evaluation.measures.surface import SURFACE_FIGURES
-from segpipe.evaluation.results import CaseResult, PredictedLesion, ReferenceLesion
+from segpipe.evaluation.results import CaseResult, Detection, PredictedLesion, ReferenceLesion
 
 
 def is_sphere(extra: Mapping[str, Any] | None) -> bool:
@@ -32,12 +32,22 @@ def evaluate_by_centre(result: CaseResult) -> CaseResult:
             candidates[best] = replace(candidates[best], matched=lesion.number)
         lesions.append(_matched(lesion, candidates[best] if best is not None else None))
     figures = dict.fromkeys((*OVERLAP_FIGURES, *SURFACE_FIGURES))
-    return replace(result, figures=figures, lesions=tuple(lesions), candidates=tuple(candidates))
+    detections = None if result.detections is None else tuple(_by_centre(result.detections))
+    return replace(result, figures=figures, lesions=tuple(lesions), candidates=tuple(candidates), detections=detections)
 
 
 def outlined(results: Sequence[CaseResult]) -> list[CaseResult]:
     """The cases whose reference is an outline."""
     return [result for result in results if not is_sphere(result.extra)]
+
+
+def _by_centre(detections: Sequence[Detection]) -> Iterator[Detection]:
+    """Detections, most confident first, each with the largest lesion around its centre that none before it has."""
+    taken: set[int] = set()
+    for detection in detections:
+        free = [number for number in detection.hits if number not in taken]
+        taken.update(free[:1])
+        yield replace(detection, matched=free[0] if free else None)
 
 
 def _matched(lesion: ReferenceLesion, candidate: PredictedLesion | None) -> ReferenceLesion:
