@@ -1,10 +1,12 @@
 """The command line: finds the verb and hands over; heavy imports wait until a verb needs them."""
 
+import shlex
 import sys
 from importlib import import_module
 
 from segpipe import __version__
 from segpipe.errors import SegpipeError, explain
+from segpipe.system.stopping import Stopped, check_stop, stoppable
 
 VERBS = {
     "train": "train, evaluate and export; the default verb, speaks Hydra: +experiment=lung_nodule optimizer.lr=1e-3",
@@ -18,7 +20,7 @@ VERBS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one verb; returns the exit code (0 done, 2 a mistake that the message explains)."""
+    """Runs one verb; returns the exit code (0 done, 2 a mistake that the message explains, 130 or 143 stopped)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_help())
@@ -26,15 +28,21 @@ def main(argv: list[str] | None = None) -> int:
     if arguments[0] == "--version":
         print(f"segpipe {__version__}")
         return 0
+    words = list(arguments)
     try:
-        verb = arguments.pop(0) if arguments[0] in VERBS else _default_verb(arguments[0])
-        return int(import_module(f"segpipe.cli.{verb}").run(arguments))
+        with stoppable():
+            verb = arguments.pop(0) if arguments[0] in VERBS else _default_verb(arguments[0])
+            code = int(import_module(f"segpipe.cli.{verb}").run(arguments))
+            if code:
+                check_stop()  # a step that was stopped may have ended as one that failed
+            return code
     except SegpipeError as error:
         print(explain(error), file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
+    except Stopped as stop:
+        command = shlex.join(["python", "-m", "segpipe", *(stop.command or words)])
+        print(f"stopped by {stop.name}; to go on: {command}", file=sys.stderr)
+        return stop.exit_code
 
 
 def _default_verb(word: str) -> str:

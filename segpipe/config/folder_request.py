@@ -1,6 +1,8 @@
 """Which folder a run or a sweep gets is decided before Hydra makes any, and given to Hydra."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from segpipe.config.check import hydra_values, plain
 from segpipe.config.overrides import as_text, key_of
+from segpipe.system.held_folder import hold
+
+_PLAIN = re.compile(r"[\w./-]+")
 
 
 @dataclass(frozen=True)
@@ -34,25 +39,51 @@ class FolderRequest:
 FolderChoice = Callable[[FolderRequest], Path]
 
 
-def request_folder(config: DictConfig, mode: RunMode, choose: FolderChoice) -> Path:
-    """Lets `choose` decide on the folder of a composed run or sweep, and writes it into the configuration.
+class Placing:
+    """Gives a run or a sweep its folder, and holds it until `held` is closed.
 
-    The jobs of a sweep, which may run elsewhere, and further processes of a run are given the same.
+    Args:
+        choose: Decides on the folder.
     """
-    key = "hydra.sweep.dir" if mode is RunMode.MULTIRUN else "hydra.run.dir"
-    words = list(config.hydra.overrides.hydra)
-    sweep = mode is RunMode.MULTIRUN
+
+    def __init__(self, choose: FolderChoice) -> None:
+        self._choose = choose
+        self._key = ""
+        self._folder: Path | None = None
+        self.held = ExitStack()
+
+    def __call__(self, config: DictConfig, mode: RunMode) -> None:
+        """Decides on the folder of a composed run or sweep, and writes it into the configuration.
+
+        The jobs of a sweep, which may run elsewhere, and further processes of a run are given the same.
+        """
+        self._key = "hydra.sweep.dir" if mode is RunMode.MULTIRUN else "hydra.run.dir"
+        folder = self._choose(_request(config, self._key, sweep=mode is RunMode.MULTIRUN))
+        self.held.enter_context(hold(folder))
+        self._folder = folder
+        with read_write(config), open_dict(config):
+            OmegaConf.update(config, self._key, str(folder))
+            config.hydra.overrides.hydra = _with_folder(config.hydra.overrides.hydra, self._key, folder)
+
+    def words_to_resume(self, words: Sequence[str]) -> list[str]:
+        """The words of a command line that goes on with the run or sweep that these words began."""
+        if self._folder is None:
+            return list(words)
+        others = [word for word in words if key_of(word) != "resume"]
+        return [*_with_folder(others, self._key, self._folder), "resume=true"]
+
+
+def _request(config: DictConfig, key: str, *, sweep: bool) -> FolderRequest:
     with hydra_values(config):
-        request = FolderRequest(
+        return FolderRequest(
             wanted=Path(str(OmegaConf.select(config, key))),
-            named=key in map(key_of, words),
+            named=key in map(key_of, config.hydra.overrides.hydra),
             resume=OmegaConf.select(config, "resume") is True,
             content={} if sweep else plain(config),
             words=tuple(config.hydra.overrides.task) if sweep else (),
         )
-    folder = choose(request)
-    with read_write(config), open_dict(config):
-        OmegaConf.update(config, key, str(folder))
-        kept = [word for word in words if key_of(word) != key]
-        config.hydra.overrides.hydra = [*kept, f"{key}={as_text(str(folder))}"]
-    return folder
+
+
+def _with_folder(words: Sequence[str], key: str, folder: Path) -> list[str]:
+    text = str(folder) if _PLAIN.fullmatch(str(folder)) else as_text(str(folder))
+    return [*(word for word in words if key_of(word) != key), f"{key}={text}"]

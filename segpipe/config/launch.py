@@ -5,7 +5,7 @@ import os
 import sys
 from argparse import ArgumentError, Namespace
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -21,13 +21,13 @@ from segpipe.config.check import Registries
 from segpipe.config.compose import HYDRA, CheckedLoader
 from segpipe.config.credentials import words_without_credentials
 from segpipe.config.folder import conf_folder
-from segpipe.config.folder_request import FolderChoice, request_folder
+from segpipe.config.folder_request import FolderChoice, Placing
 from segpipe.config.foreign_parts import with_foreign_parts
 from segpipe.config.overrides import reason_of
 from segpipe.config.plan import with_plans
 from segpipe.errors import ConfigError, SegpipeError, explain
 from segpipe.spelling import nearest
-from segpipe.system.held_folder import hold
+from segpipe.system.stopping import Stopped
 
 log = logging.getLogger(__name__)
 _LOADER = "ConfigLoaderImpl"
@@ -41,7 +41,6 @@ class JobResult(NamedTuple):
 
 
 Job = Callable[[DictConfig, Path, Path | None], JobResult]
-Place = Callable[[DictConfig, RunMode], None]
 
 
 def launch(
@@ -58,13 +57,17 @@ def launch(
     Raises:
         ConfigError: for mistakes on the command line, before any work.
     """
-    flags = _read_flags(words_without_credentials(argv))
+    words = words_without_credentials(argv)
+    flags = _read_flags(words)
     sys.argv[1:] = words_without_credentials(sys.argv[1:])  # by which Lightning starts its other processes
     flags.overrides = with_foreign_parts(flags.overrides, registries())
-    task = _Task(job)
+    task, placing = _Task(job), Placing(choose_folder) if choose_folder else None
     try:
-        with ExitStack() as held, _checked(flags, registries, _placing(held, choose_folder)):
+        with placing.held if placing else nullcontext(), _checked(flags, registries, placing):
             _run_hydra(flags, get_args_parser(), task, flags.config_path or str(conf_folder()), "config")
+    except Stopped as stop:
+        stop.command = placing.words_to_resume(words) if placing else words
+        raise
     except SystemExit as stop:  # after a flag that only shows something
         return 2 if stop.code else 0
     except _JobFailedError as failed:
@@ -141,21 +144,13 @@ def _read_flags(argv: Sequence[str]) -> Namespace:
     return flags
 
 
-def _placing(held: ExitStack, choose: FolderChoice | None) -> Place | None:
-    def place(config: DictConfig, mode: RunMode) -> None:
-        assert choose is not None
-        held.enter_context(hold(request_folder(config, mode, choose)))
-
-    return place if choose else None
-
-
 @contextmanager
-def _checked(flags: Namespace, registries: Callable[[], Registries], place: Place | None) -> Iterator[None]:
+def _checked(flags: Namespace, registries: Callable[[], Registries], placing: Placing | None) -> Iterator[None]:
     """Lets Hydra load configurations with checks, for which it has no hook, and raise errors instead of printing."""
     before = getattr(hydra_application, _LOADER)
     os.environ["HYDRA_FULL_ERROR"] = "1"
     if not flags.shell_completion:  # which asks for the keys of half a command line
-        place = None if flags.cfg or flags.info or flags.help else place
+        place = None if flags.cfg or flags.info or flags.help else placing
         loader = partial(CheckedLoader, registries=registries, flags=flags, place=place)
         setattr(hydra_application, _LOADER, loader)
     try:

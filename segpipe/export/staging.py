@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from segpipe.errors import OutputError
+from segpipe.system.stopping import check_stop
 
 
 @contextmanager
@@ -33,6 +34,7 @@ def staged_folder(path: Path, *, marker: str) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
         yield staging
+        check_stop()  # in case a library has swallowed what a signal raised
         staging.chmod(0o777 & ~_umask())
         _replace(path, staging)
     except OSError as error:

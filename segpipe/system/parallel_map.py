@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from segpipe.errors import OutputError, SegpipeError
 from segpipe.system.case_errors import CaseError, attempt
+from segpipe.system.stopping import end_with_parent
 
 MOST_DEATHS = 5
 """So many processes that die in a row without any result die of something else than their case."""
@@ -83,23 +84,40 @@ def _until_killed(
     work: Callable[[Item], Result], items: dict[int, Item], name: Callable[[Item], str], workers: int
 ) -> Iterator[tuple[int, Result | SegpipeError]]:
     # a fork of a process that has used threads can hang, so workers start fresh
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_use_one_thread)
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
     try:
         futures: dict[Future[Result | SegpipeError], int] = {
-            pool.submit(attempt, partial(work, item), case=name(item)): index for index, item in items.items()
+            pool.submit(_attempt_in_worker, partial(work, item), name(item)): index for index, item in items.items()
         }
         for future in as_completed(futures):
             if not isinstance(future.exception(), BrokenProcessPool):
                 yield futures[future], attempt(future.result, case=name(items[futures[future]]))
     except BrokenProcessPool:
         return  # while the cases were still being submitted
+    except BaseException:
+        _end_workers(pool)
+        raise
     finally:
-        # an interrupt waits for the cases in work only
         pool.shutdown(cancel_futures=True)
 
 
-def _use_one_thread() -> None:
+def _attempt_in_worker(work: Callable[[], Result], case: str) -> Result | SegpipeError:
+    """Ends the process when it is asked to, after what the case has written in part is removed."""
+    try:
+        return attempt(work, case=case)
+    except SystemExit as stop:
+        os._exit(int(stop.code or 1))
+
+
+def _end_workers(pool: ProcessPoolExecutor) -> None:
+    """Lets the cases in work remove what they have written in part; nobody waits for their results any more."""
+    for process in list((pool._processes or {}).values()):
+        process.terminate()
+
+
+def _start_worker() -> None:
     """There is a worker for each core: threads of their own would only hold them up."""
+    end_with_parent()
     os.environ["OMP_NUM_THREADS"] = "1"
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)

@@ -10,6 +10,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from segpipe.errors import ConfigError, ModelError, OutputError
 from segpipe.system.atomic_write import atomic_write
+from segpipe.system.stopping import catch_signals, stop_asked, stop_now
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 MONITOR = "val/pseudo_dice"
@@ -75,12 +76,17 @@ class Checkpoints(pl.Callback):
         self.best = state_dict["best"]
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Writes `last.ckpt` when it is due."""
+        """Writes `last.ckpt` when it is due, and when the run is asked to stop, which all its processes then do."""
         step = trainer.global_step
-        self._due = self._due or (step > self._saved_step and step - self._saved_step >= self.every)
+        stopping = _any_is_asked_to_stop(trainer)
+        self._due = self._due or stopping or (step > self._saved_step and step - self._saved_step >= self.every)
         accumulating = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
-        if self._due and not accumulating and step % self.validate_every and self.is_sound(pl_module):
+        if accumulating or step % self.validate_every == 0:
+            return
+        if self._due and self.is_sound(pl_module):
             self._save(trainer, LAST)
+        if stopping:
+            stop_now()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Writes `best.ckpt` after a validation that beats all before it."""
@@ -100,6 +106,7 @@ class Checkpoints(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Counts from the step that a resumed run starts with."""
         self._saved_step = trainer.global_step
+        catch_signals()  # Lightning's own handler ends with exit code 0, and processes can wait for each other in it
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Writes the finished weights, and names them best where no validation happened."""
@@ -110,6 +117,10 @@ class Checkpoints(pl.Callback):
     def _save(self, trainer: pl.Trainer, name: str) -> None:
         trainer.save_checkpoint(self.folder / name)
         self._saved_step, self._due = trainer.global_step, False
+
+
+def _any_is_asked_to_stop(trainer: pl.Trainer) -> bool:
+    return trainer.strategy.reduce_boolean_decision(stop_asked(), all=False)
 
 
 def read_checkpoint(file: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from segpipe.errors import ModelError
 from segpipe.networks import build_network
 from segpipe.parts import build_part
 from segpipe.preprocessing.recipe import Recipe
+from segpipe.system.stopping import stops_wait
 from segpipe.training.callbacks import CALLBACKS, LogMetrics, Progress, RunLogger, ThroughputMonitor
 from segpipe.training.checkpoints import MONITOR, AtomicCheckpointIO, Checkpoints, find_resumable, read_checkpoint
 from segpipe.training.data.datamodule import PatchDataModule
@@ -63,6 +64,7 @@ def fit(
         ModelError: when the checkpoint to resume was made by another recipe or network.
         ConfigError: for hardware that is not there.
         TrainingError: when the training diverged.
+        Stopped: at the end of a step, with a checkpoint, when a signal asks for it.
     """
     _quieten()
     pl.seed_everything(settings.seed, workers=False, verbose=False)
@@ -72,7 +74,8 @@ def fit(
         _check_resumable(checkpoint, provenance)
         log.info("resuming from %s", checkpoint.name)
     trainer = build_trainer(settings, folder, log_metrics)
-    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    with stops_wait():
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     network = load_weights(module.network, folder / "checkpoints" / f"{settings.evaluation.weights}.ckpt")
     return TrainingResult(network, trainer.global_step, trainer.is_global_zero)
 

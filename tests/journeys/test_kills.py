@@ -1,5 +1,6 @@
 """Runs that are killed, and what goes on from them: real processes, real signals, one MLflow run for each training."""
 
+import shlex
 import signal
 import time
 from collections.abc import Callable
@@ -12,6 +13,9 @@ from mlflow import MlflowClient
 from segpipe.cli.train import registries
 from segpipe.config.check import plain
 from segpipe.config.compose import compose
+from segpipe.training.callbacks import read_history
+from segpipe.training.checkpoints import read_checkpoint
+from tests.leftovers import unfinished
 from tests.processes import PATIENCE_S, Process, as_main, segpipe
 from tests.small_models import skip_onnx_export
 
@@ -31,8 +35,18 @@ def words(tiny_words) -> list[str]:
     return [*kept, "trainer.max_steps=4", "evaluation.overlays=0"]
 
 
+def skip_pages() -> None:
+    """Nor is the ONNX model written: neither is the subject here, and both take most of the time."""
+    from segpipe.pipelines import cross_validation
+    from segpipe.pipelines.observers.run_report import RunReport
+
+    skip_onnx_export()
+    RunReport.finished = lambda *_: None
+    cross_validation.write_evaluation_report = lambda *_, **__: None
+
+
 def start(*words: str, home: Path) -> Process:
-    return Process(as_main, "segpipe", list(words), skip_onnx_export, cwd=home, log=home / "log")
+    return Process(as_main, "segpipe", list(words), skip_pages, cwd=home, log=home / "log")
 
 
 def wait_for(file: Callable[[], Path | None], process: Process) -> Path:
@@ -44,13 +58,14 @@ def wait_for(file: Callable[[], Path | None], process: Process) -> Path:
     raise AssertionError("the process has ended without it")
 
 
-def kill_at(pattern: str, *words: str, home: Path, number: int = signal.SIGKILL) -> Path:
+def kill_at(pattern: str, *words: str, home: Path, number: int = signal.SIGKILL, code: int = -signal.SIGKILL) -> Path:
     """Sends a signal as soon as there is such a file; returns the file."""
     process = start(*words, home=home)
     try:
         file = wait_for(lambda: next(home.glob(pattern), None), process)
     finally:
-        process.end(number)
+        ended = process.end(number)
+    assert ended == code, (home / "log").read_text()
     return file
 
 
@@ -70,7 +85,7 @@ def test_a_run_that_was_killed_while_it_prepared_is_resumed_and_no_other(words, 
     (other / "config.yaml").write_text(yaml.safe_dump(plain(compose(untracked, registries))))
     before = (other / "config.yaml").read_text()
     killed = kill_at("runs/lung_nodule/2*/config.yaml", *untracked, "seed=7", home=home).parent
-    text = segpipe(*untracked, "seed=7", "resume=true", cwd=home, before=skip_onnx_export)
+    text = segpipe(*untracked, "seed=7", "resume=true", cwd=home, before=skip_pages)
     assert f"resuming {killed}\n" in text
     assert (killed / "model" / "segpipe.json").is_file()
     assert (other / "config.yaml").read_text() == before
@@ -78,3 +93,60 @@ def test_a_run_that_was_killed_while_it_prepared_is_resumed_and_no_other(words, 
     text = segpipe(*untracked, "resume=true", cwd=home, code=2)
     assert "other                is finished" in text
     assert f"{killed.name}  differs in seed" in text
+
+
+def last_line(home: Path) -> str:
+    return (home / "log").read_text().splitlines()[-1]
+
+
+def words_of(line: str) -> list[str]:
+    """The command that a stopped one ends with, without `python -m segpipe`."""
+    return shlex.split(line.partition("to go on: python -m segpipe ")[2])
+
+
+def test_a_training_that_is_stopped_saves_its_step_and_says_how_to_go_on(words, home):
+    long = [word.replace("max_steps=4", "max_steps=100000") for word in words]
+    file = kill_at("runs/*/*/metrics.jsonl", *long, home=home, number=signal.SIGTERM, code=143)
+    run = file.parent
+    last = read_checkpoint(run / "checkpoints" / "last.ckpt")["global_step"]
+    assert last == max(point["step"] for point in read_history(run))
+    assert last_line(home).startswith("stopped by SIGTERM; to go on: python -m segpipe +experiment=lung_nodule ")
+    assert words_of(last_line(home))[-2:] == [f"hydra.run.dir=runs/lung_nodule/{run.name}", "resume=true"]
+    assert statuses(home) == {run.name: "KILLED"}
+    assert unfinished(run) == []
+    again = [word.replace("100000", str(last + 1)) for word in words_of(last_line(home))]
+    assert "resuming from last.ckpt" in segpipe(*again, cwd=home, before=skip_pages)
+    assert statuses(home) == {run.name: "FINISHED"}
+
+
+def test_a_stopped_sweep_goes_on_with_the_job_that_it_was_in(words, home):
+    file = kill_at("runs/*/*/1/metrics.jsonl", *words, "seed=0,1", "--multirun", home=home, number=signal.SIGINT,
+                   code=130)  # fmt: skip
+    sweep = file.parents[1]
+    done = (sweep / "0" / "model" / "segpipe.json").stat().st_mtime_ns
+    assert f"hydra.sweep.dir=runs/lung_nodule/{sweep.name} resume=true" in last_line(home)
+    text = segpipe(*words, "seed=0,1", "--multirun", "resume=true", cwd=home, before=skip_pages)
+    assert f"{sweep / '0'} is finished already" in text
+    assert (sweep / "0" / "model" / "segpipe.json").stat().st_mtime_ns == done
+    assert statuses(home) == dict.fromkeys(("0", "1", sweep.name), "FINISHED")
+
+
+def test_a_killed_cross_validation_goes_on_with_its_folds(words, home):
+    folds = [*words, "data.fold=all", "data.folds=2"]
+    run = kill_at("runs/*/*/fold_1/metrics.jsonl", *folds, home=home).parents[1]
+    text = segpipe(*folds, "resume=true", cwd=home, before=skip_pages)
+    assert f"resuming {run}\n" in text
+    assert list(home.glob("runs/*/*")) == [run]
+    assert statuses(home) == dict.fromkeys((run.name, "fold_0", "fold_1"), "FINISHED")
+
+
+def test_a_run_that_is_going_on_is_not_resumed_and_not_mixed_with_another(words, home):
+    long = [*(word.replace("max_steps=4", "max_steps=100000") for word in words), "tracking=none"]
+    first = start(*long, home=home)
+    try:
+        run = wait_for(lambda: next(home.glob("runs/*/*/metrics.jsonl"), None), first).parent
+        text = segpipe(*long, "resume=true", cwd=home, code=2)
+    finally:
+        assert first.end() == 143
+    assert "another process is at work in this folder" in text
+    assert f"folder  runs/lung_nodule/{run.name}" in text

@@ -2,14 +2,11 @@
 
 import argparse
 import shutil
-import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from segpipe.cli.common.pacs_flags import read_password
@@ -65,7 +62,7 @@ def open_scans(given: argparse.Namespace) -> Iterator[Iterator[list["Scan"]]]:
     from segpipe.io.pacs.dicomweb import Pacs
 
     pacs = Pacs(given.input.base, user=given.user, password=given.password, authority=given.authority)
-    with _ended_in_order(), TemporaryDirectory(prefix="segpipe-", ignore_cleanup_errors=True) as folder:
+    with TemporaryDirectory(prefix="segpipe-", ignore_cleanup_errors=True) as folder:
         batches = fetch_scans(pacs, given.input, Path(folder))
         if given.at or given.follow_up:
             yield iter([list(chain.from_iterable(batches))])
@@ -79,17 +76,3 @@ def _one_by_one(batches: Iterator[list["Scan"]], folder: Path) -> Iterator[list[
         yield scans
         for done in folder.iterdir():
             shutil.rmtree(done, ignore_errors=True)
-
-
-@contextmanager
-def _ended_in_order() -> Iterator[None]:
-    """SIGTERM leaves the block as an exception does, so that no patient's images stay behind."""
-
-    def stop(number: int, _: FrameType | None) -> None:
-        sys.exit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

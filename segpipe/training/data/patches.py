@@ -1,5 +1,6 @@
 """Training patches as a function of (seed, index), and the loader that streams them."""
 
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,7 @@ from segpipe.preprocessing.recipe import Recipe
 from segpipe.preprocessing.resampling import apply_window
 from segpipe.preprocessing.sampling import PlaceSampler, Sampling
 from segpipe.preprocessing.voxel_transforms import apply_transforms
+from segpipe.system.stopping import SIGNALS
 
 Patch = dict[str, torch.Tensor]
 
@@ -120,6 +122,8 @@ def build_train_loader(
 
 def _start_worker(worker: int) -> None:
     torch.set_num_threads(1)
+    for number in SIGNALS:  # a step that is waited for is still finished; the loader ends its workers itself
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager

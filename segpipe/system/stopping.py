@@ -1,0 +1,156 @@
+"""One way to stop: SIGTERM and SIGINT leave whatever is going on as an error does, so that all is closed and removed.
+
+What must not be cut in two waits for a place to stop at: see `stops_wait`. Only the command line asks for any of this;
+in a program of the user's own signals do what that program says.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import parent_process
+from types import FrameType
+from typing import NoReturn
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_AGAIN_S = 1.0
+"""A terminal, a queue and a launcher may all pass on the same signal; one that comes later than this is another."""
+
+
+class Stopped(BaseException):
+    """A signal asked this process to end. Not an `Exception`, so that nothing takes it for a fault of a case or a job.
+
+    Args:
+        number: The signal's.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+        self.command: list[str] = []
+        """The words after `python -m segpipe` that go on from here; empty where the same ones do."""
+
+    @property
+    def name(self) -> str:
+        """E.g. SIGTERM."""
+        return signal.Signals(self.number).name
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell calls a process that a signal has ended: 143, or 130 for SIGINT."""
+        return 128 + self.number
+
+
+class _Stop:
+    """What has been asked of this process."""
+
+    def __init__(self) -> None:
+        self.owner = 0
+        self.number: int | None = None
+        self.asked_at = 0.0
+        self.waiting = 0
+
+    def handle(self, number: int, _: FrameType | None) -> None:
+        if os.getpid() != self.owner:
+            return  # a fork, e.g. a worker of a loader, which its parent ends
+        again = self.number is not None and time.monotonic() > self.asked_at + _AGAIN_S
+        first = self.number is None
+        if first or again:
+            self.number, self.asked_at = number, time.monotonic()
+        if again or (first and not self.waiting):
+            raise Stopped(number)
+        if first:
+            # not by logging or print, in the middle of which the signal may have come
+            os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, b"\nstopping after this step\n")
+
+
+_stop = _Stop()
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Within the block SIGTERM and SIGINT raise `Stopped` in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    _stop.owner, _stop.number = os.getpid(), None
+    catch_signals()
+    try:
+        yield
+    finally:
+        _stop.owner, _stop.number = 0, None
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def catch_signals() -> None:
+    """Takes the signals back from a library that handles them itself, where `stoppable` has them."""
+    if _stop.owner == os.getpid() and threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            signal.signal(number, _stop.handle)
+
+
+@contextmanager
+def stops_wait() -> Iterator[None]:
+    """A signal in the block is answered by `check_stop` there or at its end; a later second one at once.
+
+    Raises:
+        Stopped: at the end of the block, whatever it ended by.
+    """
+    _stop.waiting += 1
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        if _stop.number is None:
+            raise
+        raise Stopped(_stop.number) from error
+    finally:
+        _stop.waiting -= 1
+    check_stop()
+
+
+def stop_asked() -> bool:
+    """Whether a signal has asked this process to stop."""
+    return _stop.number is not None
+
+
+def check_stop() -> None:
+    """Raises what a signal has asked for and a library has swallowed, or a block has kept waiting.
+
+    Raises:
+        Stopped: if so.
+    """
+    if _stop.number is not None:
+        stop_now()
+
+
+def stop_now() -> NoReturn:
+    """Stops as a signal does, also where another process of the same run has got it.
+
+    Raises:
+        Stopped: always.
+    """
+    raise Stopped(_stop.number or signal.SIGTERM)
+
+
+def end_with_parent() -> None:
+    """For a worker process: leaves SIGINT to its parent, ends in order by SIGTERM, and at once without its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _leave)
+    threading.Thread(target=_follow_parent, name="segpipe-parent", daemon=True).start()
+
+
+def _leave(number: int, _: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is removed on the way out is removed whole
+    sys.exit(128 + number)
+
+
+def _follow_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
