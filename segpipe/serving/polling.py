@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
-from segpipe.errors import ImageError, OutputError, SegpipeError, ServiceError
+from segpipe.errors import ImageError, SegpipeError, ServiceError
 from segpipe.io.pacs.dicomweb import SeriesEntry
 from segpipe.io.pacs.errors import ForbiddenError, PacsFaultError
 from segpipe.serving.alias import Aliases
 from segpipe.serving.policy import WorkerPolicy, in_one_line, rejection_reason
 from segpipe.serving.queue import Queue
-from segpipe.serving.troubles import Troubles
+from segpipe.serving.troubles import Troubles, queue_is_full
 
 _LOG = logging.getLogger("segpipe.serve")
 
@@ -56,8 +56,7 @@ class Poller:
         with _foreseen():
             is_full = [not self._notice(entry) for entry in self._listed(strict=strict)]
         if any(is_full):
-            hint = "a larger --queue-size holds more"
-            self._troubles.begin("queue", OutputError("the queue is full; further series wait outside", hint=hint))
+            self._troubles.begin("queue", queue_is_full())
         elif self._queue.room() > 0:
             self._troubles.end("queue")
         return began

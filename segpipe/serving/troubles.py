@@ -3,7 +3,7 @@
 import logging
 from typing import Literal
 
-from segpipe.errors import SegpipeError
+from segpipe.errors import OutputError, SegpipeError
 from segpipe.serving.policy import back_off, in_one_line
 
 _LOG = logging.getLogger("segpipe.serve")
@@ -42,3 +42,8 @@ class Troubles:
         self._in_a_row.pop(kind, None)
         if self._messages.pop(kind, None):
             _LOG.info("%s", _ENDS[kind])
+
+
+def queue_is_full() -> OutputError:
+    """The error of a queue that takes no more series."""
+    return OutputError("the queue is full; further series wait outside", hint="a larger --queue-size holds more")

@@ -19,7 +19,7 @@ from segpipe.serving.policy import WorkerPolicy, back_off, in_one_line, is_of_th
 from segpipe.serving.polling import Poller, SeriesIndex
 from segpipe.serving.queue import Queue
 from segpipe.serving.series_folders import SeriesFolders
-from segpipe.serving.troubles import Troubles
+from segpipe.serving.troubles import Troubles, queue_is_full
 from segpipe.serving.work_item import WorkItem
 
 _LOG = logging.getLogger("segpipe.serve")
@@ -100,12 +100,20 @@ class Worker:
         return self._folders.inbox(self._aliases.of(arrival.series_uid))
 
     def arrived(self, arrival: Arrival, name: str) -> bool:
-        """Remembers an instance that is on disk; false when the queue is full."""
-        if self._queue.receive(arrival.study_uid, arrival.series_uid, name):
-            return True
-        hint = "a larger --queue-size holds more"
-        self._troubles.begin("queue", OutputError("the queue is full; further series wait outside", hint=hint))
-        return False
+        """Remembers an instance that is on disk; false when it cannot be kept and its file must go.
+
+        Raises:
+            QueueError: when it cannot be noted, though its file must stay: it was acknowledged before.
+        """
+        try:
+            has_room = self._queue.receive(arrival.study_uid, arrival.series_uid, name)
+        except QueueError:
+            if name in self._queue.acknowledged(arrival.series_uid):
+                raise
+            return False
+        if not has_room:
+            self._troubles.begin("queue", queue_is_full())
+        return has_room
 
     def finished(self, arrivals: Sequence[Arrival]) -> None:
         """Says the series of an association that has ended; a sender may take several for one series."""

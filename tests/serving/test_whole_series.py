@@ -8,6 +8,8 @@ from segpipe.errors import ImageError
 from segpipe.io.pacs.dicomweb import SeriesEntry
 from segpipe.io.pacs.errors import PacsFaultError
 from segpipe.io.pacs.names import instance_name, set_digest
+from segpipe.io.pacs.receive import Arrival
+from segpipe.serving.database import QueueError
 from tests.serving.fakes import Answers, Archive, Killed, Service, images, uids, work, write
 
 
@@ -315,6 +317,17 @@ def test_what_a_killed_worker_left_is_swept(archive, serve, tmp_path):
         write(tmp_path / "state" / kind / "0123456789ab", ["1.0"])
     serve()
     assert images(tmp_path) == []
+
+
+def test_what_cannot_be_noted_is_not_kept_unless_it_was_acknowledged_before(archive, serve):
+    service, arrival = serve(), Arrival("s", "1")
+    service.receive("s", "1", [0])
+    service.queue._database._connection.execute("PRAGMA query_only=1")  # as on a full disk nothing can be written
+    with pytest.raises(QueueError, match="the queue cannot be written"):
+        service.worker.arrived(arrival, instance_name("1.0"))
+    assert not service.worker.arrived(arrival, instance_name("1.1"))
+    service.queue._database._connection.execute("PRAGMA query_only=0")
+    assert service.worker.arrived(arrival, instance_name("1.1"))
 
 
 def test_what_is_being_received_is_never_swept(archive, serve, tmp_path):
