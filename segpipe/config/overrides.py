@@ -2,13 +2,13 @@
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from segpipe.spelling import did_you_mean, nearest
@@ -62,7 +62,7 @@ def explain_refusal(word: str, error: Exception, config: DictConfig) -> tuple[st
         return f"{word}: several values are a sweep, which needs --multirun; {others}", meant
     if f"use +{word}" in reason and "default list" in reason:
         return f"{word}: has no default to replace; write +{word}", [f"+{word}"]
-    known = list(paths(config))
+    known = list(paths(OmegaConf.to_container(config)))
     if not word.startswith("+") and key_of(word) not in known:
         add = f"; +{word} adds it" if word.startswith("hydra.") else ""
         return _unknown_key(key_of(word), known) + add, []
@@ -77,14 +77,11 @@ def reason_of(error: Exception) -> str:
     return " ".join(text.partition("See https://")[0].partition("Config search path")[0].split())
 
 
-def paths(config: DictConfig, prefix: str = "") -> Iterator[str]:
-    """The path of each key, e.g. `optimizer` and `optimizer.lr`."""
-    for key in config:
-        path = f"{prefix}{key!s}"
-        yield path
-        node = config._get_node(key)
-        if isinstance(node, DictConfig) and not node._is_missing() and not node._is_none():
-            yield from paths(node, f"{path}.")
+def paths(content: object, prefix: str = "") -> Iterator[str]:
+    """The path of each key of nested mappings, e.g. `optimizer` and `optimizer.lr`."""
+    for key, value in content.items() if isinstance(content, Mapping) else ():
+        yield f"{prefix}{key}"
+        yield from paths(value, f"{prefix}{key}.")
 
 
 def _unreadable(word: str) -> str:
