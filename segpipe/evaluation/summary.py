@@ -28,7 +28,8 @@ POLICY = {
     "centre": "a candidate hits a lesion when its centre is nearer than half the lesion's longest diameter (LUNA16)",
     "candidates": f"of FROC, CPM and average precision: peaks of the probability from {LEAST_CONFIDENCE:g} on, each as "
     f"far as the probability stays at {PART_OF_PEAK:.0%} of it, at most {MOST_CANDIDATES} in a scan, whatever the "
-    "operating point shows; of masks without probabilities and of answers to a point the lesions of the mask",
+    "operating point shows; of a network that answers to a point the lesions of its mask; masks without probabilities "
+    "give one point and no curve",
     "confidence": "of a candidate: the peak; of a lesion: the mean foreground probability over its voxels",
     "intervals": f"{LEVEL:.0%} percentile bootstrap over patients, {RESAMPLES} resamples, {FROC_RESAMPLES} for FROC",
     "nsd": f"normalised surface Dice at a tolerance of {NSD_TOLERANCE_MM:g} mm, surfaces weighted by area",

@@ -30,7 +30,7 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
         raise ConfigError(
             "give either --predictions and --references, --model and --data, or --marks, --reference and --annotations"
         )
-    _check_company(given, evaluated[0])
+    _check_combination(given, evaluated[0])
     one_class = [name for name in _ONE_CLASS if getattr(given, name) is not None]
     if given.classes and one_class:
         raise ConfigError("give either --classes or labels of one class", facts={"found": _flags(one_class)})
@@ -41,7 +41,7 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
     return given
 
 
-def _check_company(given: argparse.Namespace, evaluated: str) -> None:
+def _check_combination(given: argparse.Namespace, evaluated: str) -> None:
     """Raises when a flag is missing or belongs to another kind of evaluation."""
     needed, taken = _NEEDED[evaluated], (*_NEEDED[evaluated], *_TAKEN[evaluated])
     missing = [name for name in needed if getattr(given, name) is None]

@@ -1,12 +1,15 @@
 """The hills of a probability volume and the saddles between them: which peaks are one hill, how far each reaches."""
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
 Index = NDArray[np.int64]
 Values = NDArray[np.float64]
+_NEIGHBOURS = [step for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0)]
+"""One of each pair of opposite steps to the 26 neighbours."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +29,32 @@ class Basins:
     first: Index
     second: Index
     saddle: Values
+
+
+def find_basins(voxels: Index, values: Values) -> Basins:
+    """Follows every voxel uphill to a peak; of equal values the later one is the higher.
+
+    Args:
+        voxels: Indices (n, 3), least probable first.
+        values: Their probabilities.
+    """
+    low = voxels.min(axis=0) - 1
+    shape = voxels.max(axis=0) - low + 2
+    strides = np.array([shape[1] * shape[2], shape[2], 1])
+    place = (voxels - low) @ strides
+    rank_at = np.full(int(np.prod(shape)), -1, dtype=np.int32)
+    rank_at[place] = np.arange(len(voxels), dtype=np.int32)
+    steps = [int(np.dot(step, strides)) for step in _NEIGHBOURS]
+    uphill = np.arange(len(voxels), dtype=np.int32)
+    for step in steps:
+        for direction in (step, -step):
+            np.maximum(uphill, rank_at[place + direction], out=uphill)
+    while not np.array_equal(further := uphill[uphill], uphill):
+        uphill = further
+    tops, of_voxel = np.unique(uphill, return_inverse=True)
+    borders = zip(*(_borders(rank_at[place + step], of_voxel) for step in steps), strict=True)
+    first, second, saddle = (np.concatenate(parts) for parts in borders)
+    return Basins(values[tops], of_voxel, first, second, values[saddle])
 
 
 def join_basins(basins: Basins, *, part_of_peak: float, same: float) -> tuple[Index, NDArray[np.bool_]]:
@@ -62,6 +91,15 @@ def join_basins(basins: Basins, *, part_of_peak: float, same: float) -> tuple[In
     return group, component == component[group]
 
 
+def _borders(neighbour: NDArray[np.int32], of_voxel: Index) -> tuple[Index, Index, Index]:
+    """Pairs of basins that meet, and the rank of the lower voxel, where each voxel has a neighbour (rank or −1)."""
+    own = np.flatnonzero(neighbour >= 0)
+    other = neighbour[own]
+    first, second = of_voxel[own], of_voxel[other]
+    apart = first != second
+    return first[apart], second[apart], np.minimum(own, other)[apart]
+
+
 def _root(owner: list[int], basin: int) -> int:
     while owner[basin] != basin:
         owner[basin] = basin = owner[owner[basin]]
@@ -69,7 +107,7 @@ def _root(owner: list[int], basin: int) -> int:
 
 
 def _spanning_tree(basins: Basins) -> tuple[Index, Index, Values]:
-    """The meetings of a maximum spanning tree (or forest), highest saddle first."""
+    """The meetings of a maximum spanning tree (or forest), highest saddle first; saddles are below 2."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import minimum_spanning_tree
 

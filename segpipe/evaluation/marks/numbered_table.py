@@ -1,6 +1,6 @@
 """Tables of points that people and other tools make: each row a scan, a place and a number; mistakes have lines."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -63,29 +63,35 @@ def read_points(file: Path, forms: Sequence[Columns], *, what: str) -> PointTabl
         columns, lines, rows = read_numbered_csv(file)
     except (OSError, ValueError) as error:
         raise DatasetError(f"{what} cannot be read", facts={"table": file, "found": error}) from error
-    form = next((form for form in forms if {form.scan, *form.place, form.number} <= set(columns)), None)
-    if form is None:
-        known = " or ".join(", ".join((form.scan, *form.place, form.number)) for form in forms)
-        raise DatasetError(
-            f"{what} lacks columns",
-            facts={"table": file, "columns": ", ".join(columns) or "none", "needed": known},
-        )
+    form = _fitting(columns, forms, file, what)
     numbers = np.array([[_number(row[name]) for name in (*form.place, form.number)] for row in rows]).reshape(-1, 4)
     scans = [row[form.scan].strip() for row in rows]
     bad = ~np.isfinite(numbers).all(axis=1) | np.array([not name for name in scans], dtype=np.bool_)
     if bad.any():
-        names = (form.scan, *form.place, form.number)
-        shown = {f"line {lines[index]}": ", ".join(rows[index][name] for name in names) for index in _first(bad)}
+        first = np.flatnonzero(bad)[:MOST_NAMED].tolist()
+        found = {f"line {lines[index]}": _shown(rows[index], form) for index in first}
         raise DatasetError(
             f"every row of {what} must name a scan and hold finite numbers",
-            facts={"table": file, "columns": ", ".join(names), **shown, "bad rows": f"{bad.sum()} of {len(rows)}"},
+            facts={"table": file, **found, "bad rows": f"{bad.sum()} of {len(rows)}"},
         )
     place = flip_ras_lps(numbers[:, :3]) if form.lps else numbers[:, :3]
     return PointTable(file, lines, scans, place, numbers[:, 3])
 
 
-def _first(bad: NDArray[np.bool_]) -> list[int]:
-    return [int(index) for index in np.flatnonzero(bad)[:MOST_NAMED]]
+def _fitting(columns: Sequence[str], forms: Sequence[Columns], file: Path, what: str) -> Columns:
+    """The first form whose columns are all there."""
+    for form in forms:
+        if {form.scan, *form.place, form.number} <= set(columns):
+            return form
+    needed = " or ".join(", ".join((form.scan, *form.place, form.number)) for form in forms)
+    facts = {"table": file, "columns": ", ".join(columns) or "none", "needed": needed}
+    raise DatasetError(f"{what} lacks columns", facts=facts)
+
+
+def _shown(row: Mapping[str, str], form: Columns) -> str:
+    """The numbers of a row; the scan may be a UID, which messages leave out."""
+    numbers = ", ".join(f"{name} {row[name] or 'empty'}" for name in (*form.place, form.number))
+    return numbers if row[form.scan].strip() else f"no {form.scan}, {numbers}"
 
 
 def _number(text: str) -> float:

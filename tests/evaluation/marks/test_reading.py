@@ -43,7 +43,9 @@ def test_bad_rows_are_all_named_with_their_lines_in_one_message(tmp_path):
         read_marks(table(tmp_path, HEADER + rows), ("a",))
     reported = str(error.value)
     assert [f"line {line}" in reported for line in range(2, 9)] == [False, False, True, True, True, True, True]
-    assert "a, 1, 2, 3, nan" in reported
+    assert "line 4    coordX 1, coordY 2, coordZ 3, probability nan" in reported
+    assert "no seriesuid, coordX 1" in reported
+    assert "probability empty" in reported
     assert "5 of 6" in reported
 
 
