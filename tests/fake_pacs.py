@@ -30,6 +30,11 @@ class FakePacs:
         self._server, self.base = served(_handler(self))
         return self
 
+    def forget(self):
+        """As if it had never been told anything."""
+        self.status, self.content, self.headers, self.respond, self.asked = 200, b"", {"Content-Type": JSON}, None, []
+        return self
+
     @property
     def dicomweb(self):
         """The address of its DICOMweb."""

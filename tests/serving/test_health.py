@@ -3,6 +3,7 @@
 import shutil
 import socket
 import subprocess
+from socketserver import BaseServer
 
 import pytest
 import requests
@@ -15,7 +16,10 @@ WELL = {"status": "ok", "up_s": 3, "series": {"queued": 2, "done": 5}, "reasons"
 
 
 @pytest.fixture
-def open_page():
+def open_page(monkeypatch):
+    monkeypatch.setattr(
+        BaseServer.serve_forever, "__defaults__", (0.02,)
+    )  # seconds until a server sees that it is to end
     pages = []
 
     def start(told=WELL, **door):

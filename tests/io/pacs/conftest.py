@@ -1,6 +1,7 @@
 """A PACS of a few lines, the files of a series, and a receiver with a sender."""
 
 from io import BytesIO
+from socketserver import BaseServer
 
 import pytest
 
@@ -12,11 +13,18 @@ from tests.synthetic_dicom import ct_slices, thorax
 from tests.workers import free_port
 
 
-@pytest.fixture
-def pacs():
+@pytest.fixture(scope="package")
+def started_pacs():
+    """A PACS for all tests of this folder."""
     started = FakePacs().start()
     yield started
     started.stop()
+
+
+@pytest.fixture
+def pacs(started_pacs):
+    """A PACS that has been asked for nothing."""
+    return started_pacs.forget()
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +39,11 @@ def files():
 
 
 @pytest.fixture
-def receive(tmp_path):
+def receive(tmp_path, monkeypatch):
     """Starts a receiver for some peers; returns its port and what it has told."""
+    monkeypatch.setattr(
+        BaseServer.serve_forever, "__defaults__", (0.02,)
+    )  # seconds until a server sees that it is to end
     started = []
 
     def start(*peers, room=True, host=None):
