@@ -21,7 +21,7 @@ from segpipe.io.quiet import quiet_foreign_threads
 from segpipe.system.atomic_write import atomic_write
 
 _LOG = logging.getLogger("segpipe.serve")
-_MOST_STRANGERS = 100
+_MOST_STRANGERS, _PATIENCE_S = 100, 5.0
 _SUCCESS, _NO_ROOM, _NOT_UNDERSTOOD = 0x0000, 0xA700, 0xC000
 _REJECTED, _BY_USER, _UNKNOWN_CALLER = 0x01, 0x01, 0x03
 
@@ -109,6 +109,8 @@ class Receiver:
         if self._server is not None:
             self._server.shutdown()
             self._entity.cut_off()
+            for association in self._entity.active_associations:
+                association.join(_PATIENCE_S)  # it may still speak of what it has received
         self._quiet.close()
 
     def _admit(self, event: Any) -> None:

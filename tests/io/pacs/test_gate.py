@@ -122,7 +122,8 @@ def test_the_end_of_the_receiver_ends_its_associations(receive, associate):
     port, _ = receive("SCANNER@127.0.0.1")
     association = associate(port)
     receive.stop()
-    wait_for(lambda: association.is_aborted and not _acceptors(), PATIENCE_S)
+    assert not _acceptors()
+    wait_for(lambda: association.is_aborted, PATIENCE_S)
 
 
 def _acceptors():
