@@ -108,11 +108,17 @@ class Queue:
             self._save(WorkItem(study_uid, series_uid, self.now, "refused", listed=UNSEEN, message=message))
             return True
 
-    def reconsider(self, message: str) -> None:
-        """Series that were refused for this reason count as new when they are listed again."""
+    def reconsider(self, message: str, *, keep_s: float) -> None:
+        """Series that were refused for this reason are tried again: at once if received, else when listed again.
+
+        Args:
+            message: The reason.
+            keep_s: See `resume`.
+        """
+        kept = self.kept_series(keep_s=keep_s)
         with self._database.change():
             for item in self._select("state='refused' AND message=? AND model=?", message, self._model):
-                self._save(replace(item, listed=UNSEEN))
+                self._save(item.grown(self.now) if item.series_uid in kept else replace(item, listed=UNSEEN))
 
     def promote(self, *, polled: float, stable_s: float) -> None:
         """Queues the series that had not grown for `stable_s` seconds when the PACS was last polled."""

@@ -1,6 +1,7 @@
 """The queue compared with a pencil: what is stable, due, full, and what a kill, a clock or an older version leaves."""
 
 import sqlite3
+import threading
 
 import pytest
 
@@ -123,10 +124,23 @@ def test_each_instance_that_is_received_begins_the_time_again(queue, clock):
 def test_a_reason_that_may_have_gone_is_looked_at_again(queue):
     item = take(queue, instances=10)
     queue.refuse(item, "too large", instances=10)
-    queue.reconsider("another reason")
+    queue.reconsider("another reason", keep_s=DAY_S)
     assert take(queue, instances=10) is None
-    queue.reconsider("too large")
+    queue.reconsider("too large", keep_s=DAY_S)
     assert take(queue, instances=10).listed == 10
+
+
+def test_a_received_series_that_is_still_here_is_tried_again_at_once(queue, clock):
+    queue.receive("study", "a", instance_name("1"))
+    queue.refuse(take(queue), "too large", instances=1)
+    clock.now += 50
+    queue.reconsider("too large", keep_s=60)
+    assert queue.counts()["arriving"] == 1
+    queue.promote(polled=queue.now, stable_s=0)
+    queue.refuse(queue.take(), "too large", instances=1)
+    clock.now += 70
+    queue.reconsider("too large", keep_s=60)
+    assert queue.counts()["refused"] == 1
 
 
 @pytest.mark.parametrize("instances", [9, 12])
@@ -300,6 +314,22 @@ def test_what_is_adopted_is_discharged_by_its_answer(queue, reopen):
     other.finish(take(other), names(*range(5)))
     assert other.acknowledged("a") == frozenset()
     assert other.counts()["done"] == 1
+
+
+def test_listings_and_arrivals_at_the_same_time_undo_nothing(queue):
+    def arrives():
+        for number in range(100):
+            queue.receive("study", "a", instance_name(str(number)))
+
+    queue.notice("study", "a", instances=1000)
+    sender = threading.Thread(target=arrives)
+    sender.start()
+    for number in range(100):
+        queue.notice("study", "a", instances=number)
+    sender.join()
+    assert queue.acknowledged("a") == names(*range(100))
+    queue.promote(polled=queue.now, stable_s=0)
+    assert queue.take().growths == 200
 
 
 def test_no_uid_in_a_repr(queue):

@@ -34,9 +34,10 @@ def run(argv: list[str]) -> int:
     answers = _answers(given)
     with open_state(given.state) as state:
         queue = Queue(state / "queue.sqlite", model=answers.digest, bound=given.queue_size)
+        policy = _policy(given)
         if may_take_more(state, answers.bound.limit):
-            queue.reconsider(TOO_LARGE)
-        worker = Worker(pacs, answers, queue, state, policy=_habits(given))
+            queue.reconsider(TOO_LARGE, keep_s=policy.keep_s)
+        worker = Worker(pacs, answers, queue, state, policy=policy)
         door = HealthServerConfig(
             given.host, given.port, given.page_user, given.page_password, given.certificate, given.key
         )
@@ -64,7 +65,7 @@ def _serve(worker: "Worker", given: argparse.Namespace) -> None:
             receiver.stop()
 
 
-def _habits(given: argparse.Namespace) -> "WorkerPolicy":
+def _policy(given: argparse.Namespace) -> "WorkerPolicy":
     from segpipe.serving.policy import WorkerPolicy
 
     return WorkerPolicy(given.stable, given.poll, tuple(given.study), None if given.all_dates else given.days)
