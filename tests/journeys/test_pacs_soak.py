@@ -135,6 +135,9 @@ class Soak:
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (3000, most))
             time.sleep(2)
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, most))
+        if self.service.process.returncode is not None:  # it could not even open its queue
+            assert self.service.process.returncode == 2
+            self.service.start()
 
     def attack(self):
         """Garbage, a PDU that claims four gigabytes, a stranger, and a silent caller at the port."""
