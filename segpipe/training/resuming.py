@@ -105,7 +105,7 @@ def _may_change(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> boo
     if key in _KINDS:
         return False
     # a schedule that is no function of the step alone keeps rates of its own, and goes on with them
-    closed = all(config.get("scheduler", {}).get("name") in CLOSED_FORMS for config in (old, new))
+    closed = all(dict(_flatten(config)).get("scheduler.name") in CLOSED_FORMS for config in (old, new))
     if not closed and (key.startswith("scheduler.") or key == "optimizer.lr"):
         return False
     return any(key == free or key.startswith(f"{free}.") for free in _FREE)

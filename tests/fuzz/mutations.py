@@ -1,5 +1,6 @@
 """Changes to the bytes and values of valid files, and what a reader may do with the outcome: read it or refuse it."""
 
+import json
 import os
 import resource
 from contextlib import contextmanager
@@ -96,6 +97,49 @@ texts = st.one_of(
     st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF), max_size=12),
 )
 """Values as odd software writes them."""
+
+
+ODD_VALUES = [
+    None,
+    True,
+    -1,
+    0,
+    3,
+    10**9,
+    1e308,
+    "",
+    "x",
+    "../x",
+    "/etc/passwd",
+    [],
+    [0],
+    [1, 2, 3],
+    {},
+    {"name": "unet"},
+    [[]],
+    -(10**400),
+    float("inf"),
+    {"models/x": "0" * 64},
+    "a" * 10**5,
+]
+"""Values that no reader of plain data expects."""
+
+
+def places_in(content, path=()):
+    """Where a value can be changed: the way to each."""
+    children = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    yield from [(*path, key) for key, _ in children]
+    for key, child in children:
+        yield from places_in(child, (*path, key))
+
+
+def with_value(content, path, value):
+    changed = json.loads(json.dumps(content))
+    inner = changed
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    return changed
 
 
 def read_or_refuse(read):

@@ -18,33 +18,10 @@ from segpipe.export.writing import checksum
 from segpipe.inference.engines.engine import OnnxEngine
 from segpipe.inference.operating_point import OperatingPointRequest, choose_point
 from segpipe.pipelines.model_evaluation import choose_entries
-from tests.fuzz.mutations import apply, edits, fuzz, little_memory, read_or_refuse
+from tests.fuzz.mutations import ODD_VALUES, apply, edits, fuzz, little_memory, places_in, read_or_refuse, with_value
 
 pytestmark = pytest.mark.slow
 MANIFEST = Manifest("m", "nifti", (Entry("a", "a", Path("a.nii")),), {1: "nodule"})
-ODD_VALUES = [
-    None,
-    True,
-    -1,
-    0,
-    3,
-    10**9,
-    1e308,
-    "",
-    "x",
-    "../x",
-    "/etc/passwd",
-    [],
-    [0],
-    [1, 2, 3],
-    {},
-    {"name": "unet"},
-    [[]],
-    -(10**400),
-    float("inf"),
-    {"models/x": "0" * 64},
-    "a" * 10**5,
-]
 
 
 @pytest.fixture
@@ -59,23 +36,6 @@ def _seal(folder, index):
             index["files"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
     index["checksum"] = checksum(index)
     (folder / INDEX).write_text(json.dumps(index))
-
-
-def _places(content, path=()):
-    """Where a value can be changed: the way to each."""
-    children = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
-    yield from [(*path, key) for key, _ in children]
-    for key, child in children:
-        yield from _places(child, (*path, key))
-
-
-def _with_value(content, path, value):
-    changed = json.loads(json.dumps(content))
-    inner = changed
-    for key in path[:-1]:
-        inner = inner[key]
-    inner[path[-1]] = value
-    return changed
 
 
 def _open(folder):
@@ -107,12 +67,12 @@ def test_a_changed_file_is_found_by_its_checksum(folder, name, capfd):
 
 def test_an_index_with_any_value_and_a_right_checksum(folder, capfd):
     valid = json.loads((folder / INDEX).read_text())
-    places = sorted(_places(valid), key=str)
+    places = sorted(places_in(valid), key=str)
 
     @fuzz(0.4)
     @given(st.sampled_from(places), st.sampled_from(ODD_VALUES))
     def check(place, value):
-        _seal(folder, _with_value(valid, place, value))
+        _seal(folder, with_value(valid, place, value))
         read_or_refuse(lambda: _open(folder))
 
     with little_memory():

@@ -107,6 +107,12 @@ def test_a_damaged_configuration_is_refused(tmp_path, text):
         check_resume(BEGUN, tmp_path)
 
 
+def test_a_configuration_without_a_section_is_compared_as_any_other(tmp_path):
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({**BEGUN, "scheduler": None}))
+    with pytest.raises(ConfigError, match="with the settings that it began with"):
+        check_resume(BEGUN, tmp_path)
+
+
 def test_another_task_is_refused_before_any_data_is_read(tiny_words, tmp_path):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(plain(compose(tiny_words, registries))))
     words = [*tiny_words, "resume=true", "seed=3", "data.root=/absent"]
