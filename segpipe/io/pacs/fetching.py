@@ -3,11 +3,9 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from pydicom.filereader import read_file_meta_info
-
 from segpipe.errors import OutputError, ServiceError
 from segpipe.io.pacs.errors import PacsFaultError
-from segpipe.io.pacs.instance_head import read_uids
+from segpipe.io.pacs.instance_head import DeflatedError, read_uids
 from segpipe.io.pacs.limits import INSTANCE_BYTES, SERIES_BYTES, TooMuchError
 from segpipe.io.pacs.multipart import boundary_of, parts
 from segpipe.io.pacs.names import instance_name
@@ -63,13 +61,10 @@ def _write(part: Iterable[bytes], folder: Path, series_uid: str) -> str:
 
 def _instance_uid(file: Path, series_uid: str) -> str:
     try:
-        deflated = read_file_meta_info(file).TransferSyntaxUID.is_deflated
-    except Exception:  # a stranger's file can fail in any way
-        raise ValueError("not DICOM") from None
-    if deflated:
-        raise ServiceError("the PACS gave a series in a deflated form, which is not read")
-    with file.open("rb") as stream:
-        _, series, instance = read_uids(stream)
+        with file.open("rb") as stream:
+            _, series, instance = read_uids(stream)
+    except DeflatedError:
+        raise ServiceError("the PACS gave a series in a deflated form, which is not read") from None
     if series != series_uid:  # which may be another patient's
         raise PacsFaultError("the PACS gave an instance of another series than was asked for")
     return instance

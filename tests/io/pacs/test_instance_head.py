@@ -38,6 +38,14 @@ def test_no_more_than_the_beginning_is_read(tail):
     assert file.tell() <= HEAD_BYTES
 
 
+def test_a_file_header_that_does_not_end():
+    element = b"\x02\x00\x02\x01UI\x00\x00"
+    file = BytesIO(bytes(128) + b"DICM" + element * HEAD_BYTES)
+    with pytest.raises(ValueError, match="not DICOM"):
+        read_uids(file)
+    assert file.tell() <= HEAD_BYTES
+
+
 @pytest.mark.parametrize("content", [b"", b"abc", bytes(128) + b"DICM", bytes(128) + b"DICM" + NESTED])
 def test_what_is_no_instance(content):
     with pytest.raises(ValueError, match="not DICOM"):
