@@ -12,17 +12,20 @@ _FIRST = """CREATE TABLE IF NOT EXISTS series (
     series TEXT NOT NULL, model TEXT NOT NULL, study TEXT NOT NULL, source TEXT NOT NULL, state TEXT NOT NULL,
     instances INTEGER, since REAL NOT NULL, due REAL NOT NULL DEFAULT 0, tries INTEGER NOT NULL DEFAULT 0,
     faults INTEGER NOT NULL DEFAULT 0, message TEXT NOT NULL DEFAULT '', PRIMARY KEY (series, model))"""
-# of how many instances an answer of the first version was is known for what was fetched alone; for the others no
-# number is more
 _SECOND = (
-    "ALTER TABLE series RENAME COLUMN instances TO listed",
-    "ALTER TABLE series DROP COLUMN source",
-    "ALTER TABLE series ADD COLUMN counted INTEGER",
-    "ALTER TABLE series ADD COLUMN settled INTEGER NOT NULL DEFAULT 0",
-    "ALTER TABLE series ADD COLUMN answered BLOB NOT NULL DEFAULT x''",
-    "ALTER TABLE series ADD COLUMN growths INTEGER NOT NULL DEFAULT 0",
-    "ALTER TABLE series ADD COLUMN surprises INTEGER NOT NULL DEFAULT 0",
-    "UPDATE series SET settled = COALESCE(listed, 1000000000) WHERE state = 'done'",
+    "ALTER TABLE series RENAME TO first_series",
+    """CREATE TABLE series (
+        series TEXT NOT NULL, model TEXT NOT NULL, study TEXT NOT NULL, state TEXT NOT NULL, since REAL NOT NULL,
+        due REAL NOT NULL, listed INTEGER, counted INTEGER, settled INTEGER NOT NULL DEFAULT 0,
+        answered BLOB NOT NULL DEFAULT x'', growths INTEGER NOT NULL DEFAULT 0, tries INTEGER NOT NULL,
+        faults INTEGER NOT NULL, surprises INTEGER NOT NULL DEFAULT 0, message TEXT NOT NULL,
+        PRIMARY KEY (series, model))""",
+    # of how many instances an answer was is known for what was fetched alone; for the others no number is more
+    """INSERT INTO series (series, model, study, state, since, due, listed, settled, tries, faults, message)
+        SELECT series, model, study, state, since, due, instances,
+        CASE state WHEN 'done' THEN COALESCE(instances, 1000000000) ELSE 0 END, tries, faults, message
+        FROM first_series""",
+    "DROP TABLE first_series",
     """CREATE TABLE acknowledged (
         series TEXT NOT NULL, name TEXT NOT NULL, growth INTEGER NOT NULL, PRIMARY KEY (series, name)
     ) WITHOUT ROWID""",
