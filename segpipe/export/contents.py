@@ -7,8 +7,8 @@ from typing import Any
 
 from segpipe.errors import ModelError
 from segpipe.export.export_spec import INDEX, ONNX, WEIGHTS
+from segpipe.export.index import COPY_AGAIN
 
-_COPY_AGAIN = "copy the folder again from where it was made"
 _LARGEST_ONNX = 2**31
 """Bytes; protobuf reads no more."""
 
@@ -56,7 +56,7 @@ def _error(folder: Path, name: str, wanted: str) -> ModelError | None:
     if found == wanted:
         return None
     facts = {"file": file, "found": f"SHA-256 {found[:16]}…", "wanted": f"SHA-256 {wanted[:16]}…"}
-    return ModelError("a file of the model folder was changed", facts=facts, hint=_COPY_AGAIN)
+    return ModelError("a file of the model folder was changed", facts=facts, hint=COPY_AGAIN)
 
 
 def _onnx_errors(file: Path, files: Mapping[str, str]) -> Iterator[ModelError]:

@@ -15,7 +15,7 @@ from segpipe.validation import mistakes_in
 
 LONGEST_SIDE = 1024
 """Voxels; neither a divisor nor the size of a network's only input is longer."""
-_COPY_AGAIN = "copy the folder again from where it was made"
+COPY_AGAIN = "copy the folder again from where it was made"
 Share = Annotated[FiniteFloat, Interval(ge=0, le=1)]
 Amount = Annotated[FiniteFloat, Interval(ge=0)]
 Interval95 = Annotated[list[FiniteFloat | None], Len(2, 2)] | None
@@ -137,14 +137,14 @@ def read_index(path: Path) -> tuple[Index, dict[str, Any]]:
         raise ModelError(
             "a file of the model folder was changed",
             facts={"file": file, "found": "content that does not have its checksum"},
-            hint=_COPY_AGAIN,
+            hint=COPY_AGAIN,
         )
     try:
         return Index.model_validate(content), content
     except ValidationError as error:
         mistakes = mistakes_in(error, Index)
         facts = {"file": file, **{str(number): line for number, line in enumerate(mistakes[:8], start=1)}}
-        raise ModelError(f"{INDEX} is not valid", facts=facts, hint=_COPY_AGAIN) from None
+        raise ModelError(f"{INDEX} is not valid", facts=facts, hint=COPY_AGAIN) from None
 
 
 def _content(file: Path) -> dict[str, Any]:
