@@ -1,5 +1,7 @@
 """The command line: finds the verb and hands over; heavy imports wait until a verb needs them."""
 
+import logging
+import os
 import shlex
 import sys
 from importlib import import_module
@@ -18,31 +20,45 @@ VERBS = {
     "export": "write the model folder of a finished run again",
 }
 
+_SHOWN: tuple[list[str], ...] = ([], ["-h"], ["--help"], ["help"], ["--version"])
+
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one verb; returns the exit code (0 done, 2 a mistake that the message explains, 130 or 143 stopped)."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(_help())
-        return 0
-    if arguments[0] == "--version":
-        print(f"segpipe {__version__}")
-        return 0
-    words = list(arguments)
+    """Runs one verb; returns the exit code: 0 done, 2 a mistake that the message explains, 128 + n by signal n."""
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
-        with stoppable():
-            verb = arguments.pop(0) if arguments[0] in VERBS else _default_verb(arguments[0])
-            code = int(import_module(f"segpipe.cli.{verb}").run(arguments))
-            if code:
-                check_stop()  # a step that was stopped may have ended as one that failed
-            return code
+        code = _show(words) if words[:1] in _SHOWN else _run(words)
+        sys.stdout.flush()
+        return code
     except SegpipeError as error:
         print(explain(error), file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:
+        return _nobody_reads()
     except Stopped as stop:
         command = shlex.join(["python", "-m", "segpipe", *(stop.command or words)])
         print(f"stopped by {stop.name}; to go on: {command}", file=sys.stderr)
         return stop.exit_code
+
+
+def _show(words: list[str]) -> int:
+    print(f"segpipe {__version__}" if words[:1] == ["--version"] else _help())
+    return 0
+
+
+def _run(words: list[str]) -> int:
+    with stoppable():
+        verb, rest = (words[0], words[1:]) if words[0] in VERBS else (_default_verb(words[0]), words)
+        code = int(import_module(f"segpipe.cli.{verb}").run(rest))
+        if code:
+            check_stop()  # a step that was stopped may have ended as one that failed
+        return code
+
+
+def _nobody_reads() -> int:
+    """Ends quietly, as programs do whose output goes to `head`; what is still to be written goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + 13  # of SIGPIPE
 
 
 def _default_verb(word: str) -> str:
@@ -81,4 +97,5 @@ def _help() -> str:
 
 
 if __name__ == "__main__":
+    logging.raiseExceptions = False  # a line of the log that nobody reads any more is no error
     sys.exit(main())

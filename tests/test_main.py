@@ -1,5 +1,6 @@
 """The first contact: help, version and a mistyped verb."""
 
+import os
 import subprocess
 import sys
 
@@ -30,6 +31,16 @@ def test_help_imports_nothing_heavy():
 def test_version(capsys):
     assert main(["--version"]) == 0
     assert __version__ in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flags", [[], ["-u"]])  # it is noticed when the process ends, or when it prints
+def test_a_reader_that_has_enough_is_no_error(flags):
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, *flags, "-m", "segpipe", "--help"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_an_unknown_verb_is_refused_with_the_nearest(capsys):

@@ -15,6 +15,7 @@ from segpipe.config.overrides import as_text, key_of
 from segpipe.system.held_folder import hold
 
 _PLAIN = re.compile(r"[\w./-]+")
+_HELD = "wait until it has ended, or begin a run of its own without resume=true"
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Placing:
         """
         self._key = "hydra.sweep.dir" if mode is RunMode.MULTIRUN else "hydra.run.dir"
         folder = self._choose(_request(config, self._key, sweep=mode is RunMode.MULTIRUN))
-        self.held.enter_context(hold(folder))
+        self.held.enter_context(hold(folder, hint=_HELD))
         self._folder = folder
         with read_write(config), open_dict(config):
             OmegaConf.update(config, self._key, str(folder))

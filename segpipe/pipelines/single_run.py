@@ -15,6 +15,7 @@ from segpipe.pipelines.observers.run_tracking import RunTracking
 from segpipe.pipelines.provenance import collect_provenance
 from segpipe.system.atomic_write import write_text
 from segpipe.system.hardware import this_rank
+from segpipe.tracking.trackers import ask_tracker
 from segpipe.training.data.lung_crop_report import report_lung_crop
 from segpipe.training.data.run_data import prepare_data, write_split
 from segpipe.training.evaluate_and_export import evaluate_and_export
@@ -40,6 +41,8 @@ def run_single(
         What it found, or None in the processes that only helped to train.
     """
     log.info("%s: %s", settings.name, compute_of(settings.trainer).describe())
+    if parent is None and this_rank() == 0:
+        ask_tracker(settings.tracking)
     run = _begin(settings, config, folder)
     with _observers(run, parent) as observers:
         fitted = fit(

@@ -12,11 +12,15 @@ MARK = ".running"
 
 
 @contextmanager
-def hold(folder: Path) -> Iterator[None]:
+def hold(folder: Path, *, hint: str = "wait until it has ended") -> Iterator[None]:
     """Keeps other processes out of a folder until the block ends or this process dies.
 
     Where the file system has no locks (some network file systems) nobody is kept out. The mark stays when the block
     ends by an error or the process is killed.
+
+    Args:
+        folder: The folder; it should exist.
+        hint: What to try when another process holds it.
 
     Raises:
         ConfigError: when another process holds the folder.
@@ -29,7 +33,7 @@ def hold(folder: Path) -> Iterator[None]:
         raise ConfigError(
             "another process is at work in this folder",
             facts={"folder": folder},
-            hint="wait until it has ended, or start a run of its own without resume=true",
+            hint=hint,
         ) from error
     except (OSError, NotImplementedError):
         pass  # no locks here; what cannot be written is reported by the first file that must be

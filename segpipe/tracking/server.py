@@ -6,8 +6,12 @@ import re
 import ssl
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
 
 from segpipe.errors import ConfigError, ServiceError
 from segpipe.system.credentials import Address, set_credentials_apart, whole_address, without_secrets
@@ -17,6 +21,8 @@ if TYPE_CHECKING:
 
 ARTIFACT_FOLDER = "mlartifacts"
 ANSWER_WITHIN_S = 5.0
+_MADE_WITHIN_S = 60.0
+_DATABASE_TRIES = 5  # 3 seconds; MLflow's own ten are 100
 _SQLITE = "sqlite:///"
 _lent: dict[str, tuple[str, str | None]] = {}
 _SIGN_IN_HINT = (
@@ -56,17 +62,17 @@ def connect(uri: str) -> "MlflowClient":
         os.environ.setdefault(name, value)
     address = whole_address(shown)
     _sign_in(address)
-    if is_server(shown):
-        if problem := silence(shown):
-            raise unreachable(shown, problem)
-    elif shown.startswith(_SQLITE):
-        _database_file(shown).parent.mkdir(parents=True, exist_ok=True)
+    if is_server(shown) and (problem := silence(shown)):
+        raise unreachable(shown, problem)
+    from mlflow.store.db import utils as databases
     from mlflow.tracking import MlflowClient
 
     _silence_secrets()
+    databases.MAX_RETRY_COUNT = _DATABASE_TRIES
     try:
-        client = MlflowClient(tracking_uri=shown if is_server(shown) else absolute_uri(address.whole))
-        client.search_experiments(max_results=1)
+        with _made_by_one(shown):
+            client = MlflowClient(tracking_uri=shown if is_server(shown) else absolute_uri(address.whole))
+            client.search_experiments(max_results=1)
     except Exception as error:
         raise unreachable(shown, error) from None  # a driver of a database may quote what it was given
     return client
@@ -183,6 +189,25 @@ def _status(error: Any) -> int | None:
     from mlflow.exceptions import ERROR_CODE_TO_HTTP_STATUS, MlflowException
 
     return ERROR_CODE_TO_HTTP_STATUS.get(error.error_code) if isinstance(error, MlflowException) else None
+
+
+@contextmanager
+def _made_by_one(uri: str) -> Iterator[None]:
+    """The tables of a SQLite file are made by one process, and others that start at the same time wait for it."""
+    if not uri.startswith(_SQLITE):
+        yield
+        return
+    file = _database_file(uri)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(f"{file}.lock")
+    with suppress(OSError, NotImplementedError):  # no locks here, or held for long: then it is tried without
+        lock.acquire(timeout=_MADE_WITHIN_S)
+    try:
+        yield
+    finally:
+        if lock.is_locked:
+            Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 def _check_scheme(uri: str) -> None:

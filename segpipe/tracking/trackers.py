@@ -9,6 +9,7 @@ from annotated_types import MinLen
 
 from segpipe.parts import Registry, build_part
 from segpipe.tracking.mlflow import Tracker
+from segpipe.tracking.server import connect
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,16 @@ def none(run: RunToTrack) -> None:
 
 _SHIPPED: dict[str, Callable[..., Tracker | None]] = {"mlflow": mlflow, "none": none}
 TRACKERS = Registry("tracking", _SHIPPED, group="segpipe.trackers", given=("run",))
+
+
+def ask_tracker(spec: Mapping[str, Any]) -> None:
+    """Makes sure that MLflow answers, where it is wanted, before any work is done.
+
+    Raises:
+        ServiceError: when it does not.
+    """
+    if spec.get("name") == "mlflow":
+        connect(str(spec["uri"]))
 
 
 def build_tracker(spec: Mapping[str, Any], run: RunToTrack) -> Tracker | None:

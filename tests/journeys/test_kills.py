@@ -18,6 +18,7 @@ from segpipe.training.checkpoints import read_checkpoint
 from tests.leftovers import unfinished
 from tests.processes import PATIENCE_S, Process, as_main, segpipe
 from tests.small_models import skip_onnx_export
+from tests.workers import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -150,3 +151,9 @@ def test_a_run_that_is_going_on_is_not_resumed_and_not_mixed_with_another(words,
         assert first.end() == 143
     assert "another process is at work in this folder" in text
     assert f"folder  runs/lung_nodule/{run.name}" in text
+
+
+def test_mlflow_is_asked_before_any_data_are_prepared(words, tmp_path):
+    words = [*words, f"data.cache={tmp_path / 'cache'}", f"tracking.uri=http://127.0.0.1:{free_port()}"]
+    assert "the MLflow server cannot be used" in segpipe(*words, cwd=tmp_path, code=2)
+    assert not (tmp_path / "cache").exists()

@@ -7,6 +7,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from segpipe.errors import ConfigError, ServiceError, explain
 from segpipe.system import credentials
@@ -151,3 +152,26 @@ def test_what_mlflow_itself_logs_of_an_address_is_without_its_password(monkeypat
     logging.getLogger("mlflow.store").warning("cannot open %s", "postgresql+nosuchdriver://ann:hush-hush@db/mlflow")
     logging.getLogger("mlflow.store").warning("with hush-hush")
     assert text.getvalue() == "cannot open ***\nwith ***\n"
+
+
+def test_a_database_that_another_run_is_making_is_waited_for(tmp_path, new_database):
+    address, order = new_database(tmp_path), []
+    with FileLock(tmp_path / "mlflow.db.lock"):
+        thread = threading.Thread(target=lambda: order.append(connect(address)))
+        thread.start()
+        thread.join(0.3)
+        order.append("made")
+    thread.join()
+    assert order[0] == "made"
+    assert len(order) == 2
+    assert [file.name for file in tmp_path.iterdir()] == ["mlflow.db"]
+
+
+@pytest.mark.parametrize("place", ["", "/taken/mlflow.db"])
+def test_a_database_that_cannot_be_opened_is_reported_after_seconds(tmp_path, monkeypatch, place):
+    (tmp_path / "taken").touch()
+    slept = []
+    monkeypatch.setattr("mlflow.store.db.utils.time.sleep", slept.append)
+    with pytest.raises(ServiceError, match="the MLflow server cannot be used"):
+        connect(f"sqlite:///{tmp_path}{place}")
+    assert sum(slept) < 5

@@ -26,8 +26,9 @@ def run(argv: list[str]) -> int:
 
     compared_runs = find_compared_runs(given.runs, uri=given.tracking_uri or DEFAULT_URI)
     report = compare([one.evaluation for one in compared_runs], metric=given.metric, force=given.force, seed=given.seed)
-    print(describe_comparison(report))
-    print(f"page  {_write(given, report, compared_runs)}")
+    page, missing = _write(given, report, compared_runs)  # before a word is printed, after which nobody may read on
+    print(missing + describe_comparison(report))
+    print(f"page  {page}")
     best = next(one for one in compared_runs if one.name == report["best"])
     if given.register:
         check_model(best)
@@ -42,8 +43,8 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def _write(given: argparse.Namespace, report: dict[str, Any], compared_runs: "list[ComparedRun]") -> Path:
-    """Writes `comparison.json` and `comparison.html`."""
+def _write(given: argparse.Namespace, report: dict[str, Any], compared_runs: "list[ComparedRun]") -> tuple[Path, str]:
+    """Writes `comparison.json` and `comparison.html`; returns the latter, and what is missing in it."""
     from segpipe.pipelines.comparison.differing_cases import draw_differing_cases
     from segpipe.report.comparison import draw_comparison, write_comparison
     from segpipe.system.atomic_write import write_json
@@ -51,7 +52,6 @@ def _write(given: argparse.Namespace, report: dict[str, Any], compared_runs: "li
     write_json(given.output / "comparison.json", report, what="the comparison")
     first, second = compared_runs[:2]
     cases, missing = draw_differing_cases(report["pairs"][0], first, second, data=given.data)
-    if missing:
-        print(missing)
     charts = draw_comparison(report, first.evaluation.cases, second.evaluation.cases)
-    return write_comparison(given.output, report, charts=charts, overlays=cases.figures, views=cases.views)
+    page = write_comparison(given.output, report, charts=charts, overlays=cases.figures, views=cases.views)
+    return page, f"{missing}\n" if missing else ""

@@ -1,13 +1,16 @@
 """`python -m segpipe predict`: from scans and a model folder to masks and findings."""
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segpipe.cli.common.compute_flags import memory_limit
 from segpipe.cli.common.point_flags import wish_of
 from segpipe.cli.predict.flags import check_single, parse_flags
 from segpipe.cli.predict.inputs import open_scans
+from segpipe.system.held_folder import hold
 
 if TYPE_CHECKING:
     from segpipe.inference.batch.memory import MemoryBound
@@ -27,12 +30,26 @@ def run(argv: list[str]) -> int:
         load_writers(given.output_format)
     per_voxel = BYTES_PER_VOXEL + given.uncertainty
     bound = MemoryBound.of(job.engine, job.model, limit, per_voxel=per_voxel)
-    with open_scans(given) as batches:
-        outcomes, times = _predict(given, job, batches, bound)
-    _report(given, job, outcomes, times=times)
-    if given.follow_up and outcomes[0].findings is not None:
-        _follow_up(given, outcomes[0].scan.name)
+    with _output_of_one(given.output):
+        with open_scans(given) as batches:
+            outcomes, times = _predict(given, job, batches, bound)
+        _report(given, job, outcomes, times=times)
+        if given.follow_up and outcomes[0].findings is not None:
+            _follow_up(given, outcomes[0].scan.name)
     return 2 if any(outcome.error for outcome in outcomes) else 0
+
+
+@contextmanager
+def _output_of_one(folder: Path) -> Iterator[None]:
+    """Two calls in one folder would take each other's files for those of another model, and both write the table.
+
+    Raises:
+        ConfigError: when another call writes there.
+    """
+    with suppress(OSError):  # which the first result reports
+        folder.mkdir(parents=True, exist_ok=True)
+    with hold(folder, hint="wait until it has ended, or choose another --output"):
+        yield
 
 
 def _predict(

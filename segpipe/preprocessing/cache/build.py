@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Protocol
 
 import numpy as np
@@ -69,11 +70,14 @@ def build_cache(
 
     Raises:
         SegpipeError: after all good cases are done, one error that names every bad one.
+        OutputError: before any work, when nothing can be written to the cache.
     """
     job = _Job(recipe, recipe.label_map.recode_table(labels), folder, load)
     found = {number: job.find(entry) for number, entry in enumerate(entries)}
     outcomes: dict[int, Path | SegpipeError] = {number: path for number, path in found.items() if path is not None}
     missing = [number for number, path in found.items() if path is None]
+    if missing:
+        _check_writable(folder)
     title = "preparing cases" if progress else None
     todo = [entries[number] for number in missing]
     for index, outcome in parallel_map(job, todo, name=attrgetter("id"), title=title, workers=workers):
@@ -81,6 +85,20 @@ def build_cache(
     errors = [outcome for _, outcome in sorted(outcomes.items()) if isinstance(outcome, SegpipeError)]
     raise_together(errors, headline="some cases cannot be prepared for training; the others are done and kept")
     return [_opened(outcomes[number], entry) for number, entry in enumerate(entries)]
+
+
+def _check_writable(folder: Path) -> None:
+    """One message for what would meet every case."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(
+            "the cache of prepared cases cannot be written",
+            facts={"folder": folder, "found": error.strerror or error},
+            hint="data.cache=FOLDER, or export SEGPIPE_CACHE=FOLDER, with a folder that you may write to",
+        ) from error
 
 
 @dataclass(frozen=True, eq=False)

@@ -47,6 +47,15 @@ def compare(*words):
     return main(["compare", *map(str, words)])
 
 
+def test_an_output_that_cannot_be_written_is_one_message_before_any_figure(here, capsys):
+    (here / "taken").touch()
+    old, new = write_folder(here / "old", 2), write_folder(here / "new", 1)
+    assert compare(old, new, "--output", here / "taken" / "page") == 2
+    reported = capsys.readouterr()
+    assert reported.out == ""
+    assert reported.err.startswith("OutputError: the comparison cannot be written\n")
+
+
 def test_two_evaluations_give_text_json_and_a_page(here, capsys):
     old, new = write_folder(here / "old", 2), write_folder(here / "new", 1)
     assert compare(old, new) == 0

@@ -14,6 +14,7 @@ from segpipe.cli.predict.flags import parse_flags
 from segpipe.errors import ConfigError, ImageError, ModelError
 from segpipe.geometry import Grid
 from segpipe.io.images.volumes import write_volume
+from segpipe.system.held_folder import hold
 
 AFFINE = np.array([[-1.0, 0, 0, 20], [0, -1.0, 0, 30], [0, 0, 2.0, -40], [0, 0, 0, 1]])
 SHAPE = (36, 34, 18)
@@ -54,6 +55,13 @@ def test_a_folder_of_scans(untrained_model, scans, tmp_path, capsys):
         rows = list(csv.DictReader(stream))
     assert {row["scan"] for row in rows} <= {"one", "two-1", "two-2"}
     assert f"3 scans, {len(rows)} findings" in reported.out
+
+
+@pytest.mark.slow
+def test_a_folder_that_another_call_writes_to_is_refused(untrained_model, scans, tmp_path):
+    with hold(tmp_path), pytest.raises(ConfigError, match="another process is at work") as caught:
+        run(words(untrained_model, scans, tmp_path))
+    assert "--output" in caught.value.hint
 
 
 @pytest.mark.slow

@@ -186,6 +186,16 @@ def test_keeps_only_the_recipes_label(tmp_path):
     assert set(np.unique(whole(case)[1])) == {0, 1}
 
 
+def test_a_cache_that_cannot_be_written_is_one_message_for_all_cases(tmp_path):
+    image, mask = make_scan(lesions=[((10, 10, 10), 3)])
+    entries = [save_entry(tmp_path, name, image + number, mask) for number, name in enumerate(["a", "b"])]
+    (tmp_path / "taken").touch()
+    with pytest.raises(OutputError) as raised:
+        build(entries, make_recipe(), tmp_path / "taken" / "cache")
+    assert raised.value.message == "the cache of prepared cases cannot be written"
+    assert raised.value.facts == {"folder": tmp_path / "taken" / "cache", "found": "Not a directory"}
+
+
 def test_reports_all_bad_cases_and_keeps_the_good_ones(tmp_path):
     image, mask = make_scan(lesions=[((10, 10, 10), 3)])
     good = [save_entry(tmp_path, name, image + number, mask) for number, name in enumerate(["g1", "g2"])]
