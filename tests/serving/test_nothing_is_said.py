@@ -124,11 +124,12 @@ def test_nothing_of_a_patient_is_said_on_any_path(chest_model, sources, tmp_path
             pool.submit(_receive, tmp_path / "received", everything),
             pool.submit(_ingest, everything, tmp_path / "set"),
         ]
-        for name, source in sources.items():
-            jobs.append(pool.submit(_predict, chest_model, source, tmp_path / f"predicted {name}"))
-            jobs.append(pool.submit(_answer, answerer, source, tmp_path / f"answered {name}"))
+        for number, name in enumerate(("explicit", "ruined")):
+            jobs.append(pool.submit(_predict, chest_model, sources[name], tmp_path / f"predicted {number}"))
+        for number, name in enumerate(("implicit", "ruined")):
+            jobs.append(pool.submit(_answer, answerer, sources[name], tmp_path / f"answered {number}"))
         outcome = [job.result() for job in jobs]
     said = heard()
     assert [secret for secret in SECRETS if secret in said] == []
-    assert outcome[2:6] == [0, 0, 0, 0]
+    assert (outcome[2], outcome[4]) == (0, 0)
     assert outcome[0] >= 40
