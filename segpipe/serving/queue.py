@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from segpipe.serving.database import Database
-from segpipe.serving.policy import back_off
 from segpipe.serving.work_item import OPEN, STATES, UNSEEN, WorkItem
 
 _NAME_BYTES = 16
@@ -58,14 +57,14 @@ class Queue:
         with self._database.change():
             items = self._select(f"model=? AND ({_IS_OPEN} OR since>?)", self._model, self.now)
             for item in items:
-                self._save(item.resumed(self.now, delay_s=back_off(item.surprises + 1)), item)
+                self._save(item.resumed(self.now), item)
         return sum(item.state == "working" for item in items)
 
     def put_back(self) -> None:
-        """Queues again what is in work, without a fault of its own."""
+        """What is in work waits again, without a fault of its own."""
         with self._database.change():
             for item in self._select("state='working' AND model=?", self._model):
-                self._save(item.put_back(self.now), item)
+                self._save(item.put_back(), item)
 
     def notice(self, study_uid: str, series_uid: str, *, instances: int | None = None) -> bool:
         """The PACS lists a series with so many instances; false when there is no room for it."""
@@ -157,8 +156,7 @@ class Queue:
 
     def postpone(self, item: WorkItem, message: str, *, delay_s: float) -> None:
         """The series, with what is counted in the item, waits for another try."""
-        due, counted = self.now + delay_s, {"faults": item.faults, "surprises": item.surprises}
-        self._end(item, lambda now: now.postponed(item, message, due=due, **counted))
+        self._end(item, lambda now: now.postponed(item, message, due=self.now + delay_s))
 
     def counts(self) -> dict[str, int]:
         """Series per state."""

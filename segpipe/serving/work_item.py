@@ -1,6 +1,7 @@
 """A series on its way to its answer: the states that it can be in, and what leads from one to another."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 OPEN = ("arriving", "queued", "working")
 STATES = (*OPEN, "done", "refused", "failed")
@@ -75,7 +76,7 @@ class WorkItem:
 
     def recounted(self, taken: "WorkItem", instances: int, now: float) -> "WorkItem":
         """There were more or fewer instances than listed: it is not whole yet."""
-        return replace(self._ended(taken, "arriving"), counted=instances, since=now)
+        return replace(self._ended(taken, state="arriving"), counted=instances, since=now)
 
     def promoted(self, *, polled: float, stable_s: float, now: float) -> "WorkItem":
         """Queued, if the PACS was polled at least `stable_s` seconds after it last changed."""
@@ -86,11 +87,11 @@ class WorkItem:
         """Work on it begins."""
         return replace(self, state="working", tries=self.tries + 1)
 
-    def put_back(self, now: float) -> "WorkItem":
-        """Work on it ended through no fault of its own."""
-        return replace(self, state="queued", due=now) if self.state == "working" else self
+    def put_back(self) -> "WorkItem":
+        """Work on it ended through no fault of its own; it is queued again by the next poll, unless it has grown."""
+        return replace(self, state="arriving") if self.state == "working" else self
 
-    def resumed(self, now: float, *, delay_s: float) -> "WorkItem":
+    def resumed(self, now: float) -> "WorkItem":
         """A worker starts: every wait begins anew, since nobody knows how long there was none, nor by which clock.
 
         A series in whose work the worker has died five times is given up: it may be what kills it.
@@ -99,32 +100,31 @@ class WorkItem:
             return replace(self, since=now)
         if self.state != "working":
             return replace(self, due=min(self.due, now), since=min(self.since, now))
-        died = replace(self, surprises=self.surprises + 1)
-        if died.surprises >= MOST_DEATHS:
-            return replace(died, state="failed", since=now, message="the worker died of it")
-        return replace(died, state="queued", due=now + delay_s)
+        died = replace(self, since=now, surprises=self.surprises + 1)
+        if died.surprises < MOST_DEATHS:
+            return replace(died, state="arriving")
+        return replace(died, state="failed", message="the worker died of it")
 
     def finished(self, taken: "WorkItem", names: frozenset[str]) -> "WorkItem":
         """The answer to these instances is in the PACS."""
-        return replace(self._ended(taken, "done"), answered=names, settled=len(names), message="")
+        return replace(self._ended(taken, state="done", message=""), answered=names, settled=len(names))
 
     def refused(self, taken: "WorkItem", message: str, *, instances: int, now: float) -> "WorkItem":
         """What there is of it, so many instances, cannot be answered."""
-        return replace(self._ended(taken, "refused", now), settled=instances, message=message)
+        return self._ended(taken, state="refused", message=message, settled=instances, since=now)
 
     def failed(self, taken: "WorkItem", message: str, now: float) -> "WorkItem":
         """It should have been answered and could not be."""
-        return replace(self._ended(taken, "failed", now), message=message)
+        return self._ended(taken, state="failed", message=message, since=now)
 
-    def postponed(self, taken: "WorkItem", message: str, *, due: float, faults: int, surprises: int) -> "WorkItem":
-        """It waits for another try."""
-        waiting = self._ended(taken, "queued")
-        return replace(waiting, message=message, due=due, faults=faults, surprises=surprises)
+    def postponed(self, taken: "WorkItem", message: str, *, due: float) -> "WorkItem":
+        """It waits for another try, with the faults and surprises that were counted."""
+        counted = {"faults": taken.faults, "surprises": taken.surprises}
+        return self._ended(taken, state="queued", message=message, due=due, **counted)
 
-    def _ended(self, taken: "WorkItem", state: str, now: float | None = None) -> "WorkItem":
-        if self.growths != taken.growths:
-            return replace(self, state="arriving", message="")
-        return replace(self, state=state, since=self.since if now is None else now)
+    def _ended(self, taken: "WorkItem", **changes: Any) -> "WorkItem":
+        """What becomes of it, unless it has grown since it was taken."""
+        return replace(self, **(changes if self.growths == taken.growths else {"state": "arriving"}))
 
     def _is_news(self, instances: int | None) -> bool:
         """Whether a number of instances other than before says that there may be some that nobody has looked at."""

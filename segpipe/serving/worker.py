@@ -65,7 +65,7 @@ class Worker:
         """
         in_work = self._queue.resume(keep_s=self._policy.keep_s)
         if in_work:
-            _LOG.info("%d series were in work when the worker ended; they are queued again", in_work)
+            _LOG.info("%d series were in work when the worker ended; they are taken up again", in_work)
         waiting = {uid: self._aliases.of(uid) for uid in self._queue.open_series()}
         for series_uid, alias in waiting.items():  # it may have died before it could note what it had written
             self._queue.hold(series_uid, self._folders.received(alias))
@@ -194,7 +194,7 @@ class Worker:
         self._next_poll = time.monotonic() + self._troubles.begin("pacs", error)
 
     def _wait_for_room(self, error: SegpipeError, stop: threading.Event) -> None:
-        """Waits for the disk; what was in work is queued again, as soon as that can be written."""
+        """Waits for the disk; what was in work waits again, too, as soon as that can be written."""
         stop.wait(self._troubles.begin("disk", error))
         with suppress(OutputError):
             self._queue.put_back()

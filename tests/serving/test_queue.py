@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -178,6 +179,28 @@ def test_what_comes_again_in_work_is_still_to_be_answered(queue):
     assert queue.counts()["done"] == 1
 
 
+@pytest.mark.parametrize("end", ["put_back", "death"])
+def test_what_has_grown_in_work_that_broke_off_is_not_whole(queue, clock, end):
+    queue.receive("study", "a", instance_name("1"))
+    take(queue)
+    queue.receive("study", "a", instance_name("2"))
+    queue.put_back() if end == "put_back" else queue.resume(keep_s=DAY_S)
+    queue.promote(polled=clock.now + 29, stable_s=30)
+    assert queue.take() is None
+    queue.promote(polled=clock.now + 30, stable_s=30)
+    assert queue.take().series_uid == "a"
+
+
+def test_faults_are_counted_until_a_series_grows(queue):
+    queue.postpone(replace(take(queue, instances=5), faults=3, surprises=2), "a fault", delay_s=0)
+    item = queue.take()
+    assert (item.faults, item.surprises) == (3, 2)
+    queue.notice("study", "a", instances=6)
+    queue.postpone(replace(item, faults=4), "a fault", delay_s=0)
+    item = take(queue, instances=6)
+    assert (item.faults, item.surprises) == (0, 0)
+
+
 def test_a_full_queue_takes_no_more_until_one_is_done(queue):
     assert queue.notice("study", "a")
     assert queue.receive("study", "b", instance_name("1"))
@@ -206,6 +229,7 @@ def test_those_that_wait_take_turns(queue, clock):
     assert queue.take().series_uid == "a"
     clock.now += 1
     queue.put_back()
+    queue.promote(polled=clock.now, stable_s=0)
     assert queue.take().series_uid == "b"
 
 
@@ -213,15 +237,15 @@ def test_a_killed_worker_loses_nothing(queue, reopen):
     take(queue)
     again = reopen()
     assert again.resume(keep_s=DAY_S) == 1
-    assert again.take().series_uid == "a"
+    assert take(again).series_uid == "a"
 
 
 def test_a_series_in_whose_work_the_worker_dies_five_times_is_given_up(queue):
     take(queue)
     for waiting in (1, 1, 1, 1, 0):
         assert queue.resume(keep_s=DAY_S) == 1
-        assert queue.counts()["queued"] == waiting
-        queue.take()
+        assert queue.counts()["arriving"] == waiting
+        take(queue)
     assert queue.reasons() == {"the worker died of it": 1}
 
 
