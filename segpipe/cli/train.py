@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,8 @@ def run(argv: list[str]) -> int:
     from segpipe.system.hardware import this_rank
     from segpipe.training.run_folders import choose_folder
 
-    return launch(argv, train, registries, choose_folder=None if this_rank() else choose_folder)
+    main = this_rank() == 0
+    return launch(argv, train, registries, choose_folder=partial(choose_folder, main=main), holds=main)
 
 
 def train(config: "DictConfig", folder: Path, sweep: Path | None) -> JobResult:

@@ -45,10 +45,11 @@ class Placing:
 
     Args:
         choose: Decides on the folder.
+        holds: Whether this process holds it; of those that train together the first one does.
     """
 
-    def __init__(self, choose: FolderChoice) -> None:
-        self._choose = choose
+    def __init__(self, choose: FolderChoice, *, holds: bool) -> None:
+        self._choose, self._holds = choose, holds
         self._key = ""
         self._folder: Path | None = None
         self.held = ExitStack()
@@ -60,7 +61,8 @@ class Placing:
         """
         self._key = "hydra.sweep.dir" if mode is RunMode.MULTIRUN else "hydra.run.dir"
         folder = self._choose(_request(config, self._key, sweep=mode is RunMode.MULTIRUN))
-        self.held.enter_context(hold(folder, hint=_HELD))
+        if self._holds:
+            self.held.enter_context(hold(folder, hint=_HELD))
         self._folder = folder
         with read_write(config), open_dict(config):
             OmegaConf.update(config, self._key, str(folder))

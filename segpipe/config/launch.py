@@ -44,7 +44,12 @@ Job = Callable[[DictConfig, Path, Path | None], JobResult]
 
 
 def launch(
-    argv: Sequence[str], job: Job, registries: Callable[[], Registries], *, choose_folder: FolderChoice | None = None
+    argv: Sequence[str],
+    job: Job,
+    registries: Callable[[], Registries],
+    *,
+    choose_folder: FolderChoice | None = None,
+    holds: bool = True,
 ) -> int:
     """Runs `job` once, or once for each choice of a sweep, or shows what a flag asks for; returns the exit code.
 
@@ -52,7 +57,8 @@ def launch(
         argv: Overrides and Hydra's flags.
         job: Takes the composed configuration, the run folder and, in a sweep, the sweep's folder.
         registries: Gives the parts that sections may name.
-        choose_folder: Decides on the folder of a run or a sweep, which is held until the end; by default Hydra does.
+        choose_folder: Decides on the folder of a run or a sweep; by default Hydra does.
+        holds: Whether this process keeps others out of that folder until the end.
 
     Raises:
         ConfigError: for mistakes on the command line, before any work.
@@ -61,7 +67,7 @@ def launch(
     flags = _read_flags(words)
     sys.argv[1:] = words_without_credentials(sys.argv[1:])  # by which Lightning starts its other processes
     flags.overrides = with_foreign_parts(flags.overrides, registries())
-    task, placing = _Task(job), Placing(choose_folder) if choose_folder else None
+    task, placing = _Task(job), Placing(choose_folder, holds=holds) if choose_folder else None
     try:
         with placing.held if placing else nullcontext(), _checked(flags, registries, placing):
             _run_hydra(flags, get_args_parser(), task, flags.config_path or str(conf_folder()), "config")

@@ -110,6 +110,14 @@ def this_rank() -> int:
     return next((int(os.environ[name]) for name in names if name in os.environ), 0)
 
 
+def launch_id() -> str | None:
+    """What srun or torchrun calls this start of several processes, the same in each of them; None without one."""
+    if int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
+        return f"job_{os.environ['SLURM_JOB_ID']}_{os.environ['SLURM_STEP_ID']}"
+    elastic = os.environ.get("TORCHELASTIC_RUN_ID", "none")  # of torchrun --standalone or --rdzv-id
+    return None if elastic == "none" or int(os.environ.get("WORLD_SIZE", 1)) < 2 else f"job_{elastic}"
+
+
 def _choose_precision(precision: str, device: torch.device) -> str:
     if precision != "auto":
         return precision

@@ -1,12 +1,14 @@
 """The folder of a run or a sweep: made for it alone, or that of the earlier one of the same configuration."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from segpipe.config.folder_request import FolderRequest
 from segpipe.errors import ConfigError, OutputError
+from segpipe.system.hardware import launch_id
 from segpipe.system.held_folder import was_cut_off
 from segpipe.system.plain_files import read_yaml
 from segpipe.training.resuming import CONFIG, compare_settings
@@ -17,18 +19,27 @@ _SHOWN = 3
 _HINT = "leave out resume=true, or name the folder to go on in, or to begin: hydra.{key}.dir=FOLDER resume=true"
 
 
-def choose_folder(request: FolderRequest) -> Path:
-    """The folder that a run or a sweep shall have; it is there when this returns.
+def choose_folder(request: FolderRequest, *, main: bool = True) -> Path:
+    """The folder that a run or a sweep shall have.
 
     With `resume` that is the wanted folder where it is named or begun, else the newest sibling with the same settings;
-    for a run an unfinished one, and one with the same rates and intervals before others.
+    for a run an unfinished one, and one with the same rates and intervals before others. Processes that srun or
+    torchrun start together, whose clocks differ, call it by their job.
+
+    Args:
+        request: What is wanted.
+        main: Whether this is the first process of a run, which makes the folder.
 
     Raises:
         ConfigError: when there is nothing to resume, or the named folder holds another run.
         OutputError: when the folder cannot be made.
     """
+    if not request.named and (start := launch_id()):
+        request = replace(request, wanted=request.wanted.with_name(start), named=not request.resume)
     if request.resume and not (request.named or _is_begun(request.wanted)):
         return _find_sweep(request) if request.words else _find_run(request)
+    if not main:
+        return request.wanted
     if not request.resume and request.named and _is_begun(request.wanted):
         raise ConfigError(
             "the folder holds a run already",
@@ -51,10 +62,10 @@ def is_finished(folder: Path) -> bool:
 
 
 def _make(request: FolderRequest) -> Path:
-    """Makes the wanted folder; one that was not named is made anew, with a number where others begin at once."""
+    """Makes the wanted folder; a new one that was not named gets a number where others begin at once."""
     wanted = request.wanted
     wanted.parent.mkdir(parents=True, exist_ok=True)
-    if request.named:
+    if request.named or request.resume:
         wanted.mkdir(exist_ok=True)
         return wanted
     for number in count(1):

@@ -103,6 +103,27 @@ def test_a_named_folder_is_resumed_or_begun(tmp_path):
     assert (tmp_path / "now").is_dir()
 
 
+@pytest.mark.parametrize(
+    "start",
+    [
+        {"SLURM_STEP_NUM_TASKS": "2", "SLURM_JOB_ID": "17", "SLURM_STEP_ID": "0"},
+        {"WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "17_0"},
+    ],
+)
+def test_processes_that_are_started_together_share_a_folder(tmp_path, monkeypatch, start):
+    for name, value in start.items():
+        monkeypatch.setenv(name, value)
+    first, second = request(tmp_path), FolderRequest(tmp_path / "a_second_later", False, False, SETTINGS)
+    assert choose_folder(first) == choose_folder(second, main=False) == tmp_path / "job_17_0"
+    (tmp_path / "job_17_0" / "config.yaml").write_text(yaml.safe_dump(SETTINGS, sort_keys=False))
+    assert choose_folder(second, main=False) == tmp_path / "job_17_0"
+    again = request(tmp_path, resume=True)  # the job was put into the queue again
+    assert choose_folder(again) == choose_folder(again, main=False) == tmp_path / "job_17_0"
+    monkeypatch.setenv("SLURM_JOB_ID", "18")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "18_0")
+    assert choose_folder(again) == choose_folder(again, main=False) == tmp_path / "job_17_0"
+
+
 def test_a_sweep_is_resumed_by_its_words_in_their_order(tmp_path):
     begin_sweep(tmp_path / "older", "seed=0,1", "data=phantom", age=2)
     newer = begin_sweep(tmp_path / "newer", "seed=0,1", "resume=true", "data=phantom", age=1)
