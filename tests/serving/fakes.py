@@ -2,6 +2,7 @@
 
 import threading
 
+from segpipe.errors import ImageError
 from segpipe.io.pacs.dicomweb import SeriesEntry
 from segpipe.io.pacs.names import instance_name, set_digest
 from segpipe.io.pacs.receive import Arrival
@@ -100,6 +101,15 @@ class Answers:
 
     def report_uid(self, study_uid, series_uid, instances):
         return f"sr {instances} {self.model}"
+
+
+class Picky(Answers):
+    """Wants at least five slices, as the real one does."""
+
+    def answer(self, source, folder, **given):
+        if len(list(source.iterdir())) < 5:
+            raise ImageError("no CT series found")
+        return super().answer(source, folder, **given)
 
 
 class Service:

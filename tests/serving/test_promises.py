@@ -8,24 +8,16 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from segpipe.errors import ImageError
 from segpipe.io.pacs.errors import ForbiddenError, PacsAwayError, PacsFaultError
 from segpipe.io.pacs.names import instance_name
-from tests.serving.fakes import Answers, Archive, Killed, Service, images, uids
+from tests.serving.fakes import Archive, Killed, Picky, Service, images, uids
 
-SERIES, MOST, FEWEST = ("1", "2"), 8, 3
+SERIES, MOST = ("1", "2"), 8
 IN_MEMORY = Path("/dev/shm")
 REQUESTS = ("find_ct", "list_instances", "has", "fetch", "store", "stored")
 series = st.sampled_from(SERIES)
 some = st.sets(st.integers(0, MOST - 1), min_size=1)
 places = st.tuples(st.sampled_from(REQUESTS), st.integers(0, 3))
-
-
-class Picky(Answers):
-    def answer(self, source, folder, **given):
-        if len(list(source.iterdir())) < FEWEST:
-            raise ImageError("no CT series found")
-        return super().answer(source, folder, **given)
 
 
 class Serving(RuleBasedStateMachine):

@@ -18,11 +18,6 @@ from segpipe.serving.policy import LONGEST_DELAY_S, back_off
 from tests.serving.fakes import Answers, Archive, Killed, Service, images, work
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    monkeypatch.setattr("segpipe.serving.policy.FIRST_DELAY_S", 0.0)
-
-
 def kinds(archive):
     return sorted(uid.partition(" ")[0] for uid in archive.stored)
 
@@ -72,7 +67,7 @@ def test_an_absent_pacs_is_asked_again(tmp_path):
     assert work(archive, tmp_path / "state")["done"] == 1
 
 
-class Picky(Answers):
+class Odd(Answers):
     """Refuses series of an odd number of instances."""
 
     def answer(self, source, folder, **given):
@@ -84,8 +79,8 @@ class Picky(Answers):
 def test_a_bad_series_is_refused_and_the_others_are_answered(tmp_path, caplog):
     archive = Archive(SeriesEntry("s1", "1.2.3", 9), SeriesEntry("s2", "2", 8))
     with caplog.at_level(logging.INFO, "segpipe.serve"):
-        counts = work(archive, tmp_path / "state", Picky())
-        assert work(archive, tmp_path / "state", Picky()) == counts
+        counts = work(archive, tmp_path / "state", Odd())
+        assert work(archive, tmp_path / "state", Odd()) == counts
     assert (counts["done"], counts["refused"], counts["failed"]) == (1, 1, 0)
     assert caplog.text.count("no lungs in the scan") == 1
     assert "1.2.3" not in caplog.text
