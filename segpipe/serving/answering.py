@@ -17,7 +17,7 @@ _LOG = logging.getLogger("segpipe.serve")
 
 
 class SeriesArchive(Protocol):
-    """What answering needs of a PACS; `segpipe.io.pacs.dicomweb.Pacs` is one."""
+    """What answering needs of a PACS; `segpipe.io.pacs.dicomweb.pacs.Pacs` is one."""
 
     def list_instances(self, study_uid: str, series_uid: str) -> frozenset[str]: ...  # noqa: D102
     def fetch(self, study_uid: str, series_uid: str, *, folder: Path) -> int: ...  # noqa: D102

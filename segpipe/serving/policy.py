@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass, field
 
 from segpipe.errors import OutputError, SegpipeError
-from segpipe.io.pacs.dicomweb import SeriesEntry
+from segpipe.io.pacs.dicomweb.pacs import SeriesEntry
 from segpipe.serving.database import QueueError, is_passing
 
 FIRST_DELAY_S, LONGEST_DELAY_S = 1.0, 300.0

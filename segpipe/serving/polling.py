@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from segpipe.errors import ImageError, SegpipeError, ServiceError
-from segpipe.io.pacs.dicomweb import SeriesEntry
+from segpipe.io.pacs.dicomweb.pacs import SeriesEntry
 from segpipe.io.pacs.errors import ForbiddenError, PacsFaultError
 from segpipe.serving.alias import Aliases
 from segpipe.serving.policy import WorkerPolicy, in_one_line, rejection_reason
@@ -17,7 +17,7 @@ _LOG = logging.getLogger("segpipe.serve")
 
 
 class SeriesIndex(Protocol):
-    """What polling needs of a PACS; `segpipe.io.pacs.dicomweb.Pacs` is one."""
+    """What polling needs of a PACS; `segpipe.io.pacs.dicomweb.pacs.Pacs` is one."""
 
     def find_ct(self, *, days: int | None = None) -> list[SeriesEntry]: ...  # noqa: D102
     def find_in_study(self, study_uid: str) -> list[SeriesEntry]: ...  # noqa: D102

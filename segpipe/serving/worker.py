@@ -11,7 +11,7 @@ from typing import Protocol
 
 from segpipe.errors import OutputError, SegpipeError, ServiceError
 from segpipe.io.pacs.errors import ForbiddenError, PacsAccessError, PacsAwayError
-from segpipe.io.pacs.receive import Arrival
+from segpipe.io.pacs.receiving.receiver import Arrival
 from segpipe.serving.alias import Aliases
 from segpipe.serving.answering import Answering, Answers, SeriesArchive
 from segpipe.serving.database import QueueError
@@ -27,7 +27,7 @@ MOST_SURPRISES, MOST_PACS_FAULTS = 5, 20
 
 
 class Archive(SeriesIndex, SeriesArchive, Protocol):
-    """What a worker needs of a PACS; `segpipe.io.pacs.dicomweb.Pacs` is one."""
+    """What a worker needs of a PACS; `segpipe.io.pacs.dicomweb.pacs.Pacs` is one."""
 
 
 class Worker:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segpipe.io.pacs.address import UID
-from segpipe.io.pacs.dicomweb import Pacs
+from segpipe.io.pacs.dicomweb.pacs import Pacs
 from tests.fake_pacs import SERIES, FakePacs, entry, gives, multipart
 from tests.faulty_pacs import no_room
 from tests.fuzz.mutations import apply, edits, fuzz, little_memory, read_or_refuse

@@ -3,9 +3,9 @@
 import threading
 
 from segpipe.errors import ImageError
-from segpipe.io.pacs.dicomweb import SeriesEntry
+from segpipe.io.pacs.dicomweb.pacs import SeriesEntry
 from segpipe.io.pacs.names import instance_name, set_digest
-from segpipe.io.pacs.receive import Arrival
+from segpipe.io.pacs.receiving.receiver import Arrival
 from segpipe.serving.policy import WorkerPolicy
 from segpipe.serving.queue import Queue
 from segpipe.serving.worker import Worker

@@ -4,7 +4,7 @@ import pytest
 
 from segpipe.io.pacs.errors import PacsFaultError
 from segpipe.io.pacs.names import instance_name
-from segpipe.io.pacs.receive import Arrival
+from segpipe.io.pacs.receiving.receiver import Arrival
 from segpipe.serving.database import QueueError
 from tests.serving.fakes import Killed, Picky, images, uids, write
 

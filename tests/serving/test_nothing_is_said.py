@@ -12,7 +12,7 @@ from segpipe.cli import ingest, predict
 from segpipe.cli.serve.command import _answers
 from segpipe.cli.serve.flags import parse_flags
 from segpipe.errors import SegpipeError, explain
-from segpipe.io.pacs.receive import Inbox, Peer, Receiver
+from segpipe.io.pacs.receiving.receiver import Inbox, Peer, Receiver
 from tests.odd_headers import RUINOUS, SECRETS, save_odd
 from tests.synthetic_chest import chest_series
 from tests.workers import free_port

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from segpipe.io.pacs.dicomweb import SeriesEntry
+from segpipe.io.pacs.dicomweb.pacs import SeriesEntry
 from segpipe.io.pacs.errors import PacsFaultError
 from segpipe.io.pacs.names import instance_name, set_digest
 from tests.serving.fakes import Answers, Archive, Picky, images, uids, work, write

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from segpipe.errors import ImageError, OutputError, ServiceError
-from segpipe.io.pacs.dicomweb import SeriesEntry
+from segpipe.io.pacs.dicomweb.pacs import SeriesEntry
 from segpipe.io.pacs.errors import (
     ForbiddenError,
     MissingError,

@@ -59,7 +59,7 @@ def open_scans(given: argparse.Namespace) -> Iterator[Iterator[list["Scan"]]]:
         yield iter([find_scans(given.input)])
         return
     from segpipe.inference.batch.pacs_scans import fetch_scans
-    from segpipe.io.pacs.dicomweb import Pacs
+    from segpipe.io.pacs.dicomweb.pacs import Pacs
 
     pacs = Pacs(given.input.base, user=given.user, password=given.password, authority=given.authority)
     with TemporaryDirectory(prefix="segpipe-", ignore_cleanup_errors=True) as folder:

@@ -22,7 +22,7 @@ def run(argv: list[str]) -> int:
     """Serves until it is asked to end; returns 0, or 2 when `--once` refused or gave series up."""
     given = parse_flags(argv)
     from segpipe.inference.batch.memory import TOO_LARGE
-    from segpipe.io.pacs.dicomweb import Pacs
+    from segpipe.io.pacs.dicomweb.pacs import Pacs
     from segpipe.serving.health import HealthPage, HealthServerConfig
     from segpipe.serving.queue import Queue
     from segpipe.serving.state import may_take_more, open_state
@@ -92,8 +92,8 @@ def _answers(given: argparse.Namespace) -> "Answerer":
 def _receiver(given: argparse.Namespace, worker: "Worker") -> Any:
     if given.dicom_port is None:
         return None
-    from segpipe.io.pacs.peers import Peer
-    from segpipe.io.pacs.receive import Inbox, Receiver
+    from segpipe.io.pacs.receiving.peers import Peer
+    from segpipe.io.pacs.receiving.receiver import Inbox, Receiver
 
     inbox = Inbox(worker.folder_of, worker.arrived, worker.finished)
     peers = [Peer.parse(text) for text in given.peer]

@@ -11,7 +11,7 @@ from pathlib import Path
 from segpipe.errors import ImageError, raise_together
 from segpipe.inference.batch.scans import Scan, find_scans, number_clashes
 from segpipe.io.pacs.address import Address
-from segpipe.io.pacs.dicomweb import Pacs, SeriesEntry
+from segpipe.io.pacs.dicomweb.pacs import Pacs, SeriesEntry
 
 _LOG = logging.getLogger("segpipe.predict")
 

@@ -6,8 +6,8 @@ from socketserver import BaseServer
 import pytest
 
 from segpipe.io.dicom.series.planes import CT_IMAGE
-from segpipe.io.pacs.peers import Peer
-from segpipe.io.pacs.receive import Inbox, Receiver
+from segpipe.io.pacs.receiving.peers import Peer
+from segpipe.io.pacs.receiving.receiver import Inbox, Receiver
 from tests.fake_pacs import FakePacs
 from tests.synthetic_dicom import ct_slices, thorax
 from tests.workers import free_port

@@ -16,7 +16,7 @@ from segpipe.io.dicom.series.planes import CT_IMAGE, ENHANCED_CT
 from segpipe.io.pacs.instance_head import read_uids
 from segpipe.io.pacs.limits import ASSOCIATION_BYTES, ASSOCIATION_INSTANCES, SERIES_BYTES, SERIES_INSTANCES
 from segpipe.io.pacs.names import instance_name
-from segpipe.io.pacs.peers import Peer, listening_address, plain_address
+from segpipe.io.pacs.receiving.peers import Peer, listening_address, plain_address
 from segpipe.io.quiet import quiet_foreign_threads
 from segpipe.system.atomic_write import atomic_write
 
@@ -81,7 +81,7 @@ class Receiver:
         """
         from pynetdicom import evt
 
-        from segpipe.io.pacs.gate import GatedEntity
+        from segpipe.io.pacs.receiving.gate import GatedEntity
 
         self._entity = GatedEntity(self.title, {peer.address for peer in self._peers})
         for kind in (CT_IMAGE, *ENHANCED_CT):

@@ -4,12 +4,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from segpipe.errors import OutputError, ServiceError
+from segpipe.io.pacs.dicomweb.multipart import boundary_of, parts
+from segpipe.io.pacs.dicomweb.web import Answer
 from segpipe.io.pacs.errors import PacsFaultError
 from segpipe.io.pacs.instance_head import DeflatedError, read_uids
 from segpipe.io.pacs.limits import INSTANCE_BYTES, SERIES_BYTES, TooMuchError
-from segpipe.io.pacs.multipart import boundary_of, parts
 from segpipe.io.pacs.names import instance_name
-from segpipe.io.pacs.web import Answer
 
 _PART = "part"
 

@@ -6,9 +6,9 @@ import pydicom
 import pytest
 
 from segpipe.errors import ConfigError, ServiceError
-from segpipe.io.pacs import web
 from segpipe.io.pacs.address import Address, is_address
-from segpipe.io.pacs.dicomweb import Pacs
+from segpipe.io.pacs.dicomweb import web
+from segpipe.io.pacs.dicomweb.pacs import Pacs
 from segpipe.io.pacs.errors import ForbiddenError, MissingError, PacsAwayError, PacsFaultError, WrongPasswordError
 from segpipe.io.pacs.names import instance_name
 from tests.fake_pacs import gives

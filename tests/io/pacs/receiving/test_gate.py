@@ -12,7 +12,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 from pynetdicom import evt
 
 from segpipe.errors import ConfigError
-from segpipe.io.pacs import gate
+from segpipe.io.pacs.receiving import gate
 from tests.orthanc import wait_for
 from tests.synthetic_dicom import ct_slices, thorax
 

@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from segpipe.io.pacs import searching
-from segpipe.io.pacs.dicomweb import Pacs, SeriesEntry
+from segpipe.io.pacs.dicomweb import searching
+from segpipe.io.pacs.dicomweb.pacs import Pacs, SeriesEntry
+from segpipe.io.pacs.dicomweb.searching import PAGE
 from segpipe.io.pacs.errors import PacsFaultError
-from segpipe.io.pacs.searching import PAGE
 from tests.fake_pacs import COUNT, SERIES, STUDY, entry
 
 

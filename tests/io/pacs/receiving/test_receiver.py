@@ -6,7 +6,7 @@ import sys
 import pydicom
 import pytest
 
-from segpipe.io.pacs import receive as receiving
+from segpipe.io.pacs.receiving import receiver as receiving
 from segpipe.io.quiet import quiet_libraries
 from tests.dcmtk import storescu
 from tests.orthanc import wait_for

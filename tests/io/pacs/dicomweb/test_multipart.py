@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from segpipe.io.pacs.dicomweb.multipart import boundary_of, parts
 from segpipe.io.pacs.limits import TooMuchError
-from segpipe.io.pacs.multipart import boundary_of, parts
 
 
 def read(content, *, size=7, most=1000):

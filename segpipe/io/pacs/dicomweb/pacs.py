@@ -7,14 +7,14 @@ from pathlib import Path
 
 from segpipe.errors import ServiceError
 from segpipe.io.pacs.address import UID, check_url, without_secrets
-from segpipe.io.pacs.dicom_json import first_of, integer_of, parse
+from segpipe.io.pacs.dicomweb.dicom_json import first_of, integer_of, parse
+from segpipe.io.pacs.dicomweb.fetching import write_instances
+from segpipe.io.pacs.dicomweb.searching import Searcher, SeriesEntry
+from segpipe.io.pacs.dicomweb.web import JSON, Request, Session, Web
 from segpipe.io.pacs.errors import ForbiddenError, MissingError, PacsAwayError, PacsFaultError, refusal
-from segpipe.io.pacs.fetching import write_instances
 from segpipe.io.pacs.instance_head import read_uids
 from segpipe.io.pacs.limits import ANSWER_BYTES, SERIES_INSTANCES
 from segpipe.io.pacs.names import instance_name
-from segpipe.io.pacs.searching import Searcher, SeriesEntry
-from segpipe.io.pacs.web import JSON, Request, Session, Web
 
 __all__ = ["Pacs", "SeriesEntry"]
 _FAILED, _REASON = "00081198", "00081197"

@@ -3,7 +3,7 @@
 import pytest
 
 from segpipe.errors import ConfigError
-from segpipe.io.pacs.peers import Peer, listening_address, plain_address
+from segpipe.io.pacs.receiving.peers import Peer, listening_address, plain_address
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from segpipe.errors import ServiceError
-from segpipe.io.pacs import fetching
-from segpipe.io.pacs.dicomweb import Pacs
+from segpipe.io.pacs.dicomweb import fetching
+from segpipe.io.pacs.dicomweb.pacs import Pacs
 from segpipe.io.pacs.errors import PacsFaultError
 from tests.fake_pacs import gives
 from tests.synthetic_dicom import ct_slices, thorax

@@ -12,7 +12,7 @@ from pynetdicom import AE
 from pynetdicom.transport import ThreadedAssociationServer
 
 from segpipe.io.pacs.limits import ASSOCIATIONS, IDLE_S, INSTANCE_BYTES, PDU_BYTES, PDU_S, REQUEST_S, SLACK_BYTES
-from segpipe.io.pacs.peers import plain_address
+from segpipe.io.pacs.receiving.peers import plain_address
 from segpipe.system.connections import Connections
 
 _LOG = logging.getLogger("segpipe.serve")

@@ -13,9 +13,9 @@ import requests
 import urllib3
 
 from segpipe.errors import ConfigError
+from segpipe.io.pacs.dicomweb.prompt_connections import PromptAdapter
 from segpipe.io.pacs.errors import PacsFaultError, asking, refusal
 from segpipe.io.pacs.limits import ANSWER_S, TooMuchError
-from segpipe.io.pacs.prompt_connections import PromptAdapter
 
 JSON = "application/dicom+json"
 _MOST_HOPS = 3

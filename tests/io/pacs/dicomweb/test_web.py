@@ -10,9 +10,9 @@ import requests
 from requests.adapters import BaseAdapter
 from urllib3 import HTTPResponse
 
-from segpipe.io.pacs import prompt_connections
+from segpipe.io.pacs.dicomweb import prompt_connections
+from segpipe.io.pacs.dicomweb.web import Request, Session, Web
 from segpipe.io.pacs.errors import PacsAwayError, PacsFaultError
-from segpipe.io.pacs.web import Request, Session, Web
 
 
 class _Endless(BytesIO):

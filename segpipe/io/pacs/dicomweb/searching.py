@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from segpipe.io.pacs.dicom_json import OddValueError, integer_of, read_entries, text_of, uid_of
+from segpipe.io.pacs.dicomweb.dicom_json import OddValueError, integer_of, read_entries, text_of, uid_of
+from segpipe.io.pacs.dicomweb.web import JSON, Request, Web
 from segpipe.io.pacs.errors import MissingError
 from segpipe.io.pacs.limits import SEARCH_BYTES, SEARCH_ENTRIES, TooMuchError
-from segpipe.io.pacs.web import JSON, Request, Web
 
 _LOG = logging.getLogger("segpipe.pacs")
 PAGE = 500

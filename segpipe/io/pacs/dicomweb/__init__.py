@@ -1,0 +1,1 @@
+"""DICOMweb: searches, fetches and stores within bounds."""

@@ -1,0 +1,1 @@
+"""C-STORE: series that peers send."""
