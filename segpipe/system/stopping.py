@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import parent_process
 from types import FrameType
 from typing import NoReturn
@@ -63,8 +63,8 @@ class _Stop:
         if again or (first and not self.waiting):
             raise Stopped(number)
         if first:
-            # not by logging or print, in the middle of which the signal may have come
-            os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, b"\nstopping after this step\n")
+            with suppress(OSError):  # neither log nor print, in the middle of which the signal may have come
+                os.write(2, b"\nstopping after this step\n")
 
 
 _stop = _Stop()

@@ -79,6 +79,19 @@ def test_a_killed_run_resumes_to_the_same_bits(tiny_words, tmp_path, scheduler, 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("cached")
+def test_a_run_of_which_only_the_best_checkpoint_is_left_resumes_to_the_same_bits(tiny_words, tmp_path):
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    fit_words(tiny_words, whole)
+    run_and_kill(tiny_words, killed, after_step=7)
+    (killed / "checkpoints" / "last.ckpt").unlink()
+    assert read_checkpoint(killed / "checkpoints" / "best.ckpt")["global_step"] == 5
+    fit_words([*tiny_words, "resume=true"], killed)
+    assert losses(whole) == losses(killed)
+    assert_bit_identical(whole, killed)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cached")
 def test_a_resumed_run_takes_the_new_rate_and_length(tiny_words, tmp_path):
     words = [*tiny_words, "scheduler=constant", "scheduler.warmup=0"]
     fit_words([*words, "optimizer.lr=3e-3", "trainer.max_steps=4"], tmp_path)
