@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -35,7 +36,7 @@ def read_table(file: Path, *, case_column: str, patient_column: str) -> dict[str
     """
     rows = read_rows(file, required=(case_column, patient_column), hint=f"name the columns with {COLUMN_WORDS}")
     cases = [row[case_column].strip() for row in rows]
-    twice = sorted({case for case in cases if cases.count(case) > 1}) if len(set(cases)) < len(cases) else []
+    twice = sorted(case for case, times in Counter(cases).items() if times > 1)
     if twice:
         raise DatasetError("a table must list each case once", facts={"table": file, "twice": ", ".join(twice[:8])})
     kept = [name for name in (rows[0] if rows else {}) if name not in (case_column, patient_column)]

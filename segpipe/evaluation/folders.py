@@ -1,5 +1,6 @@
 """Masks of any tool against reference masks: files paired by name, evaluated in parallel, bad ones named."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from operator import attrgetter
@@ -112,7 +113,7 @@ def _masks_by_name(folder: Path, mask_name: str | None) -> dict[str, Path]:
         raise DatasetError("the folder of masks must exist", facts={"folder": folder})
     files = [(volume_name(file), file) for file in list_volumes(folder)] or _in_case_folders(folder, mask_name)
     names = [name for name, _ in files]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, times in Counter(names).items() if times > 1)
     if not files or twice:
         message = "two masks have the same name" if twice else "the folder has no masks"
         raise DatasetError(message, facts={"folder": folder, **({"names": ", ".join(twice[:8])} if twice else {})})

@@ -1,6 +1,7 @@
 """A data set from folders of scans and masks of the same name, with patients and ratings from a table."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def find_listed_cases(table: Path, *, names: Mapping[int, str] = ONE_CLASS) -> M
     if not rows:
         raise DatasetError("the data set is empty", facts={"table": table})
     cases = [row.get("case", "").strip() or volume_name(Path(row["image"].strip())) for row in rows]
-    twice = sorted({case for case in cases if cases.count(case) > 1})
+    twice = sorted(case for case, times in Counter(cases).items() if times > 1)
     if twice:
         raise DatasetError("a table must list each case once", facts={"table": table, "twice": _some(twice)})
     patients = [row.get("patient", "").strip() or case for row, case in zip(rows, cases, strict=True)]
