@@ -12,15 +12,16 @@ MARK = ".running"
 
 
 @contextmanager
-def hold(folder: Path, *, hint: str = "wait until it has ended") -> Iterator[None]:
+def hold(folder: Path, *, hint: str = "wait until it has ended", marks_errors: bool = True) -> Iterator[None]:
     """Keeps other processes out of a folder until the block ends or this process dies.
 
-    Where the file system has no locks (some network file systems) nobody is kept out. The mark stays when the block
-    ends by an error or the process is killed.
+    Where the file system has no locks (some network file systems) nobody is kept out. The mark stays when the process
+    is killed.
 
     Args:
         folder: The folder; it should exist.
         hint: What to try when another process holds it.
+        marks_errors: Whether the mark stays when the block ends by an error, too.
 
     Raises:
         ConfigError: when another process holds the folder.
@@ -37,11 +38,14 @@ def hold(folder: Path, *, hint: str = "wait until it has ended") -> Iterator[Non
         ) from error
     except (OSError, NotImplementedError):
         pass  # no locks here; what cannot be written is reported by the first file that must be
+    unmarks = not marks_errors
     try:
         yield
-        with suppress(OSError):
-            mark.unlink(missing_ok=True)  # still locked: whoever has opened it meanwhile sees that it is gone
+        unmarks = True
     finally:
+        with suppress(OSError):
+            if unmarks:
+                mark.unlink(missing_ok=True)  # still locked: whoever has opened it meanwhile sees that it is gone
         lock.release()
 
 

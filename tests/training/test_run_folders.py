@@ -162,3 +162,9 @@ def test_a_folder_is_held_by_one_process_and_marked_until_the_end(tmp_path):
     assert was_cut_off(tmp_path)
     with hold(tmp_path):
         pass
+
+
+def test_the_mark_goes_with_an_error_where_nothing_resumes(tmp_path):
+    with pytest.raises(KeyboardInterrupt), hold(tmp_path, marks_errors=False):
+        raise KeyboardInterrupt
+    assert not list(tmp_path.iterdir())

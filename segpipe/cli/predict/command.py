@@ -43,13 +43,21 @@ def run(argv: list[str]) -> int:
 def _output_of_one(folder: Path) -> Iterator[None]:
     """Two calls in one folder would take each other's files for those of another model, and both write the table.
 
+    A folder that the call has made is removed when nothing was written.
+
     Raises:
         ConfigError: when another call writes there.
     """
+    is_new = not folder.exists()
     with suppress(OSError):  # which the first result reports
         folder.mkdir(parents=True, exist_ok=True)
-    with hold(folder, hint="wait until it has ended, or choose another --output"):
-        yield
+    try:
+        with hold(folder, hint="wait until it has ended, or choose another --output", marks_errors=False):
+            yield
+    finally:
+        with suppress(OSError):  # it holds something
+            if is_new:
+                folder.rmdir()
 
 
 def _predict(
