@@ -37,7 +37,7 @@ def make_once(base: Path, name: str, make: Callable[[Path], object]) -> Path:
     """
     shared = shared_folder(base)
     target, done = shared / name, shared / f"{name}.done"
-    with FileLock(shared / f"{name}.lock"):
+    with FileLock(shared / f"{name}.made_once"):  # what makes a database locks `NAME.lock` itself
         if not done.exists():
             make(target)
             done.touch()
