@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 def run(argv: list[str]) -> int:
     """Checks the whole command line before any work, then runs it; returns the exit code."""
-    from segpipe.system.hardware import this_rank
+    from segpipe.system.launched import this_rank
     from segpipe.training.run_folders import choose_folder
 
     main = this_rank() == 0

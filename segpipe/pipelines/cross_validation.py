@@ -26,6 +26,7 @@ from segpipe.tracking.nested_runs import Child, report_nested_runs
 from segpipe.tracking.tables import side_by_side
 from segpipe.tracking.trackers import RunToTrack, build_tracker
 from segpipe.training.evaluate_and_export import figures_of
+from segpipe.training.hardware import compute_of
 from segpipe.training.run_result import RunResult
 
 if TYPE_CHECKING:
@@ -49,11 +50,12 @@ def cross_validate(settings: Settings, config: Mapping[str, Any], folder: Path) 
     Raises:
         ConfigError: with several processes, which can train one fold each but not one after another.
     """
-    if settings.trainer.strategy == "ddp":
+    compute = compute_of(settings.trainer)
+    if compute.processes > 1:
         raise ConfigError(
             "a cross-validation in one command runs in one process",
-            facts={"data.fold": "all", "trainer.strategy": "ddp"},
-            hint="train the folds as jobs of their own: data.fold=0,1,2,3,4 --multirun",
+            facts={"data.fold": "all", "found": compute.describe()},
+            hint="trainer.devices=1, or train the folds as jobs of their own: data.fold=0,1,2,3,4 --multirun",
         )
     with open_parent(settings, config, folder) as parent:
         outcomes = [

@@ -14,7 +14,7 @@ from segpipe.pipelines.observers.run_report import RunReport
 from segpipe.pipelines.observers.run_tracking import RunTracking
 from segpipe.pipelines.provenance import collect_provenance
 from segpipe.system.atomic_write import write_text
-from segpipe.system.hardware import this_rank
+from segpipe.system.launched import this_rank
 from segpipe.tracking.trackers import ask_tracker
 from segpipe.training.data.lung_crop_report import report_lung_crop
 from segpipe.training.data.run_data import prepare_data, write_split

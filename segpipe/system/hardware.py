@@ -1,11 +1,11 @@
-"""The one place that decides what computes: device, precision, strategy and this process's rank, for every verb."""
+"""The one place that decides what computes, for every verb: device, precision, strategy, processes and machines."""
 
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from segpipe.errors import ConfigError
+from segpipe.system.launched import Launch, launch
 
 _PRECISIONS = {
     "bf16-mixed": "bfloat16 (mixed)",
@@ -22,7 +22,7 @@ class Compute:
     Args:
         device: Where each process computes.
         precision: In Lightning's words, e.g. `bf16-mixed`.
-        strategy: In Lightning's words, e.g. `auto` or `ddp`.
+        strategy: How processes train together, `ddp` or `fsdp`; `auto` for one process alone.
         devices: Processes on each machine.
         nodes: Machines.
     """
@@ -58,22 +58,26 @@ def choose_compute(
     Args:
         wanted: auto, cpu, gpu (which is cuda) or mps.
         precision: Lightning's, or auto: bf16 where the hardware computes in it, fp16 on older GPUs, else fp32.
-        strategy: Lightning's.
-        devices: How many on each machine, or auto: all GPUs, else one process.
+        strategy: ddp, fsdp, or auto: ddp for several processes.
+        devices: How many on each machine, or auto: as many as torchrun or srun started, else all GPUs or one process.
         nodes: Machines.
 
     Raises:
-        ConfigError: for a device that this machine does not show.
+        ConfigError: for a device that this machine does not show, or processes that nobody starts.
     """
-    device = choose_device("cuda" if wanted == "gpu" else wanted)
+    device, launched = choose_device("cuda" if wanted == "gpu" else wanted), launch()
     count = max(1, torch.cuda.device_count()) if device.type == "cuda" else 1
-    return Compute(
+    own = launched.processes if launched else count
+    compute = Compute(
         device,
         _choose_precision(precision, device),
         strategy,
-        devices=count if devices == "auto" else int(devices),
+        devices=own if devices == "auto" else int(devices),
         nodes=nodes,
     )
+    _check_processes(compute, launched, present=count)
+    chosen = "auto" if compute.processes == 1 else "ddp" if strategy == "auto" else strategy
+    return replace(compute, strategy=chosen)
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -92,7 +96,7 @@ def choose_device(wanted: str) -> torch.device:
         raise ConfigError(
             "this machine does not have the device",
             facts={"wanted": wanted, "has": ", ".join(present), "found": build},
-            hint="take auto, or install a torch build for your GPU",
+            hint="take auto (to train: trainer=auto), or install a torch build for your GPU",
         )
     return torch.device(present[0] if wanted == "auto" else wanted)
 
@@ -104,23 +108,31 @@ def computes_bf16(device: torch.device) -> bool:
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
-def this_rank() -> int:
-    """This process's number among those that train together, 0 when it is alone, from the launcher's environment."""
-    names = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
-    return next((int(os.environ[name]) for name in names if name in os.environ), 0)
-
-
-def launch_id() -> str | None:
-    """What srun or torchrun calls this start of several processes, the same in each of them; None without one."""
-    if int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
-        return f"job_{os.environ['SLURM_JOB_ID']}_{os.environ['SLURM_STEP_ID']}"
-    elastic = os.environ.get("TORCHELASTIC_RUN_ID", "none")  # of torchrun --standalone or --rdzv-id
-    return None if elastic == "none" or int(os.environ.get("WORLD_SIZE", 1)) < 2 else f"job_{elastic}"
-
-
 def _choose_precision(precision: str, device: torch.device) -> str:
     if precision != "auto":
         return precision
     if computes_bf16(device):
         return "bf16-mixed"
     return "16-mixed" if device.type == "cuda" else "32-true"
+
+
+def _check_processes(compute: Compute, launched: Launch | None, *, present: int) -> None:
+    wanted = {"trainer.devices": compute.devices, "trainer.nodes": compute.nodes}
+    if launched and (launched.processes, launched.nodes) != (compute.devices, compute.nodes):
+        raise ConfigError(
+            f"{launched.by} started other processes than the configuration asks for",
+            facts={**wanted, f"{launched.by} started": f"{launched.processes} on each of {launched.nodes} machines"},
+            hint=f"trainer=ddp trainer.devices={launched.processes} trainer.nodes={launched.nodes}",
+        )
+    if compute.nodes > 1 and not launched:
+        raise ConfigError(
+            "several machines need a launcher that starts the processes on each of them",
+            facts=wanted,
+            hint=f"torchrun --nnodes={compute.nodes} --nproc-per-node={compute.devices} … -m segpipe …, or srun",
+        )
+    if compute.device.type != "cpu" and compute.devices > present:
+        raise ConfigError(
+            "each process needs a device of its own, and this machine has fewer",
+            facts={**wanted, "devices here": f"{present} of {compute.device.type}"},
+            hint=f"trainer.devices={present}",
+        )

@@ -22,7 +22,7 @@ from segpipe.training.callbacks import CALLBACKS, LogMetrics, Progress, RunLogge
 from segpipe.training.checkpoints import MONITOR, AtomicCheckpointIO, Checkpoints, find_resumable, read_checkpoint
 from segpipe.training.data.datamodule import PatchDataModule
 from segpipe.training.finite_steps import FiniteSteps
-from segpipe.training.hardware import compute_of, to_channels_last
+from segpipe.training.hardware import compute_of, environment_plugins, to_channels_last
 from segpipe.training.module import MODULES, SegmentationModule
 from segpipe.training.optimisation.losses import build_loss
 from segpipe.training.optimisation.optimizers import build_optimizer
@@ -127,7 +127,7 @@ def build_trainer(settings: Settings, folder: Path, log_metrics: LogMetrics) -> 
         enable_progress_bar=False,
         logger=RunLogger(folder, log_metrics),
         callbacks=_callbacks(settings, folder),
-        plugins=[AtomicCheckpointIO(), *precision],
+        plugins=[AtomicCheckpointIO(), *precision, *environment_plugins(compute)],
         default_root_dir=folder,
     )
 

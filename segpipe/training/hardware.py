@@ -1,10 +1,11 @@
 """How a training uses what this machine has."""
 
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from segpipe.config.schema import TrainerSettings
-from segpipe.errors import ConfigError
 from segpipe.system.hardware import Compute, choose_compute
+from segpipe.system.launched import launch
 from segpipe.system.parallel_map import available_cores
 
 _NARROW = 16  # channels up to which a CPU (oneDNN) convolves faster with the channels last
@@ -14,19 +15,20 @@ def compute_of(trainer: TrainerSettings) -> Compute:
     """What the section `trainer` of a configuration computes with on this machine.
 
     Raises:
-        ConfigError: for an accelerator that this machine lacks.
+        ConfigError: for an accelerator that this machine lacks, or processes that nobody starts.
     """
-    try:
-        return choose_compute(
-            trainer.accelerator,
-            precision=trainer.precision,
-            strategy=trainer.strategy,
-            devices=trainer.devices,
-            nodes=trainer.nodes,
-        )
-    except ConfigError as error:
-        message = f"trainer.accelerator={trainer.accelerator} needs a device that this machine does not show"
-        raise ConfigError(message, facts=error.facts, hint=f"trainer=auto, or {error.hint}") from error
+    return choose_compute(
+        trainer.accelerator,
+        precision=trainer.precision,
+        strategy=trainer.strategy,
+        devices=trainer.devices,
+        nodes=trainer.nodes,
+    )
+
+
+def environment_plugins(compute: Compute) -> list[LightningEnvironment]:
+    """Lets Lightning start the processes itself where nobody else did, e.g. in a Slurm job that starts one command."""
+    return [LightningEnvironment()] if compute.processes > 1 and launch() is None else []
 
 
 def to_channels_last(network: torch.nn.Module, device: torch.device) -> torch.nn.Module:

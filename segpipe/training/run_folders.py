@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from segpipe.config.folder_request import FolderRequest
 from segpipe.errors import ConfigError, OutputError
-from segpipe.system.hardware import launch_id
 from segpipe.system.held_folder import was_cut_off
+from segpipe.system.launched import agree_on_folder, started_by_torchrun, step_name
 from segpipe.system.plain_files import read_yaml
 from segpipe.training.resuming import CONFIG, compare_settings
 
@@ -23,8 +24,8 @@ def choose_folder(request: FolderRequest, *, main: bool = True) -> Path:
     """The folder that a run or a sweep shall have.
 
     With `resume` that is the wanted folder where it is named or begun, else the newest sibling with the same settings;
-    for a run an unfinished one, and one with the same rates and intervals before others. Processes that srun or
-    torchrun start together, whose clocks differ, call it by their job.
+    for a run an unfinished one, and one with the same rates and intervals before others. Of processes that torchrun
+    starts together the first one chooses; those of srun, whose clocks differ, call it by their job.
 
     Args:
         request: What is wanted.
@@ -34,8 +35,19 @@ def choose_folder(request: FolderRequest, *, main: bool = True) -> Path:
         ConfigError: when there is nothing to resume, or the named folder holds another run.
         OutputError: when the folder cannot be made.
     """
-    if not request.named and (start := launch_id()):
+    if not request.named and started_by_torchrun():
+        return agree_on_folder(partial(_choose, request) if main else None)
+    if not request.named and (start := step_name()):
         request = replace(request, wanted=request.wanted.with_name(start), named=not request.resume)
+    return _choose(request, main=main)
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a run has come to its end and has a model."""
+    return (folder / _MODEL).exists() and not was_cut_off(folder)
+
+
+def _choose(request: FolderRequest, *, main: bool = True) -> Path:
     if request.resume and not (request.named or _is_begun(request.wanted)):
         return _find_sweep(request) if request.words else _find_run(request)
     if not main:
@@ -54,11 +66,6 @@ def choose_folder(request: FolderRequest, *, main: bool = True) -> Path:
             facts={"folder": request.wanted, "found": error.strerror or error},
             hint="start in a folder that you may write to, or name one: hydra.run.dir=FOLDER",
         ) from error
-
-
-def is_finished(folder: Path) -> bool:
-    """Whether a run has come to its end and has a model."""
-    return (folder / _MODEL).exists() and not was_cut_off(folder)
 
 
 def _make(request: FolderRequest) -> Path:

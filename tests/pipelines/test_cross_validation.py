@@ -8,7 +8,8 @@ import pytest
 from segpipe.cli.train import registries
 from segpipe.config.check import plain
 from segpipe.config.compose import compose
-from segpipe.errors import DatasetError
+from segpipe.config.schema import check_settings
+from segpipe.errors import ConfigError, DatasetError
 from segpipe.evaluation.evaluate import evaluate_pair
 from segpipe.evaluation.evaluated_cases import EvaluatedCases, write_summary
 from segpipe.export.model_folder import read_model_folder
@@ -79,3 +80,11 @@ def test_without_any_evaluation_the_ensemble_is_written(fold, config, tmp_path):
     assert "its evaluation is missing: no case could be evaluated" in result.describe()
     assert "figures" not in read_model_folder(result.model.path).about
     assert not (tmp_path / "report.html").exists()
+
+
+def test_several_processes_are_refused(config, tmp_path):
+    config["trainer"] |= {"devices": 2}
+    settings, _ = check_settings(config, registries())
+    with pytest.raises(ConfigError, match="a cross-validation in one command runs in one process") as caught:
+        cross_validation.cross_validate(settings, config, tmp_path / "run")
+    assert "2 processes on 1 machine by ddp" in caught.value.facts["found"]

@@ -5,7 +5,7 @@ import torch
 
 from segpipe.errors import ConfigError
 from segpipe.system import hardware
-from segpipe.system.hardware import Compute, choose_compute, choose_device, this_rank
+from segpipe.system.hardware import Compute, choose_compute, choose_device
 
 
 @pytest.fixture
@@ -34,12 +34,15 @@ def machine(monkeypatch):
 )
 def test_auto_takes_the_best_there_is(machine, has, device, precision, devices):
     machine(**has)
-    assert choose_compute("auto") == Compute(torch.device(device), precision, "auto", devices, 1)
+    strategy = "ddp" if devices > 1 else "auto"
+    assert choose_compute("auto") == Compute(torch.device(device), precision, strategy, devices, 1)
 
 
 def test_what_is_named_is_taken(machine):
     machine(gpus=4, bf16=True)
-    assert choose_compute("gpu", precision="16-mixed", devices=2, nodes=2, strategy="ddp").processes == 4
+    assert choose_compute("gpu", precision="16-mixed", devices=2, strategy="ddp").processes == 2
+    assert choose_compute("gpu", devices=2, strategy="fsdp").strategy == "fsdp"
+    assert choose_compute("gpu", devices=1, strategy="ddp").strategy == "auto"
     assert choose_compute("cpu", precision="32-true") == Compute(torch.device("cpu"), "32-true")
 
 
@@ -55,15 +58,45 @@ def test_a_device_that_is_not_there_is_refused_with_what_is(machine):
 def test_the_choice_is_said_in_one_line(machine):
     machine(gpus=2, bf16=True)
     assert choose_compute("cpu", precision="32-true").describe() == "computing on cpu in float32"
-    reported = choose_compute("gpu", strategy="ddp", nodes=2).describe()
-    assert reported == "computing on NVIDIA H100 in bfloat16 (mixed), 4 processes on 2 machines by ddp"
+    reported = choose_compute("gpu", strategy="ddp").describe()
+    assert reported == "computing on NVIDIA H100 in bfloat16 (mixed), 2 processes on 1 machine by ddp"
 
 
-def test_the_rank_comes_from_the_launcher(monkeypatch):
-    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK"):
-        monkeypatch.delenv(name, raising=False)
-    assert this_rank() == 0
-    monkeypatch.setenv("SLURM_PROCID", "3")
-    assert this_rank() == 3
-    monkeypatch.setenv("RANK", "1")
-    assert this_rank() == 1
+def test_as_many_processes_compute_as_torchrun_started(machine, torchrun):
+    machine(gpus=4, bf16=True)
+    torchrun(rank=1, processes=2, nodes=3)
+    compute = choose_compute("auto", nodes=3)
+    assert (compute.strategy, compute.devices, compute.nodes, compute.processes) == ("ddp", 2, 3, 6)
+
+
+def test_as_many_processes_compute_as_srun_started(machine, monkeypatch):
+    machine()
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
+    monkeypatch.setenv("SLURM_STEP_NUM_NODES", "2")
+    assert choose_compute("auto", nodes=2) == Compute(torch.device("cpu"), "32-true", "ddp", 2, 2)
+
+
+def test_other_processes_than_torchrun_started_are_refused(machine, torchrun):
+    machine()
+    torchrun(rank=0, processes=2, nodes=2)
+    with pytest.raises(ConfigError, match="torchrun started other processes than the configuration asks") as caught:
+        choose_compute("cpu", devices=1)
+    assert caught.value.facts == {
+        "trainer.devices": 1, "trainer.nodes": 1, "torchrun started": "2 on each of 2 machines"
+    }  # fmt: skip
+    assert caught.value.hint == "trainer=ddp trainer.devices=2 trainer.nodes=2"
+
+
+def test_several_machines_without_a_launcher_are_refused(machine):
+    machine()
+    with pytest.raises(ConfigError, match="several machines need a launcher") as caught:
+        choose_compute("cpu", devices=2, nodes=2)
+    assert caught.value.hint.startswith("torchrun --nnodes=2 --nproc-per-node=2")
+
+
+def test_more_devices_than_there_are_are_refused(machine):
+    machine(gpus=2)
+    with pytest.raises(ConfigError, match="this machine has fewer") as caught:
+        choose_compute("auto", devices=4)
+    assert caught.value.facts["devices here"] == "2 of cuda"
+    assert caught.value.hint == "trainer.devices=2"

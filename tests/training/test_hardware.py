@@ -10,20 +10,18 @@ from segpipe.errors import ConfigError
 from segpipe.training import hardware
 
 
-def test_a_missing_accelerator_is_refused_by_the_name_of_its_key(monkeypatch):
+def test_a_missing_accelerator_is_refused_with_what_to_try(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(
-        ConfigError, match=r"trainer\.accelerator=gpu needs a device that this machine does not"
-    ) as caught:
+    with pytest.raises(ConfigError, match="this machine does not have the device") as caught:
         hardware.compute_of(trainer(accelerator="gpu"))
     assert caught.value.facts["wanted"] == "cuda"
-    assert caught.value.hint.startswith("trainer=auto, or ")
+    assert "trainer=auto" in caught.value.hint
 
 
 def test_a_configuration_names_what_computes():
-    compute = hardware.compute_of(trainer(precision="32-true", devices=2, nodes=3, strategy="ddp"))
+    compute = hardware.compute_of(trainer(precision="32-true", devices=3))
     assert (compute.device.type, compute.precision, compute.strategy) == ("cpu", "32-true", "ddp")
-    assert (compute.devices, compute.nodes, compute.processes) == (2, 3, 6)
+    assert (compute.devices, compute.nodes, compute.processes) == (3, 1, 3)
 
 
 def trainer(**changes):

@@ -1,9 +1,11 @@
 """Two runs never share a folder, and `resume=true` means the newest unfinished run of the same settings, or none."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import torch.distributed as dist
 import yaml
 
 from segpipe.config.folder_request import FolderRequest
@@ -103,15 +105,8 @@ def test_a_named_folder_is_resumed_or_begun(tmp_path):
     assert (tmp_path / "now").is_dir()
 
 
-@pytest.mark.parametrize(
-    "start",
-    [
-        {"SLURM_STEP_NUM_TASKS": "2", "SLURM_JOB_ID": "17", "SLURM_STEP_ID": "0"},
-        {"WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "17_0"},
-    ],
-)
-def test_processes_that_are_started_together_share_a_folder(tmp_path, monkeypatch, start):
-    for name, value in start.items():
+def test_processes_that_srun_starts_together_share_a_folder(tmp_path, monkeypatch):
+    for name, value in {"SLURM_STEP_NUM_TASKS": "2", "SLURM_JOB_ID": "17", "SLURM_STEP_ID": "0"}.items():
         monkeypatch.setenv(name, value)
     first, second = request(tmp_path), FolderRequest(tmp_path / "a_second_later", False, False, SETTINGS)
     assert choose_folder(first) == choose_folder(second, main=False) == tmp_path / "job_17_0"
@@ -120,8 +115,17 @@ def test_processes_that_are_started_together_share_a_folder(tmp_path, monkeypatc
     again = request(tmp_path, resume=True)  # the job was put into the queue again
     assert choose_folder(again) == choose_folder(again, main=False) == tmp_path / "job_17_0"
     monkeypatch.setenv("SLURM_JOB_ID", "18")
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "18_0")
     assert choose_folder(again) == choose_folder(again, main=False) == tmp_path / "job_17_0"
+
+
+def test_of_processes_that_torchrun_starts_together_the_first_one_chooses(tmp_path, monkeypatch):
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, timeout=timedelta(seconds=60))
+    start = {"TORCHELASTIC_RUN_ID": "none", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port}
+    for name, value in start.items():
+        monkeypatch.setenv(name, str(value))
+    choose_folder(request(tmp_path, named=True))  # another run began in the same second
+    first, second = request(tmp_path), FolderRequest(tmp_path / "a_second_later", False, False, SETTINGS)
+    assert choose_folder(first) == choose_folder(second, main=False) == tmp_path / "now_2"
 
 
 def test_a_sweep_is_resumed_by_its_words_in_their_order(tmp_path):

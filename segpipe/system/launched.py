@@ -1,0 +1,83 @@
+"""What torchrun or srun says of the processes that it has started together, read from their environment."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import torch.distributed as dist
+
+from segpipe.errors import ConfigError
+
+_RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+_PATIENCE = timedelta(minutes=30)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One start of several processes.
+
+    Args:
+        by: What started them.
+        processes: On each machine.
+        nodes: Machines.
+    """
+
+    by: str
+    processes: int
+    nodes: int
+
+
+def launch() -> Launch | None:
+    """How torchrun or srun started this process together with others; None where neither did."""
+    if started_by_torchrun():
+        return Launch("torchrun", int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["GROUP_WORLD_SIZE"]))
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))
+    if tasks < 2:
+        return None
+    nodes = int(os.environ.get("SLURM_STEP_NUM_NODES", 1))
+    return Launch("srun", tasks // nodes, nodes)
+
+
+def started_by_torchrun() -> bool:
+    """Whether torchrun started this process, alone or with others."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def this_rank() -> int:
+    """This process's number among those that train together, 0 when it is alone, from the launcher's environment."""
+    return next((int(os.environ[name]) for name in _RANKS if name in os.environ), 0)
+
+
+def step_name() -> str | None:
+    """What srun calls this start of several processes, the same in each of them; None without it."""
+    if int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) < 2:
+        return None
+    return f"job_{os.environ['SLURM_JOB_ID']}_{os.environ['SLURM_STEP_ID']}"
+
+
+def agree_on_folder(choose: Callable[[], Path] | None) -> Path:
+    """The folder that the first process of a torchrun chooses, for all of them.
+
+    Args:
+        choose: Of the first process; None in the others, which wait for its choice.
+
+    Raises:
+        ConfigError: in the others when the first process could not choose.
+    """
+    # torchrun keeps a store open, in which its processes meet; after a restart it is the same one
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = dist.TCPStore(address, port, is_master=False, timeout=_PATIENCE)  # type: ignore[attr-defined]
+    key = f"segpipe/folder/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
+    if choose is None:
+        folder = store.get(key).decode()
+        if not folder:
+            raise ConfigError("the first process could not choose the folder of the run; it says why")
+        return Path(folder)
+    chosen = ""
+    try:
+        chosen = str(choose())
+    finally:
+        store.set(key, chosen)
+    return Path(chosen)
