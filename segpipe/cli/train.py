@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,16 +32,19 @@ def run(argv: list[str]) -> int:
 def train(config: "DictConfig", folder: Path, sweep: Path | None) -> JobResult:
     """One run, one job of a sweep, or a cross-validation."""
     from segpipe.system.held_folder import hold
+    from segpipe.system.launched import this_rank
+    from segpipe.system.slurm import is_restarted
+    from segpipe.training.requeuing import requeues
     from segpipe.training.run_folders import is_finished
 
-    settings = settings_of(config, registries())
-    if sweep is None:
-        return _train(settings, plain(config), folder)
-    if settings.resume and is_finished(folder):
+    content = {**plain(config), **({"resume": True} if is_restarted() else {})}
+    settings = settings_of(config, registries()).model_copy(update={"resume": content["resume"]})
+    if sweep and settings.resume and is_finished(folder):
         log.info("%s is finished already", folder)
         return JobResult(0, last_pseudo_dice(folder))
-    with hold(folder):
-        return _train(settings, plain(config), folder, sweep)
+    holds = sweep and this_rank() == 0  # the folder of a run alone is held already
+    with requeues(folder, wanted=settings.trainer.requeue), hold(folder) if holds else nullcontext():
+        return _train(settings, content, folder, sweep)
 
 
 def last_pseudo_dice(folder: Path) -> float | None:

@@ -97,6 +97,7 @@ class TrainerSettings(Section):
     strategy: Literal["auto", "ddp"]
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
     max_steps: Positive
+    requeue: bool
     workers: Auto | Annotated[int, Ge(0)]
     deterministic: bool
     progress: bool

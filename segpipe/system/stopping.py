@@ -1,4 +1,4 @@
-"""One way to stop: SIGTERM and SIGINT leave whatever is going on as an error does, so that all is closed and removed.
+"""One way to stop: a signal ends whatever is going on as an error does, so that all is closed and removed.
 
 What must not be cut in two waits for a place to stop at: see `stops_wait`. Only the command line asks for any of this;
 in a program of the user's own signals do what that program says.
@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import parent_process
 from types import FrameType
-from typing import NoReturn
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+"""Slurm sends the last two when a job's time is nearly up (`sbatch --signal`, and submitit)."""
 _AGAIN_S = 1.0
 """A terminal, a queue and a launcher may all pass on the same signal; one that comes later than this is another."""
 
@@ -40,7 +40,7 @@ class Stopped(BaseException):
 
     @property
     def exit_code(self) -> int:
-        """What a shell calls a process that a signal has ended: 143, or 130 for SIGINT."""
+        """What a shell calls a process that a signal has ended: 143 for SIGTERM, 130 for SIGINT."""
         return 128 + self.number
 
 
@@ -72,7 +72,7 @@ _stop = _Stop()
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Within the block SIGTERM and SIGINT raise `Stopped` in the main thread."""
+    """Within the block `SIGNALS` raise `Stopped` in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -113,9 +113,9 @@ def stops_wait() -> Iterator[None]:
     check_stop()
 
 
-def stop_asked() -> bool:
-    """Whether a signal has asked this process to stop."""
-    return _stop.number is not None
+def stop_asked() -> int:
+    """The signal that has asked this process to stop; 0 for none."""
+    return _stop.number or 0
 
 
 def check_stop() -> None:
@@ -125,21 +125,13 @@ def check_stop() -> None:
         Stopped: if so.
     """
     if _stop.number is not None:
-        stop_now()
-
-
-def stop_now() -> NoReturn:
-    """Stops as a signal does, also where another process of the same run has got it.
-
-    Raises:
-        Stopped: always.
-    """
-    raise Stopped(_stop.number or signal.SIGTERM)
+        raise Stopped(_stop.number)
 
 
 def end_with_parent() -> None:
-    """For a worker process: leaves SIGINT to its parent, ends in order by SIGTERM, and at once without its parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """For a worker process: ends in order by SIGTERM, at once without its parent, and leaves other signals to it."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)
     threading.Thread(target=_follow_parent, name="segpipe-parent", daemon=True).start()
 

@@ -10,7 +10,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from segpipe.errors import ConfigError, ModelError, OutputError
 from segpipe.system.atomic_write import atomic_write
-from segpipe.system.stopping import catch_signals, stop_asked, stop_now
+from segpipe.system.stopping import Stopped, catch_signals, stop_asked
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 MONITOR = "val/pseudo_dice"
@@ -78,15 +78,15 @@ class Checkpoints(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Writes `last.ckpt` when it is due, and when the run is asked to stop, which all its processes then do."""
         step = trainer.global_step
-        stopping = _any_is_asked_to_stop(trainer)
-        self._due = self._due or stopping or (step > self._saved_step and step - self._saved_step >= self.every)
+        stopping = _agreed_stop(trainer)
+        self._due = self._due or bool(stopping) or (step > self._saved_step and step - self._saved_step >= self.every)
         accumulating = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
         if accumulating or step % self.validate_every == 0:
             return
         if self._due and self.is_sound(pl_module):
             self._save(trainer, LAST)
         if stopping:
-            stop_now()
+            raise Stopped(stopping)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Writes `best.ckpt` after a validation that beats all before it."""
@@ -119,8 +119,12 @@ class Checkpoints(pl.Callback):
         self._saved_step, self._due = trainer.global_step, False
 
 
-def _any_is_asked_to_stop(trainer: pl.Trainer) -> bool:
-    return trainer.strategy.reduce_boolean_decision(stop_asked(), all=False)
+def _agreed_stop(trainer: pl.Trainer) -> int:
+    """The signal that any of the processes has got, which all of them stop by; 0 for none."""
+    if trainer.world_size == 1:
+        return stop_asked()
+    asked = torch.tensor(stop_asked(), device=trainer.strategy.root_device)
+    return int(trainer.strategy.reduce(asked, reduce_op="max"))
 
 
 def read_checkpoint(file: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from segpipe.errors import ConfigError, OutputError
 from segpipe.system.held_folder import was_cut_off
 from segpipe.system.launched import agree_on_folder, started_by_torchrun, step_name
 from segpipe.system.plain_files import read_yaml
+from segpipe.system.slurm import is_restarted, job_name
 from segpipe.training.resuming import CONFIG, compare_settings
 
 _MODEL = "model/segpipe.json"
@@ -25,7 +26,8 @@ def choose_folder(request: FolderRequest, *, main: bool = True) -> Path:
 
     With `resume` that is the wanted folder where it is named or begun, else the newest sibling with the same settings;
     for a run an unfinished one, and one with the same rates and intervals before others. Of processes that torchrun
-    starts together the first one chooses; those of srun, whose clocks differ, call it by their job.
+    starts together the first one chooses. In a Slurm job the folder is called by the job, as the clocks of its
+    processes differ, and a job that Slurm has started again goes on in the folder that it had.
 
     Args:
         request: What is wanted.
@@ -36,10 +38,8 @@ def choose_folder(request: FolderRequest, *, main: bool = True) -> Path:
         OutputError: when the folder cannot be made.
     """
     if not request.named and started_by_torchrun():
-        return agree_on_folder(partial(_choose, request) if main else None)
-    if not request.named and (start := step_name()):
-        request = replace(request, wanted=request.wanted.with_name(start), named=not request.resume)
-    return _choose(request, main=main)
+        return agree_on_folder(partial(_choose, _in_job(request)) if main else None)
+    return _choose(_in_job(request), main=main)
 
 
 def is_finished(folder: Path) -> bool:
@@ -68,6 +68,23 @@ def _choose(request: FolderRequest, *, main: bool = True) -> Path:
         ) from error
 
 
+def _in_job(request: FolderRequest) -> FolderRequest:
+    """Calls the folder by the Slurm job; one that several processes share alone, of others there may be several."""
+    if not request.named and (name := job_name()):
+        several = step_name() is not None
+        request = replace(request, wanted=request.wanted.with_name(name), named=several and not request.resume)
+    return _after_restart(request)
+
+
+def _after_restart(request: FolderRequest) -> FolderRequest:
+    if request.resume or not is_restarted():
+        return request
+    wanted = request.wanted
+    others = [] if request.named else sorted(wanted.parent.glob(f"{wanted.name}_*"))
+    begun = [folder for folder in (wanted, *others) if _is_begun(folder) and (request.named or _fits(request, folder))]
+    return replace(request, wanted=begun[0], named=True, resume=True) if begun else request
+
+
 def _make(request: FolderRequest) -> Path:
     """Makes the wanted folder; a new one that was not named gets a number where others begin at once."""
     wanted = request.wanted
@@ -89,10 +106,20 @@ def _is_begun(folder: Path) -> bool:
     return (folder / CONFIG).exists() or (folder / _SWEEP).exists()
 
 
+def _fits(request: FolderRequest, folder: Path) -> bool:
+    """Whether a folder holds what is asked for: the same sweep, or a run with the same settings of what must stay."""
+    begun = next((content for _, content in _newest_first(folder, _SWEEP if request.words else CONFIG)), None)
+    if begun is None:
+        return False
+    if request.words:
+        return _words(begun) == _without_resume(request.words)
+    return not compare_settings(begun, request.content)[1]
+
+
 def _find_run(request: FolderRequest) -> Path:
     others: dict[str, str] = {}
     found: list[tuple[bool, Path]] = []
-    for folder, begun in _newest_first(request.wanted.parent, CONFIG):
+    for folder, begun in _newest_first(request.wanted.parent, f"*/{CONFIG}"):
         if (folder / _SWEEP).exists():
             continue
         free, kept = compare_settings(begun, request.content)
@@ -109,7 +136,7 @@ def _find_run(request: FolderRequest) -> Path:
 
 def _find_sweep(request: FolderRequest) -> Path:
     others: dict[str, str] = {}
-    for folder, begun in _newest_first(request.wanted.parent, _SWEEP):
+    for folder, begun in _newest_first(request.wanted.parent, f"*/{_SWEEP}"):
         words = _words(begun)
         if words == _without_resume(request.words):
             return folder
@@ -117,9 +144,9 @@ def _find_sweep(request: FolderRequest) -> Path:
     raise _nothing("sweep", request, others)
 
 
-def _newest_first(runs: Path, name: str) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+def _newest_first(runs: Path, files: str) -> Iterator[tuple[Path, Mapping[str, Any]]]:
     """Folders with what they began with; one whose file cannot be read is left out."""
-    for file in sorted(runs.glob(f"*/{name}"), key=lambda file: file.stat().st_mtime, reverse=True):
+    for file in sorted(runs.glob(files), key=lambda file: file.stat().st_mtime, reverse=True):
         try:
             content = read_yaml(file)
         except (OSError, ValueError):

@@ -21,9 +21,13 @@ def request(runs: Path, *, resume: bool = False, named: bool = False, words=(), 
     return FolderRequest(runs / "now", named, resume, content, words)
 
 
+def write_config(folder: Path, **changes) -> None:
+    (folder / "config.yaml").write_text(yaml.safe_dump({**SETTINGS, **changes}, sort_keys=False))
+
+
 def begin(folder: Path, *, age: int, finished: bool = False, cut_off: bool = False, **changes) -> Path:
     folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump({**SETTINGS, **changes}, sort_keys=False))
+    write_config(folder, **changes)
     os.utime(folder / "config.yaml", (1000 - age, 1000 - age))
     if finished:
         (folder / "model").mkdir()
@@ -126,6 +130,50 @@ def test_of_processes_that_torchrun_starts_together_the_first_one_chooses(tmp_pa
     choose_folder(request(tmp_path, named=True))  # another run began in the same second
     first, second = request(tmp_path), FolderRequest(tmp_path / "a_second_later", False, False, SETTINGS)
     assert choose_folder(first) == choose_folder(second, main=False) == tmp_path / "now_2"
+
+
+@pytest.fixture
+def job(monkeypatch):
+    """Starts a Slurm job in the eyes of this process, and starts it again."""
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    return lambda restarts=0, **more: [monkeypatch.setenv(name, str(value)) for name, value in
+                                       {"SLURM_RESTART_COUNT": restarts, **more}.items()]  # fmt: skip
+
+
+def test_a_job_that_slurm_starts_again_goes_on_in_its_folder(tmp_path, job):
+    job()
+    first, second = choose_folder(request(tmp_path)), choose_folder(request(tmp_path, seed=7))
+    assert [first.name, second.name] == ["job_17", "job_17_2"]
+    write_config(first), write_config(second, seed=7)
+    job(restarts=1)
+    assert choose_folder(request(tmp_path)) == first
+    assert choose_folder(request(tmp_path, seed=7)) == second
+    assert choose_folder(request(tmp_path, seed=8)).name == "job_17_3"  # which it had not come to
+    job(restarts=1, SLURM_STEP_ID=0)
+    assert choose_folder(request(tmp_path)).name == "job_17_0"
+
+
+def test_a_named_folder_or_one_of_several_processes_is_gone_on_in_by_a_job_that_is_started_again(tmp_path, job):
+    named = request(tmp_path, named=True)
+    write_config(choose_folder(named))
+    assert refused(named).message == "the folder holds a run already"
+    job(restarts=1)
+    assert choose_folder(named) == tmp_path / "now"
+    job(restarts=1, SLURM_STEP_NUM_TASKS=2, SLURM_STEP_ID=0)
+    several = request(tmp_path)
+    assert choose_folder(several) == choose_folder(several, main=False) == tmp_path / "job_17_0"
+    write_config(tmp_path / "job_17_0")
+    assert choose_folder(several) == choose_folder(several, main=False) == tmp_path / "job_17_0"
+
+
+def test_a_sweep_in_a_job_that_is_started_again_is_the_one_of_its_words(tmp_path, job):
+    job(restarts=1)
+    begin_sweep(tmp_path / "job_17", "seed=0,1", age=1)
+    begin_sweep(tmp_path / "job_17_2", "seed=0,1", "resume=true", "data=phantom", age=0)
+    words = ("seed=0,1", "data=phantom")
+    assert choose_folder(request(tmp_path, words=words)) == tmp_path / "job_17_2"
+    assert choose_folder(request(tmp_path, words=words[:1])) == tmp_path / "job_17"
+    assert choose_folder(request(tmp_path, words=("seed=0,2",))) == tmp_path / "job_17_3"
 
 
 def test_a_sweep_is_resumed_by_its_words_in_their_order(tmp_path):
