@@ -16,6 +16,7 @@ VERBS = {
     "predict": "segment scans with a model folder",
     "serve": "answer the chest CT series of a PACS with segmentation and report",
     "evaluate": "compare masks with references",
+    "merge": "make one result of what predict, evaluate or ingest did in shards",
     "compare": "say which of several runs is better, by how much, and whether it is luck",
     "export": "write the model folder of a finished run again",
 }

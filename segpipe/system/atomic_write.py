@@ -48,6 +48,11 @@ def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
             _flush_one(path.parent)
 
 
+def is_part(name: str) -> bool:
+    """Whether a file or folder of this name is one that is being written, or was when its writer was killed."""
+    return name.startswith(_PREFIX)
+
+
 def write_text(path: Path, text: str, *, what: str, private: bool = False, hint: str | None = None) -> Path:
     """Writes a text file (UTF-8) whole or not at all.
 

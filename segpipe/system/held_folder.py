@@ -12,7 +12,9 @@ MARK = ".running"
 
 
 @contextmanager
-def hold(folder: Path, *, hint: str = "wait until it has ended", marks_errors: bool = True) -> Iterator[None]:
+def hold(
+    folder: Path, *, hint: str = "wait until it has ended", marks_errors: bool = True, wait_s: float = 0.0
+) -> Iterator[None]:
     """Keeps other processes out of a folder until the block ends or this process dies.
 
     Where the file system has no locks (some network file systems) nobody is kept out. The mark stays when the process
@@ -22,6 +24,7 @@ def hold(folder: Path, *, hint: str = "wait until it has ended", marks_errors: b
         folder: The folder; it should exist.
         hint: What to try when another process holds it.
         marks_errors: Whether the mark stays when the block ends by an error, too.
+        wait_s: How long another process is waited for.
 
     Raises:
         ConfigError: when another process holds the folder.
@@ -29,7 +32,7 @@ def hold(folder: Path, *, hint: str = "wait until it has ended", marks_errors: b
     mark = folder / MARK
     lock = FileLock(mark)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=wait_s)
     except Timeout as error:
         raise ConfigError(
             "another process is at work in this folder",

@@ -1,21 +1,22 @@
 """`python -m segpipe predict`: from scans and a model folder to masks and findings."""
 
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segpipe.cli.common.compute_flags import memory_limit
 from segpipe.cli.common.point_flags import wish_of
-from segpipe.cli.predict.flags import check_single, parse_flags
+from segpipe.cli.predict.flags import parse_flags
 from segpipe.cli.predict.inputs import open_scans
-from segpipe.system.held_folder import hold
+from segpipe.cli.predict.outcomes import predict_batches, report_outcomes
+from segpipe.cli.predict.sharding import predict_shard
+from segpipe.system.shards.records import hold_output
+from segpipe.system.shards.shard import Shard
 
 if TYPE_CHECKING:
-    from segpipe.inference.batch.memory import MemoryBound
     from segpipe.inference.batch.runner import PredictionJob, ScanOutcome
-    from segpipe.inference.batch.scans import Scan
 
 
 def run(argv: list[str]) -> int:
@@ -30,18 +31,23 @@ def run(argv: list[str]) -> int:
         load_writers(given.output_format)
     per_voxel = BYTES_PER_VOXEL + given.uncertainty
     bound = MemoryBound.of(job.engine, job.model, limit, per_voxel=per_voxel)
-    with _output_of_one(given.output):
+    with _held_output(given.output, given.shard):
+        if given.shard:
+            return predict_shard(given, job, bound)
         with open_scans(given) as batches:
-            outcomes, times = _predict(given, job, batches, bound)
-        _report(given, job, outcomes, times=times)
+            outcomes, times = predict_batches(given, job, batches, bound)
+        _write_table(given, outcomes)
+        report_outcomes(given, job, outcomes, times=times)
         if given.follow_up and outcomes[0].findings is not None:
             _follow_up(given, outcomes[0].scan.name)
     return 2 if any(outcome.error for outcome in outcomes) else 0
 
 
 @contextmanager
-def _output_of_one(folder: Path) -> Iterator[None]:
+def _held_output(folder: Path, shard: Shard | None) -> Iterator[None]:
     """Two calls in one folder would take each other's files for those of another model, and both write the table.
+
+    Shards of one job are the exception.
 
     A folder that the call has made is removed when nothing was written.
 
@@ -52,29 +58,12 @@ def _output_of_one(folder: Path) -> Iterator[None]:
     with suppress(OSError):  # which the first result reports
         folder.mkdir(parents=True, exist_ok=True)
     try:
-        with hold(folder, hint="wait until it has ended, or choose another --output", marks_errors=False):
+        with hold_output(folder, shard, hint="wait until it has ended, or choose another --output"):
             yield
     finally:
         with suppress(OSError):  # it holds something
             if is_new:
                 folder.rmdir()
-
-
-def _predict(
-    given: argparse.Namespace, job: "PredictionJob", batches: "Iterable[Sequence[Scan]]", bound: "MemoryBound"
-) -> "tuple[list[ScanOutcome], str]":
-    from segpipe.cli.common.progress import Bar
-    from segpipe.inference.batch.dicom_results import check_sources
-    from segpipe.inference.batch.runner import predict_scans
-
-    outcomes = []
-    with Bar() as bar:
-        for scans in batches:
-            check_sources(scans, given.output_format)
-            check_single(given, len(scans))
-            bar.expect(len(scans))
-            outcomes += [bar.report(outcome) for outcome in predict_scans(scans, job, bound=bound, timer=bar)]
-    return outcomes, bar.describe()
 
 
 def _job(given: argparse.Namespace) -> "PredictionJob":
@@ -99,32 +88,11 @@ def _job(given: argparse.Namespace) -> "PredictionJob":
     return PredictionJob(model, engine, options, writers, given.output, given.at)
 
 
-def _report(given: argparse.Namespace, job: "PredictionJob", outcomes: "Sequence[ScanOutcome]", *, times: str) -> None:
+def _write_table(given: argparse.Namespace, outcomes: "Sequence[ScanOutcome]") -> None:
     from segpipe.inference.batch.results import write_table
 
-    done = {outcome.scan.name: outcome.findings for outcome in outcomes if outcome.findings is not None}
     if "csv" in given.output_format:
-        write_table(given.output, done)
-    resumed = sum(outcome.resumed for outcome in outcomes)
-    bad = [outcome.scan.name for outcome in outcomes if outcome.findings is None]
-    in_part = [outcome.scan.name for outcome in outcomes if outcome.error and outcome.findings is not None]
-    print(
-        f"{len(done)} scans, {sum(map(len, done.values()))} findings: {given.output}"
-        + (f"\n{resumed} of them were done before" if resumed else "")
-        + (f"\nleft out: {', '.join(bad)}" if bad else "")
-        + (f"\nnot in all formats: {', '.join(in_part)}" if in_part else "")
-        + f"\noperating point: {_describe_point(given, job)}"
-        + f"\ncomputed by {getattr(job.engine, 'name', given.backend)}"
-        + (f"\ntime: {times}" if times else "")
-    )
-
-
-def _describe_point(given: argparse.Namespace, job: "PredictionJob") -> str:
-    """What a lesion must have to be a finding, and who chose that."""
-    point, wish = job.options.point, wish_of(given)
-    numbers = f"probability {point.threshold:g}, {point.min_volume_mm3:g} mm³, confidence {point.min_probability:g}"
-    own = job.model.operating_point.get("origin", "of the model folder")
-    return f"{numbers} ({'asked for' if wish != type(wish)() else own})"
+        write_table(given.output, {one.scan.name: one.findings for one in outcomes if one.findings is not None})
 
 
 def _follow_up(given: argparse.Namespace, name: str) -> None:

@@ -9,6 +9,7 @@ from segpipe.cli.common.compute_flags import add_compute_flags, add_memory_flag
 from segpipe.cli.common.flags import VerbParser
 from segpipe.cli.common.pacs_flags import add_pacs_flags
 from segpipe.cli.common.point_flags import add_point_flags
+from segpipe.cli.common.shard_flags import add_shard_flag
 from segpipe.cli.predict.inputs import check_input, parse_input
 from segpipe.errors import ConfigError
 
@@ -23,6 +24,12 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
     """
     given = _parser().parse_args(_join_point(argv))
     check_input(given)
+    if given.shard and (given.at or given.follow_up or not isinstance(given.input, Path)):
+        raise ConfigError(
+            "--shard is for a folder of scans",
+            facts={"found": "--at or --follow-up" if isinstance(given.input, Path) else "a DICOMweb address"},
+            hint="leave --shard out",
+        )
     return given
 
 
@@ -94,6 +101,7 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
 
 def _add_output(add: Any) -> None:
     add("--output", required=True, type=Path, metavar="DIR", help="where results go; a second call resumes there")
+    add_shard_flag(add)
     add(
         "--output-format",
         nargs="+",

@@ -31,13 +31,13 @@ class Records:
             scan: The scan.
             whole: Whether all formats must have been written.
         """
-        try:
-            record = read_json(self._file(scan))
-            same = record["settings"] == self.settings and record["stamp"] == scan.stamp and record["whole"] >= whole
-            there = all((self.folder / name).is_file() for name in record["files"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return record if same and there else None
+        record = self._read(scan.name)
+        return record if record and record["stamp"] == scan.stamp and record["whole"] >= whole else None
+
+    def find_findings(self, name: str) -> list[dict[str, Any]] | None:
+        """The findings of a scan that is done with the same settings, whatever became of its own file since then."""
+        record = self._read(name)
+        return record["findings"] if record else None
 
     def keep(self, scan: Scan, files: Sequence[Path], findings: Sequence[Finding], *, whole: bool = True) -> None:
         """Records a scan as done; called last, when all its files are written.
@@ -55,19 +55,29 @@ class Records:
             "files": [str(file.relative_to(self.folder)) for file in files],
             "findings": [finding.to_dict() for finding in findings],
         }
-        write_text(self._file(scan), json.dumps(record))
+        write_text(self._file(scan.name), json.dumps(record))
 
     def forget(self, scan: Scan) -> None:
         """Removes what an earlier call with other settings left of a scan, so that no stale result is taken for new."""
         try:
-            names = read_json(self._file(scan))["files"]
+            names = read_json(self._file(scan.name))["files"]
         except (OSError, ValueError, KeyError, TypeError):
             return
         for name in names:
             file = (self.folder / name).resolve()
             if file.is_relative_to(self.folder.resolve()):
                 file.unlink(missing_ok=True)
-        self._file(scan).unlink(missing_ok=True)
+        self._file(scan.name).unlink(missing_ok=True)
 
-    def _file(self, scan: Scan) -> Path:
-        return self.folder / RECORDS / f"{scan.name}.json"
+    def _read(self, name: str) -> dict[str, Any] | None:
+        """A record with these settings, if it is whole and so are the files that it names."""
+        try:
+            record: dict[str, Any] = read_json(self._file(name))
+            same = record["settings"] == self.settings and {"stamp", "whole", "findings"} <= set(record)
+            there = all((self.folder / file).is_file() for file in record["files"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return record if same and there else None
+
+    def _file(self, name: str) -> Path:
+        return self.folder / RECORDS / f"{name}.json"
