@@ -85,6 +85,10 @@ def registries() -> Mapping[str, Registry | SectionCheck]:
 
 
 def _train(settings: "Settings", content: Mapping[str, Any], folder: Path, sweep: Path | None = None) -> JobResult:
+    if settings.check:
+        from segpipe.planning.preflight import check_run
+
+        return JobResult(check_run(settings, folder))
     from segpipe.pipelines.cross_validation import cross_validate
     from segpipe.pipelines.single_run import run_single
     from segpipe.pipelines.sweep import open_sweep, report_sweep

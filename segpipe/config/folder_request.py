@@ -28,6 +28,7 @@ class FolderRequest:
         resume: Whether an earlier run or sweep is to be continued.
         content: The configuration of the run as plain data; none of a sweep, whose jobs have one each.
         words: The overrides of a sweep, without Hydra's own.
+        check: Whether the run is only tried, and nothing of it kept.
     """
 
     wanted: Path
@@ -35,6 +36,7 @@ class FolderRequest:
     resume: bool
     content: Mapping[str, Any]
     words: tuple[str, ...] = ()
+    check: bool = False
 
 
 FolderChoice = Callable[[FolderRequest], Path]
@@ -60,10 +62,11 @@ class Placing:
         The jobs of a sweep, which may run elsewhere, and further processes of a run are given the same.
         """
         self._key = "hydra.sweep.dir" if mode is RunMode.MULTIRUN else "hydra.run.dir"
-        folder = self._choose(_request(config, self._key, sweep=mode is RunMode.MULTIRUN))
+        request = _request(config, self._key, sweep=mode is RunMode.MULTIRUN)
+        folder = self._choose(request)
         if self._holds:
             self.held.enter_context(hold(folder, hint=_HELD))
-        self._folder = folder
+        self._folder = None if request.check else folder
         with read_write(config), open_dict(config):
             OmegaConf.update(config, self._key, str(folder))
             config.hydra.overrides.hydra = _with_folder(config.hydra.overrides.hydra, self._key, folder)
@@ -84,6 +87,7 @@ def _request(config: DictConfig, key: str, *, sweep: bool) -> FolderRequest:
             resume=OmegaConf.select(config, "resume") is True,
             content={} if sweep else plain(config),
             words=tuple(config.hydra.overrides.task) if sweep else (),
+            check=OmegaConf.select(config, "check") is True,
         )
 
 

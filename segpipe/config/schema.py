@@ -119,6 +119,7 @@ class Settings(Section):
     name: Annotated[str, MinLen(1)]
     seed: Annotated[int, Ge(0)]
     resume: bool
+    check: bool = False  # which the configurations of earlier runs lack
     recipe: Any
     training: TrainingSettings
     trainer: TrainerSettings

@@ -44,7 +44,7 @@ def measure_step(
     done = subprocess.run([sys.executable, "-m", __name__, job], capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return int(done.stdout.strip().splitlines()[-1])
-    if done.returncode < 0 or "out of memory" in done.stderr.lower() or "can't allocate" in done.stderr.lower():
+    if done.returncode < 0 or ran_out_of_memory(done.stderr):
         return None
     raise ModelError(
         "a dry training step failed",
@@ -52,9 +52,18 @@ def measure_step(
     )
 
 
+def ran_out_of_memory(text: str) -> bool:
+    """Whether what torch says in an error, on a GPU or a CPU, is that memory did not suffice."""
+    return "out of memory" in text.lower() or "can't allocate" in text.lower()
+
+
+def taken(device: torch.device) -> int:
+    """The most bytes that this process has taken so far: of the GPU where it computes on one, else of the machine."""
+    return torch.cuda.max_memory_reserved() if device.type == "cuda" else peak_memory()
+
+
 def _step(job: Mapping[str, Any]) -> int:
-    on_gpu = torch.cuda.is_available()
-    device = "cuda" if on_gpu else "cpu"
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     classes = LabelMap.build(dict(enumerate(job["labels"], start=1))) if job["labels"] else LabelMap()
     network = build_network(job["network"], out_channels=classes.channels).to(device).train()
     optimizer = torch.optim.AdamW(network.parameters())
@@ -62,11 +71,11 @@ def _step(job: Mapping[str, Any]) -> int:
     images = torch.rand(job["batch"], 1, *job["patch"], device=device)
     labels = torch.zeros(images.shape, dtype=torch.uint8, device=device)
     labels[..., :2, :2, :2] = 1
-    with torch.autocast(device, half, enabled=half is not None):
+    with torch.autocast(device.type, half, enabled=half is not None):
         outputs = network(images)
     build_loss(job["loss"], classes).to(device)(outputs, labels).backward()
     optimizer.step()
-    return torch.cuda.max_memory_reserved() if on_gpu else peak_memory()
+    return taken(device)
 
 
 if __name__ == "__main__":

@@ -83,6 +83,11 @@ def is_server(uri: str) -> bool:
     return uri.startswith(("http://", "https://"))
 
 
+def is_yet_to_be_made(uri: str) -> bool:
+    """True for a SQLite file that is not there; `connect` makes it."""
+    return uri.startswith(_SQLITE) and not _database_file(uri).exists()
+
+
 def silence(address: str) -> str | None:
     """Why a server does not answer within five seconds; None when it does.
 

@@ -45,7 +45,7 @@ def evaluate_and_export(
         folder: The run folder.
         provenance: Code, data, recipe and split of the run, for summary and model card.
     """
-    evaluator = _evaluator(settings, run_data, fitted)
+    evaluator = build_evaluator(settings, run_data, fitted.network)
     point, unchosen = attempt_step(partial(_operating_point, settings, run_data, evaluator))
     point = point or _choose([], evaluator)
     chosen = choose_point(point, OperatingPointRequest())
@@ -80,11 +80,12 @@ def figures_of(summary: Mapping[str, Any] | None) -> dict[str, Any]:
     return {"figures": {**figures, "detection": detection}}
 
 
-def _evaluator(settings: Settings, run_data: RunData, fitted: TrainingResult) -> CaseEvaluator:
+def build_evaluator(settings: Settings, run_data: RunData, network: torch.nn.Module) -> CaseEvaluator:
+    """What predicts a case by a trained network and compares it with its reference, at no operating point yet."""
     return CaseEvaluator(
-        TorchEngine(fitted.network, run_data.recipe.label_map, device=compute_of(settings.trainer).device.type),
+        TorchEngine(network, run_data.recipe.label_map, device=compute_of(settings.trainer).device.type),
         run_data.recipe,
-        input_sizes(settings.network, fitted.network, run_data.recipe.patch).divisor,
+        input_sizes(settings.network, network, run_data.recipe.patch).divisor,
         run_data.manifest.labels,
         PredictOptions(overlap=settings.evaluation.overlap, flips=tuple(settings.evaluation.flips)),
     )

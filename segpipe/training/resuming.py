@@ -63,12 +63,12 @@ def check_resume(config: Mapping[str, Any], folder: Path) -> None:
 
 
 def compare_settings(begun: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[list[Change], list[Change]]:
-    """What differs between the configuration that a run began with and another, `resume` left out.
+    """What differs between the configuration that a run began with and another, `resume` and `check` left out.
 
     Returns:
         What may change when the run is resumed, and what must stay.
     """
-    changes = [change for change in _changes(begun, config) if change.key != "resume"]
+    changes = [change for change in _changes(begun, config) if change.key not in ("resume", "check")]
     free = [change for change in changes if _may_change(change.key, begun, config)]
     return free, [change for change in changes if change not in free]
 

@@ -1,6 +1,8 @@
 """The folder of a run or a sweep: made for it alone, or that of the earlier one of the same configuration."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -17,6 +19,7 @@ from segpipe.training.resuming import CONFIG, compare_settings
 
 _MODEL = "model/segpipe.json"
 _SWEEP = "multirun.yaml"
+_PASSING = ".check_"
 _SHOWN = 3
 _HINT = "leave out resume=true, or name the folder to go on in, or to begin: hydra.{key}.dir=FOLDER resume=true"
 
@@ -24,6 +27,7 @@ _HINT = "leave out resume=true, or name the folder to go on in, or to begin: hyd
 def choose_folder(request: FolderRequest, *, main: bool = True) -> Path:
     """The folder that a run or a sweep shall have.
 
+    With `check` that is a folder that shall not stay, where the first one would be made; a sweep has no such folder.
     With `resume` that is the wanted folder where it is named or begun, else the newest sibling with the same settings;
     for a run an unfinished one, and one with the same rates and intervals before others. Of processes that torchrun
     starts together the first one chooses. In a Slurm job the folder is called by the job, as the clocks of its
@@ -34,12 +38,13 @@ def choose_folder(request: FolderRequest, *, main: bool = True) -> Path:
         main: Whether this is the first process of a run, which makes the folder.
 
     Raises:
-        ConfigError: when there is nothing to resume, or the named folder holds another run.
+        ConfigError: when there is nothing to resume, the named folder holds another run, or a sweep is to be tried.
         OutputError: when the folder cannot be made.
     """
+    choose = _choose_passing if request.check else _choose
     if not request.named and started_by_torchrun():
-        return agree_on_folder(partial(_choose, _in_job(request)) if main else None)
-    return _choose(_in_job(request), main=main)
+        return agree_on_folder(partial(choose, _in_job(request)) if main else None)
+    return choose(_in_job(request), main=main)
 
 
 def is_finished(folder: Path) -> bool:
@@ -58,14 +63,8 @@ def _choose(request: FolderRequest, *, main: bool = True) -> Path:
             facts={"folder": request.wanted},
             hint="resume=true goes on with it; a new run needs another folder",
         )
-    try:
+    with _explained(request.wanted):
         return _make(request)
-    except OSError as error:
-        raise OutputError(
-            "the folder of the run cannot be made",
-            facts={"folder": request.wanted, "found": error.strerror or error},
-            hint="start in a folder that you may write to, or name one: hydra.run.dir=FOLDER",
-        ) from error
 
 
 def _in_job(request: FolderRequest) -> FolderRequest:
@@ -83,6 +82,35 @@ def _after_restart(request: FolderRequest) -> FolderRequest:
     others = [] if request.named else sorted(wanted.parent.glob(f"{wanted.name}_*"))
     begun = [folder for folder in (wanted, *others) if _is_begun(folder) and (request.named or _fits(request, folder))]
     return replace(request, wanted=begun[0], named=True, resume=True) if begun else request
+
+
+def _choose_passing(request: FolderRequest, *, main: bool = True) -> Path:
+    if request.words:
+        raise ConfigError(
+            "check=true tries one run, not a sweep",
+            hint="leave out --multirun, and give each key one of its values",
+        )
+    if request.wanted.name.startswith(_PASSING):
+        return request.wanted  # Lightning names it to the processes that it starts
+    home = next(folder for folder in request.wanted.absolute().parents if folder.is_dir())
+    own = "" if step_name() else f"_{os.getpid()}"  # processes that srun starts find the same one
+    folder = home / f"{_PASSING}{request.wanted.name}{own}"
+    if main:
+        with _explained(folder):
+            folder.mkdir(exist_ok=True)
+    return folder
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            "the folder of the run cannot be made",
+            facts={"folder": folder, "found": error.strerror or error},
+            hint="start in a folder that you may write to, or name one: hydra.run.dir=FOLDER",
+        ) from error
 
 
 def _make(request: FolderRequest) -> Path:

@@ -1,6 +1,7 @@
 """Two runs never share a folder, and `resume=true` means the newest unfinished run of the same settings, or none."""
 
 import os
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -220,3 +221,15 @@ def test_the_mark_goes_with_an_error_where_nothing_resumes(tmp_path):
     with pytest.raises(KeyboardInterrupt), hold(tmp_path, marks_errors=False):
         raise KeyboardInterrupt
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_only_tried_gets_a_passing_folder_where_one_exists(tmp_path, monkeypatch):
+    wanted = FolderRequest(tmp_path / "runs" / "now", False, False, SETTINGS, check=True)
+    folder = choose_folder(wanted)
+    assert folder == tmp_path / f".check_now_{os.getpid()}"
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+    named = replace(wanted, wanted=folder, named=True)  # by Lightning, to a further process
+    assert choose_folder(named, main=False) == folder
+    for name, value in {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "2"}.items():
+        monkeypatch.setenv(name, value)
+    assert choose_folder(wanted) == choose_folder(wanted, main=False) == tmp_path / ".check_job_7_0"

@@ -87,6 +87,12 @@ def build_cache(
     return [_opened(outcomes[number], entry) for number, entry in enumerate(entries)]
 
 
+def find_missing(entries: Sequence[Any], recipe: Recipe, labels: Mapping[int, str], *, folder: Path) -> list[Any]:
+    """Those cases that the cache does not hold, as far as that is known without reading a scan; see `build_cache`."""
+    places = _Places(recipe, recipe.label_map.recode_table(labels), folder)
+    return [entry for entry in entries if places.find(entry) is None]
+
+
 def _check_writable(folder: Path) -> None:
     """One message for what would meet every case."""
     try:
@@ -102,11 +108,12 @@ def _check_writable(folder: Path) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class _Job:
+class _Places:
+    """Where in the cache a case lies."""
+
     recipe: Recipe
     recode: NDArray[np.uint8]
     folder: Path
-    load: Callable[[Any], Case]
 
     def find(self, entry: Source) -> Path | None:
         """Returns the folder of a case that is known to be prepared, without reading any scan."""
@@ -116,6 +123,30 @@ class _Job:
             return None
         target = self._target([digest for digest in digests if digest])
         return target if all(digests) and open_case(target, entry.id) else None
+
+    @property
+    def _memory(self) -> Path:
+        return digest_memory(self.folder)
+
+    def _target(self, digests: Sequence[str]) -> Path:
+        parts = [FORMAT, *digests, self._classes, *(["lung share"] if self.recipe.lung_crop else [])]
+        key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+        return self.folder / self.recipe.preparation_digest / key
+
+    @property
+    def _classes(self) -> str:
+        """What of the labels decides a prepared case: the values taken, and how they make up the classes."""
+        labels, values = self.recipe.label_map, np.flatnonzero(self.recode).tolist()
+        if len(values) == len(labels.classes) == 1:
+            return str(values[0])
+        return json.dumps([[values, self.recode[values].tolist()], [label.values for label in labels.classes]])
+
+
+@dataclass(frozen=True, eq=False)
+class _Job(_Places):
+    """Prepares a case."""
+
+    load: Callable[[Any], Case]
 
     def __call__(self, entry: Source) -> Path:
         """Returns the folder of the prepared case.
@@ -142,23 +173,6 @@ class _Job:
                 if open_case(target, entry.id) is None:
                     self._write(entry, target)
         return target
-
-    @property
-    def _memory(self) -> Path:
-        return digest_memory(self.folder)
-
-    def _target(self, digests: Sequence[str]) -> Path:
-        parts = [FORMAT, *digests, self._classes, *(["lung share"] if self.recipe.lung_crop else [])]
-        key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
-        return self.folder / self.recipe.preparation_digest / key
-
-    @property
-    def _classes(self) -> str:
-        """What of the labels decides a prepared case: the values taken, and how they make up the classes."""
-        labels, values = self.recipe.label_map, np.flatnonzero(self.recode).tolist()
-        if len(values) == len(labels.classes) == 1:
-            return str(values[0])
-        return json.dumps([[values, self.recode[values].tolist()], [label.values for label in labels.classes]])
 
     def _write(self, entry: Source, target: Path) -> None:
         """Writes next to the target and renames; whoever holds the lock may clear what a killed builder left."""

@@ -63,26 +63,49 @@ def prepare_data(settings: Settings, recipe: Recipe) -> RunData:
     Raises:
         SegpipeError: naming every bad case at once.
     """
-    cache = cache_folder(settings.data.cache)
-    opened = open_dataset(settings.data.name, settings.data.model_dump(), labels=recipe.label_map, cache=cache)
+    return prepare_cases(split_data(settings, recipe), settings, recipe)
+
+
+def split_data(settings: Settings, recipe: Recipe) -> Manifest:
+    """Opens the data set and gives each case its role.
+
+    Raises:
+        DatasetError: when it cannot be trained on.
+        ConfigError: for a split that cannot be.
+    """
+    data, cache = settings.data, cache_folder(settings.data.cache)
+    opened = open_dataset(data.name, data.model_dump(), labels=recipe.label_map, cache=cache)
     check_outlines(opened)
-    data = settings.data
     assert data.fold != "all", "a cross-validation prepares one fold at a time"
-    manifest = assign_roles(opened, fold=data.fold, folds=data.folds, seed=data.split_seed, fractions=data.fractions)
-    wanted = [entry for entry in manifest.entries if entry.split != "test"]
-    if not any(entry.split == "val" for entry in wanted):
-        wanted = list(manifest.entries)
-    prepared = prepared_folder(cache)
+    return assign_roles(opened, fold=data.fold, folds=data.folds, seed=data.split_seed, fractions=data.fractions)
+
+
+def prepare_cases(manifest: Manifest, settings: Settings, recipe: Recipe) -> RunData:
+    """Prepares the training and monitoring cases among those of a manifest with roles.
+
+    Raises:
+        SegpipeError: naming every bad case at once.
+    """
+    prepared = prepared_folder(cache_folder(settings.data.cache))
     cached = build_cache(
-        wanted,
+        cases_to_prepare(manifest),
         recipe,
         manifest.labels,
         folder=prepared,
         load=partial(load_case, labels=manifest.labels),
-        workers=None if data.workers == "auto" else int(data.workers),
+        workers=None if settings.data.workers == "auto" else int(settings.data.workers),
         progress=settings.trainer.progress,
     )
     return RunData(manifest, recipe, quick_hash(manifest, prepared), {case.id: case for case in cached})
+
+
+def cases_to_prepare(manifest: Manifest) -> list[Entry]:
+    """Those that patches are read from: to train, and to watch it on the validation cases or else on the held-out ones.
+
+    The latter select nothing then.
+    """
+    watched = "val" if any(entry.split == "val" for entry in manifest.entries) else "test"
+    return [entry for entry in manifest.entries if entry.split in ("train", watched)]
 
 
 def check_outlines(manifest: Manifest) -> None:

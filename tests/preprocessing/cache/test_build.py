@@ -18,7 +18,7 @@ from segpipe.datasets.manifest import Entry
 from segpipe.errors import DatasetError, ImageError, OutputError, SegpipeError
 from segpipe.geometry import Grid
 from segpipe.io.images.volumes import write_volume
-from segpipe.preprocessing.cache.build import build_cache
+from segpipe.preprocessing.cache.build import build_cache, find_missing
 from segpipe.preprocessing.resampling import plan_preparation, resample_to_recipe
 from tests.leftovers import unfinished
 from tests.prepared_cases import LABELS, die, load_entry, make_recipe, make_scan, prepare, save_entry
@@ -46,6 +46,17 @@ def test_holds_the_recipes_steps_rounded_to_hu(tmp_path):
     np.testing.assert_array_equal(stored_mask, share >= 0.5)
     assert stored_mask.dtype == np.uint8
     np.testing.assert_allclose(case.grid.affine, preparation.grid.affine)
+
+
+def test_says_which_cases_are_missing(tmp_path):
+    recipe, cache = make_recipe(), tmp_path / "cache"
+    entries = [
+        save_entry(tmp_path, name, *make_scan(lesions=[((8, 8, 8), size)])) for name, size in (("a", 3), ("b", 4))
+    ]
+    assert find_missing(entries, recipe, LABELS, folder=cache) == entries
+    build(entries[:1], recipe, cache)
+    assert find_missing(entries, recipe, LABELS, folder=cache) == entries[1:]
+    assert find_missing(entries, make_recipe(spacing_mm=(3.0, 3.0, 3.0)), LABELS, folder=cache) == entries
 
 
 def test_clips_to_the_window(tmp_path):

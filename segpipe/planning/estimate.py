@@ -1,0 +1,93 @@
+"""From what a trial took to what the whole run takes: time, memory, and how fast patches must be made."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import torch
+
+from segpipe.config.schema import Settings
+from segpipe.datasets.manifest import Manifest
+from segpipe.inference.batch.memory import machine_memory
+from segpipe.planning.checklist import Item, describe_seconds, describe_size
+from segpipe.planning.trial import Trial
+from segpipe.training.fitting import recipe_of
+from segpipe.training.hardware import compute_of
+
+_FULL = 0.9
+"""Share of the memory from which a longer run, which meets other cases, may not fit."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """How much of everything a training does.
+
+    Args:
+        steps: Optimizer steps.
+        patches: Of one process in a step.
+        validations: On patches.
+        cases: That are predicted whole, to choose the operating point and to evaluate.
+        folds: Such trainings.
+    """
+
+    steps: int
+    patches: int
+    validations: int
+    cases: int
+    folds: int = 1
+
+
+def work_of(settings: Settings, manifest: Manifest) -> Work:
+    """What a configuration asks for.
+
+    Args:
+        settings: The checked configuration.
+        manifest: The cases, with the roles of one training.
+    """
+    steps, training = settings.trainer.max_steps, settings.training
+    roles = Counter(entry.split for entry in manifest.entries)
+    tunes = settings.evaluation.tune_operating_point and recipe_of(settings).scope == "scan"
+    return Work(
+        steps=steps,
+        patches=training.batch_size * training.accumulate,
+        validations=steps // training.validate_every,
+        cases=roles["test"] + (roles["val"] if tunes else 0),
+        folds=settings.data.folds if settings.data.fold == "all" else 1,
+    )
+
+
+def time_items(trial: Trial, work: Work, *, workers: int) -> list[Item]:
+    """Seconds of a step and of the run.
+
+    Args:
+        trial: What was measured.
+        work: How much there is to do.
+        workers: Processes that make patches for one that trains; 0 where it makes them itself.
+    """
+    loading_s = work.patches * trial.patch_s / workers if workers else 0.0
+    step_s = max(trial.step_s, loading_s)
+    waits = f"loading takes {loading_s / trial.step_s:.1f} times as long as the step: more trainer.workers if there are"
+    once_s = work.steps * step_s + work.validations * trial.validation_s + work.cases * trial.case_s
+    what = f"{work.steps} steps, {work.validations} validations, {work.cases} cases predicted and evaluated"
+    times = f"{work.folds} folds of " if work.folds > 1 else ""
+    return [
+        Item(
+            "step",
+            f"{describe_seconds(step_s)}; 1000 steps in {describe_seconds(1000 * step_s)}",
+            warning=f"{waits} cores, or a lighter augmentation" if loading_s > trial.step_s else "",
+        ),
+        Item("validation", f"{describe_seconds(trial.validation_s)}; of a whole case {describe_seconds(trial.case_s)}"),
+        Item("run", f"{describe_seconds(work.folds * once_s)}: {times}{what}; preparing and exporting on top"),
+    ]
+
+
+def memory_item(settings: Settings, trial: Trial) -> Item:
+    """The peak, next to what there is."""
+    device = compute_of(settings.trainer).device
+    on_gpu = device.type == "cuda"
+    there = torch.cuda.get_device_properties(device).total_memory if on_gpu else machine_memory()
+    share = trial.peak_bytes / there
+    return Item(
+        "memory",
+        f"{describe_size(trial.peak_bytes)} of {describe_size(there)}{' of the GPU' if on_gpu else ''}",
+        warning=f"{share:.0%} are taken: other cases may need more; training.batch_size=" if share > _FULL else "",
+    )
