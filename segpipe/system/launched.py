@@ -69,7 +69,7 @@ def agree_on_folder(choose: Callable[[], Path] | None) -> Path:
     # torchrun keeps a store open, in which its processes meet; after a restart it is the same one
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     store = dist.TCPStore(address, port, is_master=False, timeout=_PATIENCE)  # type: ignore[attr-defined]
-    key = f"segpipe/folder/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
+    key = f"folder/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
     if choose is None:
         folder = store.get(key).decode()
         if not folder:
