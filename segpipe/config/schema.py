@@ -84,6 +84,7 @@ class TrainingSettings(Section):
     validate_every: Positive
     validation_patches: Positive
     checkpoint_every: Positive
+    keep_every: Positive | None
     log_every: Positive
     max_skipped_steps: Positive
 

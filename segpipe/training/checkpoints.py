@@ -1,68 +1,49 @@
-"""Checkpoints of tensors and plain data, written whole or not at all, and found again after a kill."""
+"""When checkpoints are written: every few steps, of the best validation, some to be kept, and before a stop."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from segpipe.errors import ConfigError, ModelError, OutputError
-from segpipe.system.atomic_write import atomic_write
+from segpipe.errors import ConfigError
 from segpipe.system.stopping import Stopped, catch_signals, stop_asked
+from segpipe.training.checkpoint_files import BEST, LAST
 
-LAST, BEST = "last.ckpt", "best.ckpt"
 MONITOR = "val/pseudo_dice"
 
 
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes under another name and renames, so a kill leaves the old checkpoint; reads without unpickling code."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Writes a checkpoint.
-
-        Raises:
-            OutputError: when the disk is full or not writable; the former checkpoint stays.
-        """
-        target = Path(path)
-        try:
-            with atomic_write(target, durable=True) as part, part.open("wb") as stream:
-                torch.save(checkpoint, stream)
-        except (OSError, RuntimeError) as error:
-            raise OutputError(
-                "the checkpoint could not be written; the former one is kept",
-                facts={"file": target, "found": error},
-                hint="free disk space and start again with resume=true",
-            ) from error
-
-    def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
-        """Reads a checkpoint as tensors and plain data only.
-
-        Raises:
-            ModelError: when it is damaged.
-        """
-        return read_checkpoint(Path(path))
-
-
 class Checkpoints(pl.Callback):
-    """Keeps `last.ckpt` every few steps and `best.ckpt` by the validation patches' Dice.
+    """Keeps `last.ckpt` every few steps, `best.ckpt` by the validation patches' Dice, and `step_….ckpt` on request.
+
+    Saving is a collective operation: all processes do it, or none. So whatever decides on it is the same in all of
+    them, and what one process sees alone (its disk, its running statistics) is agreed upon first.
 
     Args:
-        folder: Where both are written.
+        folder: Where they are written.
         every: Steps between two `last.ckpt`.
         validate_every: Steps between two validations; at those the last checkpoint waits one step, because Lightning
             does not repeat a validation that a kill cut off.
         is_sound: Whether a module's weights are worth keeping; others replace no checkpoint.
+        keep_every: Steps between two checkpoints that are kept, named by their step; None keeps none.
     """
 
     def __init__(
-        self, folder: Path, *, every: int, validate_every: int, is_sound: Callable[[torch.nn.Module], bool]
+        self,
+        folder: Path,
+        *,
+        every: int,
+        validate_every: int,
+        is_sound: Callable[[torch.nn.Module], bool],
+        keep_every: int | None = None,
     ) -> None:
         self.folder = folder
         self.every = every
         self.validate_every = validate_every
         self.is_sound = is_sound
+        self.keep_every = keep_every
         self.best: float | None = None
         self._due = False
         self._saved_step = 0
@@ -79,18 +60,18 @@ class Checkpoints(pl.Callback):
         """Writes `last.ckpt` when it is due, and when the run is asked to stop, which all its processes then do."""
         step = trainer.global_step
         stopping = _agreed_stop(trainer)
-        self._due = self._due or bool(stopping) or (step > self._saved_step and step - self._saved_step >= self.every)
+        self._due = self._due or bool(stopping) or step - self._saved_step >= self.every or self._keeps(step)
         accumulating = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
         if accumulating or step % self.validate_every == 0:
             return
-        if self._due and self.is_sound(pl_module):
-            self._save(trainer, LAST)
+        if self._due and self._is_sound(trainer, pl_module):
+            self._save_last(trainer)
         if stopping:
             raise Stopped(stopping)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Writes `best.ckpt` after a validation that beats all before it."""
-        if trainer.sanity_checking or not self.is_sound(pl_module):
+        if trainer.sanity_checking or not self._is_sound(trainer, pl_module):
             return
         if MONITOR not in trainer.callback_metrics:
             raise ConfigError(
@@ -98,8 +79,8 @@ class Checkpoints(pl.Callback):
                 facts={"module": type(pl_module).__name__, "logged": ", ".join(trainer.callback_metrics) or "nothing"},
                 hint="call super() in the validation methods that the module overrides",
             )
-        figure = float(trainer.callback_metrics[MONITOR])
-        if self.best is None or figure > self.best:
+        figure = trainer.strategy.broadcast(float(trainer.callback_metrics[MONITOR]))
+        if figure > (-math.inf if self.best is None else self.best):
             self.best = figure
             trainer.save_checkpoint(self.folder / BEST)
 
@@ -110,13 +91,24 @@ class Checkpoints(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Writes the finished weights, and names them best where no validation happened."""
-        self._save(trainer, LAST)
-        if not (self.folder / BEST).exists():
+        self._save_last(trainer)
+        if self.best is None:
             trainer.save_checkpoint(self.folder / BEST)
 
-    def _save(self, trainer: pl.Trainer, name: str) -> None:
-        trainer.save_checkpoint(self.folder / name)
-        self._saved_step, self._due = trainer.global_step, False
+    def _keeps(self, step: int) -> bool:
+        """Whether a multiple of `keep_every` was reached after the last save."""
+        return self.keep_every is not None and step // self.keep_every > self._saved_step // self.keep_every
+
+    def _save_last(self, trainer: pl.Trainer) -> None:
+        step = trainer.global_step
+        if self._keeps(step):  # first, so that a run that is killed in between goes on from it
+            trainer.save_checkpoint(self.folder / f"step_{step:07}.ckpt")
+        trainer.save_checkpoint(self.folder / LAST)
+        self._saved_step, self._due = step, False
+
+    def _is_sound(self, trainer: pl.Trainer, module: torch.nn.Module) -> bool:
+        """Whether the weights are in all processes, each of which has running statistics of its own."""
+        return trainer.strategy.reduce_boolean_decision(self.is_sound(module))
 
 
 def _agreed_stop(trainer: pl.Trainer) -> int:
@@ -125,42 +117,3 @@ def _agreed_stop(trainer: pl.Trainer) -> int:
         return stop_asked()
     asked = torch.tensor(stop_asked(), device=trainer.strategy.root_device)
     return int(trainer.strategy.reduce(asked, reduce_op="max"))
-
-
-def read_checkpoint(file: Path) -> dict[str, Any]:
-    """Opens a checkpoint with `torch.load(weights_only=True)`.
-
-    Raises:
-        ModelError: when the file is missing, damaged or holds more than tensors and plain data.
-    """
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ModelError(
-            "the checkpoint cannot be read",
-            facts={"file": file, "found": next(iter(str(error).splitlines()), type(error).__name__)},
-            hint="take another checkpoint of the run, e.g. best.ckpt",
-        ) from error
-    if not isinstance(content, dict) or "segpipe" not in content:
-        raise ModelError("the file is not a segpipe checkpoint", facts={"file": file})
-    return content
-
-
-def find_resumable(run_folder: Path) -> Path | None:
-    """The newest checkpoint of a run that can be read, or None when the run has none.
-
-    Raises:
-        ModelError: when there are checkpoints but none can be read.
-    """
-    files = [file for name in (LAST, BEST) if (file := run_folder / "checkpoints" / name).exists()]
-    failure: ModelError | None = None
-    for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
-        try:
-            read_checkpoint(file)
-        except ModelError as error:
-            failure = error
-        else:
-            return file
-    if failure:
-        raise failure
-    return None

@@ -85,7 +85,8 @@ class FiniteSteps(pl.Callback):
         Raises:
             TrainingError: when weights are not finite, or more than the last step (a scale that was tried) was skipped.
         """
-        if self.in_a_row > 1 or not weights_are_finite(pl_module):
+        sound = self.in_a_row <= 1 and weights_are_finite(pl_module)
+        if not trainer.strategy.reduce_boolean_decision(sound):
             raise self._error(trainer, trainer.optimizers[0], "loss")
 
     def is_sound(self, module: torch.nn.Module) -> bool:

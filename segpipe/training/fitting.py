@@ -19,7 +19,8 @@ from segpipe.parts import build_part
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.system.stopping import stops_wait
 from segpipe.training.callbacks import CALLBACKS, LogMetrics, Progress, RunLogger, ThroughputMonitor
-from segpipe.training.checkpoints import MONITOR, AtomicCheckpointIO, Checkpoints, find_resumable, read_checkpoint
+from segpipe.training.checkpoint_files import AtomicCheckpointIO, find_resumable, read_checkpoint
+from segpipe.training.checkpoints import MONITOR, Checkpoints
 from segpipe.training.data.datamodule import PatchDataModule
 from segpipe.training.finite_steps import FiniteSteps
 from segpipe.training.hardware import compute_of, environment_plugins, to_channels_last
@@ -163,6 +164,7 @@ def _callbacks(settings: Settings, folder: Path) -> list[Callback]:
             every=training.checkpoint_every,
             validate_every=training.validate_every,
             is_sound=steps.is_sound,
+            keep_every=training.keep_every,
         ),
     ]
     if training.ema:

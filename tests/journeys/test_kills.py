@@ -14,7 +14,7 @@ from segpipe.cli.train import registries
 from segpipe.config.check import plain
 from segpipe.config.compose import compose
 from segpipe.training.callbacks import read_history
-from segpipe.training.checkpoints import read_checkpoint
+from segpipe.training.checkpoint_files import read_checkpoint
 from tests.leftovers import unfinished
 from tests.processes import PATIENCE_S, Process, as_main, segpipe
 from tests.small_models import skip_onnx_export

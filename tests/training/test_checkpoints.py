@@ -1,74 +1,38 @@
-"""Checkpoints are whole or absent, plain, and found again."""
-
-import os
+"""Checkpoints are written when they are due, and by all processes together."""
 
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.strategies import SingleDeviceStrategy
 
-from segpipe.errors import ConfigError, ModelError, OutputError
-from segpipe.training.checkpoints import AtomicCheckpointIO, Checkpoints, find_resumable, read_checkpoint
+from segpipe.errors import ConfigError
+from segpipe.training.checkpoint_files import BEST, LAST, read_checkpoint
+from segpipe.training.checkpoints import Checkpoints
+from tests.slope import train
 
-CONTENT = {"state_dict": {"network.w": torch.ones(2)}, "segpipe": {"digest": "d"}, "global_step": 3}
-
-
-def write(folder, name="last.ckpt", content=CONTENT):
-    file = folder / "checkpoints" / name
-    AtomicCheckpointIO().save_checkpoint(content, file)
-    return file
-
-
-def test_a_checkpoint_opens_with_weights_only(tmp_path):
-    file = write(tmp_path)
-    assert torch.load(file, weights_only=True)["global_step"] == 3
-    assert read_checkpoint(file)["segpipe"] == {"digest": "d"}
-    assert [path.name for path in file.parent.iterdir()] == ["last.ckpt"]
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers", "ignore:.*isinstance.treespec", "ignore:.*dataloader is not resumable"
+)
 
 
-def test_a_failed_write_keeps_the_former_checkpoint(tmp_path, monkeypatch):
-    file = write(tmp_path)
+class Noting(Checkpoints):
+    """Notes at which step each checkpoint is written."""
 
-    def fail(*args):
-        raise OSError(28, "No space left on device")
+    def __init__(self, folder, **settings):
+        super().__init__(folder, **{"every": 100, "validate_every": 100, "is_sound": lambda module: True, **settings})
+        self.written = []
 
-    monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OutputError, match="the former one is kept"):
-        AtomicCheckpointIO().save_checkpoint({**CONTENT, "global_step": 4}, file)
-    assert read_checkpoint(file)["global_step"] == 3
-    assert [path.name for path in file.parent.iterdir()] == ["last.ckpt"]
-
-
-def test_code_in_a_checkpoint_is_not_run(tmp_path):
-    class Trap:
-        def __reduce__(self):
-            return os.mkdir, (str(tmp_path / "owned"),)
-
-    file = tmp_path / "foreign.ckpt"
-    torch.save({"segpipe": Trap()}, file)
-    with pytest.raises(ModelError, match="cannot be read"):
-        read_checkpoint(file)
-    assert not (tmp_path / "owned").exists()
+    def on_train_start(self, trainer, pl_module):
+        super().on_train_start(trainer, pl_module)
+        save = trainer.save_checkpoint
+        trainer.save_checkpoint = lambda file: (self.written.append((trainer.global_step, file.name)), save(file))
 
 
-@pytest.mark.parametrize("content", [{"state_dict": {}}, [1, 2]])
-def test_a_foreign_checkpoint_is_refused(tmp_path, content):
-    file = tmp_path / "foreign.ckpt"
-    torch.save(content, file)
-    with pytest.raises(ModelError, match="not a segpipe checkpoint"):
-        read_checkpoint(file)
+class AmongOthers(SingleDeviceStrategy):
+    """A process among others, of whom one thinks otherwise."""
 
-
-def test_a_damaged_checkpoint_gives_way_to_the_next_good_one(tmp_path):
-    best = write(tmp_path, "best.ckpt")
-    last = write(tmp_path, "last.ckpt")
-    os.utime(best, (1, 1))
-    assert find_resumable(tmp_path) == last
-    last.write_bytes(last.read_bytes()[:100])
-    assert find_resumable(tmp_path) == best
-    best.write_bytes(b"")
-    with pytest.raises(ModelError, match="cannot be read"):
-        find_resumable(tmp_path)
-    assert find_resumable(tmp_path / "fresh") is None
+    def reduce_boolean_decision(self, decision, all=True):
+        return False
 
 
 def test_a_module_that_does_not_log_the_figure_is_explained(tmp_path):
@@ -80,3 +44,45 @@ def test_a_module_that_does_not_log_the_figure_is_explained(tmp_path):
     with pytest.raises(ConfigError, match="the module must log val/pseudo_dice") as caught:
         checkpoints.on_validation_end(trainer, Silent())
     assert caught.value.facts == {"module": "Silent", "logged": "nothing"}
+
+
+def test_every_few_steps_one_is_kept(tmp_path):
+    checkpoints = Noting(tmp_path, every=3, keep_every=2, validate_every=4)
+    train([1.0] * 6, [checkpoints], tmp_path)
+    assert checkpoints.written == [
+        (2, "step_0000002.ckpt"), (2, LAST),
+        (5, "step_0000005.ckpt"), (5, LAST),  # at step 4 a validation is due
+        (6, "step_0000006.ckpt"), (6, LAST), (6, LAST), (6, BEST),  # and at the end
+    ]  # fmt: skip
+    steps = {file.name: read_checkpoint(file)["global_step"] for file in tmp_path.glob("*.ckpt")}
+    assert steps == {"step_0000002.ckpt": 2, "step_0000005.ckpt": 5, "step_0000006.ckpt": 6, LAST: 6, BEST: 6}
+
+
+def test_a_resumed_run_keeps_no_step_twice(tmp_path):
+    train([1.0] * 3, [Noting(tmp_path, keep_every=2)], tmp_path)
+    checkpoints = Noting(tmp_path, keep_every=2)
+    train([1.0] * 4, [checkpoints], tmp_path, ckpt_path=tmp_path / "step_0000002.ckpt")
+    assert checkpoints.written == [(4, "step_0000004.ckpt"), (4, LAST), (4, LAST), (4, BEST)]
+
+
+def test_what_one_process_finds_wrong_keeps_all_from_saving(tmp_path):
+    checkpoints = Noting(tmp_path, every=1)
+    with pytest.raises(SystemError):
+        train([1.0], [checkpoints, Ending()], tmp_path, strategy=AmongOthers(torch.device("cpu")))
+    assert checkpoints.written == []
+
+
+class Ending(pl.Callback):
+    """Ends a training before it writes its finished weights."""
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        raise SystemError
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_lies_on_a_disk_decides_on_no_save(tmp_path, there):
+    if there:
+        (tmp_path / BEST).write_bytes(b"of another machine")
+    checkpoints = Noting(tmp_path)
+    train([1.0], [checkpoints], tmp_path)
+    assert checkpoints.written == [(1, LAST), (1, BEST)]

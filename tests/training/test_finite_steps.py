@@ -5,30 +5,16 @@ import math
 from contextlib import nullcontext
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from torch import nn
 
 from segpipe.errors import TrainingError
-from segpipe.training.callbacks import RunLogger, read_history
-from segpipe.training.checkpoints import Checkpoints, read_checkpoint
+from segpipe.training.callbacks import read_history
+from segpipe.training.checkpoint_files import read_checkpoint
+from segpipe.training.checkpoints import Checkpoints
 from segpipe.training.finite_steps import FiniteSteps, weights_are_finite
 from segpipe.training.optimisation.weight_averaging import AveragedWeights
-
-
-class Slope(pl.LightningModule):
-    """Learns the number w; the loss is w × batch, so the gradient is the batch itself."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.network = nn.Linear(1, 1, bias=False)
-        nn.init.constant_(self.network.weight, 8.0)
-
-    def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
-        return (self.network.weight * batch).sum()
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), lr=1.0, weight_decay=0.5)
+from tests.slope import Slope, train
 
 
 class SteepAtZero(Slope):
@@ -40,17 +26,6 @@ class SteepAtZero(Slope):
 
 def said(caplog) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name.startswith("segpipe")]
-
-
-def train(batches, callbacks, folder, *, module=None, **settings):
-    module = module or Slope()
-    trainer = pl.Trainer(
-        max_epochs=1, accelerator="cpu", logger=RunLogger(folder, lambda values, step: None), callbacks=callbacks,
-        log_every_n_steps=1, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        **settings,
-    )  # fmt: skip
-    trainer.fit(module, torch.utils.data.DataLoader(torch.tensor(batches), batch_size=1))
-    return module, trainer
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*isinstance.treespec")
@@ -134,10 +109,8 @@ def test_weights_that_overflow_in_the_last_step_end_the_training(tmp_path):
 def test_checkpoints_keep_sound_weights_alone(tmp_path):
     steps = FiniteSteps(most=3, every=1)
     checkpoints = Checkpoints(tmp_path / "checkpoints", every=1, validate_every=100, is_sound=steps.is_sound)
-    module = Slope()
-    module.on_save_checkpoint = lambda checkpoint: checkpoint.update(segpipe={})
     with pytest.raises(TrainingError):
-        train([1.0, math.nan, math.nan, math.nan], [steps, checkpoints], tmp_path, module=module)
+        train([1.0, math.nan, math.nan, math.nan], [steps, checkpoints], tmp_path)
     kept = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
     assert kept["global_step"] == 1
     assert kept["state_dict"]["network.weight"].item() == 3.0

@@ -14,6 +14,7 @@ from segpipe.tracking.identity import read_run_id
 from segpipe.tracking.nested_runs import describe_run
 from segpipe.tracking.tables import side_by_side
 from segpipe.tracking.trackers import RunToTrack, build_tracker
+from segpipe.training.checkpoint_files import BEST, LAST
 from segpipe.training.run_result import RunResult
 
 if TYPE_CHECKING:
@@ -64,10 +65,11 @@ class RunTracking:
             self._tracker.log_metrics(metrics, step)
 
     def finished(self, result: RunResult) -> None:
-        """Logs the model, its evaluation, the checkpoints and what the run folder holds of figures and pages."""
+        """Logs the model, its evaluation, the last and the best checkpoint, and the run folder's figures and pages."""
         with harmless("logging the model"):
             self._tracker.log_model(result.model.path, describe_model(result.model))
-            self._tracker.log_folder(self._run.folder / "checkpoints", "checkpoints")
+            for name in (LAST, BEST):
+                self._tracker.log_file(self._run.folder / "checkpoints" / name, "checkpoints")
         with harmless("logging the evaluation"):
             self._tracker.set_tags({"evaluation": None if result.summary else "missing"})
             if result.summary is not None:
