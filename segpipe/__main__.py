@@ -8,6 +8,7 @@ from importlib import import_module
 
 from segpipe import __version__
 from segpipe.errors import SegpipeError, explain
+from segpipe.system.cpu.threads import settle_threads
 from segpipe.system.stopping import Stopped, check_stop, stoppable
 
 VERBS = {
@@ -48,6 +49,7 @@ def _show(words: list[str]) -> int:
 
 
 def _run(words: list[str]) -> int:
+    settle_threads()
     with stoppable():
         verb, rest = (words[0], words[1:]) if words[0] in VERBS else (_default_verb(words[0]), words)
         code = int(import_module(f"segpipe.cli.{verb}").run(rest))

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from segpipe.errors import OutputError, SegpipeError
 from segpipe.system.case_errors import CaseError, attempt
+from segpipe.system.cpu.cores import available_cores
 from segpipe.system.stopping import end_with_parent
 
 MOST_DEATHS = 5
@@ -47,11 +48,6 @@ def parallel_map(
     outcomes = _in_this_process(work, items, name) if count < 2 else _in_processes(work, items, name, count)
     # disable=None draws on terminals only
     yield from tqdm(outcomes, total=len(items), desc=title, unit="case", disable=None if title and items else True)
-
-
-def available_cores() -> int:
-    """Cores this process may use, which on a shared machine are fewer than it has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _in_this_process(

@@ -4,9 +4,9 @@ import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from segpipe.config.schema import TrainerSettings
+from segpipe.system.cpu.cores import available_cores
 from segpipe.system.hardware import Compute, choose_compute
 from segpipe.system.launched import launch
-from segpipe.system.parallel_map import available_cores
 
 _NARROW = 16  # channels up to which a CPU (oneDNN) convolves faster with the channels last
 

@@ -63,12 +63,3 @@ def test_no_items_are_no_work():
 def test_a_bar_is_drawn_on_terminals_only(capfd):
     assert dict(parallel_map(work, ["a"], name=str, title="working", workers=0)) == {0: "A"}
     assert "working" not in capfd.readouterr().err
-
-
-@pytest.mark.parametrize(("affinity", "expected"), [(True, 3), (False, 8)])
-def test_cores_are_those_this_process_may_use(monkeypatch, affinity, expected):
-    monkeypatch.setattr(module.os, "cpu_count", lambda: 8)
-    monkeypatch.delattr(module.os, "sched_getaffinity", raising=False)
-    if affinity:
-        monkeypatch.setattr(module.os, "sched_getaffinity", lambda pid: {1, 2, 5}, raising=False)
-    assert module.available_cores() == expected
