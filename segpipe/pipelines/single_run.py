@@ -20,7 +20,7 @@ from segpipe.training.data.lung_crop_report import report_lung_crop
 from segpipe.training.data.run_data import prepare_data, write_split
 from segpipe.training.evaluate_and_export import evaluate_and_export
 from segpipe.training.fitting import fit, recipe_of
-from segpipe.training.hardware import compute_of
+from segpipe.training.hardware import check_compute
 from segpipe.training.run_result import RunResult
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def run_single(
     Returns:
         What it found, or None in the processes that only helped to train.
     """
-    log.info("%s: %s", settings.name, compute_of(settings.trainer).describe())
+    log.info("%s: %s", settings.name, check_compute(settings).describe())
     if parent is None and this_rank() == 0:
         ask_tracker(settings.tracking)
     run = _begin(settings, config, folder)

@@ -112,8 +112,9 @@ class ThroughputMonitor(pl.Callback):
 
     def _figures(self, trainer: pl.Trainer, outputs: Any) -> dict[str, float]:
         seconds = max(self._waited + self._worked, 1e-9)
+        loss = trainer.strategy.reduce(outputs["loss"].clone(), reduce_op="mean")  # in all processes
         return {
-            "train/loss": float(outputs["loss"]) * trainer.accumulate_grad_batches,
+            "train/loss": float(loss) * trainer.accumulate_grad_batches,
             "train/lr": float(trainer.optimizers[0].param_groups[0]["lr"]),
             "train/samples_per_second": self._steps * self.batch / seconds,
             "train/data_wait_fraction": self._waited / seconds,

@@ -1,9 +1,12 @@
 """How a training uses what this machine has."""
 
+from math import ceil
+
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
-from segpipe.config.schema import TrainerSettings
+from segpipe.config.schema import Settings, TrainerSettings
+from segpipe.errors import ConfigError
 from segpipe.system.cpu.cores import available_cores
 from segpipe.system.hardware import Compute, choose_compute
 from segpipe.system.launched import launch
@@ -24,6 +27,22 @@ def compute_of(trainer: TrainerSettings) -> Compute:
         devices=trainer.devices,
         nodes=trainer.nodes,
     )
+
+
+def check_compute(settings: Settings) -> Compute:
+    """What a run computes with, after all that several processes need of its settings is checked.
+
+    Raises:
+        ConfigError: for what is missing on this machine, or patches that cannot be shared out.
+    """
+    compute, patches = compute_of(settings.trainer), settings.training.validation_patches
+    if patches % compute.processes:
+        raise ConfigError(
+            "training.validation_patches must be a multiple of the processes, which share them out",
+            facts={"training.validation_patches": patches, "processes": compute.processes},
+            hint=f"training.validation_patches={ceil(patches / compute.processes) * compute.processes}",
+        )
+    return compute
 
 
 def environment_plugins(compute: Compute) -> list[LightningEnvironment]:

@@ -55,6 +55,7 @@ class SegmentationModule(pl.LightningModule):
         self.labels = labels
         self.validate_every = 1
         self._overlap = torch.zeros(len(labels.classes), 3)
+        self._loss = torch.zeros(2)
 
     def forward(self, images: torch.Tensor) -> Any:
         """Logits of images (B, 1, x, y, z), which may have any size."""
@@ -71,24 +72,32 @@ class SegmentationModule(pl.LightningModule):
         return loss
 
     def on_validation_epoch_start(self) -> None:
-        """Forgets the voxel counts of the last validation."""
+        """Forgets the sums of the last validation."""
         self._overlap = torch.zeros(len(self.labels.classes), 3, device=self.device)
+        self._loss = torch.zeros(2, device=self.device)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Counts a validation batch of patches."""
         logits = self(batch["image"])
-        self.log("val/loss", self.loss(logits, batch["label"]), batch_size=len(logits), sync_dist=True)
+        patches = logits.new_tensor(len(logits), dtype=torch.float32)
+        self._loss += torch.stack([self.loss(logits, batch["label"]) * len(logits), patches])
         self._overlap += count_overlap(logits, batch["label"], self.labels)
 
     def on_validation_epoch_end(self) -> None:
-        """Logs the patches' pooled Dice, their mean over the classes; it watches training and is never a result."""
-        both, predicted, reference = self._overlap.T
+        """Logs loss and pooled Dice of all processes' patches; Dice watches training and is never a result."""
+        loss, patches = self._of_all(self._loss)
+        self.log("val/loss", loss / patches, sync_dist=True)
+        both, predicted, reference = self._of_all(self._overlap).T
         dice = 2 * both / (predicted + reference).clamp_min(1)
         self.log(MONITOR, dice.mean(), sync_dist=True)
         if len(dice) > 1:
             names = [re.sub(r"\W+", "_", label.name) for label in self.labels.classes]
             own = {f"{MONITOR}_{name}": value for name, value in zip(names, dice, strict=True)}
             self.log_dict(own, sync_dist=True)
+
+    def _of_all(self, sums: torch.Tensor) -> torch.Tensor:
+        total: torch.Tensor = self.trainer.strategy.reduce(sums, reduce_op="sum")
+        return total
 
     def configure_optimizers(self) -> Any:
         """Optimizer and scheduler, stepped once per optimizer step; a plateau scheduler once per validation."""

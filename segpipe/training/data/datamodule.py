@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from torch.utils.data import DataLoader
 
 from segpipe.config.schema import Settings
@@ -12,7 +11,7 @@ from segpipe.preprocessing.augmentation import Augmentation
 from segpipe.preprocessing.cache.cached_case import CachedCase
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.preprocessing.sampling import Sampling
-from segpipe.training.data.patches import PatchDataset, build_train_loader
+from segpipe.training.data.patches import PatchDataset, build_train_loader, validation_batches
 from segpipe.training.hardware import choose_workers
 
 
@@ -52,7 +51,10 @@ class PatchDataModule(pl.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """The same few patches at every validation, on every rank."""
-        count = self.settings.training.validation_patches
-        patches: Any = torch.utils.data.Subset(self.monitor, range(count))
-        return DataLoader(patches, batch_size=self.settings.training.batch_size)
+        """The same few patches at every validation, each on one rank."""
+        trainer, training = self.trainer, self.settings.training
+        assert trainer is not None
+        batches = validation_batches(
+            training.validation_patches, training.batch_size, rank=trainer.global_rank, world=trainer.world_size
+        )
+        return DataLoader(self.monitor, batch_sampler=batches)

@@ -87,6 +87,23 @@ class StepSampler(Sampler[int]):
         return self.steps * self.batch
 
 
+def validation_batches(patches: int, batch: int, *, rank: int = 0, world: int = 1) -> list[list[int]]:
+    """The numbers of the validation patches of one rank: those of all ranks are 0 … `patches` - 1, each once.
+
+    Together the ranks see what one process would with batches `world` times as large. Each has as many batches as the
+    others, because losses and sharded networks add up across ranks in each of them.
+
+    Args:
+        patches: How many, a multiple of `world`.
+        batch: Patches of one rank in one batch.
+        rank: This process.
+        world: Number of processes.
+    """
+    firsts = range(0, patches, batch * world)
+    shares = [(first, min(batch, (patches - first) // world)) for first in firsts]
+    return [list(range(first + rank * share, first + (rank + 1) * share)) for first, share in shares]
+
+
 class StreamLoader(DataLoader[Patch]):
     """Keeps no state, because the trainer's step is all that a resumed stream must know; says so to Lightning."""
 

@@ -5,8 +5,10 @@ from torch import nn
 from torch.nn import functional
 
 from segpipe.labels import LabelMap
+from segpipe.training.optimisation.over_ranks import sum_over_ranks, train_together
 
 ONE_CLASS = LabelMap()
+_TINY = torch.finfo(torch.float32).tiny
 
 
 class ClassLoss(nn.Module):
@@ -32,13 +34,16 @@ class ClassLoss(nn.Module):
         if self.ignore is None:
             return self._of(logits, label_b1xyz)
         counted = label_b1xyz != self.ignore
-        patches = [slice(None)] if self.pooled else [slice(number, number + 1) for number in range(len(logits))]
-        losses = [
-            self._of(_chosen(logits[patch], counted[patch]), _chosen(label_b1xyz[patch], counted[patch]))
-            for patch in patches
-            if counted[patch].any()
-        ]
-        return torch.stack(losses).mean() if losses else logits.sum() * 0
+        if self.pooled:
+            some = counted.any() or train_together()  # a process without any takes part in the sums of all
+            return self._of_chosen(logits, label_b1xyz, counted) if some else logits.sum() * 0
+        patches = [slice(number, number + 1) for number in range(len(logits)) if counted[number].any()]
+        losses = [self._of_chosen(logits[patch], label_b1xyz[patch], counted[patch]) for patch in patches]
+        total, count = sum_over_ranks(sum(losses, logits.sum() * 0), logits.new_tensor(len(losses)))
+        return total / count.clamp_min(1)
+
+    def _of_chosen(self, logits: torch.Tensor, label_b1xyz: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+        return self._of(_chosen(logits, counted), _chosen(label_b1xyz, counted))
 
     def _of(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         target = label if self.exclusive else self.members[:, label[:, 0].long()].transpose(0, 1)
@@ -67,7 +72,8 @@ class CrossEntropy(nn.Module):
         chosen = torch.zeros_like(logits).scatter_(1, label, 1.0)
         surprise = -(functional.log_softmax(logits, dim=1) * chosen).sum(dim=1, keepdim=True)
         weights = self.weights[label]
-        return (surprise * weights).sum() / weights.sum()
+        total, count = sum_over_ranks((surprise * weights).sum(), weights.sum())
+        return total / count.clamp_min(_TINY)
 
 
 class RegionCrossEntropy(nn.Module):
@@ -85,7 +91,8 @@ class RegionCrossEntropy(nn.Module):
         """Computes the mean over voxels and regions, weighted by the voxels' weights."""
         surprise = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
         weights = 1 + (self.lesion_weight - 1) * target
-        return (surprise * weights).sum() / weights.sum()
+        total, count = sum_over_ranks((surprise * weights).sum(), weights.sum())
+        return total / count.clamp_min(_TINY)
 
 
 def _chosen(planes: torch.Tensor, counted_b1xyz: torch.Tensor) -> torch.Tensor:

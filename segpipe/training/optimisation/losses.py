@@ -1,6 +1,7 @@
 """Losses by name, each also for a list of logits at several resolutions (deep supervision)."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import torch
@@ -14,6 +15,7 @@ from segpipe.parts import Registry, build_part
 from segpipe.parts.building import try_part
 from segpipe.parts.targets import reason
 from segpipe.training.optimisation.class_targets import ONE_CLASS, ClassLoss, CrossEntropy, RegionCrossEntropy
+from segpipe.training.optimisation.over_ranks import MeanOverRanks, OverlapOverRanks
 
 Weight = Annotated[float, Gt(0.0)]
 Share = Annotated[float, Ge(0.0)]
@@ -92,8 +94,7 @@ def dice(labels: LabelMap = ONE_CLASS, *, include_background: bool, batch_dice: 
 
     Source: Milletari et al., 3DV 2016, arXiv 1606.04797.
     """
-    loss = DiceLoss(batch=batch_dice, **_activation(labels, include_background))
-    return ClassLoss(loss, labels, pooled=batch_dice)
+    return _overlap(DiceLoss, labels, include_background, batch=batch_dice)
 
 
 def dice_focal(
@@ -124,7 +125,7 @@ def focal(labels: LabelMap = ONE_CLASS, *, gamma: Share, lesion_weight: Weight) 
     else:
         inside = lesion_weight / (1 + lesion_weight)
         loss = WeightedSum((1 + lesion_weight, FocalLoss(gamma=gamma, alpha=inside)))
-    return ClassLoss(loss, labels, pooled=True)
+    return ClassLoss(MeanOverRanks(loss), labels, pooled=True)
 
 
 def cross_entropy(labels: LabelMap = ONE_CLASS, *, lesion_weight: Weight) -> nn.Module:
@@ -145,13 +146,8 @@ def tversky(
 
     Source: Salehi et al., MLMI 2017, arXiv 1706.05721.
     """
-    loss = TverskyLoss(
-        alpha=false_positive_weight,
-        beta=false_negative_weight,
-        batch=batch_dice,
-        **_activation(labels, include_background),
-    )
-    return ClassLoss(loss, labels, pooled=batch_dice)
+    kind = partial(TverskyLoss, alpha=false_positive_weight, beta=false_negative_weight)
+    return _overlap(kind, labels, include_background, batch=batch_dice)
 
 
 def generalized_dice(
@@ -161,8 +157,14 @@ def generalized_dice(
 
     Source: Sudre et al., DLMIA 2017, arXiv 1707.03237.
     """
-    loss = GeneralizedDiceLoss(w_type=volume_weight, batch=batch_dice, **_activation(labels, include_background=True))
-    return ClassLoss(loss, labels, pooled=batch_dice)
+    return _overlap(partial(GeneralizedDiceLoss, w_type=volume_weight), labels, True, batch=batch_dice)
+
+
+def _overlap(kind: Callable[..., nn.Module], labels: LabelMap, include_background: bool, *, batch: bool) -> nn.Module:
+    """An overlap of MONAI's, of each patch or of the batch."""
+    activation = _activation(labels, include_background)
+    loss = OverlapOverRanks(kind, activation) if batch else kind(**activation)
+    return ClassLoss(loss, labels, pooled=batch)
 
 
 def _activation(labels: LabelMap, include_background: bool) -> dict[str, bool]:
