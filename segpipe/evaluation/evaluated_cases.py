@@ -41,7 +41,11 @@ def evaluate_cases(
     """
     title = "evaluating" if progress else None
     found = dict(parallel_map(evaluate, items, name=name, title=title, workers=workers))
-    outcomes = [found[index] for index in range(len(items))]
+    return sort_outcomes([found[index] for index in range(len(items))])
+
+
+def sort_outcomes(outcomes: Sequence[CaseResult | SegpipeError]) -> EvaluatedCases:
+    """Figures and errors apart, both in the order of their cases."""
     return EvaluatedCases(
         results=[outcome for outcome in outcomes if isinstance(outcome, CaseResult)],
         errors=[outcome for outcome in outcomes if isinstance(outcome, SegpipeError)],

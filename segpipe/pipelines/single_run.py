@@ -14,7 +14,8 @@ from segpipe.pipelines.observers.run_report import RunReport
 from segpipe.pipelines.observers.run_tracking import RunTracking
 from segpipe.pipelines.provenance import collect_provenance
 from segpipe.system.atomic_write import write_text
-from segpipe.system.launched import this_rank
+from segpipe.system.launched import follow_launcher, this_rank
+from segpipe.system.ranks import processes_part
 from segpipe.tracking.trackers import ask_tracker
 from segpipe.training.data.lung_crop_report import report_lung_crop
 from segpipe.training.data.run_data import prepare_data, write_split
@@ -40,19 +41,21 @@ def run_single(
     Returns:
         What it found, or None in the processes that only helped to train.
     """
+    if this_rank():
+        logging.getLogger("segpipe").setLevel(logging.WARNING)  # the first process says what happens
     log.info("%s: %s", settings.name, check_compute(settings).describe())
+    follow_launcher()
     if parent is None and this_rank() == 0:
         ask_tracker(settings.tracking)
     run = _begin(settings, config, folder)
-    with _observers(run, parent) as observers:
+    with processes_part(), _observers(run, parent) as observers:
         fitted = fit(
             settings, run.data.patches(settings), folder, provenance=run.provenance, log_metrics=observers.measured
         )
-        if not fitted.main:
-            return None
         result = evaluate_and_export(settings, run.data, fitted, folder, provenance=run.provenance)
-        result = replace(result, problem=observers.finished(result) or result.problem)
-        log.info("%s", result.describe())
+        if result:
+            result = replace(result, problem=observers.finished(result) or result.problem)
+            log.info("%s", result.describe())
     return result
 
 

@@ -17,7 +17,7 @@ from segpipe.system.case_errors import attempt
 from segpipe.system.launched import this_rank
 from segpipe.training.data.run_data import split_data
 from segpipe.training.fitting import recipe_of
-from segpipe.training.hardware import choose_workers, compute_of
+from segpipe.training.hardware import check_compute, choose_workers, compute_of
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def check_run(settings: Settings, folder: Path) -> int:
     Returns:
         The exit code: 2 when the run would fail.
     """
-    log.info("checking %s: %s", settings.name, compute_of(settings.trainer).describe())
+    log.info("checking %s: %s", settings.name, check_compute(settings).describe())
     main = this_rank() == 0
     try:
         items = [*_try(settings, folder), *(_look_around(settings) if main else [])]

@@ -14,6 +14,7 @@ from segpipe.datasets.manifest import Manifest, Role
 from segpipe.errors import TrainingError
 from segpipe.planning.dry_step import ran_out_of_memory, taken
 from segpipe.preprocessing.recipe import Recipe
+from segpipe.system.launched import this_rank
 from segpipe.training.data.patches import PatchDataset
 from segpipe.training.data.run_data import RunData, prepare_cases
 from segpipe.training.evaluate_and_export import build_evaluator
@@ -74,7 +75,7 @@ def try_run(settings: Settings, manifest: Manifest, folder: Path) -> Trial | Non
     fitted = _within_memory(
         settings, partial(fit, short, patches, folder, provenance=provenance, log_metrics=clock.log_metrics)
     )
-    if not fitted.main:
+    if this_rank():
         return None
     evaluator = replace(build_evaluator(settings, data, fitted.network), masks=folder)
     held_out = data.entries("test")[0]

@@ -1,6 +1,8 @@
 """What torchrun or srun says of the processes that it has started together, read from their environment."""
 
 import os
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,6 +14,7 @@ from segpipe.errors import ConfigError
 
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 _PATIENCE = timedelta(minutes=30)
+_LOOK_EVERY_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,12 @@ def step_name() -> str | None:
     return f"job_{os.environ['SLURM_JOB_ID']}_{os.environ['SLURM_STEP_ID']}"
 
 
+def follow_launcher() -> None:
+    """Ends this process soon after the one that has started it with others, even while it waits for one of them."""
+    if launch() or this_rank():
+        threading.Thread(target=_follow, args=[os.getppid()], name="segpipe-launcher", daemon=True).start()
+
+
 def agree_on_folder(choose: Callable[[], Path] | None) -> Path:
     """The folder that the first process of a torchrun chooses, for all of them.
 
@@ -81,3 +90,9 @@ def agree_on_folder(choose: Callable[[], Path] | None) -> Path:
     finally:
         store.set(key, chosen)
     return Path(chosen)
+
+
+def _follow(launcher: int) -> None:
+    while os.getppid() == launcher:
+        time.sleep(_LOOK_EVERY_S)
+    os._exit(1)

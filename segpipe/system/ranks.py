@@ -1,10 +1,12 @@
 """What the processes of a run do together once it is trained: cases are shared out, and what is found is gathered.
 
-They talk by a group of their own on the CPU. Its patience is days, since a case can take longer than the half hour after
-which a training takes a silent process for dead; of one that dies the others learn at once, by its closed connections.
+They talk by a group of their own on the CPU. Its patience is days, since a case may take longer than the half hour
+after which a training takes a silent process for dead; of one that dies the others learn by its closed connections.
 """
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -13,6 +15,22 @@ import torch.distributed as dist
 Item = TypeVar("Item")
 Found = TypeVar("Found")
 _PATIENCE = timedelta(days=7)
+_SET_BY_LIGHTNING = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
+
+
+@contextmanager
+def processes_part() -> Iterator[None]:
+    """At the end of the block processes that trained together part: the next run of this one starts its own."""
+    before = {name: os.environ.get(name) for name in _SET_BY_LIGHTNING}
+    try:
+        yield
+        if dist.is_available() and dist.is_initialized():
+            dist.destroy_process_group()
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 class Ranks:

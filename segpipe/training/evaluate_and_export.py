@@ -15,7 +15,7 @@ from segpipe.datasets.loading import load_case
 from segpipe.datasets.manifest import Entry
 from segpipe.errors import DatasetError, explain
 from segpipe.evaluation.detection.operating_point_search import choose_operating_point
-from segpipe.evaluation.evaluated_cases import EvaluatedCases, evaluate_cases, write_summary
+from segpipe.evaluation.evaluated_cases import EvaluatedCases, sort_outcomes, write_summary
 from segpipe.evaluation.results import CaseResult
 from segpipe.export.model_folder import write_model_folder
 from segpipe.inference.case_evaluator import CaseEvaluator
@@ -25,6 +25,8 @@ from segpipe.inference.predictor import PredictOptions
 from segpipe.networks import input_sizes
 from segpipe.preprocessing.resampling import normalise, plan_preparation, resample_to_recipe
 from segpipe.system.case_errors import attempt, attempt_step
+from segpipe.system.parallel_map import parallel_map
+from segpipe.system.ranks import Ranks
 from segpipe.training.data.run_data import RunData
 from segpipe.training.fitting import TrainingResult
 from segpipe.training.hardware import compute_of
@@ -35,8 +37,10 @@ log = logging.getLogger(__name__)
 
 def evaluate_and_export(
     settings: Settings, run_data: RunData, fitted: TrainingResult, folder: Path, *, provenance: Mapping[str, Any]
-) -> RunResult:
+) -> RunResult | None:
     """Chooses an operating point on the validation cases, evaluates on the held-out ones and writes the model folder.
+
+    Processes that have trained together share out the cases, and each writes the masks of its own.
 
     Args:
         settings: The checked configuration.
@@ -44,16 +48,21 @@ def evaluate_and_export(
         fitted: The trained network.
         folder: The run folder.
         provenance: Code, data, recipe and split of the run, for summary and model card.
+
+    Returns:
+        What was found, or None in the processes that only helped.
     """
-    evaluator = build_evaluator(settings, run_data, fitted.network)
-    point, unchosen = attempt_step(partial(_operating_point, settings, run_data, evaluator))
+    evaluator, ranks = build_evaluator(settings, run_data, fitted.network), Ranks()
+    point, unchosen = attempt_step(partial(_operating_point, settings, run_data, evaluator, ranks))
     point = point or _choose([], evaluator)
     chosen = choose_point(point, OperatingPointRequest())
     options = replace(evaluator.options, **vars(chosen))
     held_out = replace(evaluator, options=options, masks=folder / "evaluation" / "masks")
+    cases = _evaluate_held_out(settings, run_data, held_out, ranks)
+    if not ranks.main:
+        return None
     selection = _selection(settings, run_data)
     about = {**_about(provenance), "selection": selection, "steps": fitted.steps, "operating_point": chosen.to_dict()}
-    cases = _evaluate_held_out(settings, run_data, held_out)
     write = partial(write_summary, cases, folder / "evaluation", about=about, seed=settings.seed)
     summary, problem = attempt_step(write)
     log.info("exporting the model folder")
@@ -91,27 +100,30 @@ def build_evaluator(settings: Settings, run_data: RunData, network: torch.nn.Mod
     )
 
 
-def _evaluate_held_out(settings: Settings, run_data: RunData, evaluator: CaseEvaluator) -> EvaluatedCases:
+def _evaluate_held_out(settings: Settings, run_data: RunData, evaluator: CaseEvaluator, ranks: Ranks) -> EvaluatedCases:
     entries = run_data.entries("test")
     log.info("evaluating on %d held-out cases", len(entries))
-    return _evaluate_cases(settings, evaluator, entries)
+    return _evaluate_cases(settings, evaluator, entries, ranks)
 
 
-def _evaluate_cases(settings: Settings, evaluator: CaseEvaluator, entries: list[Entry]) -> EvaluatedCases:
-    cases = evaluate_cases(evaluator, entries, name=attrgetter("id"), progress=settings.trainer.progress)
-    for error in cases.errors:
+def _evaluate_cases(settings: Settings, evaluator: CaseEvaluator, entries: list[Entry], ranks: Ranks) -> EvaluatedCases:
+    own, title = ranks.own(entries), "evaluating" if settings.trainer.progress and ranks.main else None
+    outcomes = parallel_map(evaluator, list(own.values()), name=attrgetter("id"), title=title, workers=0)
+    places = list(own)
+    cases = sort_outcomes(ranks.gather({places[index]: outcome for index, outcome in outcomes}))
+    for error in cases.errors if ranks.main else ():
         log.error("%s", explain(error))
     return cases
 
 
-def _operating_point(settings: Settings, run_data: RunData, evaluator: CaseEvaluator) -> dict[str, Any]:
+def _operating_point(settings: Settings, run_data: RunData, evaluator: CaseEvaluator, ranks: Ranks) -> dict[str, Any]:
     """Voxel threshold, smallest volume and lowest confidence, chosen on validation cases where there are any."""
     entries = run_data.entries("val")
     tunes = settings.evaluation.tune_operating_point and run_data.recipe.scope == "scan"
     if not tunes or not entries:
         return _choose([], evaluator)
     log.info("choosing the operating point on %d validation cases", len(entries))
-    cases = _evaluate_cases(settings, evaluator, entries)
+    cases = _evaluate_cases(settings, evaluator, entries, ranks)
     point = _choose(cases.results, evaluator)
     for name, of_class in point.get("classes", {"": point}).items():
         log.info("operating point%s: %s", f" of {name}" if name else "", of_class["origin"])

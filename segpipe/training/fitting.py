@@ -2,10 +2,12 @@
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from subprocess import Popen, TimeoutExpired
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -32,6 +34,7 @@ from segpipe.training.optimisation.weight_averaging import AveragedWeights
 from segpipe.training.precision import precision_plugins
 
 log = logging.getLogger(__name__)
+_END_WITHIN_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,10 @@ class TrainingResult:
     Args:
         network: With the weights that the settings ask to evaluate (averaged ones where there are), in eval mode.
         steps: Optimizer steps taken in all.
-        main: Whether this process is the one that evaluates and writes.
     """
 
     network: torch.nn.Module
     steps: int
-    main: bool
 
 
 def fit(
@@ -75,10 +76,11 @@ def fit(
         _check_resumable(checkpoint, provenance)
         log.info("resuming from %s", checkpoint.name)
     trainer = build_trainer(settings, folder, log_metrics)
-    with stops_wait():
+    with _ends_processes(trainer), stops_wait():
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    trainer.strategy.barrier()  # until the last checkpoint is written
     network = load_weights(module.network, folder / "checkpoints" / f"{settings.evaluation.weights}.ckpt")
-    return TrainingResult(network, trainer.global_step, trainer.is_global_zero)
+    return TrainingResult(network, trainer.global_step)
 
 
 def build_module(settings: Settings, provenance: Mapping[str, Any]) -> SegmentationModule:
@@ -131,6 +133,23 @@ def build_trainer(settings: Settings, folder: Path, log_metrics: LogMetrics) -> 
         plugins=[AtomicCheckpointIO(), *precision, *environment_plugins(compute)],
         default_root_dir=folder,
     )
+
+
+@contextmanager
+def _ends_processes(trainer: pl.Trainer) -> Iterator[None]:
+    """After an error the processes that Lightning has started end, too, and this one is not killed because they do."""
+    try:
+        yield
+    except BaseException:
+        started: list[Popen[bytes]] = getattr(trainer.strategy.launcher, "procs", [])
+        processes = list(started)
+        started.clear()  # Lightning kills all, this process as well, when one of these has failed
+        for process in processes:
+            try:
+                process.wait(_END_WITHIN_S)  # by the same error
+            except TimeoutExpired:
+                process.kill()
+        raise
 
 
 def _deterministic(wanted: bool, device: torch.device) -> bool | Literal["warn"]:

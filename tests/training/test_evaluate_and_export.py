@@ -37,7 +37,7 @@ def finish(tiny_words, data, tmp_path):
         provenance = collect_provenance(settings, run_data)
         for number, entry in enumerate(run_data.entries("test")):
             damage(number, entry)
-        fitted = TrainingResult(build_network(settings.network), 7, True)
+        fitted = TrainingResult(build_network(settings.network), 7)
         return evaluate_and_export(settings, run_data, fitted, tmp_path / "run", provenance=provenance)
 
     return run
