@@ -5,12 +5,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from segpipe.cli.common.flags import VerbParser
+from segpipe.cli.evaluate.sharding import merge_evaluations
+from segpipe.cli.ingest.sharding import merge_datasets
 from segpipe.cli.predict.sharding import merge_predictions
 from segpipe.errors import ConfigError
 from segpipe.system.held_folder import hold
 from segpipe.system.shards.merging import MergedJob, gather, merge_records
 
-_MERGE: Mapping[str, Callable[[MergedJob, Path], int]] = {"predict": merge_predictions}
+_MERGE: Mapping[str, Callable[[MergedJob, Path], int]] = {
+    "predict": merge_predictions,
+    "evaluate": merge_evaluations,
+    "ingest": merge_datasets,
+}
 
 
 def run(argv: list[str]) -> int:

@@ -12,6 +12,7 @@ from segpipe.errors import DatasetError, OutputError, SegpipeError
 from segpipe.system.atomic_write import write_json
 from segpipe.system.parallel_map import parallel_map
 from segpipe.system.plain_files import read_json
+from segpipe.system.shards.shard import Shard
 
 _RECORDS = ".done"
 
@@ -37,20 +38,30 @@ class IngestResult:
     """What became of the jobs.
 
     Args:
-        entries: The good cases, in the order of the jobs.
-        errors: One for each bad case.
+        outcomes: In the order of the jobs that were to be done: the good cases, and one error for each bad one.
         new: How many of the good ones were made now, not found.
+        names: The ids of all jobs, also of those that other shards do.
         notes: What else the user should know, one line each, e.g. what was left out and why.
     """
 
-    entries: tuple[Entry, ...]
-    errors: tuple[SegpipeError, ...]
+    outcomes: tuple[Entry | SegpipeError, ...]
     new: int
+    names: tuple[str, ...]
     notes: tuple[str, ...] = ()
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """The good cases."""
+        return tuple(outcome for outcome in self.outcomes if isinstance(outcome, Entry))
+
+    @property
+    def errors(self) -> tuple[SegpipeError, ...]:
+        """One for each bad case."""
+        return tuple(outcome for outcome in self.outcomes if isinstance(outcome, SegpipeError))
 
 
 def make_cases(
-    jobs: Sequence[CaseJob], folder: Path, *, title: str, workers: int | None = None, progress: bool = True
+    jobs: Sequence[CaseJob], folder: Path, *, title: str, workers: int | None = None, shard: Shard | None = None
 ) -> IngestResult:
     """Does the jobs whose result is not yet in `folder`.
 
@@ -61,28 +72,23 @@ def make_cases(
         folder: Where cases and records are kept.
         title: Shown at the progress bar.
         workers: Processes; by default one per core, 0 works in this process.
-        progress: Whether to draw a bar (on terminals only).
+        shard: Whose share of the jobs is done; None does all.
 
     Raises:
         DatasetError: when two jobs have one id.
     """
-    if len({job.id for job in jobs}) < len(jobs):
+    names = tuple(job.id for job in jobs)
+    if len(set(names)) < len(jobs):
         raise DatasetError("case ids must be unique", facts={"data set": folder})
-    found = {job.id: _read_record(job, folder) for job in jobs}
-    missing = [job for job in jobs if found[job.id] is None]
-    outcomes: dict[str, Entry | SegpipeError | None] = dict(found)
-    done = parallel_map(
-        partial(_do, folder=folder),
-        missing,
-        name=attrgetter("id"),
-        title=title if progress else None,
-        workers=workers,
-    )
-    outcomes.update((missing[index].id, outcome) for index, outcome in done)
-    ordered = [outcomes[job.id] for job in jobs]
-    entries = tuple(outcome for outcome in ordered if isinstance(outcome, Entry))
-    errors = tuple(outcome for outcome in ordered if isinstance(outcome, SegpipeError))
-    return IngestResult(entries, errors, new=len(missing) - len(errors))
+    own = [jobs[position] for position in shard.share(names)] if shard else jobs
+    outcomes: list[Entry | SegpipeError | None] = [_read_record(job, folder) for job in own]
+    missing = [position for position, outcome in enumerate(outcomes) if outcome is None]
+    work, todo = partial(_do, folder=folder), [own[position] for position in missing]
+    for index, outcome in parallel_map(work, todo, name=attrgetter("id"), title=title, workers=workers):
+        outcomes[missing[index]] = outcome
+    made = [outcomes[position] for position in missing]
+    new = sum(isinstance(outcome, Entry) for outcome in made)
+    return IngestResult(tuple(outcome for outcome in outcomes if outcome is not None), new, names)
 
 
 def _do(job: CaseJob, folder: Path) -> Entry:

@@ -30,25 +30,37 @@ def evaluate_cases(
     progress: bool = True,
     workers: int | None = 0,
 ) -> EvaluatedCases:
-    """Evaluates case after case; whatever goes wrong in a case costs that case alone and is one of the errors.
+    """Evaluates case after case; see `evaluate_each`."""
+    return sort_outcomes(evaluate_each(evaluate, items, name=name, progress=progress, workers=workers))
+
+
+def evaluate_each(
+    evaluate: Callable[[Item], CaseResult],
+    items: Sequence[Item],
+    *,
+    name: Callable[[Item], str],
+    progress: bool = True,
+    workers: int | None = 0,
+) -> list[CaseResult | SegpipeError]:
+    """Evaluates case after case; whatever goes wrong in a case costs that case alone and is its outcome.
 
     Args:
         evaluate: Item → the figures of its case; with workers a function of a module, or a `partial` of one.
-        items: In the order that the results keep.
+        items: In the order that the outcomes keep.
         name: Item → name of its case.
         progress: Whether to draw a bar.
         workers: Processes; 0 works in this process, None takes one per core.
     """
     title = "evaluating" if progress else None
     found = dict(parallel_map(evaluate, items, name=name, title=title, workers=workers))
-    return sort_outcomes([found[index] for index in range(len(items))])
+    return [found[index] for index in range(len(items))]
 
 
-def sort_outcomes(outcomes: Sequence[CaseResult | SegpipeError]) -> EvaluatedCases:
-    """Figures and errors apart, both in the order of their cases."""
+def sort_outcomes(outcomes: Sequence[CaseResult | SegpipeError], others: Sequence[SegpipeError] = ()) -> EvaluatedCases:
+    """Figures and errors apart, both in the order of their cases; errors of what is no case come first."""
     return EvaluatedCases(
         results=[outcome for outcome in outcomes if isinstance(outcome, CaseResult)],
-        errors=[outcome for outcome in outcomes if isinstance(outcome, SegpipeError)],
+        errors=[*others, *(outcome for outcome in outcomes if isinstance(outcome, SegpipeError))],
     )
 
 

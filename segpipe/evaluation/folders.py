@@ -1,9 +1,7 @@
-"""Masks of any tool against reference masks: files paired by name, evaluated in parallel, bad ones named."""
+"""Masks of any tool against reference masks: files paired by name, those that are alone named."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import partial
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +11,7 @@ from numpy.typing import NDArray
 from segpipe.case import Volume
 from segpipe.errors import DatasetError, GeometryError, LabelError, SegpipeError
 from segpipe.evaluation.comparison.case_table import read_case_table
-from segpipe.evaluation.evaluated_cases import EvaluatedCases, evaluate_cases
-from segpipe.evaluation.mask_pairs import Foreground, MaskPair, MaskValues
+from segpipe.evaluation.mask_pairs import MaskPair, MaskValues
 from segpipe.evaluation.results import CaseResult
 from segpipe.geometry import describe_apart
 from segpipe.io.images.volumes import list_volumes, read_volume, volume_name
@@ -23,7 +20,7 @@ from segpipe.labels import whole_numbers
 
 def pair_masks(
     predictions: Path, references: Path, *, table: Path | None = None, mask_name: str | None = None
-) -> tuple[list[MaskPair], EvaluatedCases]:
+) -> tuple[list[MaskPair], list[SegpipeError]]:
     """Pairs the mask files of two folders by name, without regard to the format.
 
     A folder may also hold a folder for each case, as TotalSegmentator writes them; then that is the name.
@@ -55,28 +52,7 @@ def pair_masks(
     for name in common:
         row = dict(facts.get(name, {}))
         pairs.append(MaskPair(name, given[name], wanted[name], str(row.pop("patient", name)), row or None))
-    return pairs, EvaluatedCases(
-        errors=[*_alone(wanted, given, predictions, references), *_unknown(facts, common, table)]
-    )
-
-
-def evaluate_pairs(
-    pairs: Sequence[MaskPair],
-    *,
-    counted: MaskValues | None = None,
-    processes: int | None = 1,
-    progress: bool = True,
-) -> EvaluatedCases:
-    """Evaluates each pair. At most two masks per process are in memory.
-
-    Args:
-        pairs: The files.
-        counted: Which values count, and as what; all but 0 as one class by default.
-        processes: How many work at once; None takes one per core.
-        progress: Whether to draw a bar.
-    """
-    evaluate = partial(evaluate_mask_pair, counted=counted or Foreground())
-    return evaluate_cases(evaluate, pairs, name=attrgetter("case"), progress=progress, workers=processes)
+    return pairs, [*_alone(wanted, given, predictions, references), *_unknown(facts, common, table)]
 
 
 def evaluate_mask_pair(pair: MaskPair, counted: MaskValues) -> CaseResult:

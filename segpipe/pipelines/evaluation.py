@@ -5,42 +5,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segpipe.errors import ConfigError, explain
-from segpipe.evaluation.evaluated_cases import EvaluatedCases, write_summary
-from segpipe.evaluation.folders import evaluate_pairs, pair_masks
-from segpipe.evaluation.mask_pairs import MaskValues
+from segpipe.evaluation.evaluated_cases import write_summary
 from segpipe.labels import LabelMap
+from segpipe.pipelines.evaluation_plan import Evaluated, plan_masks
 from segpipe.pipelines.reports.case_pictures import draw_evaluated
 from segpipe.pipelines.reports.evaluation_report import write_evaluation_report
-from segpipe.pipelines.sphere_references import mark_spheres
 
 if TYPE_CHECKING:
     from segpipe.inference.loaded_model import LoadedModel
 
 log = logging.getLogger(__name__)
-Evaluated = tuple[EvaluatedCases, dict[str, Any]]
-
-
-def evaluate_masks(
-    predictions: Path,
-    references: Path,
-    *,
-    table: Path | None = None,
-    mask_name: str | None = None,
-    counted: MaskValues | None = None,
-    processes: int | None = None,
-) -> Evaluated:
-    """Compares two folders of masks; see `pair_masks` and `evaluate_pairs`.
-
-    Returns:
-        What became of the cases, and what goes in front of the summary.
-
-    Raises:
-        DatasetError: when the folders or the table cannot be used.
-    """
-    pairs, alone = pair_masks(predictions, references, table=table, mask_name=mask_name)
-    done = evaluate_pairs(mark_spheres(pairs, references), counted=counted, processes=processes)
-    cases = EvaluatedCases(done.results, [*alone.errors, *done.errors])
-    return cases, {"data": references.resolve().name, "predictions": predictions.resolve().name}
 
 
 def write_evaluation_folder(
@@ -81,11 +55,12 @@ def evaluate_anything(
     if model is None:
         if split is not None:
             raise ConfigError("a split is of a data set, which masks do not know", facts={"split": split})
-        found = evaluate_masks(Path(str(evaluated)), reference, processes=1)  # a script may have no main guard
+        plan = plan_masks(Path(str(evaluated)), reference, processes=1)  # a script may have no main guard
     else:
-        from segpipe.pipelines.model_evaluation import evaluate_model
+        from segpipe.pipelines.model_evaluation import plan_model
 
-        found = evaluate_model(model.folder, reference, split=split, engine=model.engine, masks=output / "masks")
+        plan = plan_model(model.folder, reference, split=split, engine=model.engine, masks=output / "masks")
+    found = plan.run()
     for error in found[0].errors:
         log.error("%s", explain(error))
     labels = model.folder.recipe.label_map if model else None

@@ -9,18 +9,19 @@ from segpipe.datasets.manifest import Entry, Manifest, read_manifest
 from segpipe.datasets.opening import cache_folder, prepared_folder, quick_hash
 from segpipe.datasets.splits import assign_roles
 from segpipe.errors import DatasetError, SegpipeError
-from segpipe.evaluation.evaluated_cases import EvaluatedCases, evaluate_cases
 from segpipe.export.model_folder import ModelFolder
+from segpipe.inference.batch.runner import model_digest
 from segpipe.inference.case_evaluator import CaseEvaluator
 from segpipe.inference.engines.engine import Engine
 from segpipe.inference.operating_point import OperatingPointRequest, choose_point
 from segpipe.inference.predictor import PredictOptions
+from segpipe.pipelines.evaluation_plan import EvaluationPlan
 
 
-def evaluate_model(
+def plan_model(
     folder: ModelFolder, data: Path, *, split: str | None = None, engine: Engine, masks: Path | None = None
-) -> tuple[EvaluatedCases, dict[str, Any]]:
-    """Predicts the cases of a data set and compares them with their references.
+) -> EvaluationPlan:
+    """The cases of a data set are predicted and compared with their references.
 
     Args:
         folder: A verified model folder.
@@ -29,9 +30,6 @@ def evaluate_model(
             the data set is the one it was trained on; else the test cases where the data set fixes some; else all.
         engine: Runs its network.
         masks: Where predicted masks are written, if anywhere.
-
-    Returns:
-        What became of the cases, and what goes in front of the summary.
 
     Raises:
         DatasetError: when the data set cannot be used or has no case in this split.
@@ -50,7 +48,12 @@ def evaluate_model(
         "split": chosen,
         "operating_point": {**point.to_dict(), "flips": list(options.flips)},
     }
-    return evaluate_cases(evaluator, entries, name=attrgetter("id")), about
+    settings = {
+        "model": model_digest(folder),
+        "computed_by": getattr(engine, "name", "unknown"),
+        "recipe": folder.recipe.to_dict(),
+    }
+    return EvaluationPlan(entries, attrgetter("id"), evaluator, about, settings=settings, masks=masks)
 
 
 def choose_entries(manifest: Manifest, split: str | None, trained: Any) -> tuple[list[Entry], str]:

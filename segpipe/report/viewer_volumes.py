@@ -117,4 +117,4 @@ def _nifti(array: NDArray[np.uint8], grid: Grid, scaling: tuple[float, float]) -
     header["vox_offset"] = _HEADER_BYTES
     header["magic"] = b"n+1"
     content = header.binaryblock.ljust(_HEADER_BYTES, b"\0") + array.tobytes(order="F")
-    return base64.b64encode(igzip.compress(content, compresslevel=3)).decode()
+    return base64.b64encode(igzip.compress(content, compresslevel=3, mtime=0)).decode()

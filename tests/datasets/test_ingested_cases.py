@@ -26,7 +26,7 @@ def _jobs(**texts):
 
 
 def _do(folder, workers=0, **texts):
-    return make_cases(_jobs(**texts), folder, title="test", workers=workers, progress=False)
+    return make_cases(_jobs(**texts), folder, title="test", workers=workers)
 
 
 def test_a_second_call_does_only_what_is_missing(tmp_path):
@@ -71,7 +71,7 @@ def test_a_case_without_memory_costs_that_case(tmp_path):
     def make(folder):
         raise MemoryError
 
-    made = make_cases([CaseJob("a", "", make), *_jobs(b="1")], tmp_path, title="test", workers=0, progress=False)
+    made = make_cases([CaseJob("a", "", make), *_jobs(b="1")], tmp_path, title="test", workers=0)
     assert [entry.id for entry in made.entries] == ["b"]
     assert made.errors[0].facts == {"case": "a"}
     assert "MemoryError" in made.errors[0].message

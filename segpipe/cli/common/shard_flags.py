@@ -23,6 +23,4 @@ def add_shard_flag(add: Any) -> None:
 
 def describe_shard(shard: Shard, done: int, of: int, output: Path) -> str:
     """What was done, and what makes the whole of it."""
-    return (
-        f"shard {shard}: {done} of {of} scans\nno table yet; when all shards are done: python -m segpipe merge {output}"
-    )
+    return f"shard {shard}: {done} of {of} scans; when all are done: python -m segpipe merge {output}"

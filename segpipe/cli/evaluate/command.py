@@ -5,11 +5,13 @@ import sys
 from typing import TYPE_CHECKING
 
 from segpipe.cli.evaluate.flags import parse_flags
+from segpipe.cli.evaluate.reporting import report_evaluation
+from segpipe.cli.evaluate.sharding import evaluate_shard
 from segpipe.errors import explain
 
 if TYPE_CHECKING:
     from segpipe.labels import LabelMap
-    from segpipe.pipelines.evaluation import Evaluated
+    from segpipe.pipelines.evaluation_plan import EvaluationPlan
 
 
 def run(argv: list[str]) -> int:
@@ -33,29 +35,24 @@ def _run_marks(given: argparse.Namespace) -> int:
 
 
 def _run_masks(given: argparse.Namespace) -> int:
-    from segpipe.evaluation.text_summary import describe
-    from segpipe.pipelines.evaluation import write_evaluation_folder
-
-    (cases, about), labels = _evaluate_model(given) if given.model else (_evaluate_masks(given), None)
-    for error in cases.errors:
-        print(explain(error), file=sys.stderr)
+    plan, labels = _plan_model(given) if given.model else (_plan_masks(given), None)
+    if given.shard:
+        return evaluate_shard(given, plan)
+    evaluated = plan.run()
     data = given.data if given.model else None
-    summary, page = write_evaluation_folder((cases, about), given.output, data=data, labels=labels, seed=given.seed)
-    print(describe(summary))
-    print(f"tables  {given.output / 'cases.csv'}, {given.output / 'lesions.csv'}\nreport  {page}")
-    return 2 if cases.errors else 0
+    return report_evaluation(evaluated, given.output, data=data, labels=labels, seed=given.seed)
 
 
-def _evaluate_masks(given: argparse.Namespace) -> "Evaluated":
+def _plan_masks(given: argparse.Namespace) -> "EvaluationPlan":
     from segpipe.evaluation.mask_pairs import Foreground, MaskClasses
-    from segpipe.pipelines.evaluation import evaluate_masks
+    from segpipe.pipelines.evaluation_plan import plan_masks
 
     counted = (
         MaskClasses.parse(given.classes, given.ignore)
         if given.classes
         else Foreground(given.prediction_label, given.reference_label)
     )
-    return evaluate_masks(
+    return plan_masks(
         given.predictions,
         given.references,
         table=given.table,
@@ -65,13 +62,12 @@ def _evaluate_masks(given: argparse.Namespace) -> "Evaluated":
     )
 
 
-def _evaluate_model(given: argparse.Namespace) -> "tuple[Evaluated, LabelMap]":
+def _plan_model(given: argparse.Namespace) -> "tuple[EvaluationPlan, LabelMap]":
     from segpipe.export.model_folder import read_model_folder
     from segpipe.inference.engines.backends import build_engine
-    from segpipe.pipelines.model_evaluation import evaluate_model
+    from segpipe.pipelines.model_evaluation import plan_model
 
     model = read_model_folder(given.model)
     engine = build_engine(model, backend=given.backend, device=given.device or "auto")
-    masks = given.output / "masks"
-    evaluated = evaluate_model(model, given.data, split=given.split, engine=engine, masks=masks)
-    return evaluated, model.recipe.label_map
+    plan = plan_model(model, given.data, split=given.split, engine=engine, masks=given.output / "masks")
+    return plan, model.recipe.label_map

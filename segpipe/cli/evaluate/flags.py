@@ -5,14 +5,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segpipe.cli.common.flags import VerbParser
+from segpipe.cli.common.shard_flags import add_shard_flag
 from segpipe.errors import ConfigError
 
 _ONE_CLASS = ("prediction_label", "reference_label")
 _NEEDED = {"predictions": ("references",), "model": ("data",), "marks": ("reference", "annotations")}
 """What is evaluated → the flags it needs."""
 _TAKEN = {
-    "predictions": ("table", "mask_name", *_ONE_CLASS, "classes", "ignore", "processes"),
-    "model": ("split", "backend", "device"),
+    "predictions": ("table", "mask_name", *_ONE_CLASS, "classes", "ignore", "processes", "shard"),
+    "model": ("split", "backend", "device", "shard"),
     "marks": (),
 }
 """What is evaluated → the flags it takes as well."""
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="summary, tables and report go here")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap (default: 0)")
+    add_shard_flag(parser.add_argument)
     masks = parser.add_argument_group("masks of any tool")
     masks.add_argument("--predictions", type=Path, metavar="DIR", help="masks to evaluate (NIfTI, NRRD, MetaImage)")
     masks.add_argument("--references", type=Path, metavar="DIR", help="masks of the same names to compare them with")

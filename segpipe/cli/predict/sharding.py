@@ -26,8 +26,8 @@ def predict_shard(given: argparse.Namespace, job: "PredictionJob", bound: "Memor
         names = [scan.name for scan in scans]
         own = [scans[position] for position in given.shard.share(names)]
         outcomes, times = predict_batches(given, job, [own], bound)
-    results = [{"error": explain(one.error.with_facts(scan=one.scan.name)) if one.error else None} for one in outcomes]
-    write_record(given.output, record.finish(names, results))
+    errors = [one.error and one.error.with_facts(scan=one.scan.name) for one in outcomes]
+    write_record(given.output, record.finish(names, errors))
     report_outcomes(given, job, outcomes, times=times)
     print(describe_shard(given.shard, len(outcomes), len(names), given.output))
     return 2 if any(outcome.error for outcome in outcomes) else 0
@@ -54,6 +54,7 @@ def merge_predictions(job: MergedJob, output: Path) -> int:
         )
     if job.settings["table"]:
         write_table(output, {name: findings for name, findings in found.items() if findings is not None})
-    print(*errors.values(), sep="\n", end="\n" if errors else "", file=sys.stderr)
+    for error in errors.values():
+        print(explain(error), file=sys.stderr)
     print(describe_findings(found, [name for name in errors if found[name] is not None], output))
     return 2 if errors else 0

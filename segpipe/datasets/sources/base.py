@@ -7,6 +7,7 @@ from typing import Any
 
 from segpipe.datasets.ingested_cases import IngestResult
 from segpipe.datasets.manifest import Manifest
+from segpipe.system.shards.shard import Shard
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class IngestRequest:
         label: What the masks show: the name of value 1, or e.g. `1=solid,2=ground glass`.
         workers: Processes; None for one per core.
         options: Value of each flag of the source, by name.
+        shard: Whose share of the cases is made, see `make_cases`; None makes all.
     """
 
     output: Path
@@ -26,6 +28,7 @@ class IngestRequest:
     label: str = "nodule"
     workers: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    shard: Shard | None = None
 
 
 Read = Callable[[IngestRequest], tuple[Manifest, IngestResult]]

@@ -92,7 +92,7 @@ def _ingest(request: IngestRequest, root: Path, kind: str, *, folds: Folds) -> t
         CaseJob(entry.id, _key(entry, copy), partial(take_in, entry, description.labels, copy=copy))
         for entry in entries
     ]
-    made = make_cases(jobs, request.output, title=kind, workers=request.workers)
+    made = make_cases(jobs, request.output, title=kind, workers=request.workers, shard=request.shard)
     unlabelled = _unlabelled(root)
     notes = (f"left out: a test scan without mask ({unlabelled})",) if unlabelled else ()
     manifest = Manifest(root.resolve().name, kind, made.entries, description.labels)
@@ -178,6 +178,10 @@ def _key(entry: Entry, copy: bool) -> str:
 def _decathlon_input(request: IngestRequest) -> Path:
     """The folder or archive to read, downloaded first when asked."""
     task: str | None = request.options["download"]
+    if request.shard and (task or (request.input and request.input.is_file())):
+        raise ConfigError(
+            "shards need a task that is unpacked", hint="tar -xf Task06_Lung.tar, and give the folder as --input"
+        )
     if task is None:
         if request.input is None:
             raise ConfigError("--input or --download must be given", facts={"source": "msd"})

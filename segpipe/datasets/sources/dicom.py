@@ -199,7 +199,7 @@ def _ingest(request: IngestRequest, regions: Regions, kind: str) -> tuple[Manife
             jobs.append(_job(series, name, own, regions))
         else:
             lonely += 1
-    made = make_cases(jobs, request.output, title=kind, workers=request.workers)
+    made = make_cases(jobs, request.output, title=kind, workers=request.workers, shard=request.shard)
     notes = (*describe_left_out(scan), *describe_shared(scan), *describe_remarks(made.entries))
     if lonely:
         notes += (f"left out: a series to which no structure set or segmentation refers ({lonely})",)

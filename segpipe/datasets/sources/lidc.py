@@ -59,7 +59,7 @@ def ingest_lidc(request: IngestRequest) -> tuple[Manifest, IngestResult]:
         for series, name in zip(scan.series, names, strict=True)
         if series.identity.series_uid in readings
     ]
-    made = make_cases(jobs, request.output, title="lidc-idri", workers=request.workers)
+    made = make_cases(jobs, request.output, title="lidc-idri", workers=request.workers, shard=request.shard)
     lonely = len(scan.series) - len(jobs)
     unread = (f"left out: a series without reading ({lonely})",) if lonely else ()
     manifest = Manifest(request.output.resolve().name, "lidc-idri", made.entries, {1: "nodule"})

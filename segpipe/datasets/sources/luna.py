@@ -49,7 +49,7 @@ def ingest_luna(request: IngestRequest) -> tuple[Manifest, IngestResult]:
     origins = [Origin(digest_of(uid), uid, {"series_uid": uid, "folder": str(scans[uid].parent)}) for uid in scans]
     names = name_cases(origins, request.output, keep_ids=request.options["keep_ids"])
     jobs = [_job(scans[uid], name, spheres.get(uid, ())) for uid, name in zip(scans, names, strict=True)]
-    made = make_cases(jobs, request.output, title="luna16", workers=request.workers)
+    made = make_cases(jobs, request.output, title="luna16", workers=request.workers, shard=request.shard)
     return Manifest(request.output.resolve().name, "luna16", made.entries, {1: "nodule"}), made
 
 

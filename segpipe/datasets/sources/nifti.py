@@ -26,7 +26,7 @@ def ingest_nifti(request: IngestRequest) -> tuple[Manifest, IngestResult]:
         CaseJob(entry.id, _identity(entry, copy=copy), partial(take_in, entry, found.labels, copy=copy))
         for entry in found.entries
     ]
-    made = make_cases(jobs, request.output, title="nifti", workers=request.workers)
+    made = make_cases(jobs, request.output, title="nifti", workers=request.workers, shard=request.shard)
     return replace(found, entries=made.entries), replace(made, notes=notes)
 
 

@@ -12,7 +12,7 @@ from segpipe.datasets.ingested_cases import CaseJob, IngestResult, make_cases
 from segpipe.datasets.manifest import Entry, Manifest
 from segpipe.datasets.sources.base import IngestRequest
 from segpipe.datasets.sources.image_files import take_in
-from segpipe.errors import ServiceError
+from segpipe.errors import ConfigError, ServiceError
 from segpipe.io.archives import unpack
 from segpipe.preprocessing.cache.file_digests import file_digest
 
@@ -47,8 +47,11 @@ def ingest_sample(request: IngestRequest) -> tuple[Manifest, IngestResult]:
     """Fetches the archive once, takes the four files out of it and writes them as a data set.
 
     Raises:
+        ConfigError: for a shard of its two scans.
         ServiceError: when pip cannot fetch it.
     """
+    if request.shard:
+        raise ConfigError("the sample has no shards", hint="leave --shard out; it is two scans")
     raw = request.output / "raw"
     archive = raw / _ARCHIVE
     if not archive.is_file() or file_digest(archive) != SHA256:
@@ -58,7 +61,7 @@ def ingest_sample(request: IngestRequest) -> tuple[Manifest, IngestResult]:
     entries = [Entry(name, name, data / f"{name}_image.nrrd", data / f"{name}_label.nrrd") for name in _CASES]
     labels = {1: "tumour"}
     jobs = [CaseJob(entry.id, SHA256, partial(take_in, entry, labels, copy=True)) for entry in entries]
-    made = make_cases(jobs, request.output, title="sample", workers=request.workers)
+    made = make_cases(jobs, request.output, title="sample", workers=request.workers, shard=request.shard)
     return Manifest("sample", "sample", made.entries, labels), replace(made, notes=(LICENCE,))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from segpipe.errors import ConfigError, OutputError
 from segpipe.system.atomic_write import atomic_write, is_part
 from segpipe.system.held_folder import MARK
+from segpipe.system.shards.plain_errors import error_from_dict
 from segpipe.system.shards.records import (
     Result,
     ShardRecord,
@@ -27,7 +28,7 @@ class MergedJob:
     Args:
         verb: What the job does.
         settings: Of all shards.
-        results: Of all scans, in the order of an unsharded call.
+        results: Of all scans, in the order of an unsharded call; `error` is an error or None.
         about: What each shard has written down in addition, by its number.
         missing: Shards that are not done.
     """
@@ -58,7 +59,7 @@ def merge_records(output: Path, *, allow_missing: bool = False) -> MergedJob:
     missing = _missing(records)
     if missing and not (allow_missing and done):
         raise _incomplete(missing, records)
-    results = sorted((result for record in done for result in record.results), key=lambda one: one["position"])
+    results = sorted((_as_met(one) for record in done for one in record.results), key=lambda one: one["position"])
     return MergedJob(records[0].verb, records[0].settings, results, [record.about for record in done], missing)
 
 
@@ -82,6 +83,11 @@ def gather(folders: Sequence[Path], output: Path) -> None:
                     shutil.copy2(file, part)
             except OSError as error:
                 raise OutputError("a result cannot be copied", facts={"file": file, "found": error}) from error
+
+
+def _as_met(result: Result) -> Result:
+    """A result with its error as one that can be raised and printed."""
+    return {**result, "error": error_from_dict(result["error"]) if result["error"] else None}
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from segpipe.errors import ConfigError
+from segpipe.errors import ConfigError, SegpipeError
 from segpipe.system.atomic_write import write_json
 from segpipe.system.held_folder import hold
 from segpipe.system.plain_files import read_json
+from segpipe.system.shards.plain_errors import error_to_dict
 from segpipe.system.shards.shard import Shard, digest_listing
 
 SHARDS = ".shards"
@@ -31,7 +32,7 @@ class ShardRecord:
         shard: Which it is.
         settings: Everything that the result depends on apart from the scans, as plain data.
         listing: See `digest_listing`; empty until the shard is done.
-        results: Of each of its scans at least `position` in the listing and `name`.
+        results: Of each of its scans at least `position` in the listing, `name` and `error`.
         about: What else merging needs.
     """
 
@@ -42,17 +43,19 @@ class ShardRecord:
     results: Sequence[Result] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
 
-    def finish(self, names: Sequence[str], outcomes: Sequence[Result], **about: Any) -> "ShardRecord":
+    def finish(
+        self, names: Sequence[str], outcomes: Sequence[SegpipeError | Result | None], **about: Any
+    ) -> "ShardRecord":
         """The record of the shard that is done.
 
         Args:
             names: All scans of the job, in their order.
-            outcomes: Of the shard's own scans, in their order.
+            outcomes: Of each of the shard's own scans, in their order: what was wrong, or what is known of it.
             about: What else merging needs.
         """
         positions = self.shard.share(names)
         results = [
-            {"position": position, "name": names[position], **outcome}
+            {"position": position, "name": names[position], "error": None, **_plain(outcome)}
             for position, outcome in zip(positions, outcomes, strict=True)
         ]
         return replace(self, listing=digest_listing(names), results=results, about=about)
@@ -139,6 +142,10 @@ def _check_equal(records: Sequence[ShardRecord], of: Callable[[ShardRecord], Map
                 hint=f"choose another --output; or remove its folder {SHARDS} and run all shards again, which keeps "
                 "what is done with the same settings",
             )
+
+
+def _plain(outcome: SegpipeError | Result | None) -> Result:
+    return {"error": error_to_dict(outcome)} if isinstance(outcome, SegpipeError) else outcome or {}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -101,7 +101,7 @@ def wait_for(out, names, *, count, process):
 def test_shards_of_other_settings_are_refused_and_a_part_is_merged_on_request(job, tmp_path, capsys):
     out = tmp_path / "out"
     assert predict(words(job, out, "--shard", "1/8")) in (0, 2)
-    assert "shard 1/8: 5 of 40 scans" in capsys.readouterr().out
+    assert "shard 1/8: 5 of 40 scans; when all are done: python -m segpipe merge " in capsys.readouterr().out
     with pytest.raises(ConfigError, match="the same settings"):
         predict(words(job, out, "--shard", "2/8", "--overlap", "0.25"))
     assert merge([str(out), "--allow-missing"]) in (0, 2)

@@ -17,8 +17,7 @@ def record(number, count=2, **settings):
 
 def finished(number, names=NAMES, **settings):
     begun = record(number, **settings)
-    own = [{"error": None} for _ in begun.shard.share(names)]
-    return begun.finish(names, own, notes=[f"of {number}"])
+    return begun.finish(names, [None] * len(begun.shard.share(names)), notes=[f"of {number}"])
 
 
 def test_results_come_in_the_order_of_the_listing(tmp_path):
@@ -40,7 +39,7 @@ def test_missing_shards_are_named_and_may_be_left_out(tmp_path):
     with pytest.raises(ConfigError, match="all shards must be done") as caught:
         merge_records(tmp_path, allow_missing=True)  # nothing is done
     assert caught.value.facts == {"at work, or cut off": "1/4", "not begun": "2/4, 3/4, 4/4"}
-    write_record(tmp_path, record(3, 4).finish(["a"], [{}] * len(Shard(3, 4).share(["a"]))))
+    write_record(tmp_path, record(3, 4).finish(["a"], [None] * len(Shard(3, 4).share(["a"]))))
     with pytest.raises(ConfigError, match="all shards must be done"):
         merge_records(tmp_path)
     assert list(map(str, merge_records(tmp_path, allow_missing=True).missing)) == ["1/4", "2/4", "4/4"]

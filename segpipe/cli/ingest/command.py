@@ -1,15 +1,17 @@
 """`python -m segpipe ingest`: turns what a user has into a data set, names the cases that are bad, checks data sets."""
 
 import argparse
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from segpipe.cli.common.flags import VerbParser
+from segpipe.cli.common.shard_flags import add_shard_flag
+from segpipe.cli.ingest.reporting import report_dataset
+from segpipe.cli.ingest.sharding import ingest_shard
 from segpipe.datasets.sources.base import Flag, IngestRequest, Source
 from segpipe.datasets.sources.registry import SOURCES, find_source, working_sources
-from segpipe.errors import ConfigError, explain
+from segpipe.errors import ConfigError
 from segpipe.spelling import nearest
 
 
@@ -24,23 +26,14 @@ def run(argv: list[str]) -> int:
         raise ConfigError(
             "--source and --output must be given, or --check, or --plan", hint="python -m segpipe ingest --help"
         )
-    return _ingest(given)
-
-
-def _ingest(given: argparse.Namespace) -> int:
-    from segpipe.datasets.manifest import write_manifest
-
     source = _source(given.source)
-    manifest, made = source.read(_request(given, source))
-    for error in made.errors:
-        print(explain(error), file=sys.stderr)
-    for note in made.notes:
-        print(note)
-    if not made.entries:
-        raise ConfigError("no case could be used", facts={"source": given.source, "bad cases": len(made.errors)})
-    file = write_manifest(manifest, given.output)
-    print(f"{len(made.entries)} cases ({made.new} new, {len(made.errors)} left out): {file}")
-    return 2 if made.errors else 0
+    request = _request(given, source)
+    return ingest_shard(given.source, source, request) if request.shard else _ingest(source, request)
+
+
+def _ingest(source: Source, request: IngestRequest) -> int:
+    manifest, made = source.read(request)
+    return report_dataset(manifest, request.output, errors=made.errors, notes=made.notes, new=made.new)
 
 
 def _check(given: argparse.Namespace) -> int:
@@ -81,7 +74,7 @@ def _request(given: argparse.Namespace, source: Source) -> IngestRequest:
     if given.input is not None and not given.input.exists():
         raise ConfigError("the input must exist", facts={"input": given.input})
     options = {name: getattr(given, name, flag.default) for name, flag in flags.items()}
-    return IngestRequest(given.output, given.input, given.label, given.workers, options)
+    return IngestRequest(given.output, given.input, given.label, given.workers, options, given.shard)
 
 
 def _source(name: str) -> Source:
@@ -124,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
         help="what the masks show: the name of value 1, or 1=solid,2=ground_glass",
     )
     parser.add_argument("--workers", type=int, metavar="N", help="processes; by default one per core")
+    add_shard_flag(parser.add_argument)
     for flag in _all_flags(sources).values():
         _add_flag(parser, flag, owners=[name for name, source in sources.items() if flag in source.flags])
     return parser
