@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from segpipe.training.callbacks import RunLogger
+from segpipe.training.checkpoint_files import CheckpointWriter
 
 
 class Slope(pl.LightningModule):
@@ -43,6 +44,7 @@ def train(
         **{"max_epochs": 1, "accelerator": "cpu", **settings},
         logger=RunLogger(folder, lambda values, step: None),
         callbacks=callbacks,
+        plugins=[CheckpointWriter()],
         log_every_n_steps=1,
         enable_checkpointing=False,
         enable_progress_bar=False,

@@ -1,6 +1,9 @@
 """The files of checkpoints: tensors and plain data, written whole or not at all, and verified when they are read."""
 
 import logging
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from copy import copy, deepcopy
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
@@ -15,25 +18,23 @@ LAST, BEST = "last.ckpt", "best.ckpt"
 log = logging.getLogger(__name__)
 
 
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes under another name and renames, so a kill leaves the old checkpoint; reads without unpickling code."""
+class CheckpointWriter(TorchCheckpointIO):
+    """Copies checkpoints to host memory at once and writes them in the background, in their order, one at a time.
+
+    Training waits only when two are not written yet. After one that cannot be written none is: `last.ckpt` never knows
+    of a `best.ckpt` that is not there. At the latest when the trainer is torn down, by whatever, all are on the disk.
+    """
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        """Why a checkpoint could not be written."""
+        self._thread = ThreadPoolExecutor(1, "segpipe-checkpoints")
+        self._unwritten: deque[Future[None]] = deque()
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Writes a checkpoint.
-
-        Raises:
-            OutputError: when the disk is full or not writable; the former checkpoint stays.
-        """
-        target = Path(path)
-        try:
-            with atomic_write(target, durable=True) as part, part.open("wb") as stream:
-                torch.save(checkpoint, stream)
-        except (OSError, RuntimeError) as error:
-            raise OutputError(
-                "the checkpoint could not be written; the former one is kept",
-                facts={"file": target, "found": error},
-                hint="free disk space and start again with resume=true",
-            ) from error
+        """Takes a checkpoint to be written to `path`; see `error` for what became of those before it."""
+        self._wait(unless=2)
+        self._unwritten.append(self._thread.submit(self._write, _copy(checkpoint), Path(path)))
 
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
         """Reads a checkpoint as tensors and plain data only.
@@ -42,6 +43,44 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             ModelError: when it is damaged.
         """
         return read_checkpoint(Path(path))
+
+    def wait(self) -> None:
+        """Returns when nothing is to be written any more."""
+        self._wait(unless=1)
+
+    def teardown(self) -> None:
+        """Waits and ends the thread."""
+        self._thread.shutdown()
+
+    def _wait(self, *, unless: int) -> None:
+        while len(self._unwritten) >= unless:
+            self._unwritten.popleft().result()
+
+    def _write(self, checkpoint: dict[str, Any], file: Path) -> None:
+        if self.error:
+            return
+        try:
+            write_checkpoint(checkpoint, file)
+        except Exception as error:
+            self.error = error
+            log.error("%s: %s", type(error).__name__, error)
+
+
+def write_checkpoint(checkpoint: dict[str, Any], file: Path) -> None:
+    """Writes under another name and renames, so that a kill leaves the old checkpoint.
+
+    Raises:
+        OutputError: when the disk is full or not writable; the former checkpoint stays.
+    """
+    try:
+        with atomic_write(file, durable=True) as part, part.open("wb") as stream:
+            torch.save(checkpoint, stream)
+    except (OSError, RuntimeError) as error:
+        raise OutputError(
+            "the checkpoint could not be written; the former one is kept",
+            facts={"file": file, "found": error},
+            hint="free disk space and start again with resume=true",
+        ) from error
 
 
 def read_checkpoint(file: Path) -> dict[str, Any]:
@@ -91,3 +130,16 @@ def _verify(file: Path) -> None:
         damaged = archive.testzip()
     if damaged:
         raise BadZipFile(f"{damaged} is not what was written")
+
+
+def _copy(value: Any) -> Any:
+    """What training does not change any more, with all tensors in host memory."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        copied = copy(value)  # of its kind, with its attributes
+        copied.update((key, _copy(entry)) for key, entry in value.items())
+        return copied
+    if type(value) in (list, tuple):
+        return type(value)(map(_copy, value))
+    return deepcopy(value)

@@ -3,14 +3,14 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
 
 from segpipe.errors import ConfigError
 from segpipe.system.stopping import Stopped, catch_signals, stop_asked
-from segpipe.training.checkpoint_files import BEST, LAST
+from segpipe.training.checkpoint_files import BEST, LAST, CheckpointWriter
 
 MONITOR = "val/pseudo_dice"
 
@@ -82,7 +82,7 @@ class Checkpoints(pl.Callback):
         figure = trainer.strategy.broadcast(float(trainer.callback_metrics[MONITOR]))
         if figure > (-math.inf if self.best is None else self.best):
             self.best = figure
-            trainer.save_checkpoint(self.folder / BEST)
+            _save(trainer, self.folder / BEST)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Counts from the step that a resumed run starts with."""
@@ -90,10 +90,12 @@ class Checkpoints(pl.Callback):
         catch_signals()  # Lightning's own handler ends with exit code 0, and processes can wait for each other in it
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Writes the finished weights, and names them best where no validation happened."""
+        """Writes the finished weights, names them best where no validation happened, and waits for the disk."""
         self._save_last(trainer)
         if self.best is None:
-            trainer.save_checkpoint(self.folder / BEST)
+            _save(trainer, self.folder / BEST)
+        _writer(trainer).wait()
+        _check_written(trainer)
 
     def _keeps(self, step: int) -> bool:
         """Whether a multiple of `keep_every` was reached after the last save."""
@@ -102,13 +104,29 @@ class Checkpoints(pl.Callback):
     def _save_last(self, trainer: pl.Trainer) -> None:
         step = trainer.global_step
         if self._keeps(step):  # first, so that a run that is killed in between goes on from it
-            trainer.save_checkpoint(self.folder / f"step_{step:07}.ckpt")
-        trainer.save_checkpoint(self.folder / LAST)
+            _save(trainer, self.folder / f"step_{step:07}.ckpt")
+        _save(trainer, self.folder / LAST)
         self._saved_step, self._due = step, False
 
     def _is_sound(self, trainer: pl.Trainer, module: torch.nn.Module) -> bool:
         """Whether the weights are in all processes, each of which has running statistics of its own."""
         return trainer.strategy.reduce_boolean_decision(self.is_sound(module))
+
+
+def _save(trainer: pl.Trainer, file: Path) -> None:
+    _check_written(trainer)
+    trainer.save_checkpoint(file)
+
+
+def _check_written(trainer: pl.Trainer) -> None:
+    """Raises in all processes what kept the one that writes from writing."""
+    error: Exception | None = trainer.strategy.broadcast(_writer(trainer).error)
+    if error:
+        raise error
+
+
+def _writer(trainer: pl.Trainer) -> CheckpointWriter:
+    return cast(CheckpointWriter, trainer.strategy.checkpoint_io)
 
 
 def _agreed_stop(trainer: pl.Trainer) -> int:

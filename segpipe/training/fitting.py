@@ -21,7 +21,7 @@ from segpipe.parts import build_part
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.system.stopping import stops_wait
 from segpipe.training.callbacks import CALLBACKS, LogMetrics, Progress, RunLogger, ThroughputMonitor
-from segpipe.training.checkpoint_files import AtomicCheckpointIO, find_resumable, read_checkpoint
+from segpipe.training.checkpoint_files import CheckpointWriter, find_resumable, read_checkpoint
 from segpipe.training.checkpoints import MONITOR, Checkpoints
 from segpipe.training.data.datamodule import PatchDataModule
 from segpipe.training.finite_steps import FiniteSteps
@@ -130,7 +130,7 @@ def build_trainer(settings: Settings, folder: Path, log_metrics: LogMetrics) -> 
         enable_progress_bar=False,
         logger=RunLogger(folder, log_metrics),
         callbacks=_callbacks(settings, folder),
-        plugins=[AtomicCheckpointIO(), *precision, *environment_plugins(compute)],
+        plugins=[CheckpointWriter(), *precision, *environment_plugins(compute)],
         default_root_dir=folder,
     )
 

@@ -1,19 +1,23 @@
 """Checkpoints are whole or absent, plain, verified when they are read, and found again."""
 
+import io
 import os
+import threading
 
 import pytest
 import torch
+from torch import nn
 
 from segpipe.errors import ModelError, OutputError
-from segpipe.training.checkpoint_files import AtomicCheckpointIO, find_resumable, read_checkpoint
+from segpipe.training import checkpoint_files
+from segpipe.training.checkpoint_files import CheckpointWriter, find_resumable, read_checkpoint, write_checkpoint
 
 CONTENT = {"state_dict": {"network.w": torch.ones(2)}, "segpipe": {"digest": "d"}, "global_step": 3}
 
 
 def write(folder, name="last.ckpt", content=CONTENT):
     file = folder / "checkpoints" / name
-    AtomicCheckpointIO().save_checkpoint(content, file)
+    write_checkpoint(content, file)
     return file
 
 
@@ -32,7 +36,7 @@ def test_a_failed_write_keeps_the_former_checkpoint(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OutputError, match="the former one is kept"):
-        AtomicCheckpointIO().save_checkpoint({**CONTENT, "global_step": 4}, file)
+        write_checkpoint({**CONTENT, "global_step": 4}, file)
     assert read_checkpoint(file)["global_step"] == 3
     assert [path.name for path in file.parent.iterdir()] == ["last.ckpt"]
 
@@ -98,3 +102,82 @@ def test_a_damaged_checkpoint_gives_way_to_the_next_good_one_and_is_named(tmp_pa
     with pytest.raises(ModelError, match="cannot be read"):
         find_resumable(tmp_path)
     assert find_resumable(tmp_path / "fresh") is None
+
+
+@pytest.fixture
+def writer():
+    found = CheckpointWriter()
+    yield found
+    found.teardown()
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """Lets the disk write when it is told to."""
+    may_write = threading.Event()
+
+    def write_late(checkpoint, file):
+        assert may_write.wait(60)
+        write_checkpoint(checkpoint, file)
+
+    monkeypatch.setattr(checkpoint_files, "write_checkpoint", write_late)
+    yield may_write
+    may_write.set()
+
+
+def test_training_goes_on_while_a_checkpoint_is_written(tmp_path, writer, slow):
+    weight, momenta = torch.ones(2), [torch.zeros(1)]
+    for step in range(2):
+        content = {**CONTENT, "state_dict": {"w": weight}, "optimizer": {"state": momenta}, "global_step": step}
+        writer.save_checkpoint(content, tmp_path / f"{step}.ckpt")
+        weight += 1
+        momenta[0] += 1
+    assert list(tmp_path.iterdir()) == []
+    slow.set()
+    writer.wait()
+    for step in range(2):
+        found = read_checkpoint(tmp_path / f"{step}.ckpt")
+        assert torch.equal(found["state_dict"]["w"], torch.full((2,), step + 1.0))
+        assert found["optimizer"] == {"state": [torch.tensor([float(step)])]}
+    assert writer.error is None
+
+
+def test_a_third_waits_for_the_first(tmp_path, writer, slow):
+    for step in range(2):
+        writer.save_checkpoint(CONTENT, tmp_path / f"{step}.ckpt")
+    threading.Timer(0.05, slow.set).start()
+    writer.save_checkpoint(CONTENT, tmp_path / "2.ckpt")
+    assert (tmp_path / "0.ckpt").exists()
+
+
+def test_the_end_of_a_training_waits_for_the_disk(tmp_path, slow):
+    writer = CheckpointWriter()
+    writer.save_checkpoint(CONTENT, tmp_path / "last.ckpt")
+    threading.Timer(0.05, slow.set).start()
+    writer.teardown()
+    assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == 3
+
+
+def test_what_is_written_is_to_the_bit_what_was_saved(tmp_path, writer):
+    network = nn.Sequential(nn.Conv3d(1, 2, 3), nn.BatchNorm3d(2)).to(memory_format=torch.channels_last_3d)
+    optimizer = torch.optim.AdamW(network.parameters())
+    network(torch.rand(1, 1, 4, 4, 4)).sum().backward()
+    optimizer.step()
+    content = {**CONTENT, "state_dict": network.state_dict(), "optimizer_states": [optimizer.state_dict()]}
+    writer.save_checkpoint(content, tmp_path / "last.ckpt")
+    writer.wait()
+    at_once = io.BytesIO()
+    torch.save(content, at_once)
+    assert (tmp_path / "last.ckpt").read_bytes() == at_once.getvalue()
+
+
+def test_after_a_checkpoint_that_cannot_be_written_none_is(tmp_path, writer, caplog):
+    (tmp_path / "full").write_text("a file where the folder should be")
+    for folder in ("full", "good", "good"):
+        writer.save_checkpoint(CONTENT, tmp_path / folder / "last.ckpt")
+    writer.wait()
+    assert isinstance(writer.error, OutputError)
+    assert not (tmp_path / "good").exists()
+    assert [message.splitlines()[0] for message in caplog.messages] == [
+        "OutputError: the checkpoint could not be written; the former one is kept"
+    ]

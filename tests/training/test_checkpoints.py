@@ -5,7 +5,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import SingleDeviceStrategy
 
-from segpipe.errors import ConfigError
+from segpipe.errors import ConfigError, OutputError
 from segpipe.training.checkpoint_files import BEST, LAST, read_checkpoint
 from segpipe.training.checkpoints import Checkpoints
 from tests.slope import train
@@ -86,3 +86,22 @@ def test_what_lies_on_a_disk_decides_on_no_save(tmp_path, there):
     checkpoints = Noting(tmp_path)
     train([1.0], [checkpoints], tmp_path)
     assert checkpoints.written == [(1, LAST), (1, BEST)]
+
+
+@pytest.mark.parametrize("batches", [[1.0], [1.0] * 4])
+def test_a_checkpoint_that_cannot_be_written_ends_the_training(tmp_path, batches):
+    (tmp_path / "full").write_text("a file where the folder should be")
+    with pytest.raises(OutputError, match="could not be written"):
+        train(batches, [Noting(tmp_path / "full", every=1)], tmp_path)
+
+
+class Elsewhere(SingleDeviceStrategy):
+    """A process that does not write, among others."""
+
+    def broadcast(self, obj, src=0):
+        return OutputError("the disk of another machine is full")
+
+
+def test_what_one_process_could_not_write_ends_all(tmp_path):
+    with pytest.raises(OutputError, match="of another machine"):
+        train([1.0], [Noting(tmp_path)], tmp_path, strategy=Elsewhere(torch.device("cpu")))

@@ -4,6 +4,7 @@ import ctypes
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -82,7 +83,7 @@ def test_a_killed_run_resumes_to_the_same_bits(tiny_words, tmp_path, scheduler, 
 def test_a_run_of_which_only_the_best_checkpoint_is_left_resumes_to_the_same_bits(tiny_words, tmp_path):
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     fit_words(tiny_words, whole)
-    run_and_kill(tiny_words, killed, after_step=7)
+    run_and_kill(tiny_words, killed, after_step=7, names=("best.ckpt", "last.ckpt"))
     (killed / "checkpoints" / "last.ckpt").unlink()
     assert read_checkpoint(killed / "checkpoints" / "best.ckpt")["global_step"] == 5
     fit_words([*tiny_words, "resume=true"], killed)
@@ -134,13 +135,14 @@ def test_an_exploding_learning_rate_ends_in_one_message(tiny_words, tmp_path):
     assert all(value.isfinite().all() for value in weights(tmp_path).values())
 
 
-def run_and_kill(words: list[str], folder: Path, *, after_step: int) -> None:
+def run_and_kill(words: list[str], folder: Path, *, after_step: int, names: Sequence[str] = ("last.ckpt",)) -> None:
     process = Process(fit_words, words, folder, cwd=folder.parent, log=folder.parent / "log")
     try:
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline and process.returncode is None:
             rows = read_history(folder) if (folder / HISTORY).exists() else []
-            if any(row["step"] >= after_step and "train/loss" in row for row in rows):
+            reached = any(row["step"] >= after_step and "train/loss" in row for row in rows)
+            if reached and all((folder / "checkpoints" / name).exists() for name in names):
                 break
             time.sleep(0.005)
     finally:
