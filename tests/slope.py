@@ -1,5 +1,6 @@
 """The smallest training: one number is learnt, and its gradient is the batch itself."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ def train(
     *,
     module: pl.LightningModule | None = None,
     ckpt_path: Path | None = None,
+    plugins: Sequence[Any] = (),
     **settings: Any,
 ) -> tuple[Any, pl.Trainer]:
     """Trains on batches of one number each; returns the module and the trainer."""
@@ -44,7 +46,7 @@ def train(
         **{"max_epochs": 1, "accelerator": "cpu", **settings},
         logger=RunLogger(folder, lambda values, step: None),
         callbacks=callbacks,
-        plugins=[CheckpointWriter()],
+        plugins=[CheckpointWriter(), *plugins],
         log_every_n_steps=1,
         enable_checkpointing=False,
         enable_progress_bar=False,

@@ -87,6 +87,7 @@ class TrainingSettings(Section):
     keep_every: Positive | None
     log_every: Positive
     max_skipped_steps: Positive
+    spike_factor: Annotated[float, Gt(1)] | None
 
 
 class TrainerSettings(Section):

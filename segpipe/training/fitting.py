@@ -25,6 +25,7 @@ from segpipe.training.checkpoint_files import CheckpointWriter, find_resumable, 
 from segpipe.training.checkpoints import MONITOR, Checkpoints
 from segpipe.training.data.datamodule import PatchDataModule
 from segpipe.training.finite_steps import FiniteSteps
+from segpipe.training.gradient_spikes import GradientSpikes
 from segpipe.training.hardware import compute_of, environment_plugins, to_channels_last
 from segpipe.training.module import MODULES, SegmentationModule
 from segpipe.training.optimisation.losses import build_loss
@@ -174,7 +175,8 @@ def load_weights(network: torch.nn.Module, checkpoint: Path) -> torch.nn.Module:
 def _callbacks(settings: Settings, folder: Path) -> list[Callback]:
     training = settings.training
     processes = compute_of(settings.trainer).processes
-    steps = FiniteSteps(most=training.max_skipped_steps, every=training.log_every)
+    spikes = GradientSpikes(training.spike_factor, least=training.clip_norm or 0.0)
+    steps = FiniteSteps(most=training.max_skipped_steps, every=training.log_every, spikes=spikes)
     callbacks: list[Callback] = [
         steps,
         ThroughputMonitor(every=training.log_every, batch=training.batch_size * training.accumulate * processes),

@@ -14,7 +14,8 @@ _FREE = (
     "optimizer", "scheduler", "trainer", "evaluation", "tracking", "callbacks",
     "data.root", "data.table", "data.cache", "data.workers", "data.schedule",
     "training.clip_norm", "training.clip_value", "training.early_stopping", "training.validate_every",
-    "training.checkpoint_every", "training.keep_every", "training.log_every", "training.max_skipped_steps",
+    "training.checkpoint_every", "training.keep_every", "training.log_every",
+    "training.max_skipped_steps", "training.spike_factor",
 )  # fmt: skip
 _KINDS = ("optimizer.name", "optimizer._target_")
 _ABSENT = "(absent)"

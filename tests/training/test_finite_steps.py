@@ -6,6 +6,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from pytorch_lightning.plugins.precision import MixedPrecision
 from torch import nn
 
 from segpipe.errors import TrainingError
@@ -13,6 +14,7 @@ from segpipe.training.callbacks import read_history
 from segpipe.training.checkpoint_files import read_checkpoint
 from segpipe.training.checkpoints import Checkpoints
 from segpipe.training.finite_steps import FiniteSteps, weights_are_finite
+from segpipe.training.gradient_spikes import GradientSpikes
 from segpipe.training.optimisation.weight_averaging import AveragedWeights
 from tests.slope import Slope, train
 
@@ -125,9 +127,12 @@ def test_a_skipped_step_does_not_enter_the_averaged_weights(tmp_path):
 
 
 def test_the_count_travels_with_a_checkpoint():
-    steps = FiniteSteps(most=3, every=1)
-    steps.load_state_dict({"skipped": 4, "in_a_row": 1})
-    assert steps.state_dict() == {"skipped": 4, "in_a_row": 1}
+    steps = FiniteSteps(most=3, every=1, spikes=GradientSpikes(2.0))
+    begun = {"skipped": 4, "spiked": 3, "in_a_row": 1, "norms": [1.0, 2.0]}
+    steps.load_state_dict(begun)
+    assert steps.state_dict() == begun
+    steps.load_state_dict({"skipped": 0, "in_a_row": 0})  # of a run that began before spikes were counted
+    assert steps.spiked == 0
 
 
 def test_weights_are_numbers():
@@ -135,3 +140,65 @@ def test_weights_are_numbers():
     assert weights_are_finite(layer)
     layer.bias.data[0] = math.inf
     assert not weights_are_finite(layer)
+
+
+class Level(Slope):
+    """Its loss is always 0, its gradient the batch: only the gradient can overflow."""
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+        loss = super().training_step(batch, batch_idx)
+        return loss - loss.detach()
+
+
+def spiky(**settings) -> FiniteSteps:
+    return FiniteSteps(**{"most": 3, "every": 1, **settings}, spikes=GradientSpikes(4.0))
+
+
+def test_a_spike_is_skipped_counted_and_said(tmp_path, caplog):
+    steps = spiky()
+    with caplog.at_level(logging.WARNING, "segpipe"):
+        module, _ = train([1.0] * 20 + [3.9, 80.0, 1.0], [steps], tmp_path)
+    expected, _ = train([1.0] * 20 + [3.9, 1.0], [], tmp_path)
+    assert module.network.weight.item() == expected.network.weight.item()
+    assert said(caplog) == ["step 22 is skipped, because its gradient is 80 times as large as usual"]
+    assert (steps.skipped, steps.spiked, steps.in_a_row) == (1, 1, 0)
+    assert read_history(tmp_path)[21] == {
+        "step": 22,
+        "train/grad_norm": 80.0,
+        "train/skipped_steps": 1.0,
+        "train/gradient_spikes": 1.0,
+    }
+
+
+def test_many_spikes_in_a_row_end_the_training(tmp_path):
+    with pytest.raises(TrainingError) as error:
+        train([1.0] * 20 + [80.0] * 3, [spiky()], tmp_path)
+    assert error.value.message == "the training diverged: the gradient is 80 times as large as usual"
+    assert error.value.facts["step"] == "23, where 3 in a row were skipped"
+    assert "training.spike_factor=null" in error.value.hint
+
+
+def scaled(folder, batches, module, *, scale):
+    steps = FiniteSteps(most=2, every=1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=scale, backoff_factor=0.5)
+    train(batches, [steps], folder, module=module, plugins=[MixedPrecision("16-mixed", "cpu", scaler)])
+    return steps, scaler
+
+
+def test_finding_the_scale_of_the_loss_is_no_fault(tmp_path, caplog):
+    module = Level()
+    steps, scaler = scaled(tmp_path, [1e37] * 3, module, scale=128.0)  # 1e37 × 128 and × 64 overflow, × 32 does not
+    assert (steps.skipped, steps.in_a_row, steps.taken, scaler.get_scale()) == (0, 0, True, 32.0)
+    assert module.network.weight.item() < 0
+    assert said(caplog) == []
+
+
+def test_a_scale_that_can_fall_no_more_excuses_nothing(tmp_path):
+    with pytest.raises(TrainingError, match="the gradient is not finite") as error:
+        scaled(tmp_path, [1.0] * 9, SteepAtZero(), scale=8.0)
+    assert error.value.facts["step"] == "5, where 2 in a row were skipped"  # 8, 4 and 2 were tried before
+
+
+def test_the_scale_is_not_searched_by_a_loss_that_is_not_finite(tmp_path):
+    with pytest.raises(TrainingError, match="the loss is not finite"):
+        scaled(tmp_path, [math.nan] * 3, Slope(), scale=128.0)

@@ -25,7 +25,7 @@ class AveragedWeights(WeightAveraging):
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         """After each optimizer step that was not skipped."""
-        return step_idx is not None and self._steps.in_a_row == 0
+        return step_idx is not None and self._steps.taken
 
 
 def warm_average(decay: float) -> Average:
