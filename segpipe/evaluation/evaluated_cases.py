@@ -22,18 +22,6 @@ class EvaluatedCases:
     errors: list[SegpipeError] = field(default_factory=list)
 
 
-def evaluate_cases(
-    evaluate: Callable[[Item], CaseResult],
-    items: Sequence[Item],
-    *,
-    name: Callable[[Item], str],
-    progress: bool = True,
-    workers: int | None = 0,
-) -> EvaluatedCases:
-    """Evaluates case after case; see `evaluate_each`."""
-    return sort_outcomes(evaluate_each(evaluate, items, name=name, progress=progress, workers=workers))
-
-
 def evaluate_each(
     evaluate: Callable[[Item], CaseResult],
     items: Sequence[Item],

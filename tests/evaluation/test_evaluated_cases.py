@@ -8,7 +8,7 @@ import torch
 
 from segpipe.errors import DatasetError, ImageError
 from segpipe.evaluation.evaluate import evaluate_pair
-from segpipe.evaluation.evaluated_cases import EvaluatedCases, evaluate_cases, write_summary
+from segpipe.evaluation.evaluated_cases import EvaluatedCases, evaluate_each, sort_outcomes, write_summary
 from segpipe.geometry import Grid
 
 GRID = Grid((8, 8, 8), np.eye(4))
@@ -29,7 +29,7 @@ def evaluate(name):
 
 
 def test_a_case_that_fails_in_any_way_is_named_and_the_others_are_summarised(tmp_path):
-    cases = evaluate_cases(evaluate, ["a", *ERRORS, "b"], name=str, progress=False)
+    cases = sort_outcomes(evaluate_each(evaluate, ["a", *ERRORS, "b"], name=str, progress=False))
     assert [result.case for result in cases.results] == ["a", "b"]
     assert [error.facts["case"] for error in cases.errors] == list(ERRORS)
     assert [error.message for error in cases.errors] == [
@@ -63,4 +63,4 @@ def test_an_interrupt_ends_the_evaluation():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evaluate_cases(stop, ["a"], name=str, progress=False)
+        evaluate_each(stop, ["a"], name=str, progress=False)

@@ -6,7 +6,7 @@ import pytest
 
 from segpipe.errors import DatasetError, GeometryError, ImageError, LabelError
 from segpipe.evaluation.comparison.case_table import read_case_table
-from segpipe.evaluation.evaluated_cases import evaluate_cases
+from segpipe.evaluation.evaluated_cases import evaluate_each, sort_outcomes
 from segpipe.evaluation.folders import evaluate_mask_pair, pair_masks
 from segpipe.evaluation.mask_pairs import Foreground
 from segpipe.geometry import Grid
@@ -27,7 +27,7 @@ def write(folder, name, mask, grid=GRID):
 
 def evaluate_pairs(pairs, *, counted=None, processes=1):
     evaluate = partial(evaluate_mask_pair, counted=counted or Foreground())
-    return evaluate_cases(evaluate, pairs, name=attrgetter("case"), progress=False, workers=processes)
+    return sort_outcomes(evaluate_each(evaluate, pairs, name=attrgetter("case"), progress=False, workers=processes))
 
 
 @pytest.fixture

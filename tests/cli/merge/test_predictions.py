@@ -48,11 +48,8 @@ def words(home, output, *more):
 def contents(folder):
     """Of all files but the shards' own and what killed writers left, which a later call removes."""
     files = {file.relative_to(folder): file for file in folder.rglob("*") if file.is_file()}
-    return {
-        str(name): file.read_bytes()
-        for name, file in files.items()
-        if name.parts[0] != SHARDS and not is_part(name.parts[0])
-    }
+    hidden = {name for name in files if name.parts[0] == SHARDS or any(map(is_part, name.parts))}
+    return {str(name): file.read_bytes() for name, file in files.items() if name not in hidden}
 
 
 @pytest.mark.slow
