@@ -41,7 +41,7 @@ def train(config: "DictConfig", folder: Path, sweep: Path | None) -> JobResult:
     settings = settings_of(config, registries()).model_copy(update={"resume": content["resume"]})
     if sweep and settings.resume and is_finished(folder):
         log.info("%s is finished already", folder)
-        return JobResult(0, last_pseudo_dice(folder))
+        return JobResult(None, last_pseudo_dice(folder))
     holds = sweep and this_rank() == 0  # the folder of a run alone is held already
     with requeues(folder, wanted=settings.trainer.requeue), hold(folder) if holds else nullcontext():
         return _train(settings, content, folder, sweep)
@@ -92,13 +92,14 @@ def _train(settings: "Settings", content: Mapping[str, Any], folder: Path, sweep
     from segpipe.pipelines.cross_validation import cross_validate
     from segpipe.pipelines.single_run import run_single
     from segpipe.pipelines.sweep import open_sweep, report_sweep
+    from segpipe.system.launched import this_rank
     from segpipe.training.resuming import check_resume
 
     if settings.resume:
         check_resume(content, folder)
     if settings.data.fold == "all":
         return JobResult(cross_validate(settings, content, folder))
-    parent = open_sweep(settings, content, sweep) if sweep else None
+    parent = open_sweep(settings, content, sweep) if sweep and this_rank() == 0 else None
     outcome = run_single(settings, content, folder, parent=parent)
     if sweep and outcome:
         report_sweep(settings, sweep)

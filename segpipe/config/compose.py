@@ -21,6 +21,7 @@ from segpipe.config.folder import conf_folder
 from segpipe.config.foreign_parts import with_foreign_parts
 from segpipe.config.mistakes import raise_mistakes
 from segpipe.config.overrides import each_value, explain_refusal, key_of, reason_of
+from segpipe.config.sweeps.slurm import prepare_slurm
 from segpipe.errors import ConfigError
 
 HYDRA = "1.3"
@@ -99,6 +100,8 @@ class CheckedLoader(ConfigLoaderImpl):
         raise_mistakes(mistakes, show=self._show(attempts[0].taken))
         sweep = run_mode is RunMode.MULTIRUN
         config = self._load(config_name, overrides, run_mode, from_shell) if sweep else attempts[0].config
+        if sweep:
+            prepare_slurm(config)
         place, self.place = self.place, None  # a job of a sweep has its place in the sweep's folder
         if place:
             place(config, run_mode)

@@ -14,6 +14,7 @@ from segpipe.config.check import hydra_values, plain
 from segpipe.config.overrides import as_text, key_of
 from segpipe.system.held_folder import hold
 
+_SWEEP_KEY = "hydra.sweep.dir"
 _PLAIN = re.compile(r"[\w./-]+")
 _HELD = "wait until it has ended, or begin a run of its own without resume=true"
 
@@ -61,7 +62,7 @@ class Placing:
 
         The jobs of a sweep, which may run elsewhere, and further processes of a run are given the same.
         """
-        self._key = "hydra.sweep.dir" if mode is RunMode.MULTIRUN else "hydra.run.dir"
+        self._key = _SWEEP_KEY if mode is RunMode.MULTIRUN else "hydra.run.dir"
         request = _request(config, self._key, sweep=mode is RunMode.MULTIRUN)
         folder = self._choose(request)
         if self._holds:
@@ -70,6 +71,11 @@ class Placing:
         with read_write(config), open_dict(config):
             OmegaConf.update(config, self._key, str(folder))
             config.hydra.overrides.hydra = _with_folder(config.hydra.overrides.hydra, self._key, folder)
+
+    @property
+    def sweep(self) -> Path | None:
+        """The folder of the sweep, if it is one and has its folder."""
+        return self._folder if self._key == _SWEEP_KEY else None
 
     def words_to_resume(self, words: Sequence[str]) -> list[str]:
         """The words of a command line that goes on with the run or sweep that these words began."""

@@ -25,6 +25,15 @@ from segpipe.config.folder_request import FolderChoice, Placing
 from segpipe.config.foreign_parts import with_foreign_parts
 from segpipe.config.overrides import reason_of
 from segpipe.config.plan import with_plans
+from segpipe.config.sweeps.job_codes import (
+    JobEnd,
+    JobFailedError,
+    begin_job,
+    describe_failures,
+    note_job,
+    read_jobs,
+    worst_code,
+)
 from segpipe.errors import ConfigError, SegpipeError, explain
 from segpipe.spelling import nearest
 from segpipe.system.stopping import Stopped
@@ -34,9 +43,12 @@ _LOADER = "ConfigLoaderImpl"
 
 
 class JobResult(NamedTuple):
-    """What a job gives back: its exit code, and the figure by which a sweeper compares it with others."""
+    """What a job gives back: its exit code, and the figure by which a sweeper compares it with others.
 
-    exit_code: int
+    The exit code of a job that was done before is None, and stays what it was.
+    """
+
+    exit_code: int | None
     objective: float | None = None
 
 
@@ -76,53 +88,72 @@ def launch(
         raise
     except SystemExit as stop:  # after a flag that only shows something
         return 2 if stop.code else 0
-    except _JobFailedError as failed:
-        return failed.exit_code
+    except JobFailedError as failed:
+        task.exit_code = failed.exit_code
     except SegpipeError:
         raise
     except Exception as error:
         if task.started:
             raise
-        raise ConfigError(
-            "Hydra cannot do what the command line asks for", facts={"found": reason_of(error)}
-        ) from error
-    return task.exit_code
-
-
-class _JobFailedError(Exception):
-    """Lets Hydra's sweepers see that a job failed; why is in the job's log."""
-
-    def __init__(self, exit_code: int) -> None:
-        super().__init__(exit_code)
-        self.exit_code = exit_code
+        if not _jobs(task, placing):
+            raise ConfigError(
+                "Hydra cannot do what the command line asks for", facts={"found": reason_of(error)}
+            ) from error
+        print(f"the launcher has given up: {reason_of(error)}", file=sys.stderr)
+        task.exit_code = 1
+    jobs = _jobs(task, placing)
+    if holds and (failures := describe_failures(jobs)):
+        print(failures, file=sys.stderr)
+    return max(task.exit_code, worst_code(jobs))
 
 
 class _Task:
-    """What Hydra calls for each job, perhaps in another process; keeps the worst exit code."""
+    """What Hydra calls for each job, perhaps in another process; keeps the exit code of a run."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
         self.started = False
         self.exit_code = 0
+        self.sweep: Path | None = None
 
     def __call__(self, config: DictConfig) -> float | None:
         self.started = True
         run = HydraConfig.get()
-        sweep = Path(run.sweep.dir) if run.mode is RunMode.MULTIRUN else None
+        folder = Path(run.runtime.output_dir)
+        if run.mode is RunMode.MULTIRUN:
+            self.sweep = Path(run.sweep.dir)
+            return self._run_noted(config, JobEnd(run.job.num, folder), self.sweep)
         try:
-            result = self.job(config, Path(run.runtime.output_dir), sweep)
+            result = self.job(config, folder, None)
         except SegpipeError as error:
             log.error("%s", explain(error))
             result = JobResult(error.exit_code)
-            if sweep:
-                raise _JobFailedError(error.exit_code) from error
-        except Exception as error:
-            if sweep is None:
-                raise
-            log.exception("job %s failed", run.job.num)
-            raise _JobFailedError(1) from error
-        self.exit_code = max(self.exit_code, result.exit_code)
+        self.exit_code = result.exit_code or 0
         return result.objective
+
+    def _run_noted(self, config: DictConfig, job: JobEnd, sweep: Path) -> float | None:
+        """A job of a sweep, whose exit code is noted where the process that has begun the sweep finds it."""
+        earlier, code = begin_job(sweep, job), None
+        try:
+            result = self.job(config, job.folder, sweep)
+            code = earlier if result.exit_code is None else result.exit_code
+        except SegpipeError as error:
+            log.error("%s", explain(error))
+            code = error.exit_code
+            raise JobFailedError(code) from error
+        except Exception as error:
+            log.exception("job %s failed", job.number)
+            code = 1
+            raise JobFailedError(code) from error
+        finally:
+            note_job(sweep, job._replace(code=code))
+        return result.objective
+
+
+def _jobs(task: _Task, placing: Placing | None) -> list[JobEnd]:
+    """The jobs of the sweep that have begun, here or elsewhere; none of a single run."""
+    sweep = task.sweep or (placing.sweep if placing else None)
+    return read_jobs(sweep) if sweep else []
 
 
 def _read_flags(argv: Sequence[str]) -> Namespace:

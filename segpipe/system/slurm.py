@@ -1,4 +1,4 @@
-"""What Slurm says of the job that this process belongs to, and how the job gets back into the queue."""
+"""What Slurm says of a job, of the one that this process belongs to and of others, and how it is requeued."""
 
 import os
 import subprocess
@@ -20,6 +20,23 @@ def job_name() -> str | None:
 def is_restarted() -> bool:
     """Whether Slurm has started this job before: requeued by itself, by its user, or after a node had failed."""
     return int(os.environ.get("SLURM_RESTART_COUNT") or 0) > 0
+
+
+def is_queued(job: str) -> bool:
+    """Whether Slurm has a job, or a task of an array (`17_3`), to run still; also when Slurm does not answer."""
+    found = subprocess.run(["squeue", "--noheader", "--format=%i", f"--jobs={job}"], capture_output=True, text=True)
+    if found.returncode:
+        return "Invalid job id" not in found.stderr  # which it is soon after its end
+    return bool(found.stdout.strip())
+
+
+def describe_end(job: str) -> str:
+    """How a job ended, in Slurm's words, e.g. `TIMEOUT, exit code 0:15`."""
+    found = subprocess.run(["scontrol", "--oneliner", "show", "job", job], capture_output=True, text=True)
+    values = dict(word.partition("=")[::2] for word in found.stdout.split())
+    if "JobState" not in values:
+        return "Slurm does not know any more how it ended"
+    return f"{values['JobState']}, exit code {values.get('ExitCode', 'unknown')}"
 
 
 def requeue_job() -> str:

@@ -72,8 +72,8 @@ _stop = _Stop()
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Within the block `SIGNALS` raise `Stopped` in the main thread."""
-    if threading.current_thread() is not threading.main_thread():
+    """Within the block `SIGNALS` raise `Stopped` in the main thread; in a block within another nothing changes."""
+    if threading.current_thread() is not threading.main_thread() or _stop.owner == os.getpid():
         yield
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}

@@ -52,7 +52,7 @@ def test_all_mistakes_are_reported_at_once():
         "foo: not of the form key=value",
         "hydra.run.dri: no such key; allowed under hydra.run: dir; did you mean hydra.run.dir?; +hydra.run.dri=x"
         " adds it",
-        "hydra/launcher=basc: must be one of basic; did you mean basic?",
+        "hydra/launcher=basc: must be one of basic, slurm, submitit_local, submitit_slurm; did you mean basic?",
     ):
         assert expected in found
 

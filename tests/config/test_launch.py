@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -34,6 +35,12 @@ def fail_for_sgd(config, folder: Path, sweep: Path | None) -> JobResult:
     if config.optimizer.name == "sgd":
         raise DatasetError("no such data set", hint="another one")
     return note(config, folder, sweep)
+
+
+def end_in_many_ways(config, folder: Path, sweep: Path | None) -> JobResult:
+    if config.optimizer.name == "adamw":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return fail_for_sgd(config, folder, sweep)._replace(exit_code=2 if config.optimizer.name == "nadam" else 0)
 
 
 def seen(folder: str) -> dict:
@@ -251,6 +258,25 @@ PLUGINS = {
         node = {"_target_": "hydra_plugins.ours.backwards.BackwardsLauncher"}
         ConfigStore.instance().store(group="hydra/launcher", name="backwards", node=node)
         """,
+    "forks.py": """
+        import os
+        from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+        from hydra.core.config_store import ConfigStore
+        from hydra.core.utils import JobReturn, JobStatus
+
+        class ForkingLauncher(BasicLauncher):
+            def launch(self, job_overrides, initial_job_idx):
+                for number, words in enumerate(job_overrides, start=initial_job_idx):
+                    child = os.fork()
+                    if not child:
+                        super().launch([words], number)
+                        os._exit(0)
+                    os.waitpid(child, 0)
+                return [JobReturn(status=JobStatus.COMPLETED) for _ in job_overrides]
+
+        ConfigStore.instance().store(group="hydra/launcher", name="forks",
+                                     node={"_target_": "hydra_plugins.ours.forks.ForkingLauncher"})
+        """,
     "smallest.py": """
         from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
         from hydra.core.config_store import ConfigStore
@@ -266,25 +292,66 @@ PLUGINS = {
 }
 
 
-def test_launchers_and_sweepers_of_plug_ins_are_found_listed_and_run(tmp_path):
+@pytest.fixture
+def python(tmp_path):
+    """Runs a sweep in a process of its own, in which Hydra finds the plug-ins."""
     package = tmp_path / "site" / "hydra_plugins" / "ours"
     package.mkdir(parents=True)
     for name, code in {"__init__.py": "", **PLUGINS}.items():
         (package / name).write_text(textwrap.dedent(code))
-    code = "import sys; from tests.config.test_launch import launch, note; sys.exit(launch(sys.argv[1:], note, dict))"
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), str(Path(__file__).parents[2])]),
     }
 
-    def python(*words: str) -> subprocess.CompletedProcess[str]:
+    def call(*words: str, job="note") -> subprocess.CompletedProcess[str]:
+        call = f"launch(sys.argv[1:], {job}, dict, choose_folder=wanted)"
+        code = f"import sys; from tests.config.test_launch import *; sys.exit({call})"
         command = [sys.executable, "-c", code, *HERE, *words]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
+    return call
+
+
+def wanted(request) -> Path:
+    request.wanted.mkdir(exist_ok=True)
+    return request.wanted
+
+
+def test_the_exit_codes_of_jobs_that_ran_in_other_processes_are_not_lost(python, tmp_path):
+    words = ("hydra/launcher=forks", "optimizer=adam,sgd,adamw,nadam", "-m")
+    done = python(*words, job="end_in_many_ways")
+    assert done.returncode == 2
+    folder = tmp_path / "sweep"
+    assert done.stderr.endswith(
+        "3 of 4 jobs failed:\n"
+        f"  job 1  exit code 2  {folder}/1\n  job 2  was cut off  {folder}/2\n  job 3  exit code 2  {folder}/3\n"
+    )
+    assert python(*words, job="note").returncode == 0
+
+
+def test_a_job_that_was_done_before_keeps_its_exit_code(capfd):
+    def done_before(config, folder, sweep):
+        return JobResult(None)
+
+    assert run("optimizer=sgd,adam", "-m", job=lambda *given: JobResult(2)) == 2
+    assert run("optimizer=sgd,adam", "-m", job=done_before) == 2
+    assert capfd.readouterr().err.count("2 of 2 jobs failed:") == 2
+
+
+def test_a_launcher_for_slurm_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.delitem(sys.modules, "segpipe.config.sweeps.slurm_launcher", raising=False)
+    monkeypatch.setitem(sys.modules, "hydra_plugins.hydra_submitit_launcher.submitit_launcher", None)
+    text = refused("hydra/launcher=slurm", "seed=0,1", "-m")
+    assert "hydra/launcher=slurm needs Hydra's plug-in for submitit" in text
+    assert "pip install 'segpipe[slurm]'" in text
+
+
+def test_launchers_and_sweepers_of_plug_ins_are_found_listed_and_run(python):
     done = python("hydra/launcher=backwards", "hydra/sweeper=smallest", "optimizer.lr=0.5,0.25", "-m")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("backwards\n")
     assert done.stdout.endswith("smallest 0.25\n")
     assert seen("sweep/0")["lr"] == 0.25
     misspelt = python("hydra/launcher=backward", "-m")
-    assert "must be one of backwards, basic; did you mean backwards?" in misspelt.stderr
+    assert "did you mean backwards?" in misspelt.stderr

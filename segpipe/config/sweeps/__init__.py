@@ -1,0 +1,1 @@
+"""Jobs of a sweep that run elsewhere: their exit codes, and those that Slurm runs."""
