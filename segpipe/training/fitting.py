@@ -33,6 +33,7 @@ from segpipe.training.optimisation.optimizers import build_optimizer
 from segpipe.training.optimisation.schedulers import build_scheduler
 from segpipe.training.optimisation.weight_averaging import AveragedWeights
 from segpipe.training.precision import precision_plugins
+from segpipe.training.turns import BatchesInTurns
 
 log = logging.getLogger(__name__)
 _END_WITHIN_S = 10.0
@@ -174,12 +175,13 @@ def load_weights(network: torch.nn.Module, checkpoint: Path) -> torch.nn.Module:
 
 def _callbacks(settings: Settings, folder: Path) -> list[Callback]:
     training = settings.training
-    processes = compute_of(settings.trainer).processes
+    compute = compute_of(settings.trainer)
+    batch = training.batch_size * training.accumulate * compute.processes
     spikes = GradientSpikes(training.spike_factor, least=training.clip_norm or 0.0)
     steps = FiniteSteps(most=training.max_skipped_steps, every=training.log_every, spikes=spikes)
     callbacks: list[Callback] = [
         steps,
-        ThroughputMonitor(every=training.log_every, batch=training.batch_size * training.accumulate * processes),
+        ThroughputMonitor(every=training.log_every, batch=batch),
         Checkpoints(
             folder / "checkpoints",
             every=training.checkpoint_every,
@@ -188,6 +190,8 @@ def _callbacks(settings: Settings, folder: Path) -> list[Callback]:
             keep_every=training.keep_every,
         ),
     ]
+    if compute.device.type == "cpu" and compute.processes == 1:
+        callbacks.append(BatchesInTurns())
     if training.ema:
         callbacks.append(AveragedWeights(training.ema, steps))
     if training.early_stopping:

@@ -11,6 +11,7 @@ from segpipe.labels import LabelMap
 from segpipe.networks.activation import class_probabilities
 from segpipe.networks.small_maps import small_maps_in_float32
 from segpipe.preprocessing.recipe import Shape
+from segpipe.system.cpu.turns import take_turn
 from segpipe.system.hardware import choose_device, computes_bf16
 
 GPU_BATCH = 4
@@ -62,7 +63,8 @@ class TorchEngine:
     def __call__(self, patches_bcxyz: torch.Tensor) -> torch.Tensor:
         """Returns the probability of each class; see `Engine`."""
         half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.half)
-        with half, small_maps_in_float32(self.device):
+        threads = torch.get_num_threads() if self.device.type == "cpu" else 1
+        with take_turn(threads), half, small_maps_in_float32(self.device):
             logits = self.network(patches_bcxyz.to(self.device))
         return class_probabilities(logits.float(), self.labels).cpu()
 
@@ -85,8 +87,9 @@ class OnnxEngine:
     ) -> None:
         import onnxruntime
 
+        self.threads = threads or torch.get_num_threads()
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or torch.get_num_threads()
+        options.intra_op_num_threads = self.threads
         try:
             self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises its own, undocumented kinds
@@ -98,7 +101,8 @@ class OnnxEngine:
 
     def __call__(self, patches_bcxyz: torch.Tensor) -> torch.Tensor:
         """Returns the probability of each class; see `Engine`."""
-        (logits, *_) = self.session.run(None, {self.input: patches_bcxyz.numpy()})
+        with take_turn(self.threads):
+            (logits, *_) = self.session.run(None, {self.input: patches_bcxyz.numpy()})
         return class_probabilities(torch.from_numpy(logits), self.labels)
 
 
@@ -141,5 +145,6 @@ class OpenVinoEngine:
 
     def __call__(self, patches_bcxyz: torch.Tensor) -> torch.Tensor:
         """Returns the probability of each class; see `Engine`."""
-        logits = self.model(patches_bcxyz.contiguous().numpy())[0]
+        with take_turn(torch.get_num_threads()):
+            logits = self.model(patches_bcxyz.contiguous().numpy())[0]
         return class_probabilities(torch.from_numpy(logits), self.labels)

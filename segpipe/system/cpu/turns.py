@@ -1,0 +1,83 @@
+"""Turns on cores that are shared: two pools of threads, each as wide as the machine, wait for each other at every step.
+
+oneDNN's gradients of weights meet at barriers that spin without end; a thread that has lost its core to another process
+keeps the rest of its pool spinning for 4 ms each time, and two trainings on two cores take not twice but twenty times
+as long. Steps that are taken in turns cost what they cost alone.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from segpipe.system.cpu.cores import available_cores
+
+_PATIENCE_S = 60.0
+_POLL_S = 0.0005
+
+
+@contextmanager
+def take_turn(threads: int) -> Iterator[None]:
+    """Keeps other processes of this user from computing on the same cores until the block ends.
+
+    Only those that take turns, too, wait; and only pools of which two do not fit take any, so never the processes that
+    train together. A block that waits for another process would hold it up.
+
+    Args:
+        threads: How many compute in the block.
+    """
+    if threads < 2 or 2 * threads <= _cores():
+        yield
+        return
+    with _shared_turns().take():
+        yield
+
+
+class Turns:
+    """Turns among all who name the same folder and name; who waits comes before who has just had one.
+
+    Args:
+        folder: Where the locks are.
+        name: What they are called.
+        patience_s: Who waits for longer waits no more: whoever is at turn has been suspended, or is far slower.
+    """
+
+    def __init__(self, folder: Path, name: str, *, patience_s: float = _PATIENCE_S) -> None:
+        self._next = FileLock(folder / f"{name}.next", timeout=patience_s)
+        self._now = FileLock(folder / f"{name}.now", timeout=patience_s)
+        self.waits = True
+
+    @contextmanager
+    def take(self) -> Iterator[None]:
+        """Waits for a turn, which ends with the block, or with the process."""
+        taken = self.waits and self._begin()
+        try:
+            yield
+        finally:
+            if taken:
+                self._now.release()
+
+    def _begin(self) -> bool:
+        try:
+            with self._next.acquire(poll_interval=_POLL_S):
+                self._now.acquire(poll_interval=_POLL_S)
+        except (Timeout, OSError, NotImplementedError):  # without locks, or where files are another's, nobody waits
+            self.waits = False
+        return self.waits
+
+
+@cache
+def _cores() -> int:
+    return available_cores()
+
+
+@cache
+def _shared_turns() -> Turns:
+    """Those of this user on the cores of this process; locks of /tmp are seen by one machine or container only."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(_cores())
+    user = os.getuid() if hasattr(os, "getuid") else "me"
+    return Turns(Path(tempfile.gettempdir()), f"segpipe-{user}-{sum(1 << core for core in cores):x}")
