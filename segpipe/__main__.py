@@ -1,5 +1,6 @@
 """The command line: finds the verb and hands over; heavy imports wait until a verb needs them."""
 
+import gc
 import logging
 import os
 import shlex
@@ -21,6 +22,10 @@ VERBS = {
     "compare": "say which of several runs is better, by how much, and whether it is luck",
     "export": "write the model folder of a finished run again",
 }
+
+COLLECT_AFTER = 10_000
+"""New objects after which Python looks for garbage. After 700, its default, it searches all that the libraries hold
+again and again while they are imported, which is a seventh of a start."""
 
 _SHOWN: tuple[list[str], ...] = ([], ["-h"], ["--help"], ["help"], ["--version"])
 
@@ -100,5 +105,6 @@ def _help() -> str:
 
 
 if __name__ == "__main__":
+    gc.set_threshold(COLLECT_AFTER)
     logging.raiseExceptions = False  # a line of the log that nobody reads any more is no error
     sys.exit(main())

@@ -1,5 +1,6 @@
 """What several rooms' tests share: the processes they run in, small data sets and models, a database, a browser."""
 
+import gc
 import os
 import shutil
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from segpipe.__main__ import COLLECT_AFTER
 from tests.workers import COUNT, make_once, shared_folder, usable_cores
 
 # Nothing here may import torch or numpy on top: they read the number of threads when they are loaded.
@@ -41,6 +43,12 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.pop("MLFLOW_TRACKING_URI", None)
+    gc.set_threshold(COLLECT_AFTER)
+
+
+def pytest_collection_finish() -> None:
+    """What the libraries hold is not searched for garbage again and again."""
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

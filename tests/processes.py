@@ -12,12 +12,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 PATIENCE_S = 900  # on a busy machine a process may take minutes
-# onnxruntime starts threads when it is imported, which a fork would lose
-PRELOADED = [
-    "torch", "monai.bundle", "pytorch_lightning", "mlflow.tracking", "highdicom", "SimpleITK",
-    "onnxscript.function_libs.torch_lib.ops", "segpipe.cli.train", "segpipe.cli.predict.command",
-    "segpipe.cli.serve.command",
-]  # fmt: skip
 
 
 class Process:
@@ -32,7 +26,7 @@ class Process:
 
     def __init__(self, *work: object, cwd: Path, log: Path, environment: Mapping[str, str] | None = None) -> None:
         context = get_context("forkserver")
-        context.set_forkserver_preload(PRELOADED)
+        context.set_forkserver_preload(["tests.preloaded"])
         given = (cwd, log, {**os.environ, **(environment or {})}, *work)
         self._process = context.Process(target=_begin, args=given)
         self._process.start()

@@ -1,7 +1,9 @@
 """The parts of one kind: those that segpipe ships, and those that installed packages register by entry points."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -44,13 +46,13 @@ class Registry(Mapping[str, Any]):
         """
         if name in self.shipped:
             return self.shipped[name]
-        return self._load(list(entry_points(group=self.group, name=name)), name)
+        return self._load([plug_in for plug_in in self._plug_ins() if plug_in.name == name], name)
 
     def __contains__(self, name: object) -> bool:
-        return name in self.shipped or bool(entry_points(group=self.group, name=str(name)))
+        return name in iter(self)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys([*self.shipped, *(plug_in.name for plug_in in entry_points(group=self.group))]))
+        return iter(dict.fromkeys([*self.shipped, *(plug_in.name for plug_in in self._plug_ins())]))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -71,6 +73,9 @@ class Registry(Mapping[str, Any]):
             )
         return name
 
+    def _plug_ins(self) -> tuple[EntryPoint, ...]:
+        return _installed(self.group, tuple(sys.path))
+
     def _load(self, found: list[EntryPoint], name: str) -> Any:
         if not found:
             raise KeyError(name)
@@ -90,3 +95,9 @@ class Registry(Mapping[str, Any]):
                 facts={**where, "found": f"{type(error).__name__}: {error}"},
                 hint="mend or remove the package; all other parts work without it",
             ) from error
+
+
+@lru_cache
+def _installed(group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """The entry points of a group on Python's path; kept, since the files of all packages are read for them."""
+    return tuple(entry_points(group=group))
