@@ -57,7 +57,7 @@ def test_every_network_computes_the_same_in_onnx_runtime(name, tmp_path) -> None
     spec = {"name": name, **SMALL[name]}
     network, divisor = network_of(spec), network_divisor(spec)
     free = None if has_fixed_size(spec) else divisor
-    window = tuple(2 * step for step in divisor)
+    window = (*divisor[:2], 2 * divisor[2])  # the smallest: one voxel at the bottom cannot be normalised
     export_onnx(network, tmp_path / "model.onnx", window=window, divisor=free, properties={})
     run = open_onnx(tmp_path / "model.onnx")
     patches = parity_patches(example(), window=window, divisor=free)
