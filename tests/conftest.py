@@ -99,6 +99,7 @@ def tiny_words(tiny_dataset) -> list[str]:
         "training.validate_every=5",
         "training.checkpoint_every=2",
         "training.log_every=1",
+        "evaluation.overlays=0",
         "trainer=cpu",
         "trainer.max_steps=12",
         "trainer.workers=0",

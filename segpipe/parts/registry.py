@@ -49,7 +49,7 @@ class Registry(Mapping[str, Any]):
         return self._load([plug_in for plug_in in self._plug_ins() if plug_in.name == name], name)
 
     def __contains__(self, name: object) -> bool:
-        return name in iter(self)
+        return name in list(self)
 
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys([*self.shipped, *(plug_in.name for plug_in in self._plug_ins())]))
@@ -73,8 +73,8 @@ class Registry(Mapping[str, Any]):
             )
         return name
 
-    def _plug_ins(self) -> tuple[EntryPoint, ...]:
-        return _installed(self.group, tuple(sys.path))
+    def _plug_ins(self) -> list[EntryPoint]:
+        return list(_installed(tuple(sys.path)).select(group=self.group))
 
     def _load(self, found: list[EntryPoint], name: str) -> Any:
         if not found:
@@ -97,7 +97,7 @@ class Registry(Mapping[str, Any]):
             ) from error
 
 
-@lru_cache
-def _installed(group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
-    """The entry points of a group on Python's path; kept, since the files of all packages are read for them."""
-    return tuple(entry_points(group=group))
+@lru_cache(maxsize=1)
+def _installed(path: tuple[str, ...]) -> Any:
+    """The entry points of all packages on Python's path; kept, since a file of each package is read for them."""
+    return entry_points()

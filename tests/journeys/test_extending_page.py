@@ -21,6 +21,7 @@ TINY = [
     "recipe.patch=[32,32,16]", "recipe.spacing_mm=[1.0,1.0,1.5]", "training.batch_size=2",
     "training.validation_patches=4", "training.validate_every=4", "training.log_every=1", "trainer=cpu",
     "trainer.max_steps=8", "trainer.workers=0", "trainer.progress=false", "data.workers=0", "tracking=none",
+    "evaluation.overlays=0",
 ]  # fmt: skip
 
 

@@ -32,7 +32,7 @@ def words(tiny_words) -> list[str]:
 def cross_validation(home, words) -> Path:
     folder = home / "cv"
     segpipe(*words, "trainer.max_steps=10", "optimizer.lr=5e-3", "data.fold=all", f"data.folds={FOLDS}",
-            f"hydra.run.dir={folder}", cwd=home, before=skip_onnx_export)  # fmt: skip
+            "evaluation.overlays=12", f"hydra.run.dir={folder}", cwd=home, before=skip_onnx_export)  # fmt: skip
     return folder
 
 

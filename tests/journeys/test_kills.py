@@ -33,7 +33,7 @@ def home(tmp_path, new_database) -> Path:
 @pytest.fixture(scope="module")
 def words(tiny_words) -> list[str]:
     kept = [word for word in tiny_words if not word.startswith("trainer.max_steps")]
-    return [*kept, "trainer.max_steps=4", "evaluation.overlays=0"]
+    return [*kept, "trainer.max_steps=4"]
 
 
 def skip_pages() -> None:

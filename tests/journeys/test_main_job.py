@@ -39,8 +39,8 @@ def home(tmp_path_factory, new_database) -> Path:
 @pytest.fixture(scope="module")
 def run(home, tiny_words) -> Path:
     words = [word for word in tiny_words if not word.startswith("trainer.max_steps")]
-    text = segpipe(*words, "trainer.max_steps=60", "optimizer.lr=5e-3", f"hydra.run.dir={home / 'run'}", cwd=home,
-                   before=be_strict)  # fmt: skip
+    text = segpipe(*words, "trainer.max_steps=60", "evaluation.overlays=12", "optimizer.lr=5e-3",
+                   f"hydra.run.dir={home / 'run'}", cwd=home, before=be_strict)  # fmt: skip
     assert "held-out cases of" in text
     assert "python -m segpipe predict --model" in text
     return home / "run"

@@ -26,7 +26,8 @@ def test_who_was_trained_on_and_what_signs_in_is_written_nowhere(tmp_path, tiny_
     reported += segpipe("ingest", "--check", "data", cwd=home)
     other = ("data=", "data.root", "+experiment", "recipe.patch", "trainer.max_steps")
     words = [word for word in tiny_words if not word.startswith(other)]
-    own = ["recipe.patch=[32,32,8]", "trainer.max_steps=2", "tracking.uri=sqlite:///mlflow.db?password=Sesame-1"]
+    own = ["recipe.patch=[32,32,8]", "trainer.max_steps=2", "evaluation.overlays=12"]
+    own += ["tracking.uri=sqlite:///mlflow.db?password=Sesame-1"]
     data = ["+experiment=lung_tumour", "data=manifest", "data.root=data", "data.fractions=[0.5,0.25,0.25]"]
     reported += segpipe(*data, *words, *own, "hydra.run.dir=run", cwd=home)
 
