@@ -62,7 +62,12 @@ def taken(device: torch.device) -> int:
     return torch.cuda.max_memory_reserved() if device.type == "cuda" else peak_memory()
 
 
-def _step(job: Mapping[str, Any]) -> int:
+def step_peak(job: Mapping[str, Any]) -> int:
+    """Peak bytes so far of this process, or of its GPU, after a training step; see `measure_step`.
+
+    Args:
+        job: `network`, `loss`, `patch`, `batch`, and the names of the classes as `labels`.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     classes = LabelMap.build(dict(enumerate(job["labels"], start=1))) if job["labels"] else LabelMap()
     network = build_network(job["network"], out_channels=classes.channels).to(device).train()
@@ -79,4 +84,4 @@ def _step(job: Mapping[str, Any]) -> int:
 
 
 if __name__ == "__main__":
-    print(_step(json.loads(sys.argv[1])))
+    print(step_peak(json.loads(sys.argv[1])))

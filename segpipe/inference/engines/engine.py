@@ -1,7 +1,8 @@
 """Engines run a network: one call from patches to the probability of each class, whatever executes it."""
 
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import nn
@@ -38,7 +39,8 @@ class TorchEngine:
         network: Gives logits (B, C, x, y, z) in eval mode; put into eval mode and moved to the device.
         labels: The classes.
         device: `auto` takes CUDA, else MPS, else the CPU.
-        precision: `auto` takes bfloat16 where the hardware computes in it, else float32.
+        precision: `auto` takes bfloat16 where the hardware computes in it, else float32, and then not cuDNN's TF32,
+            which has the range of float32 and the digits of float16.
 
     Raises:
         ConfigError: for a device that this machine does not have.
@@ -64,9 +66,18 @@ class TorchEngine:
         """Returns the probability of each class; see `Engine`."""
         half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.half)
         threads = torch.get_num_threads() if self.device.type == "cpu" else 1
-        with take_turn(threads), half, small_maps_in_float32(self.device):
+        with take_turn(threads), half, _all_digits(), small_maps_in_float32(self.device):
             logits = self.network(patches_bcxyz.to(self.device))
         return class_probabilities(logits.float(), self.labels).cpu()
+
+
+def _all_digits() -> AbstractContextManager[None]:
+    """What is computed in float32 on a GPU has its 24 bits; by default cuDNN convolves with 11 of them."""
+    cudnn: Any = torch.backends.cudnn
+    flags: AbstractContextManager[None] = cudnn.flags(
+        enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
+    )
+    return flags
 
 
 class OnnxEngine:

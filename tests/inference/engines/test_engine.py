@@ -56,6 +56,17 @@ def test_a_network_with_other_channels_than_the_labels_need_is_refused(channels)
     assert caught.value.facts == {"found": f"{channels} channels", "wanted": "2: background, nodule"}
 
 
+def test_float32_has_all_its_digits_on_a_gpu_too():
+    class Asks(nn.Module):
+        def forward(self, patches):
+            self.reduced = torch.backends.cudnn.allow_tf32
+            return torch.cat([torch.zeros_like(patches), patches], dim=1)
+
+    network, before = Asks(), torch.backends.cudnn.allow_tf32
+    TorchEngine(network, device="cpu", precision="fp32")(PATCH)
+    assert (before, network.reduced, torch.backends.cudnn.allow_tf32) == (True, False, True)
+
+
 def test_bfloat16_is_near_and_named():
     engine = TorchEngine(Linear(), device="cpu", precision="bf16")
     found = engine(PATCH)
