@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pytorch_lightning import Callback
 from torch import nn
 
 from segpipe.export import writing
@@ -59,6 +60,13 @@ def write_small(path: Path, spec: dict[str, Any] = UNET, recipe: Recipe = SCAN, 
 def skip_onnx_export() -> None:
     """From now on this process writes an empty file for an ONNX model, whose export takes long."""
     writing._write_onnx = _empty_onnx
+
+
+class SkipOnnxExport(Callback):
+    """Among the callbacks of a configuration: brings `skip_onnx_export` into every process of a run."""
+
+    def __init__(self) -> None:
+        skip_onnx_export()
 
 
 def _empty_onnx(file: Path, *rest: object) -> writing.Parity:

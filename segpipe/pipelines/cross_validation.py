@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segpipe.config.schema import Settings
-from segpipe.errors import ConfigError
 from segpipe.evaluation.evaluated_cases import EvaluatedCases, write_summary
 from segpipe.evaluation.tables import case_rows, lesion_rows
 from segpipe.export.model_folder import ModelFolder, load_network, write_model_folder
 from segpipe.networks import is_shipped
 from segpipe.networks.ensemble import Ensemble
+from segpipe.pipelines.folds import check_folds, run_folds
 from segpipe.pipelines.observers.mlflow_model import describe_model
 from segpipe.pipelines.observers.run_tracking import TAGS
 from segpipe.pipelines.reports.case_pictures import configured_dataset, draw_cases, mask_files
 from segpipe.pipelines.reports.evaluation_report import write_evaluation_report
-from segpipe.pipelines.single_run import run_single, write_config
+from segpipe.pipelines.single_run import write_config
 from segpipe.system.case_errors import attempt_step
 from segpipe.tracking.harmless import harmless
 from segpipe.tracking.identity import read_run_id
@@ -26,7 +26,6 @@ from segpipe.tracking.nested_runs import Child, report_nested_runs
 from segpipe.tracking.tables import side_by_side
 from segpipe.tracking.trackers import RunToTrack, build_tracker
 from segpipe.training.evaluate_and_export import figures_of
-from segpipe.training.hardware import compute_of
 from segpipe.training.run_result import RunResult
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ _SHARED = ("experiment", "data", "data_hash", "recipe_digest", "segpipe_version"
 
 
 def cross_validate(settings: Settings, config: Mapping[str, Any], folder: Path) -> int:
-    """Trains every fold in turn; one that is resumed repeats no training that is done.
+    """Trains every fold; one that is resumed repeats no training that is done.
 
     Args:
         settings: The checked configuration with `data.fold=all`.
@@ -48,26 +47,11 @@ def cross_validate(settings: Settings, config: Mapping[str, Any], folder: Path) 
         The exit code: 2 when held-out cases failed.
 
     Raises:
-        ConfigError: with several processes, which can train one fold each but not one after another.
+        ConfigError: see `check_folds`.
     """
-    compute = compute_of(settings.trainer)
-    if compute.processes > 1:
-        raise ConfigError(
-            "a cross-validation in one command runs in one process",
-            facts={"data.fold": "all", "found": compute.describe()},
-            hint="trainer.devices=1, or train the folds as jobs of their own: data.fold=0,1,2,3,4 --multirun",
-        )
+    check_folds(settings)
     with open_parent(settings, config, folder) as parent:
-        outcomes = [
-            run_single(
-                settings.model_copy(update={"data": settings.data.model_copy(update={"fold": fold})}),
-                {**config, "data": {**config["data"], "fold": fold}},
-                folder / f"fold_{fold}",
-                parent=parent.run_id if parent else None,
-            )
-            for fold in range(settings.data.folds)
-        ]
-        folds = [outcome for outcome in outcomes if outcome]
+        folds = run_folds(settings, config, folder, parent=parent.run_id if parent else None)
         result = _pool(folds, folder, config)
         log.info("%s", result.describe())
         if parent:

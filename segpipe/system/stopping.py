@@ -133,6 +133,11 @@ def end_with_parent() -> None:
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)
+    follow_parent()
+
+
+def follow_parent() -> None:
+    """For a process that `multiprocessing` has started: ends at once when the one that has started it is gone."""
     threading.Thread(target=_follow_parent, name="segpipe-parent", daemon=True).start()
 
 

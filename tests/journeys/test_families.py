@@ -6,6 +6,7 @@ from statistics import fmean
 
 import pandas
 import pytest
+import torch
 from mlflow import MlflowClient
 
 from tests.processes import segpipe
@@ -29,11 +30,21 @@ def words(tiny_words) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def cross_validation(home, words) -> Path:
+def folds(words) -> list[str]:
+    return [*words, "trainer.max_steps=10", "optimizer.lr=5e-3", "data.fold=all", f"data.folds={FOLDS}"]
+
+
+@pytest.fixture(scope="module")
+def cross_validation(home, folds) -> Path:
     folder = home / "cv"
-    segpipe(*words, "trainer.max_steps=10", "optimizer.lr=5e-3", "data.fold=all", f"data.folds={FOLDS}",
-            "evaluation.overlays=12", f"hydra.run.dir={folder}", cwd=home, before=skip_onnx_export)  # fmt: skip
+    segpipe(*folds, "evaluation.overlays=12", f"hydra.run.dir={folder}", cwd=home, before=prepare)
     return folder
+
+
+def prepare() -> None:
+    """The network learns the same to the bit in as many threads as it gets next to another one."""
+    skip_onnx_export()
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +128,21 @@ def test_the_folder_and_the_mlflow_run_of_a_cross_validation_are_the_same_ten_ca
     assert "10 shared cases of 10 patients" in reported
     report = json.loads((tmp_path / "comparison" / "comparison.json").read_text())
     assert report["pairs"][0]["metrics"]["dice"]["ties"] == 10
+
+
+def test_folds_side_by_side_give_what_they_give_one_after_another(home, folds, cross_validation):
+    folder, skip = home / "side_by_side", "callbacks=[{_target_: tests.small_models.SkipOnnxExport}]"
+    text = segpipe(*folds, skip, "trainer.devices=2", f"hydra.run.dir={folder}", cwd=home, before=prepare)
+    assert "3 folds, 2 side by side, one on each device" in text
+    assert all(f"fold {fold}: lung_nodule: computing on cpu" in text for fold in range(FOLDS))
+    for name in ("cases.csv", "lesions.csv"):
+        read = [(run / "evaluation" / name).read_text() for run in (cross_validation, folder)]
+        assert read[0] == read[1]
+    _, parent, children = tracked(home, folder)
+    assert [run.info.run_name for run in children] == [f"fold_{fold}" for fold in range(FOLDS)]
+    assert {run.info.status for run in (parent, *children)} == {"FINISHED"}
+    assert parent.data.tags["children"] == str(FOLDS)
+    assert (folder / "model" / "segpipe.json").is_file()
 
 
 def test_a_sweep_is_one_parent_that_names_its_best_child(home, sweep):

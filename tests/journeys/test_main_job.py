@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -16,7 +14,7 @@ import torch
 
 from segpipe.io.images.volumes import read_volume, write_volume
 from tests.leftovers import unfinished
-from tests.processes import PATIENCE_S, segpipe
+from tests.processes import segpipe
 from tests.small_models import skip_onnx_export
 
 pytestmark = pytest.mark.slow
@@ -212,14 +210,3 @@ def test_resume_goes_on_in_the_same_folder_and_the_same_mlflow_run(run, home, ti
     assert (folder / "tracking.json").read_text() == (run / "tracking.json").read_text()
     client, reported = tracked
     assert [point.step for point in client.get_metric_history(reported.info.run_id, "train/loss")][-1] == 61
-
-
-def test_two_processes_train_one_run(home, tiny_words):
-    """From a real command line, which each further process is started with again."""
-    words = [*tiny_words, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "name=ddp"]
-    command = [sys.executable, "-m", "segpipe", *words]
-    done = subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    runs = list((home / "runs" / "ddp").iterdir())
-    assert len(runs) == 1
-    assert (runs[0] / "model" / "segpipe.json").exists()

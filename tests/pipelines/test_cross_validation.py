@@ -82,9 +82,13 @@ def test_without_any_evaluation_the_ensemble_is_written(fold, config, tmp_path):
     assert not (tmp_path / "report.html").exists()
 
 
-def test_several_processes_are_refused(config, tmp_path):
-    config["trainer"] |= {"devices": 2}
+def test_processes_of_a_launcher_are_refused(config, tmp_path, monkeypatch):
+    start = {"TORCHELASTIC_RUN_ID": "none", "LOCAL_WORLD_SIZE": "2", "GROUP_WORLD_SIZE": "1", "RANK": "0"}
+    for name, value in start.items():
+        monkeypatch.setenv(name, value)
+    config["trainer"] |= {"devices": "auto"}
     settings, _ = check_settings(config, registries())
-    with pytest.raises(ConfigError, match="a cross-validation in one command runs in one process") as caught:
+    with pytest.raises(ConfigError, match="a cross-validation in one command starts its processes itself") as caught:
         cross_validation.cross_validate(settings, config, tmp_path / "run")
-    assert "2 processes on 1 machine by ddp" in caught.value.facts["found"]
+    assert caught.value.facts["torchrun started"] == "2 processes"
+    assert not (tmp_path / "run").exists()
