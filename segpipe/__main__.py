@@ -21,6 +21,7 @@ VERBS = {
     "merge": "make one result of what predict, evaluate or ingest did in shards",
     "compare": "say which of several runs is better, by how much, and whether it is luck",
     "export": "write the model folder of a finished run again",
+    "sync": "send MLflow what an outage kept from it, and end the runs there that were killed",
 }
 
 COLLECT_AFTER = 10_000

@@ -24,7 +24,7 @@ from segpipe.tracking.harmless import harmless
 from segpipe.tracking.identity import read_run_id
 from segpipe.tracking.nested_runs import Child, report_nested_runs
 from segpipe.tracking.tables import side_by_side
-from segpipe.tracking.trackers import RunToTrack, build_tracker
+from segpipe.tracking.trackers import RunToTrack, build_tracker, closed_at_end
 from segpipe.training.evaluate_and_export import figures_of
 from segpipe.training.run_result import RunResult
 
@@ -57,7 +57,7 @@ def cross_validate(settings: Settings, config: Mapping[str, Any], folder: Path) 
         if parent:
             with harmless("logging the cross-validation"):
                 _log(parent, folds, result, source=settings.data.name)
-            log.info("MLflow   %s", parent.run_url)
+                log.info("MLflow   %s", parent.run_url)
     return result.exit_code
 
 
@@ -67,10 +67,7 @@ def open_parent(settings: Settings, config: Mapping[str, Any], folder: Path) -> 
     earlier = read_run_id(folder) if settings.resume else None
     write_config(config, folder)
     tracker = build_tracker(settings.tracking, RunToTrack(folder, config, {"kind": "cross-validation"}, earlier))
-    if tracker is None:
-        yield None
-        return
-    with tracker:
+    with closed_at_end(tracker):
         yield tracker
 
 

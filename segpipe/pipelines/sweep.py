@@ -12,7 +12,7 @@ from segpipe.system.plain_files import read_json, read_yaml
 from segpipe.tracking.harmless import harmless
 from segpipe.tracking.identity import read_run_id
 from segpipe.tracking.nested_runs import Child, report_nested_runs
-from segpipe.tracking.trackers import RunToTrack, build_tracker
+from segpipe.tracking.trackers import RunToTrack, build_tracker, closed_at_end
 
 
 def open_sweep(settings: Settings, config: Mapping[str, Any], folder: Path) -> str | None:
@@ -26,8 +26,8 @@ def open_sweep(settings: Settings, config: Mapping[str, Any], folder: Path) -> s
         tracker = build_tracker(settings.tracking, RunToTrack(folder, config, {"kind": "sweep"}))
         if tracker is None:
             return None
-        tracker.finish()
-        return tracker.run_id
+        with closed_at_end(tracker):
+            return tracker.run_id
 
 
 def report_sweep(settings: Settings, folder: Path) -> None:
@@ -39,7 +39,7 @@ def report_sweep(settings: Settings, folder: Path) -> None:
         config = read_yaml(folder / "config.yaml")
         tracker = build_tracker(settings.tracking, RunToTrack(folder, config, {"kind": "sweep"}, run_id))
         if tracker:
-            with tracker:
+            with closed_at_end(tracker):
                 report_nested_runs(tracker, children, best=max(children, key=_dice))
 
 

@@ -29,8 +29,47 @@ def hold(
     Raises:
         ConfigError: when another process holds the folder.
     """
-    mark = folder / MARK
-    lock = FileLock(mark)
+    unmarks = not marks_errors
+    with _locked(folder, hint, wait_s):
+        try:
+            yield
+            unmarks = True
+        finally:
+            if unmarks:
+                _unmark(folder)
+
+
+@contextmanager
+def visit(folder: Path, *, hint: str = "wait until it has ended") -> Iterator[None]:
+    """Keeps other processes out as `hold` does, and leaves the mark as it was.
+
+    Raises:
+        ConfigError: when another process holds the folder, or may do so where the file system has no locks.
+    """
+    marked = was_cut_off(folder)
+    with _locked(folder, hint) as locked:
+        if marked and not locked:
+            raise ConfigError(
+                "another process may be at work in this folder, whose file system has no locks",
+                facts={"folder": folder},
+                hint=hint,
+            )
+        try:
+            yield
+        finally:
+            if not marked:
+                _unmark(folder)
+
+
+def was_cut_off(folder: Path) -> bool:
+    """Whether the process that worked here last was killed or has failed, or is still at work."""
+    return (folder / MARK).exists()
+
+
+@contextmanager
+def _locked(folder: Path, hint: str, wait_s: float = 0.0) -> Iterator[bool]:
+    """Locks the mark; yields whether the file system can."""
+    lock = FileLock(folder / MARK)
     try:
         lock.acquire(timeout=wait_s)
     except Timeout as error:
@@ -41,17 +80,13 @@ def hold(
         ) from error
     except (OSError, NotImplementedError):
         pass  # no locks here; what cannot be written is reported by the first file that must be
-    unmarks = not marks_errors
     try:
-        yield
-        unmarks = True
+        yield lock.is_locked
     finally:
-        with suppress(OSError):
-            if unmarks:
-                mark.unlink(missing_ok=True)  # still locked: whoever has opened it meanwhile sees that it is gone
         lock.release()
 
 
-def was_cut_off(folder: Path) -> bool:
-    """Whether the process that worked here last was killed or has failed, or is still at work."""
-    return (folder / MARK).exists()
+def _unmark(folder: Path) -> None:
+    """Removes the mark while it is locked: whoever has opened it meanwhile sees that it is gone."""
+    with suppress(OSError):
+        (folder / MARK).unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 import getpass
 import json
 import logging
+import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +30,7 @@ __all__ = ["SPOOL", "Tracker", "flatten"]
 log = logging.getLogger(__name__)
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 SPOOL = ".tracking"
+UNSENT = "unsent.jsonl"
 _FOR_TRAININGS = "workflowType=machine_learning"  # MLflow's pages for trainings, not for chat bots
 
 
@@ -42,7 +44,7 @@ class Tracker:
     def __init__(self, client: "MlflowClient", uri: str, run_id: str, folder: Path) -> None:
         self.uri, self.run_id, self.folder = uri, run_id, folder
         self._experiment_id = str(client.get_run(run_id).info.experiment_id)
-        self._spool = Spool(Sender(client, run_id, folder), folder / SPOOL / "unsent.jsonl")
+        self._spool = Spool(Sender(client, run_id, folder), folder / SPOOL / UNSENT)
         self._watch: SystemWatch | None = None
 
     @classmethod
@@ -88,8 +90,10 @@ class Tracker:
             raise
         except Exception as error:
             raise unreachable(uri, error) from error
-        write_tracked_run(folder, run_id, tracker.uri)
-        tracker._log_config(config, tags, earlier)
+        with harmless("noting the run's id, by which it would be resumed"):
+            write_tracked_run(folder, run_id, tracker.uri)
+        with harmless("logging the configuration"):
+            tracker._log_config(config, tags, earlier)
         return tracker
 
     @property
@@ -192,7 +196,8 @@ class Tracker:
         self._spool.put({"kind": "status", "status": status, "time": time.time_ns() // 1_000_000})
         left = self._spool.close()
         if left:
-            log.warning("MLflow did not get everything: %d messages are kept in %s", left, self.folder / SPOOL)
+            command = shlex.join(["python", "-m", "segpipe", "sync", str(self.folder)])
+            log.warning("MLflow did not get everything: %d messages wait; once it answers: %s", left, command)
         return left
 
     def close(self, error: BaseException | None = None) -> int:

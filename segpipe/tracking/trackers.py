@@ -1,6 +1,7 @@
 """The kinds of tracking that the configuration can choose."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,6 +9,7 @@ from typing import Annotated, Any
 from annotated_types import MinLen
 
 from segpipe.parts import Registry, build_part
+from segpipe.tracking.harmless import harmless
 from segpipe.tracking.mlflow import Tracker
 from segpipe.tracking.server import connect
 
@@ -77,3 +79,20 @@ def build_tracker(spec: Mapping[str, Any], run: RunToTrack) -> Tracker | None:
     """Starts the tracker that the section `tracking` of a configuration names; None for `none`."""
     tracker: Tracker | None = build_part(TRACKERS, spec, run=run)
     return tracker
+
+
+@contextmanager
+def closed_at_end(tracker: Tracker | None) -> Iterator[None]:
+    """Closes the tracker, if there is one, by what the block ended with; whatever goes wrong there ends nothing."""
+    try:
+        yield
+    except BaseException as error:
+        _close(tracker, error)
+        raise
+    _close(tracker)
+
+
+def _close(tracker: Tracker | None, error: BaseException | None = None) -> None:
+    with harmless("ending the MLflow run"):
+        if tracker:
+            tracker.close(error)

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from segpipe.datasets.manifest import Role
-from segpipe.errors import ServiceError, explain
+from segpipe.errors import explain
 from segpipe.evaluation.tables import case_rows, lesion_rows
 from segpipe.pipelines.observers.mlflow_model import describe_model
 from segpipe.pipelines.observers.observer import Run
+from segpipe.system.case_errors import as_case_error
 from segpipe.tracking.harmless import harmless
 from segpipe.tracking.identity import read_run_id
 from segpipe.tracking.nested_runs import describe_run
@@ -40,17 +41,12 @@ class RunTracking:
     def start(cls, run: Run, *, parent: str | None = None) -> Self | None:
         """Starts the MLflow run below `parent`, or goes on with the one that the folder has; None if none is wanted.
 
-        A fold or job of a family, whose first runs may be done, goes on without MLflow when its server is gone.
-
-        Raises:
-            ServiceError: when the server cannot be used, and nothing is trained yet.
+        The server was asked before the data were prepared; where it is gone since, the run goes on without it.
         """
         try:
             tracker = _start(run, parent)
-        except ServiceError as error:
-            if parent is None:
-                raise
-            log.warning("this run is not tracked: %s", explain(error))
+        except Exception as error:
+            log.warning("this run is not tracked: %s", explain(as_case_error(error)))
             return None
         if tracker is None:
             return None

@@ -1,7 +1,8 @@
 """What a run has to send waits here: training never waits for a server, and an outage loses nothing.
 
 Every message is plain data. A background thread delivers the messages in order; while the server does not answer they
-are kept as JSON lines in the run's folder, and sent when it answers again, at the run's end or when it is resumed.
+are kept as JSON lines in the run's folder, and sent when it answers again, at the run's end, when it is resumed or by
+`python -m segpipe sync`. What a full disk does not take stays in memory meanwhile.
 """
 
 import logging
@@ -42,6 +43,7 @@ class Spool:
         self._wake, self._closed = threading.Event(), threading.Event()
         self._next_try = 0.0
         self._reachable = True
+        self._disk_is_full = False
         self._thread = threading.Thread(target=self._run, name="segpipe-tracking", daemon=True)
         self._thread.start()
 
@@ -65,11 +67,21 @@ class Spool:
         return self.unsent
 
     def close(self) -> int:
-        """Flushes and ends the thread; returns the number of messages left in the file."""
+        """Flushes and ends the thread; returns the number of messages left in the file.
+
+        What neither server nor disk has taken by now is lost, which is said with its count.
+        """
         self._closed.set()
         self._wake.set()
         self._thread.join()
-        return self.flush()
+        try:
+            self.flush()
+        finally:  # also when a second signal does not wait for the server
+            self._keep_queue()
+            lost, self._queue = len(self._queue), []
+            if lost:
+                log.warning("MLflow never gets %d messages, %s cannot be written", lost, self._file.path)
+        return self.unsent
 
     def _run(self) -> None:
         while not self._closed.is_set():
@@ -79,38 +91,61 @@ class Spool:
                     self._round()
 
     def _round(self) -> None:
+        """Sends what waits, that in the file first; what the server does not take goes into the file."""
         with self._round_lock:
-            with self._lock:
-                fresh, self._queue = merge_metrics(self._queue), []
-            if self._file.holds_any or time.monotonic() < self._next_try:
-                self._file.append(fresh)
-                if time.monotonic() >= self._next_try:
-                    self._send_kept()
+            if time.monotonic() >= self._next_try:
+                self._send_kept()
+            if time.monotonic() >= self._next_try and not self._file.holds_any:
+                self._send_queue()
             else:
-                self._file.append(self._send(fresh))
+                self._keep_queue()
 
     def _send_kept(self) -> None:
-        messages = self._file.messages()
-        left = self._send(messages)
-        if len(left) == len(messages):
-            return
-        self._file.drop(len(messages) - len(left))
-        if not left:
-            log.info("the tracking server answers again: %d kept messages sent", len(messages))
+        messages = self._file.messages() if self._file.holds_any else []
+        sent = 0
+        while sent < len(messages) and self._send(messages[sent]):
+            sent += 1
+        if sent:
+            self._file.drop(sent)
+        if messages and sent == len(messages):
+            log.info("the tracking server answers again: %d kept messages sent", sent)
 
-    def _send(self, messages: list[Message]) -> list[Message]:
-        """Delivers in order; returns what is left when the server stops answering."""
-        for position, message in enumerate(messages):
-            try:
-                self._deliver(message)
-            except UnreachableError as error:
-                self._pause(error)
-                return messages[position:]
-            except Exception as error:
-                log.warning("MLflow did not take %s: %s", _describe(message), without_secrets(error))
-        if messages:
-            self._reachable = True
-        return []
+    def _send_queue(self) -> None:
+        self._merge_queue()
+        while self._queue:
+            if not self._send(self._queue[0]):
+                self._keep_queue()
+                return
+            with self._lock:
+                del self._queue[0]
+
+    def _keep_queue(self) -> None:
+        """Moves the messages into the file; those that the disk does not take stay in memory."""
+        messages = self._merge_queue()
+        problem = self._file.append(messages)
+        if problem is None:
+            with self._lock:
+                del self._queue[: len(messages)]
+        elif not self._disk_is_full:
+            self._disk_is_full = True
+            log.warning("%s cannot be written, what MLflow does not get waits in memory: %s", self._file.path, problem)
+
+    def _merge_queue(self) -> list[Message]:
+        with self._lock:
+            self._queue = merge_metrics(self._queue)
+            return list(self._queue)
+
+    def _send(self, message: Message) -> bool:
+        """Whether a message is done with: the server has it, or has something against it, which is said."""
+        try:
+            self._deliver(message)
+        except UnreachableError as error:
+            self._pause(error)
+            return False
+        except (Exception, SystemExit) as error:
+            log.warning("MLflow did not take %s: %s", _describe(message), without_secrets(error))
+        self._reachable = True
+        return True
 
     def _pause(self, error: UnreachableError) -> None:
         self._next_try = time.monotonic() + self._retry_s

@@ -1,8 +1,10 @@
-"""The messages that wait for the server, as JSON lines; a full disk may cost some of them, but never the run."""
+"""The messages that wait for the server, as JSON lines in the run's folder."""
 
 import json
 import logging
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +29,10 @@ class SpoolFile:
     @property
     def holds_any(self) -> bool:
         """Whether messages wait."""
-        return bool(self.messages())
+        return self.path.exists() and bool(self.messages())
 
     def messages(self) -> list[Message]:
-        """What waits, in order, without a line that a killed process or a full disk cut short."""
+        """What waits, in order, without a line that a killed process cut short."""
         try:
             lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
@@ -38,24 +40,25 @@ class SpoolFile:
         read = [_read(line) for line in lines]
         return [message for message in read if message is not None][self._sent :]
 
-    def append(self, messages: Sequence[Message]) -> None:
-        """Adds messages behind the others; those that the disk has no room for are lost, with a warning."""
+    def append(self, messages: Sequence[Message]) -> str | None:
+        """Adds messages behind the others, all of them or none; returns why the disk does not take them."""
         if not messages:
-            return
-        text = "".join(json.dumps(message) + "\n" for message in messages)
+            return None
+        content = "".join(_line(message) for message in messages).encode()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab+") as stream:
-                stream.write((("" if self._ends_whole() else "\n") + text).encode())
+                _append(stream.fileno(), content)
         except OSError as error:
-            log.warning("%d messages for MLflow are lost, %s cannot be written: %s", len(messages), self.path, error)
+            return error.strerror or str(error)
+        return None
 
     def drop(self, count: int) -> None:
         """Forgets the first `count` messages, which the server has taken."""
         left = self.messages()[count:]
         try:
             if left:
-                write_text(self.path, "".join(json.dumps(message) + "\n" for message in left), what="the spool")
+                write_text(self.path, "".join(map(_line, left)), what="the spool")
             else:
                 self.path.unlink(missing_ok=True)
         except (OSError, OutputError) as error:
@@ -64,9 +67,25 @@ class SpoolFile:
         else:
             self._sent = 0
 
-    def _ends_whole(self) -> bool:
-        content = self.path.read_bytes() if self.path.exists() else b""
-        return not content or content.endswith(b"\n")
+
+def _append(file: int, content: bytes) -> None:
+    """Writes all of it behind a whole line, or leaves the file as long as it was."""
+    length = os.fstat(file).st_size
+    if length and os.pread(file, 1, length - 1) != b"\n":
+        content = b"\n" + content
+    try:
+        written = 0
+        while written < len(content):
+            written += os.write(file, content[written:])
+    except OSError:
+        with suppress(OSError):
+            os.ftruncate(file, length)
+        raise
+
+
+def _line(message: Message) -> str:
+    """A message as JSON; what is no plain data in it is text there."""
+    return json.dumps(message, default=str) + "\n"
 
 
 def _read(line: str) -> Message | None:

@@ -1,5 +1,6 @@
 import json
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -96,7 +97,7 @@ def test_what_was_kept_is_sent_in_order_when_the_server_answers_again(server, ma
     assert box.flush() == 0
     assert server.taken == [metrics(1), text("a"), metrics(2)]
     assert not (tmp_path / "run" / "unsent.jsonl").exists()
-    assert "3 kept messages sent" in caplog.text
+    assert "2 kept messages sent" in caplog.text
 
 
 def test_a_server_that_dies_between_two_messages_loses_none(server, make):
@@ -147,13 +148,91 @@ def test_a_refused_message_is_named_and_does_not_hold_up_the_others(server, make
     assert "MLflow did not take tags: invalid name" in caplog.text
 
 
-def test_a_full_disk_costs_messages_but_not_the_training(server, tmp_path, caplog):
+def test_what_neither_server_nor_disk_takes_waits_in_memory_and_is_said_at_the_end(server, tmp_path, caplog):
     (tmp_path / "run").write_text("a file where the folder should be")
     box = Spool(server, tmp_path / "run" / "unsent.jsonl", interval_s=3600)
     server.down = True
-    box.put(metrics(1))
+    for step in (1, 2):
+        box.put(metrics(step))
+        assert box.flush() == 1
+    server.down = False
+    assert box.flush() == 0
+    assert server.taken == [metrics(1, 2)]
+    server.down = True
+    box.put(text("lost"))
     assert box.close() == 0
-    assert "1 messages for MLflow are lost" in caplog.text
+    assert [message.split(str(tmp_path))[0] for message in caplog.messages] == [
+        "the tracking server does not answer; training goes on, ",
+        "",  # what MLflow does not get waits in memory
+        "the tracking server does not answer; training goes on, ",
+        "MLflow never gets 1 messages, ",
+    ]
+    assert caplog.text.count("what MLflow does not get waits in memory: File exists") == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid(), reason="mounts a small disk, as root on Linux")
+def test_a_real_disk_that_is_full_costs_no_message(server, tmp_path, caplog):
+    disk = tmp_path / "run"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "none", disk], check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        box = Spool(server, disk / "unsent.jsonl", interval_s=3600)
+        server.down = True
+        box.put(text("a"))
+        box.flush()
+        whole = (disk / "unsent.jsonl").read_bytes()
+        box.put({**text("b"), "text": "x" * 20_000})
+        box.put(text("c"))
+        assert box.flush() == 3
+        assert (disk / "unsent.jsonl").read_bytes() == whole
+        server.down = False
+        assert box.close() == 0
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+    assert [message["name"] for message in server.taken] == ["a", "b", "c"]
+    assert caplog.text.count("waits in memory: No space left on device") == 1
+
+
+def test_what_is_no_plain_data_is_kept_as_text(server, make):
+    server.down = True
+    box = make()
+    box.put({**text("a"), "text": {1, 2}})
+    box.put(text("b"))
+    assert box.flush() == 2
+    server.down = False
+    box.flush()
+    assert server.taken == [{**text("a"), "text": "{1, 2}"}, text("b")]
+
+
+def test_what_a_second_signal_cuts_short_is_kept(server, make):
+    def interrupt(message):
+        raise KeyboardInterrupt
+
+    box = make()
+    box.put(text("a"))
+    box._deliver = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        box.close()
+    after = make()
+    assert after.flush() == 0
+    assert server.taken == [text("a")]
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), OSError(28, "full"), SystemExit(1), MemoryError()])
+def test_whatever_the_client_raises_costs_that_message_alone(server, make, error):
+    box, deliver = make(), server.__call__
+
+    def fail(message):
+        if message["kind"] == "tags":
+            raise error
+        deliver(message)
+
+    box._deliver = fail
+    box.put({"kind": "tags", "tags": {}})
+    box.put(text("a"))
+    assert box.flush() == 0
+    assert server.taken == [text("a")]
 
 
 FULL_DISK = """
@@ -174,23 +253,24 @@ for number in range(3):
     box.put({"kind": "text", "name": str(number), "text": "x" * 100})
 assert box.flush() == 3
 resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50))  # from now on the disk is full
-box.put({"kind": "text", "name": "lost", "text": "x" * 100})
+box.put({"kind": "text", "name": "late", "text": "x" * 100})
 box.flush()
 down[0], stops[:] = False, [2]  # two are sent, then the server is gone again: the file cannot be shortened
 box.flush()
 stops[:] = []
 box.flush()
+assert box.unsent == 0
 assert [thread.name for thread in threading.enumerate() if thread.is_alive()].count("segpipe-tracking") == 1
 print(taken, box.close())
 """
 
 
-def test_a_disk_that_fills_up_costs_messages_but_neither_the_thread_nor_the_exit(tmp_path):
+def test_a_disk_that_fills_up_costs_no_message_nor_the_thread_nor_the_exit(tmp_path):
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "['0', '1', '2'] 0\n"
-    assert "1 messages for MLflow are lost" in done.stderr
+    assert done.stdout == "['0', '1', '2', 'late'] 0\n"
+    assert done.stderr.count("what MLflow does not get waits in memory") == 1
     assert "cannot be shortened" in done.stderr
     assert "Traceback" not in done.stderr
 

@@ -1,0 +1,158 @@
+"""Brings runs on the MLflow server up to date: what an outage kept from it, and the end of those that were killed."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from segpipe.errors import ConfigError, ServiceError
+from segpipe.system.credentials import without_secrets
+from segpipe.system.held_folder import visit, was_cut_off
+from segpipe.tracking.delivery.sender import Sender
+from segpipe.tracking.delivery.spool import Spool
+from segpipe.tracking.delivery.spool_file import SpoolFile
+from segpipe.tracking.identity import FILE, TrackedRun, read_tracked_run
+from segpipe.tracking.mlflow import SPOOL, UNSENT
+from segpipe.tracking.server import connect
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+
+@dataclass(frozen=True)
+class SyncResult:
+    """What became of one run.
+
+    Args:
+        sent: Messages that the server took.
+        kept: Messages that still wait.
+        ended: Whether the run, which nobody continues, was ended as KILLED.
+        problem: Why it is not up to date.
+    """
+
+    sent: int = 0
+    kept: int = 0
+    ended: bool = False
+    problem: str | None = None
+
+    def describe(self) -> str:
+        """One line.
+
+        >>> SyncResult(sent=3, ended=True).describe()
+        '3 messages sent, ended as KILLED'
+        """
+        parts = [f"{self.sent} messages sent"] if self.sent else []
+        parts += ["ended as KILLED"] if self.ended else []
+        parts += [f"{self.kept} messages wait"] if self.kept else []
+        parts += [self.problem] if self.problem else []
+        return ", ".join(parts) or "up to date"
+
+
+def find_tracked_runs(folders: Sequence[Path]) -> list[Path]:
+    """The folders of tracked runs in these folders, at any depth.
+
+    Raises:
+        ConfigError: for a folder that is not there, or when there is no tracked run.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError("there is no such folder", facts={"found": folder}, hint="name a folder of runs")
+    found = sorted({file.parent for folder in folders for file in folder.rglob(FILE)})
+    if not found:
+        names = ", ".join(map(str, folders))
+        raise ConfigError("there is no tracked run", facts={"looked in": names}, hint="name a folder of runs")
+    return found
+
+
+class Syncing:
+    """Brings one run after the other up to date; each server is asked once.
+
+    Args:
+        uri: The server or database, where it is another than the runs' folders say.
+    """
+
+    def __init__(self, uri: str | None = None) -> None:
+        self._uri = uri
+        self._servers: dict[str, MlflowClient | ServiceError] = {}
+
+    def sync(self, folder: Path) -> SyncResult:
+        """Sends what waits in the folder of a run, and ends the run where its process was killed.
+
+        A folder in which a process is at work is not touched. What is sent twice, as the one who sent it was killed,
+        is there once.
+        """
+        tracked, family = read_tracked_run(folder), _family(folder)
+        waiting = len(SpoolFile(folder / SPOOL / UNSENT).messages())
+        seen = _last_change(folder) if any(map(was_cut_off, family)) else None
+        if not waiting and seen is None:
+            return SyncResult()
+        if tracked is None:
+            return SyncResult(kept=waiting, problem=f"{FILE} cannot be read")
+        try:
+            with ExitStack() as stack:
+                for one in family:
+                    stack.enter_context(visit(one))
+                return self._sync(folder, tracked, seen)
+        except (ConfigError, ServiceError) as error:
+            found = error.facts.get("found")
+            return SyncResult(kept=waiting, problem=f"{error.message} ({found})" if found else error.message)
+
+    def _sync(self, folder: Path, tracked: TrackedRun, seen: float | None) -> SyncResult:
+        client = self._server(self._uri or tracked.uri)
+        _status(client, tracked.run_id)
+        spool = Spool(Sender(client, tracked.run_id, folder), folder / SPOOL / UNSENT)
+        before = spool.unsent
+        kept = spool.close()
+        ended = seen is not None and not kept and _end(client, tracked.run_id, seen)
+        return SyncResult(before - kept, kept, ended, "the server went away" if kept else None)
+
+    def _server(self, uri: str | None) -> "MlflowClient":
+        if uri is None:
+            raise ServiceError("its server is not known, name it with --tracking-uri")
+        if uri not in self._servers:
+            try:
+                self._servers[uri] = connect(uri)
+            except ServiceError as error:
+                self._servers[uri] = error
+        found = self._servers[uri]
+        if isinstance(found, ServiceError):
+            raise found
+        return found
+
+
+def _family(folder: Path) -> list[Path]:
+    """The folder, and those of the cross-validation or sweep that it is a part of, whose process trains it."""
+    family = [folder]
+    while (family[-1].parent / FILE).is_file():
+        family.append(family[-1].parent)
+    return family
+
+
+def _status(client: "MlflowClient", run_id: str) -> str:
+    """The status of a run; a server that does not know it would refuse all messages, and they would be gone."""
+    try:
+        return str(client.get_run(run_id).info.status)
+    except Exception as error:
+        raise _refusal("the server does not give the run", error) from error
+
+
+def _end(client: "MlflowClient", run_id: str, seen: float) -> bool:
+    """Ends a run that still counts as running at the time when it was seen last; says whether it did."""
+    if _status(client, run_id) != "RUNNING":
+        return False
+    try:
+        client.set_terminated(run_id, "KILLED", int(seen * 1000))
+    except Exception as error:
+        raise _refusal("the server does not end the run", error) from error
+    return True
+
+
+def _refusal(message: str, error: Exception) -> ServiceError:
+    reason = (without_secrets(error).splitlines() or [type(error).__name__])[0]
+    return ServiceError(message, facts={"found": reason[:300]})
+
+
+def _last_change(folder: Path) -> float:
+    """When its process wrote into the folder last, in seconds since 1970."""
+    return max(file.stat().st_mtime for file in folder.iterdir())
