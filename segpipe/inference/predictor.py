@@ -1,6 +1,7 @@
 """One scan in, one prediction out: prepare, slide, paint, clean, measure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -12,6 +13,7 @@ from segpipe.case import Case
 from segpipe.config.bounds import Count, Flips, Overlap, check_bounds
 from segpipe.errors import ModelError
 from segpipe.geometry import to_world
+from segpipe.inference.engines.device_memory import CPU, FittingBatches, choose_place, release_memory
 from segpipe.inference.engines.engine import Engine
 from segpipe.inference.findings import Finding, measure_findings
 from segpipe.inference.operating_point import OperatingPoint
@@ -20,7 +22,7 @@ from segpipe.inference.stage_timer import StageTimer
 from segpipe.inference.window.aggregator import Aggregator
 from segpipe.inference.window.grid import InferenceGrid, SliceReader, choose_grid
 from segpipe.inference.window.region import FindRegion, crop_to_lungs, windows_in
-from segpipe.inference.window.sliding import Sliding, predict_flipped, slide
+from segpipe.inference.window.sliding import Run, Sliding, Wanted, predict_flipped, slide
 from segpipe.preprocessing.lungs import lung_mask
 from segpipe.preprocessing.recipe import Recipe, Shape
 from segpipe.preprocessing.resampling import plan_preparation
@@ -145,7 +147,7 @@ def predict_case(
     inference_grid = choose_grid(preparation, recipe, divisor, at_mm=at_mm, window=getattr(engine, "window", None))
     if recipe.lung_crop and recipe.scope == "scan":
         inference_grid = crop_to_lungs(inference_grid, case)
-    aggregator = _paint(case, recipe, engine, options, inference_grid=inference_grid, timer=timer)
+    aggregator = _Painting(case, recipe, engine, options, inference_grid, timer).paint()
     point = at_mm if at_mm is not None or recipe.scope == "scan" else _middle(case)
     with timer.stage("findings"):
         chosen = choose_findings(aggregator, preparation, labels=recipe.label_map, point=options.point, at_mm=point)
@@ -154,45 +156,69 @@ def predict_case(
     return Prediction(aggregator.mask, findings, aggregator.probabilities, aggregator.entropy)
 
 
-def _paint(
-    case: Case,
-    recipe: Recipe,
-    engine: Engine,
-    options: PredictOptions,
-    *,
-    inference_grid: InferenceGrid,
-    timer: StageTimer,
-) -> Aggregator:
-    """Slides over the frame and paints each slice on the scan's grid as soon as it is final."""
-    labels = recipe.label_map
-    aggregator = Aggregator(
-        inference_grid,
-        case.image,
-        thresholds=[options.point.of(label.name).threshold for label in labels.classes],
-        labels=labels,
-        keep_probability=options.keep_probability,
-        keep_entropy=options.keep_entropy,
-    )
-    reader = SliceReader(case.image, inference_grid, recipe)
-    batch = options.batch or int(getattr(engine, "batch", 1))
-    with timer.stage("region"):
-        region = options.region(case) if options.region and recipe.scope == "scan" else None
-        wanted = windows_in(region, inference_grid) if region else None
+@dataclass(frozen=True)
+class _Painting:
+    """What is slid over a scan, and what of it is painted on the scan's grid."""
 
-    def read(number: int) -> torch.Tensor:
-        with timer.stage("preparation"):
-            return reader.read(number)
+    case: Case
+    recipe: Recipe
+    engine: Engine
+    options: PredictOptions
+    inference_grid: InferenceGrid
+    timer: StageTimer
 
-    def run(patches_bcxyz: torch.Tensor) -> torch.Tensor:
-        with timer.stage("network"):
-            return predict_flipped(engine, patches_bcxyz, options.flips)
+    def paint(self) -> Aggregator:
+        """Paints where there is room for a layer of windows: on the network's device, or else on the CPU."""
+        place = choose_place(self.engine, self.inference_grid.layer_bytes(len(self.recipe.label_map.classes)))
+        if place.type != "cpu":
+            with suppress(torch.OutOfMemoryError):
+                return self._paint_at(place)
+            release_memory()
+        return self._paint_at(CPU)
 
-    sliding = Sliding(inference_grid.window, options.overlap, batch, len(labels.classes))
-    for number, probabilities_xy in enumerate(slide(read, inference_grid.size, sliding, run, wanted=wanted)):
-        with timer.stage("way back"):
-            aggregator.add(number, probabilities_xy)
-        timer.advance(number + 1, inference_grid.size[2])
-    return aggregator
+    def _paint_at(self, place: torch.device) -> Aggregator:
+        """Slides over the box and paints each slice on the scan's grid as soon as it is final."""
+        labels, options, grid = self.recipe.label_map, self.options, self.inference_grid
+        aggregator = Aggregator(
+            grid,
+            self.case.image,
+            thresholds=[options.point.of(label.name).threshold for label in labels.classes],
+            labels=labels,
+            keep_probability=options.keep_probability,
+            keep_entropy=options.keep_entropy,
+        )
+        batch = options.batch or int(getattr(self.engine, "batch", 1))
+        sliding = Sliding(grid.window, options.overlap, batch, len(labels.classes), place)
+        planes = slide(self._reader(), grid.size, sliding, self._network(), wanted=self._wanted())
+        for number, probabilities_xy in enumerate(planes):
+            with self.timer.stage("way back"):
+                aggregator.add(number, probabilities_xy)
+            self.timer.advance(number + 1, grid.size[2])
+        return aggregator
+
+    def _reader(self) -> Callable[[int], torch.Tensor]:
+        reader = SliceReader(self.case.image, self.inference_grid, self.recipe)
+
+        def read(number: int) -> torch.Tensor:
+            with self.timer.stage("preparation"):
+                return reader.read(number)
+
+        return read
+
+    def _network(self) -> Run:
+        fitting = FittingBatches(lambda patches: predict_flipped(self.engine, patches, self.options.flips))
+
+        def run(patches_bcxyz: torch.Tensor) -> torch.Tensor:
+            with self.timer.stage("network"):
+                return fitting(patches_bcxyz)
+
+        return run
+
+    def _wanted(self) -> Wanted | None:
+        with self.timer.stage("region"):
+            find = self.options.region if self.recipe.scope == "scan" else None
+            region = find(self.case) if find else None
+            return windows_in(region, self.inference_grid) if region else None
 
 
 def _check_count(count: int, most: int | None) -> None:

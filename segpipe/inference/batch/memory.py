@@ -15,6 +15,7 @@ from segpipe.errors import ConfigError, ImageError
 from segpipe.export.model_folder import ModelFolder
 from segpipe.geometry import round_up
 from segpipe.inference.batch.scans import Scan
+from segpipe.inference.engines.device_memory import FittingBatches
 from segpipe.inference.engines.engine import Engine
 from segpipe.inference.window.grid import Point, choose_grid
 from segpipe.preprocessing.resampling import plan_preparation
@@ -62,7 +63,7 @@ class MemoryBound:
         """
         if limit is not None:
             window = getattr(engine, "window", None) or round_up(model.recipe.patch, model.divisor)
-            engine(torch.zeros(getattr(engine, "batch", 1), 1, *window))
+            FittingBatches(engine)(torch.zeros(getattr(engine, "batch", 1), 1, *window))
             for library in _NEEDED_LATER:
                 import_module(library)
         allowed = limit if limit is not None else machine_memory() * 4 // 5

@@ -2,7 +2,9 @@
 
 from segpipe.errors import ConfigError
 from segpipe.export.model_folder import ModelFolder, load_network
-from segpipe.inference.engines.engine import Engine, OnnxEngine, OpenVinoEngine, TorchEngine
+from segpipe.geometry import round_up
+from segpipe.inference.engines.device_memory import fit_batch, memory_of
+from segpipe.inference.engines.engine import Engine, OnnxEngine, OpenVinoEngine, Precision, TorchEngine
 
 BACKENDS = ("torch", "onnx", "openvino")
 
@@ -15,7 +17,7 @@ def build_engine(
     Args:
         folder: A verified model folder.
         backend: One of `BACKENDS`; None takes `torch`, or `onnx` where the network comes from another package.
-        device: For `torch`: auto, cpu, cuda or mps; the others run on the CPU.
+        device: auto, cpu, cuda or mps; `onnx` runs on the first three, `openvino` on the CPU.
         exact: Compute in float32 even where the hardware has something faster.
 
     Raises:
@@ -27,9 +29,18 @@ def build_engine(
         raise ConfigError("unknown backend", facts={"found": backend, "known": ", ".join(BACKENDS)})
     labels = folder.recipe.label_map
     if backend == "torch":
-        return TorchEngine(load_network(folder), labels, device=device, precision="fp32" if exact else "auto")
+        return _torch_engine(folder, device=device, precision="fp32" if exact else "auto")
+    if backend == "onnx":
+        return OnnxEngine(folder.onnx, labels, window=folder.fixed_shape, device=device)
     if device not in ("auto", "cpu"):
         raise ConfigError(f"the backend {backend} runs on the CPU", facts={"device": device}, hint="leave --device out")
-    if backend == "openvino":
-        return OpenVinoEngine(folder.onnx, labels, window=folder.fixed_shape, exact=exact)
-    return OnnxEngine(folder.onnx, labels, window=folder.fixed_shape)
+    return OpenVinoEngine(folder.onnx, labels, window=folder.fixed_shape, exact=exact)
+
+
+def _torch_engine(folder: ModelFolder, *, device: str, precision: Precision) -> TorchEngine:
+    """The engine, with as many windows per pass as the memory of a GPU holds."""
+    engine = TorchEngine(load_network(folder), folder.recipe.label_map, device=device, precision=precision)
+    memory = memory_of(engine.device)
+    if memory is not None:
+        engine.batch = fit_batch(engine, round_up(folder.recipe.patch, folder.divisor), memory)
+    return engine

@@ -1,5 +1,6 @@
 """Engines run a network: one call from patches to the probability of each class, whatever executes it."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -18,18 +19,25 @@ from segpipe.system.hardware import choose_device, computes_bf16
 GPU_BATCH = 4
 ONE_CLASS = LabelMap()
 _PRECISIONS = {"bf16": "bfloat16", "f32": "float32", "f16": "float16"}
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 Precision = Literal["auto", "fp32", "bf16"]
 
 
 class Engine(Protocol):
     """Anything that turns patches (B, 1, x, y, z) in 0…1 into the probability of each class (B, K, x, y, z), float32.
 
-    An engine may have `batch`, the windows per pass that suit it (else 1), `window`, the only shape that it takes, and
-    `name`, which says what computes how.
+    An engine may have `batch`, the windows per pass that suit it (else 1), `window`, the only shape that it takes,
+    `device`, where it would best have its patches (else the CPU), and `name`, which says what computes how.
     """
 
     def __call__(self, patches_bcxyz: torch.Tensor) -> torch.Tensor:
-        """Returns the probability of each class, on the CPU; see `segpipe.networks.activation.class_probabilities`."""
+        """Returns the probability of each class, see `segpipe.networks.activation.class_probabilities`.
+
+        They are on the device on which the patches are.
+
+        Raises:
+            torch.OutOfMemoryError: when so many patches do not fit into the memory of the device.
+        """
 
 
 class TorchEngine:
@@ -68,7 +76,7 @@ class TorchEngine:
         threads = torch.get_num_threads() if self.device.type == "cpu" else 1
         with take_turn(threads), half, _all_digits(), small_maps_in_float32(self.device):
             logits = self.network(patches_bcxyz.to(self.device))
-        return class_probabilities(logits.float(), self.labels).cpu()
+        return class_probabilities(logits.float(), self.labels).to(patches_bcxyz.device)
 
 
 def _all_digits() -> AbstractContextManager[None]:
@@ -87,34 +95,72 @@ class OnnxEngine:
         path: The ONNX file.
         labels: The classes.
         window: The only spatial size that it takes, if there is but one.
-        threads: As many as PyTorch uses, unless given.
+        device: `auto` takes CUDA where ONNX Runtime computes on it, else the CPU.
 
     Raises:
+        ConfigError: for a device on which this ONNX Runtime does not compute.
         ModelError: when ONNX Runtime cannot open the file.
     """
 
     def __init__(
-        self, path: Path, labels: LabelMap = ONE_CLASS, *, window: Shape | None = None, threads: int | None = None
+        self, path: Path, labels: LabelMap = ONE_CLASS, *, window: Shape | None = None, device: str = "auto"
     ) -> None:
         import onnxruntime
 
-        self.threads = threads or torch.get_num_threads()
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self.threads
+        options.intra_op_num_threads = torch.get_num_threads()
+        providers = onnx_providers(device, onnxruntime.get_available_providers())
         try:
-            self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self.session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # ONNX Runtime raises its own, undocumented kinds
             raise ModelError("the ONNX model cannot be opened", facts={"file": path, "found": error}) from error
+        on_cuda = _CUDA in self.session.get_providers()  # it goes on without one that does not load
+        if device == "cuda" and not on_cuda:
+            raise _no_cuda("its CUDA libraries do not load")
         self.input = self.session.get_inputs()[0].name
         self.labels = labels
         self.window = window
-        self.name = "onnxruntime on cpu, float32"
+        self.threads = 1 if on_cuda else torch.get_num_threads()
+        self.batch = GPU_BATCH if on_cuda else 1
+        self.name = f"onnxruntime on {'cuda' if on_cuda else 'cpu'}, float32"
 
     def __call__(self, patches_bcxyz: torch.Tensor) -> torch.Tensor:
         """Returns the probability of each class; see `Engine`."""
-        with take_turn(self.threads):
-            (logits, *_) = self.session.run(None, {self.input: patches_bcxyz.numpy()})
+        try:
+            with take_turn(self.threads):
+                (logits, *_) = self.session.run(None, {self.input: patches_bcxyz.numpy()})
+        except Exception as error:
+            if "Failed to allocate memory" in str(error):  # as its BFC arena says
+                raise torch.OutOfMemoryError("ONNX Runtime could not allocate memory") from error
+            raise
         return class_probabilities(torch.from_numpy(logits), self.labels)
+
+
+def onnx_providers(device: str, available: Sequence[str]) -> list[str | tuple[str, dict[str, str]]]:
+    """The execution providers to ask ONNX Runtime for, the first of them preferred.
+
+    Args:
+        device: auto, cpu or cuda.
+        available: What this ONNX Runtime was built with.
+
+    Raises:
+        ConfigError: for any other device, or for CUDA where it was built without.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise ConfigError("the backend onnx runs on the CPU or on CUDA", facts={"device": device})
+    if device == "cuda" and _CUDA not in available:
+        raise _no_cuda(f"providers {', '.join(available)}")
+    if device == "cpu" or _CUDA not in available:
+        return [_CPU]
+    return [(_CUDA, {"use_tf32": "0"}), _CPU]  # float32 all the way, as on the CPU
+
+
+def _no_cuda(found: str) -> ConfigError:
+    return ConfigError(
+        "this ONNX Runtime does not compute on CUDA",
+        facts={"found": found},
+        hint="pip install onnxruntime-gpu instead of onnxruntime, or leave --device out",
+    )
 
 
 class OpenVinoEngine:

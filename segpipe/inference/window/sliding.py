@@ -7,6 +7,7 @@ from itertools import combinations
 import numpy as np
 import torch
 
+from segpipe.inference.engines.device_memory import CPU
 from segpipe.inference.engines.engine import Engine
 from segpipe.preprocessing.recipe import Shape
 
@@ -25,12 +26,14 @@ class Sliding:
         overlap: Part of the window that neighbours share at least, 0 ≤ overlap < 1.
         batch: Windows per forward pass.
         classes: Probabilities of each voxel.
+        place: Where a layer is held and its sums are made.
     """
 
     window: Shape
     overlap: float
     batch: int
     classes: int = 1
+    place: torch.device = CPU
 
 
 def slide(
@@ -42,7 +45,7 @@ def slide(
     so memory holds one layer whatever the length of the scan, and the result cannot depend on how much there is.
 
     Args:
-        read: Gives slice k (x, y) of the prepared box.
+        read: Gives slice k (x, y) of the prepared box, on the CPU, as what is yielded is.
         size: Voxels of the box.
         sliding: How the window slides.
         run: Gives the probabilities (B, K, x, y, z) of patches.
@@ -99,10 +102,10 @@ class _Layer:
     def __init__(self, size: Shape, sliding: Sliding) -> None:
         depth, plane = sliding.window[2], size[:2]
         self.window = sliding.window
-        self.image = torch.zeros(depth, *plane)
-        self.totals = [torch.zeros(depth, *plane) for _ in range(sliding.classes)]
-        self.weight = torch.zeros(depth, *plane)
-        self.kernel_zxy = gaussian(sliding.window).permute(2, 0, 1).contiguous()
+        self.image = torch.zeros(depth, *plane, device=sliding.place)
+        self.totals = [torch.zeros_like(self.image) for _ in range(sliding.classes)]
+        self.weight = torch.zeros_like(self.image)
+        self.kernel_zxy = gaussian(sliding.window).permute(2, 0, 1).contiguous().to(sliding.place)
         self.kept = 0
 
     def filled_to(self, z: int) -> int:
@@ -129,8 +132,9 @@ class _Layer:
 
     def leave(self, count: int) -> Iterator[list[torch.Tensor]]:
         """Yields the first `count` slices and moves the others to the front."""
+        nothing = self.weight.new_zeros(())
         for number, weight in enumerate(self.weight[:count]):
-            yield [torch.where(weight > 0, total[number] / weight, torch.zeros(())) for total in self.totals]
+            yield [torch.where(weight > 0, total[number] / weight, nothing).cpu() for total in self.totals]
         self.kept = self.window[2] - count
         for buffer in (self.image, *self.totals, self.weight):
             for offset in range(self.kept):

@@ -202,7 +202,7 @@ def test_mistakes_are_reported_before_any_work(tmp_path):
         (["--days", "30"], "--days is the time since"),
         (["--uncertainty"], "--uncertainty is shown in the page"),
         (["--backend", "tensorrt"], "unknown backend"),
-        (["--backend", "onnx", "--device", "cuda"], "runs on the CPU"),
+        (["--backend", "onnx", "--device", "cuda"], "this ONNX Runtime does not compute on CUDA"),
         (["--sensitivity", "0.9", "--threshold", "0.5"], "only one wish"),
         (["--overlap", "1.0"], "overlap must be"),
     ],

@@ -1,15 +1,19 @@
 """Engines give one foreground probability per voxel, whatever computes it."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from segpipe.errors import ConfigError, ModelError
-from segpipe.inference.engines.engine import OnnxEngine, TorchEngine
+from segpipe.inference.engines.device_memory import FittingBatches
+from segpipe.inference.engines.engine import OnnxEngine, TorchEngine, onnx_providers
 from segpipe.labels import LabelMap
 from segpipe.system.hardware import choose_device, computes_bf16
 
+CUDA = "CUDAExecutionProvider"
 PARTS = {1: "rim", 2: "core"}
 
 
@@ -94,7 +98,9 @@ def test_a_device_that_is_not_there_is_reported():
     assert "cpu" in str(caught.value.facts["has"])
 
 
-def test_onnx_gives_what_torch_gives(tmp_path):
+@pytest.fixture
+def onnx_file(tmp_path):
+    """The network `Linear`."""
     import onnx
     from onnx import TensorProto, helper
 
@@ -105,11 +111,81 @@ def test_onnx_gives_what_torch_gives(tmp_path):
     logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["b", 2, "x", "y", "z"])
     graph = helper.make_graph([conv], "linear", [image], [logits], [weight, bias])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), tmp_path / "m.onnx")
-    engine = OnnxEngine(tmp_path / "m.onnx", window=(4, 4, 4))
+    return tmp_path / "m.onnx"
+
+
+def test_onnx_gives_what_torch_gives(onnx_file):
+    engine = OnnxEngine(onnx_file, window=(4, 4, 4), device="cpu")
     torch.testing.assert_close(engine(PATCH), torch.sigmoid(4 * PATCH - 2))
     torch.testing.assert_close(engine(PATCH.flip(2)), torch.sigmoid(4 * PATCH.flip(2) - 2))
     assert engine.name == "onnxruntime on cpu, float32"
     assert engine.window == (4, 4, 4)
+    assert engine.batch == 1
+
+
+@pytest.mark.parametrize(
+    ("device", "available", "expected"),
+    [
+        ("auto", ["CPUExecutionProvider"], ["CPUExecutionProvider"]),
+        ("cpu", [CUDA, "CPUExecutionProvider"], ["CPUExecutionProvider"]),
+        ("auto", [CUDA, "CPUExecutionProvider"], [(CUDA, {"use_tf32": "0"}), "CPUExecutionProvider"]),
+        ("cuda", ["TensorrtExecutionProvider", CUDA], [(CUDA, {"use_tf32": "0"}), "CPUExecutionProvider"]),
+    ],
+)
+def test_cuda_is_asked_for_where_onnx_runtime_has_it(device, available, expected):
+    assert onnx_providers(device, available) == expected
+
+
+@pytest.mark.parametrize(
+    ("device", "message"), [("mps", "on the CPU or on CUDA"), ("cuda", "this ONNX Runtime does not compute on CUDA")]
+)
+def test_a_device_without_provider_is_reported(device, message):
+    with pytest.raises(ConfigError, match=message):
+        onnx_providers(device, ["CPUExecutionProvider"])
+
+
+class Session:
+    """As of an ONNX Runtime with CUDA whose libraries load, or do not; it holds one window."""
+
+    def __init__(self, loads):
+        self.loads = loads
+
+    def __call__(self, file, options, providers):
+        self.asked = providers
+        return self
+
+    def get_providers(self):
+        return [CUDA, "CPUExecutionProvider"] if self.loads else ["CPUExecutionProvider"]
+
+    def get_inputs(self):
+        return [SimpleNamespace(name="image")]
+
+    def run(self, outputs, inputs):
+        if len(inputs["image"]) > 1:
+            raise RuntimeError("RUNTIME_EXCEPTION : Failed to allocate memory for requested buffer of size 8")
+        return [np.concatenate([np.zeros_like(inputs["image"]), 4 * inputs["image"] - 2], axis=1)]
+
+
+@pytest.mark.parametrize("loads", [True, False])
+def test_what_is_asked_of_onnx_runtime_and_what_it_chose(onnx_file, monkeypatch, loads):
+    session = Session(loads)
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: [CUDA, "CPUExecutionProvider"])
+    monkeypatch.setattr("onnxruntime.InferenceSession", session)
+    engine = OnnxEngine(onnx_file)
+    assert session.asked == [(CUDA, {"use_tf32": "0"}), "CPUExecutionProvider"]
+    assert engine.name == f"onnxruntime on {'cuda' if loads else 'cpu'}, float32"
+    if not loads:
+        with pytest.raises(ConfigError, match="does not compute on CUDA") as caught:
+            OnnxEngine(onnx_file, device="cuda")
+        assert caught.value.facts["found"] == "its CUDA libraries do not load"
+
+
+def test_memory_that_onnx_runtime_lacks_is_as_that_of_pytorch(onnx_file, monkeypatch):
+    monkeypatch.setattr("onnxruntime.InferenceSession", Session(loads=True))
+    engine = OnnxEngine(onnx_file)
+    with pytest.raises(torch.OutOfMemoryError):
+        engine(PATCH)
+    torch.testing.assert_close(FittingBatches(engine)(PATCH), torch.sigmoid(4 * PATCH - 2))
 
 
 def test_a_damaged_onnx_file_is_reported(tmp_path):
