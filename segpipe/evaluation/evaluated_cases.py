@@ -36,7 +36,7 @@ def evaluate_each(
         evaluate: Item → the figures of its case; with workers a function of a module, or a `partial` of one.
         items: In the order that the outcomes keep.
         name: Item → name of its case.
-        progress: Whether to draw a bar.
+        progress: Whether to show progress.
         workers: Processes; 0 works in this process, None takes one per core.
     """
     title = "evaluating" if progress else None

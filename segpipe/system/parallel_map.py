@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from functools import partial
 from multiprocessing import get_context
 from typing import TypeVar
@@ -12,6 +13,7 @@ from typing import TypeVar
 from segpipe.errors import OutputError, SegpipeError
 from segpipe.system.case_errors import CaseError, attempt
 from segpipe.system.cpu.cores import available_cores
+from segpipe.system.progress import show_progress
 from segpipe.system.stopping import end_with_parent
 
 MOST_DEATHS = 5
@@ -36,18 +38,18 @@ def parallel_map(
         work: A function of a module, or a `functools.partial` of one.
         items: What it is called with, one by one.
         name: Item → what it is called.
-        title: Shown at the progress bar, which is drawn on terminals only; None draws none.
+        title: What the progress is called; None shows none.
         workers: Processes; by default one per core, 0 works in this process.
 
     Raises:
         OutputError: when processes cannot work here at all.
     """
-    from tqdm import tqdm
-
     count = min(available_cores() if workers is None else workers, len(items))
     outcomes = _in_this_process(work, items, name) if count < 2 else _in_processes(work, items, name, count)
-    # disable=None draws on terminals only
-    yield from tqdm(outcomes, total=len(items), desc=title, unit="case", disable=None if title and items else True)
+    with closing(show_progress(len(items), title=title if items else None, unit="case")) as progress:
+        for outcome in outcomes:
+            yield outcome
+            progress.update()
 
 
 def _in_this_process(

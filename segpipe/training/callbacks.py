@@ -12,6 +12,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from segpipe.parts import Registry, build_part
 from segpipe.parts.building import try_part
+from segpipe.system.progress import show_progress
 
 HISTORY = "metrics.jsonl"
 LogMetrics = Callable[[dict[str, float], int], None]
@@ -121,32 +122,30 @@ class ThroughputMonitor(pl.Callback):
         }
 
 
-class Progress(pl.Callback):
-    """One bar for the whole training: steps, the last loss and the last validation."""
-
-    def __init__(self) -> None:
-        self._bar: Any = None
+class TrainingProgress(pl.Callback):
+    """Shows the whole training: steps, the last loss and the last validation."""
 
     @rank_zero_only
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Draws the bar from the step that is reached."""
-        from tqdm import tqdm
-
-        self._bar = tqdm(total=trainer.max_steps, initial=trainer.global_step, desc="training", unit="step")
+        """Begins at the step that is reached."""
+        self._progress = show_progress(
+            int(trainer.max_steps), title="training", unit="step", initial=trainer.global_step
+        )
 
     @rank_zero_only
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Moves the bar by the optimizer steps that were taken."""
-        moved = trainer.global_step - self._bar.n
+        """Adds the optimizer steps that were taken."""
+        moved = trainer.global_step - self._progress.n
         if moved:
             seen = {name.rpartition("/")[2]: f"{float(value):.3f}" for name, value in trainer.callback_metrics.items()}
-            self._bar.set_postfix({name: seen[name] for name in ("loss", "pseudo_dice") if name in seen}, refresh=False)
-            self._bar.update(moved)
+            shown: dict[str, object] = {name: seen[name] for name in ("loss", "pseudo_dice") if name in seen}
+            self._progress.set_postfix(shown, refresh=False)
+            self._progress.update(moved)
 
     @rank_zero_only
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Closes the bar."""
-        self._bar.close()
+        """Shows where it ended."""
+        self._progress.close()
 
 
 def read_history(folder: Path) -> list[dict[str, float]]:

@@ -20,7 +20,7 @@ from segpipe.networks import build_network
 from segpipe.parts import build_part
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.system.stopping import stops_wait
-from segpipe.training.callbacks import CALLBACKS, LogMetrics, Progress, RunLogger, ThroughputMonitor
+from segpipe.training.callbacks import CALLBACKS, LogMetrics, RunLogger, ThroughputMonitor, TrainingProgress
 from segpipe.training.checkpoint_files import CheckpointWriter, find_resumable, read_checkpoint
 from segpipe.training.checkpoints import MONITOR, Checkpoints
 from segpipe.training.data.datamodule import PatchDataModule
@@ -197,7 +197,7 @@ def _callbacks(settings: Settings, folder: Path) -> list[Callback]:
     if training.early_stopping:
         callbacks.append(EarlyStopping(MONITOR, mode="max", patience=training.early_stopping))
     if settings.trainer.progress:
-        callbacks.append(Progress())
+        callbacks.append(TrainingProgress())
     return [*callbacks, *(build_part(CALLBACKS, spec) for spec in settings.callbacks)]
 
 

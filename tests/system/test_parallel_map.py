@@ -60,6 +60,12 @@ def test_no_items_are_no_work():
     assert run([], workers=None) == []
 
 
-def test_a_bar_is_drawn_on_terminals_only(capfd):
+def test_a_log_has_a_line_with_the_title(capfd):
     assert dict(parallel_map(work, ["a"], name=str, title="working", workers=0)) == {0: "A"}
-    assert "working" not in capfd.readouterr().err
+    assert capfd.readouterr().err.startswith("working: 1 of 1 cases in 0:00")
+
+
+def test_without_a_title_or_work_nothing_is_said(capfd):
+    assert dict(parallel_map(work, ["a"], name=str, workers=0)) == {0: "A"}
+    assert dict(parallel_map(work, [], name=str, title="working")) == {}
+    assert capfd.readouterr().err == ""

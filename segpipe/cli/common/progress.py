@@ -1,4 +1,4 @@
-"""A progress bar over scans that moves slice by slice and gives way to messages."""
+"""Progress over scans that moves slice by slice and gives way to messages."""
 
 import sys
 from types import TracebackType
@@ -7,10 +7,13 @@ from typing import Any
 from segpipe.errors import explain
 from segpipe.inference.batch.runner import ScanOutcome
 from segpipe.inference.stage_timer import StageTimer
+from segpipe.system.progress import show_progress
+
+_LAYOUT = "{l_bar}{bar}| {n:.2f}/{total} [{elapsed}<{remaining}{postfix}]"
 
 
 class Bar(StageTimer):
-    """Draws on stderr, from the first scan on; rarely where nobody looks on."""
+    """Is shown from the first scan on."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,7 +32,7 @@ class Bar(StageTimer):
     def expect(self, scans: int) -> None:
         """Adds scans that come to those of before."""
         if self._bar is None:
-            self._bar = _draw(scans)
+            self._bar = show_progress(scans, title="predicting", unit="scan", layout=_LAYOUT)
         else:
             self._bar.total += scans
             self._bar.refresh()
@@ -45,11 +48,3 @@ class Bar(StageTimer):
             self._bar.write(explain(outcome.error.with_facts(scan=outcome.scan.name)), file=sys.stderr)
         self._bar.update(max(0.0, self._done - self._bar.n))
         return outcome
-
-
-def _draw(scans: int) -> Any:
-    from tqdm import tqdm
-
-    interval = 0.1 if sys.stderr.isatty() else 10.0
-    layout = "{l_bar}{bar}| {n:.2f}/{total} [{elapsed}<{remaining}{postfix}]"
-    return tqdm(total=scans, desc="predicting", unit="scan", mininterval=interval, bar_format=layout)

@@ -66,7 +66,7 @@ def build_cache(
         folder: Where the cache lies.
         load: Reads one entry; must be a function of a module when there are workers.
         workers: Processes; by default one per core, 0 builds in this process.
-        progress: Whether to draw a bar.
+        progress: Whether to show progress.
 
     Raises:
         SegpipeError: after all good cases are done, one error that names every bad one.

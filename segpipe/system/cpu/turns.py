@@ -7,14 +7,18 @@ as long. Steps that are taken in turns cost what they cost alone.
 
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from segpipe.system.cpu.cores import available_cores
+
+try:
+    import fcntl
+except ImportError:  # Windows, where nobody waits
+    fcntl = None  # type: ignore[assignment]
 
 _PATIENCE_S = 60.0
 _POLL_S = 0.0005
@@ -47,27 +51,58 @@ class Turns:
     """
 
     def __init__(self, folder: Path, name: str, *, patience_s: float = _PATIENCE_S) -> None:
-        self._next = FileLock(folder / f"{name}.next", timeout=patience_s)
-        self._now = FileLock(folder / f"{name}.now", timeout=patience_s)
-        self.waits = True
+        self.patience_s = patience_s
+        self.waits = fcntl is not None
+        with self._or_nobody_waits():
+            self._next, self._now = (_open(folder / f"{name}.{lock}") for lock in ("next", "now"))
 
     @contextmanager
     def take(self) -> Iterator[None]:
         """Waits for a turn, which ends with the block, or with the process."""
-        taken = self.waits and self._begin()
+        if self.waits:
+            with self._or_nobody_waits():
+                self._begin()
+        taken = self.waits
         try:
             yield
         finally:
             if taken:
-                self._now.release()
+                fcntl.flock(self._now, fcntl.LOCK_UN)
 
-    def _begin(self) -> bool:
+    def _begin(self) -> None:
+        until = time.monotonic() + self.patience_s
+        _lock(self._next, until)
         try:
-            with self._next.acquire(poll_interval=_POLL_S):
-                self._now.acquire(poll_interval=_POLL_S)
-        except (Timeout, OSError, NotImplementedError):  # without locks, or where files are another's, nobody waits
+            _lock(self._now, until)
+        finally:
+            fcntl.flock(self._next, fcntl.LOCK_UN)
+
+    @contextmanager
+    def _or_nobody_waits(self) -> Iterator[None]:
+        """Without locks, or where the files are another's, turns are not worth an error."""
+        try:
+            yield
+        except OSError:
             self.waits = False
-        return self.waits
+
+
+def _open(file: Path) -> int:
+    return os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+
+
+def _lock(descriptor: int, until: float) -> None:
+    """Locks a file, in microseconds if it is free.
+
+    Raises:
+        OSError: when it is still another's at `until`, or nothing can be locked.
+    """
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(_POLL_S)
 
 
 @cache
