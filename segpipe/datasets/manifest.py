@@ -186,5 +186,5 @@ def _check_entries(entries: Sequence[Entry], file: Path) -> None:
 
 
 def _relative(file: Path, folder: Path) -> str:
-    inside = file.resolve().is_relative_to(folder.resolve())
-    return str(file.resolve().relative_to(folder.resolve())) if inside else str(file.resolve())
+    file, folder = file.resolve(), folder.resolve()
+    return str(file.relative_to(folder) if file.is_relative_to(folder) else file)

@@ -1,12 +1,14 @@
 """How sure a figure is: bootstrap intervals over patients, since the cases of one patient are not independent."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 2000
 LEVEL = 0.95
+MOST_WEIGHTS = 2**25
+"""At once, 256 MiB: of up to 16,777 cases all resamples."""
 Interval = tuple[float, float]
 
 
@@ -17,8 +19,7 @@ def patient_weights(patients: Sequence[str], *, seed: int = 0, resamples: int = 
     order of the cases, so that two runs on the same cases share it.
     """
     names, owner = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
-    draws = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
-    return np.asarray(draws[:, owner], dtype=np.float64)
+    return _draw(len(names), owner, np.random.default_rng(seed), resamples)
 
 
 def interval_of_mean(values: Sequence[float], patients: Sequence[str], *, seed: int = 0) -> Interval | None:
@@ -44,8 +45,8 @@ def interval_of(
     if len(set(patients)) < 2:
         return None
     with np.errstate(invalid="ignore", divide="ignore"):
-        values = statistic(patient_weights(patients, seed=seed))
-    return percentile_interval(values)
+        values = [statistic(weights) for weights in _weights_in_parts(patients, seed)]
+    return percentile_interval(np.concatenate(values))
 
 
 def percentile_interval(values: NDArray[np.float64]) -> Interval | None:
@@ -55,3 +56,17 @@ def percentile_interval(values: NDArray[np.float64]) -> Interval | None:
         return None
     low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
+
+
+def _weights_in_parts(patients: Sequence[str], seed: int) -> Iterator[NDArray[np.float64]]:
+    """The rows of `patient_weights`, of many cases a part at a time, since all would fill the memory."""
+    names, owner = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
+    rng = np.random.default_rng(seed)
+    rows = max(1, MOST_WEIGHTS // len(owner))
+    for start in range(0, RESAMPLES, rows):
+        yield _draw(len(names), owner, rng, min(rows, RESAMPLES - start))
+
+
+def _draw(names: int, owner: NDArray[np.intp], rng: np.random.Generator, resamples: int) -> NDArray[np.float64]:
+    draws = rng.multinomial(names, np.full(names, 1 / names), size=resamples)
+    return np.asarray(draws[:, owner], dtype=np.float64)

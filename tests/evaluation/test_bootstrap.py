@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from segpipe.evaluation import bootstrap
 from segpipe.evaluation.bootstrap import interval_of_mean, patient_weights, percentile_interval
 
 
@@ -18,6 +19,14 @@ def test_the_draw_does_not_depend_on_the_order_of_cases():
         interval_of_mean([5.0, 2.0, 1.0], ["c", "b", "a"]),
     )
     assert forth == pytest.approx(back)
+
+
+def test_many_cases_are_drawn_in_parts_of_the_same_resamples(monkeypatch):
+    patients = ["a", "b", "b", "c"]
+    monkeypatch.setattr(bootstrap, "MOST_WEIGHTS", 4 * 700)
+    parts = list(bootstrap._weights_in_parts(patients, seed=5))
+    assert [len(part) for part in parts] == [700, 700, 600]
+    assert (np.concatenate(parts) == patient_weights(patients, seed=5)).all()
 
 
 def test_one_patient_has_no_interval_however_many_cases():

@@ -16,6 +16,7 @@ from segpipe.system.parallel_map import parallel_map
 
 OUTLIER_FACTOR = 2.0
 _OUTLIER_SPREADS = 6.0
+_SHOWN = 4
 
 
 def check_dataset(manifest: Manifest, *, workers: int | None = None, progress: bool = True) -> Quality:
@@ -52,8 +53,9 @@ def _duplicates(cases: Sequence[CaseQuality], entries: Sequence[Entry]) -> Itera
             by_digest[case.digest].append(entry)
     for duplicates in by_digest.values():
         leaks = len({entry.patient for entry in duplicates}) > 1 or len({entry.split for entry in duplicates}) > 1
+        first = duplicates[: _SHOWN + 1]  # of which at least so many are others
         for entry in duplicates if len(duplicates) > 1 else []:
-            others = _some([other.id for other in duplicates if other is not entry])
+            others = _some([other.id for other in first if other is not entry], len(duplicates) - 1)
             message = "the same scan is there under another name"
             yield Issue("error" if leaks else "warning", "identical scans", message, {"other": others}, entry.id)
 
@@ -87,8 +89,10 @@ def _outliers(cases: Sequence[CaseQuality]) -> Iterable[Issue]:
                 )
 
 
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+def _some(names: Sequence[str], count: int) -> str:
+    """The first of so many names."""
+    shown = names[:_SHOWN]
+    return ", ".join(shown) + (f" and {count - len(shown)} more" if count > len(shown) else "")
 
 
 def _triple(values: Sequence[float]) -> str:

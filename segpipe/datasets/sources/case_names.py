@@ -4,8 +4,9 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 
 from segpipe.datasets.manifest import Entry
@@ -109,12 +110,14 @@ def name_cases(origins: Sequence[Origin], dataset: Path, *, keep_ids: bool = Fal
     """
     known = _read(dataset / _REGISTRY)
     patients = {origin.person: known[origin.digest].patient for origin in origins if origin.digest in known}
+    new_cases = _numbers_after(name.case for name in known.values())
+    new_patients = _numbers_after(name.patient for name in known.values())
     for origin in origins:
         if origin.digest in known:
             continue
-        taken = [*patients.values(), *(name.patient for name in known.values())]
-        patient = patients.setdefault(origin.person, f"patient_{_next(taken):04d}")
-        known[origin.digest] = CaseName(f"case_{_next(name.case for name in known.values()):04d}", patient)
+        if origin.person not in patients:
+            patients[origin.person] = f"patient_{next(new_patients):04d}"
+        known[origin.digest] = CaseName(f"case_{next(new_cases):04d}", patients[origin.person])
     content = {digest: [name.case, name.patient] for digest, name in known.items()}
     write_private(dataset / _REGISTRY, json.dumps(content, indent=0))
     names = [known[origin.digest] for origin in origins]
@@ -152,5 +155,5 @@ def _read(file: Path) -> dict[str, CaseName]:
         ) from error
 
 
-def _next(names: Iterable[str]) -> int:
-    return max((int(name.rpartition("_")[2]) for name in names), default=0) + 1
+def _numbers_after(names: Iterable[str]) -> Iterator[int]:
+    return count(max((int(name.rpartition("_")[2]) for name in names), default=0) + 1)

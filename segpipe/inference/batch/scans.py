@@ -93,12 +93,13 @@ def number_clashes(scans: Sequence[Scan]) -> list[Scan]:
     """
     shared = Counter(scan.name.lower() for scan in scans)
     taken = {name for name, count in shared.items() if count == 1}
+    last: Counter[str] = Counter()
     numbered = []
     for scan in scans:
-        name, number = scan.name, 0
-        while shared[scan.name.lower()] > 1 and (number == 0 or name.lower() in taken):
-            number += 1
-            name = f"{scan.name}-{number}"
+        name, key = scan.name, scan.name.lower()
+        while shared[key] > 1 and (name == scan.name or name.lower() in taken):
+            last[key] += 1
+            name = f"{scan.name}-{last[key]}"
         taken.add(name.lower())
         numbered.append(replace(scan, name=name))
     return numbered

@@ -48,6 +48,10 @@ def test_a_number_that_is_a_name_already_is_left_out():
     assert names(number_clashes(named("a", "a", "a-1", "a-3"))) == ["a-2", "a-4", "a-1", "a-3"]
 
 
+def test_numbers_go_on_after_a_name_that_is_taken():
+    assert names(number_clashes(named("a", "a-2", "a", "A", "a"))) == ["a-1", "a-2", "a-3", "A-4", "a-5"]
+
+
 def test_names_that_differ_in_case_alone_clash():
     assert names(number_clashes(named("Scan", "scan", "other"))) == ["Scan-1", "scan-2", "other"]
 
