@@ -96,7 +96,7 @@ class TrainerSettings(Section):
     accelerator: Literal["auto", "cpu", "gpu", "mps"]
     devices: Auto | Positive
     nodes: Positive
-    strategy: Literal["auto", "ddp"]
+    strategy: Literal["auto", "ddp", "fsdp"]
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
     max_steps: Positive
     requeue: bool

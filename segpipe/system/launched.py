@@ -3,15 +3,17 @@
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import torch.distributed as dist
 
 from segpipe.errors import ConfigError
 
+Item = TypeVar("Item")
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 _PATIENCE = timedelta(minutes=30)
 _LOOK_EVERY_S = 1.0
@@ -58,6 +60,13 @@ def step_name() -> str | None:
     if int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) < 2:
         return None
     return f"job_{os.environ['SLURM_JOB_ID']}_{os.environ['SLURM_STEP_ID']}"
+
+
+def own_first(items: Sequence[Item]) -> list[Item]:
+    """The items, first this process's share of those that a launcher has started, then those of the next ones."""
+    launched = launch()
+    count = launched.processes * launched.nodes if launched else 1
+    return [item for turn in range(count) for item in items[(this_rank() + turn) % count :: count]]
 
 
 def follow_launcher() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from torch.distributed.tensor import DTensor
 from torch.nn.utils import get_total_norm
 
 from segpipe.errors import TrainingError
@@ -147,7 +148,9 @@ def _finds_scale(trainer: pl.Trainer) -> bool:
 
 def weights_are_finite(module: torch.nn.Module) -> bool:
     """Whether all weights and running statistics of a network are numbers."""
-    weights = [*(parameter.detach() for parameter in module.parameters()), *_statistics(module)]
+    parameters = (parameter.detach() for parameter in module.parameters())
+    own = [weight.to_local() if isinstance(weight, DTensor) else weight for weight in parameters]  # shards, or all
+    weights = [*own, *_statistics(module)]
     return bool(torch.stack([weight.isfinite().all() for weight in weights]).all())
 
 

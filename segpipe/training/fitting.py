@@ -33,6 +33,7 @@ from segpipe.training.optimisation.optimizers import build_optimizer
 from segpipe.training.optimisation.schedulers import build_scheduler
 from segpipe.training.optimisation.weight_averaging import AveragedWeights
 from segpipe.training.precision import precision_plugins
+from segpipe.training.sharding import ShardedStrategy
 from segpipe.training.turns import BatchesInTurns
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,8 @@ def fit(
     with _ends_processes(trainer), stops_wait():
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     trainer.strategy.barrier()  # until the last checkpoint is written
+    if compute_of(settings.trainer).strategy == "fsdp":
+        module = build_module(settings, provenance)  # whole again
     network = load_weights(module.network, folder / "checkpoints" / f"{settings.evaluation.weights}.ckpt")
     return TrainingResult(network, trainer.global_step)
 
@@ -114,7 +117,7 @@ def build_trainer(settings: Settings, folder: Path, log_metrics: LogMetrics) -> 
         accelerator=compute.device.type,
         devices=compute.devices,
         num_nodes=compute.nodes,
-        strategy=compute.strategy,
+        strategy=ShardedStrategy(compute.processes) if compute.strategy == "fsdp" else compute.strategy,
         precision=None if precision else compute.precision,  # type: ignore[arg-type]
         max_steps=hardware.max_steps,
         max_epochs=-1,

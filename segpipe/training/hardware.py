@@ -35,12 +35,18 @@ def check_compute(settings: Settings) -> Compute:
     Raises:
         ConfigError: for what is missing on this machine, or patches that cannot be shared out.
     """
-    compute, patches = compute_of(settings.trainer), settings.training.validation_patches
+    compute, patches, ema = compute_of(settings.trainer), settings.training.validation_patches, settings.training.ema
     if patches % compute.processes:
         raise ConfigError(
             "training.validation_patches must be a multiple of the processes, which share them out",
             facts={"training.validation_patches": patches, "processes": compute.processes},
             hint=f"training.validation_patches={ceil(patches / compute.processes) * compute.processes}",
+        )
+    if compute.strategy == "fsdp" and (ema or compute.precision == "16-mixed"):
+        raise ConfigError(
+            "sharded weights are neither averaged nor trained in 16-mixed",
+            facts={"training.ema": ema, "precision": compute.precision},
+            hint="training.ema=null trainer.precision=bf16-mixed, or trainer=ddp",
         )
     return compute
 

@@ -11,6 +11,7 @@ from typing import TypeVar
 import psutil
 import pytest
 
+from segpipe.export.model_folder import load_network, read_model_folder
 from segpipe.training.callbacks import read_history
 from segpipe.training.checkpoint_files import read_checkpoint
 from tests.processes import PATIENCE_S, Process, as_main, segpipe
@@ -41,10 +42,11 @@ def alone(words, tmp_path_factory) -> Path:
     return home / "run"
 
 
-def train_together(words: list[str], home: Path) -> str:
-    """Two processes as torchrun starts them on two machines; returns what they wrote."""
-    given = [*words, "trainer.devices=auto", "trainer.nodes=2"]
-    return run_ranks(as_main, "segpipe", given, skip_onnx_export, cwd=home, log=home / "logs", nodes=2, processes=1)
+def train_together(words: list[str], home: Path, *, nodes: int = 2) -> str:
+    """Two processes as torchrun starts them on one machine or two; returns what they wrote."""
+    given = [*words, "trainer.devices=auto", f"trainer.nodes={nodes}"]
+    started = {"nodes": nodes, "processes": 2 // nodes}
+    return run_ranks(as_main, "segpipe", given, skip_onnx_export, cwd=home, log=home / "logs", **started)
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +78,24 @@ def test_two_processes_share_the_cases_and_find_what_one_does(alone, words, tmp_
         assert (run / "evaluation" / name).read_text() == (alone / "evaluation" / name).read_text()
     assert len(list((run / "evaluation" / "masks").iterdir())) == 2
     assert curve(run, "train/loss") == curve(alone, "train/loss")
+
+
+def test_processes_that_share_out_the_weights_learn_as_one_does_and_go_on(alone, words, tmp_path):
+    run = tmp_path / "run"
+    sharded = [*words, "trainer.strategy=fsdp", "training.ema=null", f"hydra.run.dir={run}"]
+    assert "2 processes on 1 machine by fsdp" in train_together(sharded, tmp_path, nodes=1)
+    for name in ("train/loss", "train/grad_norm"):
+        assert curve(run, name) == pytest.approx(curve(alone, name), rel=2e-5)
+    model = read_model_folder(run / "model")
+    weights = read_checkpoint(run / "checkpoints" / "best.ckpt")["state_dict"]
+    exported = load_network(model, model.network).state_dict()
+    assert {f"network.{name}": value.shape for name, value in exported.items()} == {
+        name: value.shape for name, value in weights.items()
+    }
+    train_together([*sharded, "trainer.max_steps=8", "resume=true"], tmp_path, nodes=1)
+    assert len(curve(run, "train/loss")) == last_step(run) == 8
+    (optimizer,) = read_checkpoint(run / "checkpoints" / "last.ckpt")["optimizer_states"]
+    assert {float(state["step"]) for state in optimizer["state"].values()} == {8.0}  # it went on from its state
 
 
 def wait_for(happened: Callable[[], T], process: Process) -> T:

@@ -8,7 +8,15 @@ import pytest
 import torch.distributed as dist
 
 from segpipe.errors import ConfigError
-from segpipe.system.launched import Launch, agree_on_folder, launch, started_by_torchrun, step_name, this_rank
+from segpipe.system.launched import (
+    Launch,
+    agree_on_folder,
+    launch,
+    own_first,
+    started_by_torchrun,
+    step_name,
+    this_rank,
+)
 
 
 def test_alone_there_is_nothing_to_read():
@@ -22,6 +30,15 @@ def test_the_rank_comes_from_the_launcher(monkeypatch):
     assert this_rank() == 2
     monkeypatch.setenv("RANK", "1")
     assert this_rank() == 1
+
+
+def test_each_process_begins_with_its_own_share(monkeypatch, torchrun):
+    items = list("abcde")
+    assert own_first(items) == items
+    torchrun(rank=1, processes=1, nodes=2)
+    assert own_first(items) == ["b", "d", "a", "c", "e"]
+    torchrun(rank=2, processes=3, nodes=1)
+    assert own_first(items) == ["c", "a", "d", "b", "e"]
 
 
 def test_a_step_of_one_task_is_no_launch(monkeypatch):

@@ -29,6 +29,27 @@ def trainer(**changes):
     return SimpleNamespace(**{**values, **changes})
 
 
+def settings(*, patches=16, ema=None, **changes):
+    training = SimpleNamespace(validation_patches=patches, ema=ema)
+    return SimpleNamespace(training=training, trainer=trainer(**changes))
+
+
+def test_validation_patches_that_cannot_be_shared_out_are_refused():
+    assert hardware.check_compute(settings(devices=4)).processes == 4
+    with pytest.raises(ConfigError, match="must be a multiple of the processes") as caught:
+        hardware.check_compute(settings(devices=3))
+    assert caught.value.hint == "training.validation_patches=18"
+
+
+def test_what_sharded_weights_do_not_take_is_refused():
+    sharded = {"devices": 2, "strategy": "fsdp", "precision": "32-true"}
+    assert hardware.check_compute(settings(**sharded)).strategy == "fsdp"
+    assert hardware.check_compute(settings(ema=0.99, **{**sharded, "devices": 1})).strategy == "auto"
+    for changes in ({"ema": 0.99}, {"precision": "16-mixed"}):
+        with pytest.raises(ConfigError, match="sharded weights are neither averaged nor trained in 16-mixed"):
+            hardware.check_compute(settings(**{**sharded, **changes}))
+
+
 @pytest.mark.parametrize(("cores", "processes", "expected"), [(2, 1, 1), (2, 2, 1), (16, 1, 8), (16, 4, 3)])
 def test_auto_leaves_a_core_to_the_trainer(monkeypatch, cores, processes, expected):
     monkeypatch.setattr(hardware, "available_cores", lambda: cores)

@@ -25,6 +25,7 @@ from segpipe.preprocessing.cache.sample_points import find_points
 from segpipe.preprocessing.lungs import crop_to_lungs
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.preprocessing.resampling import plan_preparation, resample_to_recipe
+from segpipe.system.launched import own_first
 from segpipe.system.parallel_map import parallel_map
 
 
@@ -57,7 +58,8 @@ def build_cache(
     """Prepares the cases that the cache does not hold yet and opens all of them.
 
     A case is known by the content of its files, so a renamed data set is found again and a changed mask is not mixed
-    up. Any number of processes may build the same cache at once and may be killed at any time.
+    up. Any number of processes may build the same cache at once and may be killed at any time; those that a launcher
+    has started together each begin with other cases, so that they share the work.
 
     Args:
         entries: Cases with `id`, `image` and `mask` (see `Source`), e.g. entries of a manifest.
@@ -75,7 +77,7 @@ def build_cache(
     job = _Job(recipe, recipe.label_map.recode_table(labels), folder, load)
     found = {number: job.find(entry) for number, entry in enumerate(entries)}
     outcomes: dict[int, Path | SegpipeError] = {number: path for number, path in found.items() if path is not None}
-    missing = [number for number, path in found.items() if path is None]
+    missing = own_first([number for number, path in found.items() if path is None])
     if missing:
         _check_writable(folder)
     title = "preparing cases" if progress else None

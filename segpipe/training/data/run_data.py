@@ -15,7 +15,9 @@ from segpipe.errors import DatasetError, SegpipeError, raise_together
 from segpipe.preprocessing.cache.build import build_cache
 from segpipe.preprocessing.cache.cached_case import CachedCase
 from segpipe.preprocessing.recipe import Recipe
+from segpipe.system.cpu.cores import available_cores
 from segpipe.system.csv_table import write_csv
+from segpipe.system.launched import launch
 from segpipe.training.data.datamodule import PatchDataModule
 
 log = logging.getLogger(__name__)
@@ -93,7 +95,7 @@ def prepare_cases(manifest: Manifest, settings: Settings, recipe: Recipe) -> Run
         manifest.labels,
         folder=prepared,
         load=partial(load_case, labels=manifest.labels),
-        workers=None if settings.data.workers == "auto" else int(settings.data.workers),
+        workers=_count_workers(settings.data.workers),
         progress=settings.trainer.progress,
     )
     return RunData(manifest, recipe, quick_hash(manifest, prepared), {case.id: case for case in cached})
@@ -133,6 +135,12 @@ def write_split(run_data: RunData, folder: Path) -> Path:
     """Writes `split.csv`: case, patient and role of every case of the run."""
     rows = [{"case": entry.id, "patient": entry.patient, "role": entry.split} for entry in run_data.manifest.entries]
     return write_csv(folder / "split.csv", rows, ("case", "patient", "role"), what="the split")
+
+
+def _count_workers(wanted: int | str) -> int:
+    """The named number; for `auto` one for each core, which the processes on a machine share out."""
+    launched = launch()
+    return max(1, available_cores() // (launched.processes if launched else 1)) if wanted == "auto" else int(wanted)
 
 
 def _some(names: Sequence[str]) -> str:
