@@ -85,6 +85,25 @@ def write_json(path: Path, content: Any, *, what: str, indent: int | None = 1) -
     return write_text(path, json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False) + "\n", what=what)
 
 
+def append_whole(path: Path, lines: str) -> None:
+    """Adds lines of text (UTF-8) to a file, all of them or none, behind one that a killed writer cut short.
+
+    Raises:
+        OSError: when the disk does not take them.
+    """
+    with path.open("ab+", buffering=0) as stream:
+        length = stream.seek(0, os.SEEK_END)
+        stream.seek(max(length - 1, 0))
+        content = (b"" if stream.read(1) in (b"", b"\n") else b"\n") + lines.encode()
+        try:
+            while content:
+                content = content[stream.write(content) :]
+        except OSError:
+            with suppress(OSError):
+                stream.truncate(length)
+            raise
+
+
 def _flush(path: Path) -> None:
     """A file, or a folder with all that is in it."""
     for one in (*path.rglob("*"), path):

@@ -1,6 +1,7 @@
 """What is watched while weights are learnt: loss, learning rate, throughput and the time spent waiting for data."""
 
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,8 +13,10 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from segpipe.parts import Registry, build_part
 from segpipe.parts.building import try_part
+from segpipe.system.atomic_write import append_whole
 from segpipe.system.progress import show_progress
 
+log = logging.getLogger(__name__)
 HISTORY = "metrics.jsonl"
 LogMetrics = Callable[[dict[str, float], int], None]
 
@@ -30,6 +33,7 @@ class RunLogger(Logger):
         super().__init__()
         self.folder = folder
         self._log = log_metrics
+        self._unwritten = ""
 
     @property
     def name(self) -> str:
@@ -55,9 +59,19 @@ class RunLogger(Logger):
         values = {name: float(value) for name, value in metrics.items() if name != "epoch"}
         if not values:
             return
-        with (self.folder / HISTORY).open("a") as stream:
-            stream.write(json.dumps({"step": step or 0, **values}) + "\n")
+        self._write(json.dumps({"step": step or 0, **values}) + "\n")
         self._log(values, step or 0)
+
+    def _write(self, line: str) -> None:
+        """What a full disk does not take is written when it does; curves end no training."""
+        first = not self._unwritten
+        self._unwritten += line
+        try:
+            append_whole(self.folder / HISTORY, self._unwritten)
+            self._unwritten = ""
+        except OSError as error:
+            if first:
+                log.warning("%s cannot be written, its lines wait: %s", HISTORY, error.strerror or error)
 
 
 def _try_callback(spec: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:

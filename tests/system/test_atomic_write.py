@@ -13,7 +13,7 @@ from segpipe.errors import OutputError
 from segpipe.geometry import Grid
 from segpipe.io.images.volumes import write_volume
 from segpipe.system import atomic_write as atomic_write_module
-from segpipe.system.atomic_write import atomic_write, write_json, write_text
+from segpipe.system.atomic_write import append_whole, atomic_write, write_json, write_text
 
 WRITER = """
 import sys
@@ -172,3 +172,29 @@ def test_json_is_plain_data_without_nan(tmp_path):
     with pytest.raises(ValueError, match="Out of range float"):
         write_json(file, {"value": float("nan")}, what="the summary")
     assert "0.5" in file.read_text()
+
+
+def test_lines_are_added_behind_whole_ones(tmp_path):
+    file = tmp_path / "lines.txt"
+    append_whole(file, "one\n")
+    append_whole(file, "two\nthree")
+    append_whole(file, "vier – ö\n")
+    assert file.read_text(encoding="utf-8") == "one\ntwo\nthree\nvier – ö\n"
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from segpipe.system.atomic_write import append_whole
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
+append_whole(Path(sys.argv[1]), "1234567\\n")
+append_whole(Path(sys.argv[1]), "89012345\\n")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of a POSIX system")
+def test_a_disk_that_takes_a_part_has_none_of_it(tmp_path):
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, tmp_path / "lines.txt"], capture_output=True, check=False)
+    assert b"OSError" in done.stderr
+    assert (tmp_path / "lines.txt").read_text() == "1234567\n"

@@ -10,6 +10,8 @@ from segpipe.errors import ConfigError, ServiceError
 from segpipe.system.held_folder import MARK, hold
 from segpipe.tracking import syncing
 from segpipe.tracking.identity import write_tracked_run
+from segpipe.tracking.mlflow import Tracker
+from segpipe.tracking.server import connect
 from segpipe.tracking.syncing import Syncing, SyncResult
 from tests.tracking.fakes import Client
 
@@ -134,3 +136,20 @@ def test_folders_without_runs_are_refused(tmp_path):
         sync([str(tmp_path)])
     with pytest.raises(ConfigError, match="there is no such folder"):
         sync([str(tmp_path / "nowhere")])
+
+
+@pytest.mark.slow
+def test_a_real_database_gets_what_waited(tmp_path, new_database):
+    uri, run = new_database(tmp_path), tmp_path / "run"
+    tracker = Tracker.start(uri=uri, experiment="e", run_name="r", config={}, tags={}, folder=run)
+    assert tracker.flush() == 0  # then its process is killed, in the middle of an outage
+    rows = [["train/loss", 0.5, 7, step] for step in range(3)]
+    (run / ".tracking").mkdir()
+    (run / ".tracking" / "unsent.jsonl").write_text(json.dumps({"kind": "metrics", "rows": rows}) + "\n" + '{"ki')
+    (run / MARK).touch()
+    assert Syncing().sync(run) == SyncResult(sent=1, ended=True)
+    assert Syncing().sync(run) == SyncResult()
+    client = connect(uri)
+    assert client.get_run(tracker.run_id).info.status == "KILLED"
+    assert [point.step for point in client.get_metric_history(tracker.run_id, "train/loss")] == [0, 1, 2]
+    tracker._spool.close()

@@ -18,6 +18,16 @@ def test_points_reach_the_file_and_the_tracker(tmp_path):
     assert (logger.name, logger.version) == ("segpipe", tmp_path.name)
 
 
+def test_points_that_the_disk_does_not_take_wait_and_end_nothing(tmp_path, caplog):
+    logger = RunLogger(tmp_path / "run", lambda values, step: None)
+    for step in (1, 2):
+        logger.log_metrics({"train/loss": 0.5}, step)
+    (tmp_path / "run").mkdir()
+    logger.log_metrics({"train/loss": 0.5}, 3)
+    assert [row["step"] for row in read_history(tmp_path / "run")] == [1, 2, 3]
+    assert caplog.messages == ["metrics.jsonl cannot be written, its lines wait: No such file or directory"]
+
+
 def test_of_a_repeated_step_the_last_point_counts(tmp_path):
     (tmp_path / HISTORY).write_text(
         '{"step": 2, "train/loss": 9.0}\n{"step": 1, "train/loss": 3.0}\n'

@@ -2,14 +2,12 @@
 
 import json
 import logging
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from segpipe.errors import OutputError
-from segpipe.system.atomic_write import write_text
+from segpipe.system.atomic_write import append_whole, write_text
 
 log = logging.getLogger(__name__)
 Message = dict[str, Any]
@@ -44,11 +42,9 @@ class SpoolFile:
         """Adds messages behind the others, all of them or none; returns why the disk does not take them."""
         if not messages:
             return None
-        content = "".join(_line(message) for message in messages).encode()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("ab+") as stream:
-                _append(stream.fileno(), content)
+            append_whole(self.path, "".join(map(_line, messages)))
         except OSError as error:
             return error.strerror or str(error)
         return None
@@ -66,21 +62,6 @@ class SpoolFile:
             log.warning("%s cannot be shortened, what was sent stays in it: %s", self.path, str(error).splitlines()[0])
         else:
             self._sent = 0
-
-
-def _append(file: int, content: bytes) -> None:
-    """Writes all of it behind a whole line, or leaves the file as long as it was."""
-    length = os.fstat(file).st_size
-    if length and os.pread(file, 1, length - 1) != b"\n":
-        content = b"\n" + content
-    try:
-        written = 0
-        while written < len(content):
-            written += os.write(file, content[written:])
-    except OSError:
-        with suppress(OSError):
-            os.ftruncate(file, length)
-        raise
 
 
 def _line(message: Message) -> str:
