@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from math import ceil
 
 import torch
 
@@ -27,6 +28,7 @@ class Work:
         validations: On patches.
         cases: That are predicted whole, to choose the operating point and to evaluate.
         folds: Such trainings.
+        processes: That share out the cases.
     """
 
     steps: int
@@ -34,6 +36,7 @@ class Work:
     validations: int
     cases: int
     folds: int = 1
+    processes: int = 1
 
 
 def work_of(settings: Settings, manifest: Manifest) -> Work:
@@ -52,6 +55,7 @@ def work_of(settings: Settings, manifest: Manifest) -> Work:
         validations=steps // training.validate_every,
         cases=roles["test"] + (roles["val"] if tunes else 0),
         folds=settings.data.folds if settings.data.fold == "all" else 1,
+        processes=compute_of(settings.trainer).processes,
     )
 
 
@@ -66,7 +70,8 @@ def time_items(trial: Trial, work: Work, *, workers: int) -> list[Item]:
     loading_s = work.patches * trial.patch_s / workers if workers else 0.0
     step_s = max(trial.step_s, loading_s)
     waits = f"loading takes {loading_s / trial.step_s:.1f} times as long as the step: more trainer.workers if there are"
-    once_s = work.steps * step_s + work.validations * trial.validation_s + work.cases * trial.case_s
+    cases_s = ceil(work.cases / work.processes) * trial.case_s
+    once_s = work.steps * step_s + work.validations * trial.validation_s + cases_s
     what = f"{work.steps} steps, {work.validations} validations, {work.cases} cases predicted and evaluated"
     times = f"{work.folds} folds of " if work.folds > 1 else ""
     return [

@@ -78,7 +78,10 @@ def disk_items(settings: Settings, manifest: Manifest, trial: Trial, home: Path)
     missing = find_missing(wanted, recipe_of(settings), manifest.labels, folder=prepared_folder(cache))
     for_cache = len(missing) * trial.prepared_bytes
     held_out = sum(entry.split == "test" for entry in manifest.entries)
-    for_run = _CHECKPOINTS * trial.checkpoint_bytes + _EXPORTS * trial.weights_bytes + held_out * trial.mask_bytes
+    kept = settings.trainer.max_steps // settings.training.keep_every if settings.training.keep_every else 0
+    for_run = (
+        (_CHECKPOINTS + kept) * trial.checkpoint_bytes + _EXPORTS * trial.weights_bytes + held_out * trial.mask_bytes
+    )
     on_one_disk = cache.stat().st_dev == home.stat().st_dev
     what = f"{len(missing)} of {len(wanted)} cases are still to be prepared, {describe_size(trial.prepared_bytes)} each"
     return [

@@ -119,6 +119,12 @@ def test_loaders_that_are_slower_than_the_step_decide():
     assert whole.found.startswith("46.7 min: 5 folds of 600 steps")
 
 
+def test_processes_share_out_the_cases():
+    whole = time_items(TRIAL, Work(600, 4, 10, 20, processes=3), workers=2)[2]
+    # 7 of 20 cases in one of them: 600·0.5 + 10·2 + 7·3 = 341 s
+    assert whole.found.startswith("5.7 min: 600 steps")
+
+
 def test_without_workers_a_step_holds_its_loading():
     assert time_items(TRIAL, Work(600, 4, 10, 20), workers=0)[0].found.startswith("0.5 s; ")
 
@@ -170,6 +176,8 @@ def test_a_disk_without_room_is_a_problem(configured, free, tmp_path, tiny_datas
     assert cache.found.startswith(f"64.0 MB needed, 176.0 MB free in {tmp_path}; 8 of 8 cases are still to be prepared")
     assert run.found.startswith(f"112.0 MB needed, 176.0 MB free in {tmp_path}")
     assert (cache.problem, run.problem) == ("", "")
+    _, keeps = surroundings.disk_items(configured("training.keep_every=5"), cases, TRIAL, tmp_path)
+    assert keeps.found.startswith("172.0 MB needed")  # two more of 30 MB, after 5 and 10 of 12 steps
     free(176 * 2**20 - 1)
     cache, run = surroundings.disk_items(settings, cases, TRIAL, tmp_path)
     assert (cache.problem, run.problem) == ("", "the disk would be full\ntry  hydra.run.dir=FOLDER on a larger disk")
