@@ -166,18 +166,32 @@ class Session:
         return [np.concatenate([np.zeros_like(inputs["image"]), 4 * inputs["image"] - 2], axis=1)]
 
 
+@pytest.fixture
+def with_cuda(monkeypatch):
+    """An ONNX Runtime that has CUDA."""
+
+    def make(*, loads: bool) -> Session:
+        session = Session(loads)
+        monkeypatch.setattr("onnxruntime.get_available_providers", lambda: [CUDA, "CPUExecutionProvider"])
+        monkeypatch.setattr("onnxruntime.InferenceSession", session)
+        return session
+
+    return make
+
+
 @pytest.mark.parametrize("loads", [True, False])
-def test_what_is_asked_of_onnx_runtime_and_what_it_chose(onnx_file, monkeypatch, loads):
-    session = Session(loads)
-    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: [CUDA, "CPUExecutionProvider"])
-    monkeypatch.setattr("onnxruntime.InferenceSession", session)
+def test_what_is_asked_of_onnx_runtime_and_what_it_chose(onnx_file, with_cuda, loads):
+    session = with_cuda(loads=loads)
     engine = OnnxEngine(onnx_file)
     assert session.asked == [(CUDA, {"use_tf32": "0"}), "CPUExecutionProvider"]
     assert engine.name == f"onnxruntime on {'cuda' if loads else 'cpu'}, float32"
-    if not loads:
-        with pytest.raises(ConfigError, match="does not compute on CUDA") as caught:
-            OnnxEngine(onnx_file, device="cuda")
-        assert caught.value.facts["found"] == "its CUDA libraries do not load"
+
+
+def test_cuda_whose_libraries_do_not_load_is_refused_by_its_name(onnx_file, with_cuda):
+    with_cuda(loads=False)
+    with pytest.raises(ConfigError, match="does not compute on CUDA") as caught:
+        OnnxEngine(onnx_file, device="cuda")
+    assert caught.value.facts["found"] == "its CUDA libraries do not load"
 
 
 def test_memory_that_onnx_runtime_lacks_is_as_that_of_pytorch(onnx_file, monkeypatch):
