@@ -175,7 +175,7 @@ def browser(tmp_path_factory):
     options.binary_location = chromium
     words = ["--headless", "--no-sandbox", "--no-first-run", "--no-proxy-server", "--disable-background-networking"]
     words += ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--hide-scrollbars"]
-    words += ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--window-size=1300,1300"]
+    words += ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--window-size=900,900"]
     for word in (*words, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
         options.add_argument(word)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})

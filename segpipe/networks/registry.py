@@ -1,6 +1,8 @@
 """The shipped networks, those from elsewhere, and what each demands of its input."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Annotated, Any
 
 import torch
@@ -39,12 +41,19 @@ def _try_network(spec: Mapping[str, Any], config: Mapping[str, Any]) -> list[str
     channels, patch = recipe.label_map.channels, recipe.patch
 
     def use(network: nn.Module) -> list[str]:
-        if is_shipped(spec):
-            return _size_mistakes(network_divisor(spec), patch)
         return probe_mistakes(network, patch, in_channels=1, out_channels=channels)
 
+    if is_shipped(spec):
+        return [*_shipped_trial(json.dumps(spec), channels)] or _size_mistakes(network_divisor(spec), patch)
     with torch.random.fork_rng(devices=[]):
         return try_part(lambda: build_network(spec, out_channels=channels), nn.Module, use)
+
+
+@lru_cache
+def _shipped_trial(spec: str, channels: int) -> tuple[str, ...]:
+    """What keeps a shipped network from being built; found once, as the jobs of a sweep and each check ask again."""
+    with torch.random.fork_rng(devices=[]):
+        return tuple(try_part(lambda: build_network(json.loads(spec), out_channels=channels), nn.Module))
 
 
 def _size_mistakes(divisor: Shape, patch: Shape) -> list[str]:

@@ -5,6 +5,7 @@ A shipped builder's keyword-only parameters are the keys of its part's section, 
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -92,6 +93,7 @@ def _plug_in_mistakes(path: str, values: Mapping[str, Any], registry: Registry) 
     return argument_mistakes(path, builder, [key for key in values if key != "name"], registry.given)
 
 
+@cache
 def _model_of(builder: Callable[..., Any]) -> type[BaseModel]:
     """The keys of a builder as a pydantic model: one field for each keyword-only parameter."""
     hints = get_type_hints(builder, include_extras=True)

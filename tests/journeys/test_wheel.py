@@ -3,9 +3,12 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+
+from tests.processes import segpipe
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -49,14 +52,26 @@ def test_it_is_the_wheel_that_runs(installed, run, tmp_path):
     assert "lung_nodule_voi" in run("--help")
 
 
-def test_configurations_travel_with_it(run):
-    assert "name: ct_tumour" in run("+experiment=lung_tumour", "data=nifti", "data.root=x", "--cfg", "job")
+def take(site: Path) -> None:
+    """From here on this process, which has imported segpipe, finds it below `site`."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "segpipe"]:
+        del sys.modules[name]
+    sys.path.insert(0, str(site))
+    import segpipe
+
+    assert Path(segpipe.__file__).is_relative_to(site)
 
 
-def test_users_add_experiments(run, tmp_path):
+def test_configurations_travel_with_it(installed, tmp_path):
+    words = ["+experiment=lung_tumour", "data=nifti", "data.root=x", "--cfg", "job"]
+    assert "name: ct_tumour" in segpipe(*words, cwd=tmp_path, before=partial(take, installed))
+
+
+def test_users_add_experiments(installed, tmp_path):
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(MINE)
-    assert "name: mine" in run("--config-dir", "conf", "+experiment=mine", "--cfg", "job")
+    words = ["--config-dir", "conf", "+experiment=mine", "--cfg", "job"]
+    assert "name: mine" in segpipe(*words, cwd=tmp_path, before=partial(take, installed))
 
 
 def test_predict_needs_a_model_folder_and_a_scan_only(run, tmp_path, untrained_model, tiny_dataset):

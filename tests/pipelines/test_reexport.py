@@ -74,7 +74,7 @@ def test_figures_and_operating_point_belong_to_the_evaluated_weights(run_folder,
 
 
 @pytest.mark.slow
-def test_a_moved_data_set_is_replaced_by_a_scan(run_folder, tmp_path, tiny_dataset) -> None:
+def test_a_moved_data_set_is_replaced_by_a_scan(run_folder, tmp_path, tiny_dataset, without_onnx) -> None:
     config = yaml.safe_load((run_folder / "config.yaml").read_text())
     config["data"]["root"] = str(tmp_path / "moved")
     (run_folder / "config.yaml").write_text(yaml.safe_dump(config))

@@ -2,8 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
 
 import nibabel
 import numpy as np
@@ -15,6 +13,7 @@ from segpipe.errors import ConfigError, ImageError, ModelError
 from segpipe.geometry import Grid
 from segpipe.io.images.volumes import write_volume
 from segpipe.system.held_folder import hold
+from tests.processes import segpipe
 
 AFFINE = np.array([[-1.0, 0, 0, 20], [0, -1.0, 0, 30], [0, 0, 2.0, -40], [0, 0, 0, 1]])
 SHAPE = (36, 34, 18)
@@ -226,12 +225,6 @@ def test_an_input_that_is_not_there_is_reported(untrained_model, tmp_path):
 
 
 def test_the_process_ends_with_code_2_and_no_traceback(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "segpipe", "predict", *words(tmp_path, tmp_path, tmp_path / "out")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert done.stderr.startswith("ModelError: a model folder must hold segpipe.json")
-    assert "Traceback" not in done.stderr
+    reported = segpipe("predict", *words(tmp_path, tmp_path, tmp_path / "out"), cwd=tmp_path, code=2)
+    assert reported.startswith("ModelError: a model folder must hold segpipe.json")
+    assert "Traceback" not in reported
