@@ -16,7 +16,7 @@ COPY constraints.txt /tmp/constraints.txt
 RUN pip install --no-cache-dir -c /tmp/constraints.txt --extra-index-url "${TORCH_INDEX}" torch \
     && pip install --no-cache-dir -c /tmp/constraints.txt /wheels/*.whl \
     && rm -rf /wheels /tmp/constraints.txt
-RUN useradd --create-home --uid 1000 segpipe
+RUN useradd --create-home --uid 1000 segpipe && install --directory --owner segpipe --mode 0700 /state
 USER segpipe
 WORKDIR /home/segpipe
 ENV SEGPIPE_CACHE=/home/segpipe/.cache/segpipe MLFLOW_DISABLE_TELEMETRY=true
