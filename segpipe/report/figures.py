@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 __all__ = ["bland_altman", "curve_panels", "dice_by_diameter", "froc_curve", "learning_curves", "overlay"]
 Row = Mapping[str, Any]
 CURVE = "curve"
+MOST_POINTS = 2000
+"""Of more points a figure holds a picture, since a page with a shape for each of them does not load."""
+MOST_PLACES = 500
 FROC_RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 _PANELS = ("loss", "pseudo_dice", "lr", "samples_per_second", "data_wait_fraction")
 _LABELS = {
@@ -75,8 +78,10 @@ def dice_by_diameter(lesions: Sequence[Row], *, data: str | None = None) -> "Fig
         axes = figure.add_subplot()
         if found:
             diameters, dice = zip(*found, strict=True)
-            axes.scatter(diameters, dice, s=22, color=BLUE, alpha=0.75, lw=0, label=f"found ({len(found)})")
-        axes.scatter(missed, [0.0] * len(missed), marker="x", s=30, color=VERMILION, label=f"missed ({len(missed)})")
+            label, many = f"found ({len(found)})", len(found) > MOST_POINTS
+            axes.scatter(diameters, dice, s=22, color=BLUE, alpha=0.75, lw=0, label=label, rasterized=many)
+        label, many = f"missed ({len(missed)})", len(missed) > MOST_POINTS
+        axes.scatter(missed, [0.0] * len(missed), marker="x", s=30, color=VERMILION, label=label, rasterized=many)
         _draw_running_median(axes, found)
         quiet(axes, title=titled("Lesion Dice by size", data), x="longest diameter, mm", y="Dice")
         axes.set_ylim(-0.05, 1.02)
@@ -102,7 +107,7 @@ def bland_altman(cases: Sequence[Row], *, data: str | None = None) -> "Figure":
     with house_style():
         figure = new_figure(5.2, 3.6)
         axes = figure.add_subplot()
-        axes.scatter(means, apart, s=22, color=BLUE, alpha=0.75, lw=0)
+        axes.scatter(means, apart, s=22, color=BLUE, alpha=0.75, lw=0, rasterized=len(means) > MOST_POINTS)
         axes.axhline(0, color=FAINT, lw=0.8)
         if means:
             axes.set_xscale("log")
@@ -170,29 +175,34 @@ def _draw_curves(axes: "Axes", history: Sequence[Row], names: Sequence[str], *, 
             steps, values, color=colour, lw=0.8 if many else 1.4, alpha=0.35 if many else 1, label="" if many else name
         )
         if many:
-            axes.plot(
-                steps, running_median(values, half=len(values) // 40), color=colour, lw=1.8, label=f"{name}, smoothed"
-            )
+            places, medians = running_median(values, half=len(values) // 40)
+            at = [steps[place] for place in places]
+            axes.plot(at, medians, color=colour, lw=1.8, label=f"{name}, smoothed")
         elif len(points) < 12:
             axes.plot(steps, values, "o", color=colour, ms=3.5)
     if len(names) > 1:
         axes.legend()
 
 
-def running_median(values: Sequence[float], *, half: int) -> list[float]:
-    """The median of each value and its `half` neighbours on either side: spikes do not bend it.
+def running_median(values: Sequence[float], *, half: int) -> tuple[list[int], list[float]]:
+    """Places among the values, and the median of each value there and its `half` neighbours: spikes do not bend it.
+
+    Of many values it is taken at some hundred places, which are all that a figure can show.
 
     >>> running_median([1.0, 9.0, 2.0, 3.0], half=1)
-    [5.0, 2.0, 3.0, 2.5]
+    ([0, 1, 2, 3], [5.0, 2.0, 3.0, 2.5])
     """
-    return [median(values[max(0, at - half) : at + half + 1]) for at in range(len(values))]
+    step = max(1, len(values) // MOST_PLACES)
+    places = [*range(0, len(values) - 1, step), len(values) - 1]
+    return places, [median(values[max(0, at - half) : at + half + 1]) for at in places]
 
 
 def _draw_running_median(axes: "Axes", points: Sequence[tuple[float, float]]) -> None:
     if len(points) < 20:
         return
     diameters, dice = zip(*sorted(points), strict=True)
-    axes.plot(diameters, running_median(dice, half=len(dice) // 12), color=BLUE, lw=1.8, label="running median")
+    places, medians = running_median(dice, half=len(dice) // 12)
+    axes.plot([diameters[place] for place in places], medians, color=BLUE, lw=1.8, label="running median")
 
 
 def _draw_limits(axes: "Axes", apart: Sequence[float]) -> None:

@@ -3,6 +3,7 @@ import math
 import pytest
 
 from segpipe.report.figures import (
+    MOST_POINTS,
     bland_altman,
     curve_panels,
     dice_by_diameter,
@@ -10,6 +11,7 @@ from segpipe.report.figures import (
     learning_curves,
     running_median,
 )
+from segpipe.report.style import to_svg
 
 
 def lines(axes):
@@ -43,7 +45,21 @@ def test_a_run_without_any_step_has_an_empty_figure():
 
 
 def test_running_median_forgets_a_spike():
-    assert running_median([1.0, 1.0, 100.0, 1.0, 1.0], half=1) == [1.0, 1.0, 1.0, 1.0, 1.0]
+    assert running_median([1.0, 1.0, 100.0, 1.0, 1.0], half=1)[1] == [1.0, 1.0, 1.0, 1.0, 1.0]
+
+
+def test_of_many_values_the_median_is_taken_at_some_places_with_the_last_one():
+    places, medians = running_median([float(number) for number in range(1501)], half=2)
+    assert (places[:3], places[-2:]) == ([0, 3, 6], [1497, 1500])
+    assert (medians[0], medians[1], medians[-1]) == (1.0, 3.0, 1499.0)
+
+
+def test_a_page_of_many_cases_holds_a_picture_of_the_points():
+    rows = [{"reference_mm3": 100.0 + number, "predicted_mm3": 110.0} for number in range(MOST_POINTS + 1)]
+    few, many = (to_svg(bland_altman(part), prefix="b") for part in (rows[:-1], rows))
+    assert "data:image" not in few
+    assert "data:image" in many
+    assert len(many) < len(few) / 3
 
 
 def test_lesions_are_drawn_with_the_dice_of_their_iou_and_missed_ones_apart():

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from math import exp, log
 from operator import attrgetter
@@ -25,16 +26,20 @@ def check_dataset(manifest: Manifest, *, workers: int | None = None, progress: b
     title = "check" if progress else None
     found = dict(parallel_map(work, manifest.entries, name=attrgetter("id"), title=title, workers=workers))
     cases = [_checked(found[index], entry) for index, entry in enumerate(manifest.entries)]
+    return Quality(manifest.name, compare_cases(cases, manifest.entries))
+
+
+def compare_cases(cases: Sequence[CaseQuality], entries: Sequence[Entry]) -> tuple[CaseQuality, ...]:
+    """The same cases with what comparing them with each other adds.
+
+    Args:
+        cases: What was found in each case by itself.
+        entries: The cases, in the same order.
+    """
     added: dict[str, list[Issue]] = defaultdict(list)
-    for issue in [*_duplicates(cases, manifest.entries), *_split_patients(manifest.entries), *_outliers(cases)]:
+    for issue in [*_duplicates(cases, entries), *_split_patients(entries), *_outliers(cases)]:
         added[str(issue.case)].append(issue)
-    return Quality(
-        manifest.name,
-        tuple(
-            CaseQuality(case.id, (*case.issues, *added[case.id]), case.facts, case.digest, case.thumbnail)
-            for case in cases
-        ),
-    )
+    return tuple(replace(case, issues=(*case.issues, *added[case.id])) for case in cases)
 
 
 def _checked(outcome: CaseQuality | SegpipeError, entry: Entry) -> CaseQuality:
