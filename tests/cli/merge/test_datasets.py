@@ -1,5 +1,7 @@
 """A data set that is made in shards is the one that one call makes: names, patients, splits and files."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -51,7 +53,8 @@ def test_shards_make_the_data_set_of_one_call(raw, tmp_path, monkeypatch, capsys
     assert main(["merge", "b/set"]) == 2
     merged = capsys.readouterr()
     assert contents(tmp_path / "b" / "set") == contents(tmp_path / "a" / "set")
-    assert (merged.out.replace("b/set", "a/set"), merged.err) == (whole.out, whole.err)
+    assert merged.out.replace("b/set", "a/set") == whole.out
+    assert merged.err == re.sub(r"^nifti: .*\n", "", whole.err, flags=re.MULTILINE)
     entries = read_manifest(tmp_path / "b" / "set").entries
     assert [entry.id for entry in entries] == [f"case_{number:04d}" for number in (1, 2, 3, 4, 6, 7, 8, 9)]
     assert [entry.patient for entry in entries] == [f"patient_{number:04d}" for number in (1, 1, 2, 2, 3, 4, 4, 5)]
