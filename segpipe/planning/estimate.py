@@ -28,7 +28,8 @@ class Work:
         validations: On patches.
         cases: That are predicted whole, to choose the operating point and to evaluate.
         folds: Such trainings.
-        processes: That share out the cases.
+        side_by_side: How many of them at a time.
+        processes: Of each, which share out its cases.
     """
 
     steps: int
@@ -36,6 +37,7 @@ class Work:
     validations: int
     cases: int
     folds: int = 1
+    side_by_side: int = 1
     processes: int = 1
 
 
@@ -48,14 +50,16 @@ def work_of(settings: Settings, manifest: Manifest) -> Work:
     """
     steps, training = settings.trainer.max_steps, settings.training
     roles = Counter(entry.split for entry in manifest.entries)
+    processes, crossed = compute_of(settings.trainer).processes, settings.data.fold == "all"
     tunes = settings.evaluation.tune_operating_point and recipe_of(settings).scope == "scan"
     return Work(
         steps=steps,
         patches=training.batch_size * training.accumulate,
         validations=steps // training.validate_every,
         cases=roles["test"] + (roles["val"] if tunes else 0),
-        folds=settings.data.folds if settings.data.fold == "all" else 1,
-        processes=compute_of(settings.trainer).processes,
+        folds=settings.data.folds if crossed else 1,
+        side_by_side=processes if crossed else 1,
+        processes=1 if crossed else processes,
     )
 
 
@@ -73,7 +77,8 @@ def time_items(trial: Trial, work: Work, *, workers: int) -> list[Item]:
     cases_s = ceil(work.cases / work.processes) * trial.case_s
     once_s = work.steps * step_s + work.validations * trial.validation_s + cases_s
     what = f"{work.steps} steps, {work.validations} validations, {work.cases} cases predicted and evaluated"
-    times = f"{work.folds} folds of " if work.folds > 1 else ""
+    times = f"{work.folds} folds, {work.side_by_side} at a time, of " if work.folds > 1 else ""
+    run_s = ceil(work.folds / work.side_by_side) * once_s
     return [
         Item(
             "step",
@@ -81,7 +86,7 @@ def time_items(trial: Trial, work: Work, *, workers: int) -> list[Item]:
             warning=f"{waits} cores, or a lighter augmentation" if loading_s > trial.step_s else "",
         ),
         Item("validation", f"{describe_seconds(trial.validation_s)}; of a whole case {describe_seconds(trial.case_s)}"),
-        Item("run", f"{describe_seconds(work.folds * once_s)}: {times}{what}; preparing and exporting on top"),
+        Item("run", f"{describe_seconds(run_s)}: {times}{what}; preparing and exporting on top"),
     ]
 
 

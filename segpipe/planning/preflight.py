@@ -32,7 +32,7 @@ def check_run(settings: Settings, folder: Path) -> int:
     Returns:
         The exit code: 2 when the run would fail.
     """
-    log.info("checking %s: %s", settings.name, check_compute(settings).describe())
+    log.info("checking %s: %s", settings.name, check_compute(_one_fold(settings)).describe())
     main = this_rank() == 0
     try:
         items = [*_try(settings, folder), *(_look_around(settings) if main else [])]
@@ -77,6 +77,9 @@ def _data_item(manifest: Manifest) -> Item:
 
 
 def _one_fold(settings: Settings) -> Settings:
+    """Of a cross-validation its first fold, on one device, as each of them is trained."""
     if settings.data.fold != "all":
         return settings
-    return settings.model_copy(update={"data": settings.data.model_copy(update={"fold": 0})})
+    data = settings.data.model_copy(update={"fold": 0})
+    trainer = settings.trainer.model_copy(update={"devices": 1, "strategy": "auto"})
+    return settings.model_copy(update={"data": data, "trainer": trainer})

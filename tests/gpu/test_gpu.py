@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from segpipe.errors import TrainingError
-from segpipe.inference.engines.engine import TorchEngine
+from segpipe.errors import ConfigError, TrainingError
+from segpipe.export.onnx import export_onnx
+from segpipe.inference.engines.engine import OnnxEngine, TorchEngine
 from segpipe.inference.predictor import PredictOptions, predict_case
 from segpipe.networks import network_divisor
 from segpipe.planning.dry_step import measure_step
@@ -100,16 +101,33 @@ def test_channels_lie_last_on_a_gpu(cuda):
 
 
 def test_onnx_runtime_on_the_gpu_has_the_probabilities_of_a_cpu(device, tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    provider = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}[device.type]
-    if provider not in onnxruntime.get_available_providers():
-        pytest.skip(f"this onnxruntime has no {provider}")
-    from segpipe.export.onnx import INPUT, OUTPUT, export_onnx
-
     network, windows = network_of(UNET), torch.rand(1, 1, *SCAN.patch)
     export_onnx(network, tmp_path / "m.onnx", window=SCAN.patch, divisor=network_divisor(UNET), properties={})
-    session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"), providers=[provider])
-    (logits,) = session.run([OUTPUT], {INPUT: windows.numpy()})
-    with torch.inference_mode():
-        wanted = network(windows).softmax(1)
-    torch.testing.assert_close(torch.from_numpy(logits).softmax(1), wanted, rtol=0, atol=1e-3)
+    try:
+        engine = OnnxEngine(tmp_path / "m.onnx", device=device.type)
+    except ConfigError as error:
+        pytest.skip(error.message)
+    assert engine.name == f"onnxruntime on {device.type}, float32"
+    wanted = TorchEngine(network, device="cpu", precision="fp32")(windows)
+    torch.testing.assert_close(engine(windows), wanted, rtol=0, atol=1e-3)
+
+
+def test_windows_that_do_not_fit_together_go_one_by_one(cuda):
+    network, case = network_of({**UNET, "channels": [32, 64]}), scan()
+    options, divisor = PredictOptions(most_findings=None), network_divisor(UNET)
+    engine = TorchEngine(network, device="cuda", precision="fp32")
+    whole = predict_case(case, SCAN, engine, options, divisor=divisor).mask
+    passes: list[int] = []
+
+    def limited(patches: torch.Tensor) -> torch.Tensor:
+        passes.append(len(patches))
+        torch.cuda.empty_cache()
+        if len(patches) > 1:  # more than the card has; the allocator itself refuses
+            torch.empty(2 * torch.cuda.get_device_properties(cuda).total_memory, dtype=torch.uint8, device=cuda)
+        return engine(patches)
+
+    limited.batch, limited.device = engine.batch, engine.device  # type: ignore[attr-defined]
+    found = predict_case(case, SCAN, limited, options, divisor=divisor).mask
+    np.testing.assert_array_equal(found, whole)
+    assert max(passes) > 1
+    assert passes[-1] == 1

@@ -116,7 +116,13 @@ def test_loaders_that_are_slower_than_the_step_decide():
     # one worker makes 4 patches in 0.8 s: 5·(600·0.8 + 20 + 60) = 2800 s
     assert step.found.startswith("0.8 s; ")
     assert step.warning.startswith("loading takes 1.6 times as long as the step")
-    assert whole.found.startswith("46.7 min: 5 folds of 600 steps")
+    assert whole.found.startswith("46.7 min: 5 folds, 1 at a time, of 600 steps")
+
+
+def test_folds_side_by_side_take_the_time_of_their_rounds():
+    whole = time_items(TRIAL, Work(600, 4, 10, 20, folds=5, side_by_side=2), workers=2)[2]
+    # three rounds of 380 s
+    assert whole.found.startswith("19.0 min: 5 folds, 2 at a time, of 600 steps")
 
 
 def test_processes_share_out_the_cases():
@@ -134,7 +140,18 @@ def test_the_work_follows_from_configuration_and_roles(configured):
     assert work_of(settings, manifest(7, 1, 2)) == Work(steps=23, patches=6, validations=4, cases=3)
     crossed = configured("data.fold=all", "data.folds=4")
     assert work_of(crossed, manifest(6, 0, 2)) == Work(steps=12, patches=2, validations=2, cases=2, folds=4)
+    together = configured("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "trainer.workers=0")
+    assert (work_of(together, manifest(7, 1, 2)).processes, work_of(together, manifest(7, 1, 2)).side_by_side) == (2, 1)
     assert work_of(configured("evaluation.tune_operating_point=false"), manifest(7, 1, 2)).cases == 2
+
+
+def test_of_a_cross_validation_one_fold_is_tried_on_one_device(configured):
+    words = ["data.fold=all", "data.folds=4", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
+    settings = configured(*words)
+    one = preflight._one_fold(settings)
+    assert (one.data.fold, one.trainer.devices, one.trainer.strategy) == (0, 1, "auto")
+    work = work_of(settings, manifest(6, 0, 2))
+    assert (work.folds, work.side_by_side, work.processes) == (4, 2, 1)
 
 
 def test_a_trial_is_the_run_with_fewer_steps(configured):
