@@ -14,7 +14,7 @@ from segpipe.system.launched import launch
 from segpipe.system.side_by_side import run_side_by_side
 from segpipe.training.data.run_data import prepare_data
 from segpipe.training.fitting import recipe_of
-from segpipe.training.hardware import compute_of
+from segpipe.training.hardware import compute_of, on_one_device
 from segpipe.training.run_result import RunResult
 
 log = logging.getLogger(__name__)
@@ -66,8 +66,8 @@ def run_folds(
 def _run_side_by_side(
     settings: Settings, config: Mapping[str, Any], folder: Path, parent: str | None, *, devices: int
 ) -> list[Any]:
-    alone = {"devices": 1, "strategy": "auto", "progress": False}
-    one = settings.model_copy(update={"trainer": settings.trainer.model_copy(update=alone)})
+    one = on_one_device(settings)
+    one = one.model_copy(update={"trainer": one.trainer.model_copy(update={"progress": False})})  # bars would mix
     folds = settings.data.folds
     log.info("%s: %d folds, %d side by side, one on each device", settings.name, folds, min(devices, folds))
     prepare_data(_of_fold(settings, 0), recipe_of(settings))  # here, so that bad cases are named once

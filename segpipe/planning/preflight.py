@@ -17,7 +17,7 @@ from segpipe.system.case_errors import attempt
 from segpipe.system.launched import this_rank
 from segpipe.training.data.run_data import split_data
 from segpipe.training.fitting import recipe_of
-from segpipe.training.hardware import check_compute, choose_workers, compute_of
+from segpipe.training.hardware import check_compute, choose_workers, compute_of, on_one_device
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +80,4 @@ def _one_fold(settings: Settings) -> Settings:
     """Of a cross-validation its first fold, on one device, as each of them is trained."""
     if settings.data.fold != "all":
         return settings
-    data = settings.data.model_copy(update={"fold": 0})
-    trainer = settings.trainer.model_copy(update={"devices": 1, "strategy": "auto"})
-    return settings.model_copy(update={"data": data, "trainer": trainer})
+    return on_one_device(settings.model_copy(update={"data": settings.data.model_copy(update={"fold": 0})}))

@@ -82,9 +82,14 @@ def agree_on_folder(choose: Callable[[], Path] | None) -> Path:
         choose: Of the first process; None in the others, which wait for its choice.
 
     Raises:
-        ConfigError: in the others when the first process could not choose.
+        ConfigError: in the others when the first process could not choose; in all when they cannot meet.
     """
-    # torchrun keeps a store open, in which its processes meet; after a restart it is the same one
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "False":
+        raise ConfigError(
+            "this torchrun keeps no store in which its processes could agree on the folder of the run",
+            hint="name it: hydra.run.dir=FOLDER; or leave out TORCH_DISABLE_SHARE_RDZV_TCP_STORE",
+        )
+    # after a restart of the processes it is the same store
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     store = dist.TCPStore(address, port, is_master=False, timeout=_PATIENCE)  # type: ignore[attr-defined]
     key = f"folder/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"

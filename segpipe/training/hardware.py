@@ -51,6 +51,12 @@ def check_compute(settings: Settings) -> Compute:
     return compute
 
 
+def on_one_device(settings: Settings) -> Settings:
+    """The same run in one process, as each fold of a cross-validation is trained."""
+    alone = {"devices": 1, "nodes": 1, "strategy": "auto"}
+    return settings.model_copy(update={"trainer": settings.trainer.model_copy(update=alone)})
+
+
 def environment_plugins(compute: Compute) -> list[LightningEnvironment]:
     """Lets Lightning start the processes itself where nobody else did, e.g. in a Slurm job that starts one command."""
     return [LightningEnvironment()] if compute.processes > 1 and launch() is None else []

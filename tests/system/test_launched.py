@@ -79,3 +79,10 @@ def test_where_the_first_process_cannot_choose_nobody_waits(store):
             agree_on_folder(choose)
         with pytest.raises(ConfigError, match="the first process could not choose the folder"):
             waits.result()
+
+
+def test_without_a_store_the_folder_must_be_named(monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "False")
+    with pytest.raises(ConfigError, match="this torchrun keeps no store") as caught:
+        agree_on_folder(None)
+    assert caught.value.hint.startswith("name it: hydra.run.dir=FOLDER")
