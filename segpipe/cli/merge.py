@@ -10,7 +10,7 @@ from segpipe.cli.ingest.sharding import merge_datasets
 from segpipe.cli.predict.sharding import merge_predictions
 from segpipe.errors import ConfigError
 from segpipe.system.held_folder import hold
-from segpipe.system.shards.merging import MergedJob, gather, merge_records
+from segpipe.system.shards.merging import MergedJob, describe_shards, gather, merge_records
 
 _MERGE: Mapping[str, Callable[[MergedJob, Path], int]] = {
     "predict": merge_predictions,
@@ -31,9 +31,11 @@ def run(argv: list[str]) -> int:
         if given.folders != [output]:
             gather(given.folders, output)
         job = merge_records(output, allow_missing=given.allow_missing)
+        if job.verb not in _MERGE:
+            raise ConfigError("the shards are of another version of segpipe", facts={"verb": job.verb})
         code = _MERGE[job.verb](job, output)
     if job.missing:
-        print(f"without the shards {', '.join(map(str, job.missing))}")
+        print(f"without the shards {describe_shards(job.missing)}")
     return code
 
 

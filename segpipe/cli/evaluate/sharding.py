@@ -36,11 +36,9 @@ def evaluate_shard(given: argparse.Namespace, plan: "EvaluationPlan") -> int:
         evaluate = KeepingEvaluator(plan.evaluate, plan.name, _kept(given.output, settings, plan.masks))
         outcomes = evaluate_each(evaluate, own, name=plan.name, workers=plan.processes)
         bad = [outcome if isinstance(outcome, SegpipeError) else None for outcome in outcomes]
-        results = [{"error": error_to_dict(error) if error else None} for error in bad]
         data = str(given.data.resolve()) if given.data else None
-        write_record(
-            given.output, record.finish(names, results, data=data, errors=list(map(error_to_dict, plan.errors)))
-        )
+        others = list(map(error_to_dict, plan.errors))
+        write_record(given.output, record.finish(names, bad, data=data, errors=others))
     for error in filter(None, bad):
         print(explain(error), file=sys.stderr)
     print(describe_shard(given.shard, bad.count(None), len(names), given.output))

@@ -20,6 +20,8 @@ from segpipe.system.shards.records import (
 )
 from segpipe.system.shards.shard import Shard
 
+_MOST_NAMED = 16
+
 
 @dataclass(frozen=True)
 class MergedJob:
@@ -105,14 +107,23 @@ def _missing(records: Sequence[ShardRecord]) -> list[Shard]:
 
 def _incomplete(missing: Sequence[Shard], records: Sequence[ShardRecord]) -> ConfigError:
     begun = {record.shard for record in records}
-    cut_off = [str(shard) for shard in missing if shard in begun]
-    absent = [str(shard) for shard in missing if shard not in begun]
+    parts = {
+        "at work, or cut off": [shard for shard in missing if shard in begun],
+        "not begun": [shard for shard in missing if shard not in begun],
+    }
     return ConfigError(
         "all shards must be done before they are merged",
-        facts={
-            **({"at work, or cut off": ", ".join(cut_off)} if cut_off else {}),
-            **({"not begun": ", ".join(absent)} if absent else {}),
-        },
+        facts={what: describe_shards(shards) for what, shards in parts.items() if shards},
         hint=f"run each of them with the command of the others and --shard {missing[0]}, which goes on where one was "
         "cut off; or merge the others with --allow-missing",
     )
+
+
+def describe_shards(shards: Sequence[Shard]) -> str:
+    """The first of them.
+
+    >>> describe_shards([Shard(1, 16), Shard(3, 16)])
+    '1/16, 3/16'
+    """
+    more = len(shards) - _MOST_NAMED
+    return ", ".join(map(str, shards[:_MOST_NAMED])) + (f" and {more} more" if more > 0 else "")

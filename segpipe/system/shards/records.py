@@ -1,14 +1,14 @@
 """What the shards of a job write down in the folder they share: their settings, and what they have done."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from segpipe.errors import ConfigError, SegpipeError
-from segpipe.system.atomic_write import write_json
+from segpipe.system.atomic_write import write_text
 from segpipe.system.held_folder import hold
 from segpipe.system.plain_files import read_json
 from segpipe.system.shards.plain_errors import error_to_dict
@@ -94,9 +94,11 @@ def write_record(output: Path, record: ShardRecord) -> Path:
         OutputError: when it cannot be written.
     """
     content = json.loads(json.dumps({**vars(record), "shard": str(record.shard)}))
-    others = [other for other in read_records(output) if other.shard != record.shard]
+    own = _folder(output, record.shard)
+    others = _read_all(folder for folder in shard_folders(output) if folder != own)
     check_same([*others, replace(record, settings=content["settings"])])
-    return write_json(_folder(output, record.shard) / _RECORD, content, what="the record of a shard", indent=None)
+    # private, since its errors may quote names of files, which a data set leaves out
+    return write_text(own / _RECORD, json.dumps(content), what="the record of a shard", private=True)
 
 
 def read_records(output: Path) -> list[ShardRecord]:
@@ -105,8 +107,7 @@ def read_records(output: Path) -> list[ShardRecord]:
     Raises:
         ConfigError: when one is damaged.
     """
-    files = [folder / _RECORD for folder in shard_folders(output)]
-    return sorted((_read(file) for file in files if file.exists()), key=lambda record: record.shard.number)
+    return _read_all(shard_folders(output))
 
 
 def check_same(records: Sequence[ShardRecord]) -> None:
@@ -157,6 +158,11 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _folder(output: Path, shard: Shard) -> Path:
     return Path(output, SHARDS, f"{shard.number}-of-{shard.count}")
+
+
+def _read_all(folders: Iterable[Path]) -> list[ShardRecord]:
+    files = [folder / _RECORD for folder in folders]
+    return sorted((_read(file) for file in files if file.exists()), key=lambda record: record.shard.number)
 
 
 def _read(file: Path) -> ShardRecord:

@@ -1,7 +1,10 @@
 """What shards write down: of one job or refused, complete or named, gathered from several folders."""
 
+from dataclasses import replace
+
 import pytest
 
+from segpipe.cli.merge import run
 from segpipe.errors import ConfigError
 from segpipe.system.held_folder import hold
 from segpipe.system.shards.merging import gather, merge_records
@@ -32,6 +35,11 @@ def test_results_come_in_the_order_of_the_listing(tmp_path):
     )
     assert [(result["position"], result["name"]) for result in job.results] == list(enumerate(NAMES))
     assert job.about == [{"notes": ["of 1"]}, {"notes": ["of 2"]}]
+
+
+def test_only_its_owner_reads_a_record(tmp_path):
+    file = write_record(tmp_path, record(1))
+    assert file.stat().st_mode & 0o777 == 0o600
 
 
 def test_missing_shards_are_named_and_may_be_left_out(tmp_path):
@@ -75,6 +83,21 @@ def test_a_folder_without_shards_and_a_damaged_record_are_reported(tmp_path):
     write_record(tmp_path, finished(1)).write_text("{")
     with pytest.raises(ConfigError, match="record of a shard cannot be read"):
         merge_records(tmp_path)
+    write_record(tmp_path, finished(1))  # as the message says, the shard is run again
+    assert len(merge_records(tmp_path, allow_missing=True).missing) == 1
+
+
+def test_of_many_missing_shards_some_are_named(tmp_path):
+    write_record(tmp_path, record(1, 1000))
+    with pytest.raises(ConfigError) as caught:
+        merge_records(tmp_path)
+    assert caught.value.facts["not begun"].endswith("17/1000 and 983 more")
+
+
+def test_shards_of_a_verb_that_is_not_known_are_refused(tmp_path):
+    write_record(tmp_path, replace(record(1, 1), verb="dream").finish([], []))
+    with pytest.raises(ConfigError, match="of another version of segpipe"):
+        run([str(tmp_path)])
 
 
 def test_a_shard_keeps_itself_and_the_whole_out_and_nobody_else(tmp_path):
