@@ -6,6 +6,7 @@ Prints ratios of the same run: the median step that saves, and the median step a
 """
 
 import argparse
+import logging
 import statistics
 import tempfile
 import time
@@ -80,6 +81,7 @@ def main() -> None:
     arguments, words = parser.parse_known_args()
     steps, every = arguments.steps, arguments.every
     words += [f"trainer.max_steps={steps + 1}", f"training.validate_every={steps + 1}"]
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     settings = settings_for(["network=unet", f"training.checkpoint_every={every}", *words])
     run_data = prepare_data(settings, recipe_of(settings))
     for name, writer in {"in the background": CheckpointWriter(), "at once": AtOnce()}.items():

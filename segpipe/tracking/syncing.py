@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from segpipe.errors import ConfigError, ServiceError
 from segpipe.system.credentials import without_secrets
-from segpipe.system.held_folder import visit, was_cut_off
+from segpipe.system.held_folder import MARK, visit, was_cut_off
 from segpipe.tracking.delivery.sender import Sender
 from segpipe.tracking.delivery.spool import Spool
 from segpipe.tracking.delivery.spool_file import SpoolFile
@@ -84,8 +84,8 @@ class Syncing:
         """
         tracked, family = read_tracked_run(folder), _family(folder)
         waiting = len(SpoolFile(folder / SPOOL / UNSENT).messages())
-        seen = _last_change(folder) if any(map(was_cut_off, family)) else None
-        if not waiting and seen is None:
+        cut_off = any(map(was_cut_off, family))
+        if not (waiting or cut_off):
             return SyncResult()
         if tracked is None:
             return SyncResult(kept=waiting, problem=f"{FILE} cannot be read")
@@ -93,18 +93,18 @@ class Syncing:
             with ExitStack() as stack:
                 for one in family:
                     stack.enter_context(visit(one))
-                return self._sync(folder, tracked, seen)
+                return self._sync(folder, tracked, cut_off=cut_off)
         except (ConfigError, ServiceError) as error:
             found = error.facts.get("found")
             return SyncResult(kept=waiting, problem=f"{error.message} ({found})" if found else error.message)
 
-    def _sync(self, folder: Path, tracked: TrackedRun, seen: float | None) -> SyncResult:
-        client = self._server(self._uri or tracked.uri)
+    def _sync(self, folder: Path, tracked: TrackedRun, *, cut_off: bool) -> SyncResult:
+        client, seen = self._server(self._uri or tracked.uri), _last_change(folder)
         _status(client, tracked.run_id)
         spool = Spool(Sender(client, tracked.run_id, folder), folder / SPOOL / UNSENT)
         before = spool.unsent
         kept = spool.close()
-        ended = seen is not None and not kept and _end(client, tracked.run_id, seen)
+        ended = cut_off and not kept and _end(client, tracked.run_id, seen)
         return SyncResult(before - kept, kept, ended, "the server went away" if kept else None)
 
     def _server(self, uri: str | None) -> "MlflowClient":
@@ -154,5 +154,5 @@ def _refusal(message: str, error: Exception) -> ServiceError:
 
 
 def _last_change(folder: Path) -> float:
-    """When its process wrote into the folder last, in seconds since 1970."""
-    return max(file.stat().st_mtime for file in folder.iterdir())
+    """When its process wrote into the folder last, in seconds since 1970; the mark changes whenever it is locked."""
+    return max(file.stat().st_mtime for file in folder.iterdir() if file.name != MARK)

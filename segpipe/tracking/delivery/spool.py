@@ -103,10 +103,12 @@ class Spool:
     def _send_kept(self) -> None:
         messages = self._file.messages() if self._file.holds_any else []
         sent = 0
-        while sent < len(messages) and self._send(messages[sent]):
-            sent += 1
-        if sent:
-            self._file.drop(sent)
+        try:
+            while sent < len(messages) and self._send(messages[sent]):
+                sent += 1
+        finally:
+            if sent:
+                self._file.drop(sent)
         if messages and sent == len(messages):
             log.info("the tracking server answers again: %d kept messages sent", sent)
 
