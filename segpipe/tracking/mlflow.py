@@ -10,26 +10,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from segpipe.errors import ServiceError
+from segpipe.errors import ServiceError, explain
 from segpipe.system.credentials import set_credentials_apart
 from segpipe.tracking.delivery.sender import Sender
-from segpipe.tracking.delivery.spool import Spool
+from segpipe.tracking.delivery.spool import Spool, UnreachableError
+from segpipe.tracking.delivery.spool_file import Message
 from segpipe.tracking.harmless import harmless
-from segpipe.tracking.identity import write_tracked_run
 from segpipe.tracking.metric_names import summary_metrics
+from segpipe.tracking.opening import SPOOL, OpenedRun, OpenRequest
 from segpipe.tracking.parameters import config_text, cut_values, flatten
-from segpipe.tracking.server import absolute_uri, connect, experiment_id, is_server, unreachable
+from segpipe.tracking.server import absolute_uri, connect, is_server
 from segpipe.tracking.tables import table_text
 
 if TYPE_CHECKING:
-    from mlflow.tracking import MlflowClient
-
     from segpipe.tracking.system import SystemWatch
 
 __all__ = ["SPOOL", "Tracker", "flatten"]
 log = logging.getLogger(__name__)
 Status = Literal["FINISHED", "FAILED", "KILLED"]
-SPOOL = ".tracking"
 UNSENT = "unsent.jsonl"
 _FOR_TRAININGS = "workflowType=machine_learning"  # MLflow's pages for trainings, not for chat bots
 
@@ -41,10 +39,11 @@ class Tracker:
     run's folder and sent when it answers again, at `finish`, or when the run is resumed.
     """
 
-    def __init__(self, client: "MlflowClient", uri: str, run_id: str, folder: Path) -> None:
-        self.uri, self.run_id, self.folder = uri, run_id, folder
-        self._experiment_id = str(client.get_run(run_id).info.experiment_id)
-        self._spool = Spool(Sender(client, run_id, folder), folder / SPOOL / UNSENT)
+    def __init__(self, request: OpenRequest, folder: Path, run: OpenedRun | None) -> None:
+        self.uri, self.folder = absolute_uri(request.uri), folder
+        self._request, self._run = request, run
+        self._sender = Sender(run.client, run.run_id, folder) if run else None
+        self._spool = Spool(self._deliver, folder / SPOOL / UNSENT)
         self._watch: SystemWatch | None = None
 
     @classmethod
@@ -59,6 +58,7 @@ class Tracker:
         run_id: str | None = None,
         folder: Path = Path(),
         parent: str | None = None,
+        may_wait: bool = False,
     ) -> Self:
         """Opens a run, or continues the run `run_id`, and logs the whole configuration.
 
@@ -71,35 +71,37 @@ class Tracker:
             run_id: The run to continue.
             folder: The run's folder.
             parent: The run that holds this one, e.g. that of a cross-validation.
+            may_wait: Whether the run is opened later where the server does not answer now.
 
         Raises:
             ConfigError: when `uri` is a folder.
-            ServiceError: when the server does not answer or refuses the run.
+            ServiceError: when the server does not answer or refuses the run, and it may not wait.
         """
-        client, uri = connect(uri), set_credentials_apart(uri)
+        request = OpenRequest(set_credentials_apart(uri), experiment, run_name, _own_tags(tags, parent), run_id)
         try:
-            if run_id is None:
-                number = experiment_id(client, uri, experiment)
-                run_id = str(client.create_run(number, run_name=run_name, tags=_own_tags(tags, parent)).info.run_id)
-                earlier: Mapping[str, str] = {}
-            else:
-                earlier = client.get_run(run_id).data.params
-                client.update_run(run_id, status="RUNNING")
-            tracker = cls(client, absolute_uri(uri), run_id, folder)
-        except ServiceError:
-            raise
-        except Exception as error:
-            raise unreachable(uri, error) from error
-        with harmless("noting the run's id, by which it would be resumed"):
-            write_tracked_run(folder, run_id, tracker.uri)
+            run = request.open(connect(uri), folder)
+        except ServiceError as error:
+            if not may_wait:
+                raise
+            log.warning("MLflow gets this run when it answers: %s", explain(error))
+            request.keep(folder)
+            run = None
+        tracker = cls(request, folder, run)
         with harmless("logging the configuration"):
-            tracker._log_config(config, tags, earlier)
+            tracker._log_config(config, tags, run.params if run else {})
         return tracker
+
+    @property
+    def run_id(self) -> str | None:
+        """The run's id; None as long as the server has not answered."""
+        return self._run.run_id if self._run else None
 
     @property
     def run_url(self) -> str:
         """The run's page, or with a database the command that shows it."""
-        page = f"#/experiments/{self._experiment_id}/runs/{self.run_id}?{_FOR_TRAININGS}"
+        if not self._run:
+            return f"{self.uri} has not answered yet"
+        page = f"#/experiments/{self._run.experiment_id}/runs/{self._run.run_id}?{_FOR_TRAININGS}"
         if is_server(self.uri):
             return f"{self.uri.rstrip('/')}/{page}"
         return f"mlflow ui --backend-store-uri {self.uri}   then   http://127.0.0.1:5000/{page}"
@@ -212,6 +214,16 @@ class Tracker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close(error)
+
+    def _deliver(self, message: Message) -> None:
+        """Sends a message, and opens the run before the first one where that had to wait."""
+        if self._sender is None:
+            try:
+                self._run = self._request.open(connect(self._request.uri), self.folder)
+            except ServiceError as error:
+                raise UnreachableError(error.facts.get("found", error.message)) from error
+            self._sender = Sender(self._run.client, self._run.run_id, self.folder)
+        self._sender(message)
 
     def _log_config(self, config: Mapping[str, Any], tags: Mapping[str, Any], earlier: Mapping[str, str]) -> None:
         params = flatten(config)

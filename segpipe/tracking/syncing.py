@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,9 @@ from segpipe.system.held_folder import MARK, visit, was_cut_off
 from segpipe.tracking.delivery.sender import Sender
 from segpipe.tracking.delivery.spool import Spool
 from segpipe.tracking.delivery.spool_file import SpoolFile
-from segpipe.tracking.identity import FILE, TrackedRun, read_tracked_run
-from segpipe.tracking.mlflow import SPOOL, UNSENT
+from segpipe.tracking.identity import FILE, read_tracked_run
+from segpipe.tracking.mlflow import UNSENT
+from segpipe.tracking.opening import SPOOL, WAITING, read_request
 from segpipe.tracking.server import connect
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ def find_tracked_runs(folders: Sequence[Path]) -> list[Path]:
     for folder in folders:
         if not folder.is_dir():
             raise ConfigError("there is no such folder", facts={"found": folder}, hint="name a folder of runs")
-    found = sorted({file.parent for folder in folders for file in folder.rglob(FILE)})
+    known = {file.parent for folder in folders for file in folder.rglob(FILE)}
+    found = sorted(known | {file.parents[1] for folder in folders for file in folder.rglob(str(WAITING))})
     if not found:
         names = ", ".join(map(str, folders))
         raise ConfigError("there is no tracked run", facts={"looked in": names}, hint="name a folder of runs")
@@ -82,30 +84,39 @@ class Syncing:
         A folder in which a process is at work is not touched. What is sent twice, as the one who sent it was killed,
         is there once.
         """
-        tracked, family = read_tracked_run(folder), _family(folder)
+        family = _family(folder)
         waiting = len(SpoolFile(folder / SPOOL / UNSENT).messages())
         cut_off = any(map(was_cut_off, family))
         if not (waiting or cut_off):
             return SyncResult()
-        if tracked is None:
-            return SyncResult(kept=waiting, problem=f"{FILE} cannot be read")
         try:
             with ExitStack() as stack:
                 for one in family:
                     stack.enter_context(visit(one))
-                return self._sync(folder, tracked, cut_off=cut_off)
+                return self._sync(folder, cut_off=cut_off)
         except (ConfigError, ServiceError) as error:
             found = error.facts.get("found")
             return SyncResult(kept=waiting, problem=f"{error.message} ({found})" if found else error.message)
 
-    def _sync(self, folder: Path, tracked: TrackedRun, *, cut_off: bool) -> SyncResult:
-        client, seen = self._server(self._uri or tracked.uri), _last_change(folder)
-        _status(client, tracked.run_id)
-        spool = Spool(Sender(client, tracked.run_id, folder), folder / SPOOL / UNSENT)
+    def _sync(self, folder: Path, *, cut_off: bool) -> SyncResult:
+        seen = _last_change(folder)
+        client, run_id = self._open(folder)
+        _status(client, run_id)
+        spool = Spool(Sender(client, run_id, folder), folder / SPOOL / UNSENT)
         before = spool.unsent
         kept = spool.close()
-        ended = cut_off and not kept and _end(client, tracked.run_id, seen)
+        ended = cut_off and not kept and _end(client, run_id, seen)
         return SyncResult(before - kept, kept, ended, "the server went away" if kept else None)
+
+    def _open(self, folder: Path) -> "tuple[MlflowClient, str]":
+        """The server and the run's id; a run that the server never heard of is opened."""
+        tracked, request = read_tracked_run(folder), read_request(folder)
+        if tracked:
+            return self._server(self._uri or tracked.uri), tracked.run_id
+        if request is None:
+            raise ServiceError(f"{FILE} cannot be read")
+        uri = self._uri or request.uri
+        return self._server(uri), replace(request, uri=uri).open(self._server(uri), folder).run_id
 
     def _server(self, uri: str | None) -> "MlflowClient":
         if uri is None:

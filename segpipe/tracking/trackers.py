@@ -24,6 +24,7 @@ class RunToTrack:
         tags: Facts to search runs by.
         run_id: The MLflow run to continue.
         parent: The MLflow run that holds this one.
+        may_wait: Whether the run is opened later where the server does not answer now.
     """
 
     folder: Path
@@ -31,6 +32,7 @@ class RunToTrack:
     tags: Mapping[str, Any] = field(default_factory=dict)
     run_id: str | None = None
     parent: str | None = None
+    may_wait: bool = False
 
 
 def mlflow(
@@ -51,6 +53,7 @@ def mlflow(
         run_id=run.run_id,
         folder=run.folder,
         parent=run.parent,
+        may_wait=run.may_wait,
     )
     if system_metrics:
         tracker.watch_system()

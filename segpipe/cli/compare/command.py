@@ -38,7 +38,7 @@ def run(argv: list[str]) -> int:
         tracked = report_comparison(report, compared_runs, given.output, uri=uri)
         print(f"MLflow  {tracked.run_url}")
         if given.register:
-            model = register_best(best, given.register, given.alias, uri=uri, fallback_run=tracked.run_id)
+            model = register_best(best, given.register, given.alias, uri=uri, fallback_run=str(tracked.run_id))
             print(f"registered  {model.uri}")
     return 0
 

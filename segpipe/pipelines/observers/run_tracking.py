@@ -41,7 +41,7 @@ class RunTracking:
     def start(cls, run: Run, *, parent: str | None = None) -> Self | None:
         """Starts the MLflow run below `parent`, or goes on with the one that the folder has; None if none is wanted.
 
-        The server was asked before the data were prepared; where it is gone since, the run goes on without it.
+        The server was asked before the data were prepared; where it is gone since, it gets the run later.
         """
         try:
             tracker = _start(run, parent)
@@ -110,7 +110,7 @@ class RunTracking:
 def _start(run: Run, parent: str | None) -> "Tracker | None":
     tags = {name: run.provenance[name] for name in TAGS}
     run_id = read_run_id(run.folder) if run.settings.resume else None
-    return build_tracker(run.settings.tracking, RunToTrack(run.folder, run.config, tags, run_id, parent))
+    return build_tracker(run.settings.tracking, RunToTrack(run.folder, run.config, tags, run_id, parent, may_wait=True))
 
 
 def _dataset(name: str, role: str) -> str:
