@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+_PLACES = ("case", "file")
+
 
 class SegpipeError(Exception):
     """A mistake in input or set-up that one clear message can explain.
@@ -87,8 +89,32 @@ def numbered(mistakes: Sequence[str]) -> dict[str, str]:
     return {str(number): line for number, line in enumerate(mistakes, start=1)}
 
 
+def merge_alike(errors: Sequence[SegpipeError]) -> list[SegpipeError]:
+    """One error for one cause: those that differ in their case and file alone become one that names all cases.
+
+    >>> full = [OutputError("the case cannot be written", facts={"case": name, "found": "disk full"}) for name in "abc"]
+    >>> print(explain(*merge_alike(full)))
+    OutputError: the case cannot be written
+      cases  3: a, b, c
+      found  disk full
+    """
+    alike: dict[object, list[SegpipeError]] = {}
+    for error in errors:
+        others = {name: str(value) for name, value in error.facts.items() if name not in _PLACES}
+        known = "case" in error.facts and (type(error), error.message, error.hint, tuple(sorted(others.items())))
+        alike.setdefault(known or id(error), []).append(error)
+    return [same[0] if len(same) == 1 else _merged(same) for same in alike.values()]
+
+
+def _merged(errors: Sequence[SegpipeError]) -> SegpipeError:
+    first = errors[0]
+    cases = f"{len(errors)}: " + ", ".join(str(error.facts["case"]) for error in errors)
+    others = {name: value for name, value in first.facts.items() if name not in _PLACES}
+    return type(first)(first.message, facts={"cases": cases, **others}, hint=first.hint)
+
+
 def raise_together(errors: Sequence[SegpipeError], *, headline: str) -> None:
-    """Raises one error that lists all of `errors`; returns quietly when there are none.
+    """Raises one error that lists all of `errors`, alike ones together; returns quietly when there are none.
 
     Raises:
         SegpipeError: of the kind of the first error.
@@ -97,5 +123,5 @@ def raise_together(errors: Sequence[SegpipeError], *, headline: str) -> None:
         return
     if len(errors) == 1:
         raise errors[0]
-    blocks = [explain(error).replace("\n", "\n  ") for error in errors]
+    blocks = [explain(error).replace("\n", "\n  ") for error in merge_alike(errors)]
     raise type(errors[0])("\n  ".join([f"{headline} ({len(errors)} mistakes)", *blocks]))

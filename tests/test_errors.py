@@ -6,8 +6,10 @@ from segpipe.errors import (
     ConfigError,
     GeometryError,
     ImageError,
+    OutputError,
     SegpipeError,
     explain,
+    merge_alike,
     raise_together,
 )
 
@@ -70,3 +72,36 @@ def test_several_mistakes_are_reported_together_in_order():
     assert str(caught.value) == (
         "the configuration cannot be used (2 mistakes)\n  ConfigError: first\n    key  a\n  ImageError: second"
     )
+
+
+def full(case, found="disk full"):
+    return OutputError(
+        "cannot be written", facts={"case": case, "file": f"{case}.nii", "found": found}, hint="make room"
+    )
+
+
+def test_one_cause_is_one_message_that_names_all_cases():
+    (error,) = merge_alike([full("a"), full("b"), full("c")])
+    assert explain(error).splitlines() == [
+        "OutputError: cannot be written", "  cases  3: a, b, c", "  found  disk full", "  try    make room"
+    ]  # fmt: skip
+
+
+def test_different_causes_stay_apart_and_in_order():
+    alone, other = full("b", "read-only"), ImageError("cannot be written", facts={"case": "d", "found": "disk full"})
+    first, *rest = merge_alike([full("a"), alone, full("c"), other])
+    assert first.facts["cases"] == "2: a, c"
+    assert rest == [alone, other]
+
+
+def test_errors_of_no_case_are_not_merged():
+    errors = [ConfigError("same"), ConfigError("same")]
+    assert merge_alike(errors) == errors
+
+
+def test_alike_mistakes_are_counted_each_and_said_once():
+    with pytest.raises(OutputError) as caught:
+        raise_together([full("a"), full("b")], headline="some cases failed")
+    assert str(caught.value).splitlines()[:3] == [
+        "some cases failed (2 mistakes)", "  OutputError: cannot be written", "    cases  2: a, b"
+    ]  # fmt: skip

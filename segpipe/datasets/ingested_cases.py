@@ -13,6 +13,7 @@ from segpipe.system.atomic_write import write_json
 from segpipe.system.parallel_map import parallel_map
 from segpipe.system.plain_files import read_json
 from segpipe.system.shards.shard import Shard
+from segpipe.system.writable import check_writable
 
 _RECORDS = ".done"
 
@@ -76,6 +77,7 @@ def make_cases(
 
     Raises:
         DatasetError: when two jobs have one id.
+        OutputError: before any work, when nothing can be written to the folder.
     """
     names = tuple(job.id for job in jobs)
     if len(set(names)) < len(jobs):
@@ -83,6 +85,8 @@ def make_cases(
     own = [jobs[position] for position in shard.share(names)] if shard else jobs
     outcomes: list[Entry | SegpipeError | None] = [_read_record(job, folder) for job in own]
     missing = [position for position, outcome in enumerate(outcomes) if outcome is None]
+    if missing:
+        check_writable(folder, what="the data set", hint="choose a folder that you may write to: --output FOLDER")
     work, todo = partial(_do, folder=folder), [own[position] for position in missing]
     for index, outcome in parallel_map(work, todo, name=attrgetter("id"), title=title, workers=workers):
         outcomes[missing[index]] = outcome

@@ -6,7 +6,7 @@ import pytest
 
 from segpipe.datasets.ingested_cases import CaseJob, make_cases
 from segpipe.datasets.manifest import Entry
-from segpipe.errors import DatasetError, ImageError
+from segpipe.errors import DatasetError, ImageError, OutputError
 
 
 def _make(case, text, folder):
@@ -75,3 +75,9 @@ def test_a_case_without_memory_costs_that_case(tmp_path):
     assert [entry.id for entry in made.entries] == ["b"]
     assert made.errors[0].facts == {"case": "a"}
     assert "MemoryError" in made.errors[0].message
+
+
+def test_a_folder_that_cannot_be_written_is_one_message_before_any_work(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="the data set cannot be written"):
+        make_cases(_jobs(a="1", b="2"), tmp_path / "file" / "set", title="test", workers=0)

@@ -8,6 +8,7 @@ from segpipe.cli.evaluate.flags import parse_flags
 from segpipe.cli.evaluate.reporting import report_evaluation
 from segpipe.cli.evaluate.sharding import evaluate_shard
 from segpipe.errors import explain
+from segpipe.system.writable import check_writable
 
 if TYPE_CHECKING:
     from segpipe.labels import LabelMap
@@ -38,6 +39,7 @@ def _run_masks(given: argparse.Namespace) -> int:
     plan, labels = _plan_model(given) if given.model else (_plan_masks(given), None)
     if given.shard:
         return evaluate_shard(given, plan)
+    check_writable(given.output, what="the evaluation", hint="choose a folder that you may write to: --output FOLDER")
     evaluated = plan.run()
     data = given.data if given.model else None
     return report_evaluation(evaluated, given.output, data=data, labels=labels, seed=given.seed)

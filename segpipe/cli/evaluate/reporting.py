@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segpipe.errors import explain
+from segpipe.errors import explain, merge_alike
 
 if TYPE_CHECKING:
     from segpipe.labels import LabelMap
@@ -19,7 +19,7 @@ def report_evaluation(
     from segpipe.pipelines.evaluation import write_evaluation_folder
 
     errors = evaluated[0].errors
-    for error in errors:
+    for error in merge_alike(errors):
         print(explain(error), file=sys.stderr)
     summary, page = write_evaluation_folder(evaluated, output, data=data, labels=labels, seed=seed)
     print(describe(summary))

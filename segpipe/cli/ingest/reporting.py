@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segpipe.datasets.manifest import Manifest, write_manifest
-from segpipe.errors import ConfigError, SegpipeError, explain
+from segpipe.errors import ConfigError, SegpipeError, explain, merge_alike
 
 
 def report_dataset(
@@ -23,7 +23,7 @@ def report_dataset(
     Raises:
         ConfigError: when there is no good case.
     """
-    for error in errors:
+    for error in merge_alike(errors):
         print(explain(error), file=sys.stderr)
     for note in notes:
         print(note)

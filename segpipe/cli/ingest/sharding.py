@@ -10,7 +10,7 @@ from segpipe.cli.ingest.reporting import report_dataset
 from segpipe.datasets.ingested_cases import IngestResult
 from segpipe.datasets.manifest import Entry, Manifest, entry_from_row, row_of_entry
 from segpipe.datasets.sources.base import IngestRequest, Source
-from segpipe.errors import ConfigError, SegpipeError, explain
+from segpipe.errors import ConfigError, SegpipeError, explain, merge_alike
 from segpipe.system.shards.merging import MergedJob
 from segpipe.system.shards.records import ShardRecord, hold_output, write_record
 from segpipe.system.shards.shard import Shard
@@ -34,7 +34,7 @@ def ingest_shard(name: str, source: Source, request: IngestRequest) -> int:
         outcomes = [_result(outcome, request.output) for outcome in made.outcomes]
         about = {"manifest": _plain(manifest, request.output), "notes": made.notes, "new": made.new}
         write_record(request.output, record.finish(made.names, outcomes, **about))
-    for error in made.errors:
+    for error in merge_alike(made.errors):
         print(explain(error), file=sys.stderr)
     print(describe_shard(shard, len(made.entries), len(made.names), request.output))
     return 2 if made.errors else 0

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,6 +26,7 @@ from segpipe.preprocessing.recipe import Recipe
 from segpipe.preprocessing.resampling import plan_preparation, resample_to_recipe
 from segpipe.system.launched import own_first
 from segpipe.system.parallel_map import parallel_map
+from segpipe.system.writable import check_writable
 
 
 class Source(Protocol):
@@ -79,7 +79,8 @@ def build_cache(
     outcomes: dict[int, Path | SegpipeError] = {number: path for number, path in found.items() if path is not None}
     missing = own_first([number for number, path in found.items() if path is None])
     if missing:
-        _check_writable(folder)
+        hint = "data.cache=FOLDER, or export SEGPIPE_CACHE=FOLDER, with a folder that you may write to"
+        check_writable(folder, what="the cache of prepared cases", hint=hint)
     title = "preparing cases" if progress else None
     todo = [entries[number] for number in missing]
     for index, outcome in parallel_map(job, todo, name=attrgetter("id"), title=title, workers=workers):
@@ -93,20 +94,6 @@ def find_missing(entries: Sequence[Any], recipe: Recipe, labels: Mapping[int, st
     """Those cases that the cache does not hold, as far as that is known without reading a scan; see `build_cache`."""
     places = _Places(recipe, recipe.label_map.recode_table(labels), folder)
     return [entry for entry in entries if places.find(entry) is None]
-
-
-def _check_writable(folder: Path) -> None:
-    """One message for what would meet every case."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OutputError(
-            "the cache of prepared cases cannot be written",
-            facts={"folder": folder, "found": error.strerror or error},
-            hint="data.cache=FOLDER, or export SEGPIPE_CACHE=FOLDER, with a folder that you may write to",
-        ) from error
 
 
 @dataclass(frozen=True, eq=False)

@@ -95,6 +95,14 @@ def test_when_no_case_can_be_evaluated_nothing_is_written(folders, capsys):
     assert not (folders / "out").exists()
 
 
+def test_an_output_that_cannot_be_written_is_reported_before_any_work(folders, capsys):
+    (folders / "out").write_text("a file in its place")
+    assert evaluate(folders) == 2
+    reported = capsys.readouterr().err
+    assert "the evaluation cannot be written" in reported
+    assert "evaluating" not in reported
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
