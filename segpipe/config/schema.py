@@ -102,6 +102,7 @@ class TrainerSettings(Section):
     requeue: bool
     workers: Auto | Annotated[int, Ge(0)]
     deterministic: bool
+    compile: bool = False  # which the configurations of earlier runs lack
     progress: bool
 
 

@@ -105,6 +105,8 @@ def build_module(settings: Settings, provenance: Mapping[str, Any]) -> Segmentat
         labels=labels,
     )
     module.validate_every = settings.training.validate_every
+    if settings.trainer.compile:
+        module.network.compile()  # in place, so that the names of weights stay
     return module
 
 
@@ -169,10 +171,11 @@ def _deterministic(wanted: bool, device: torch.device) -> bool | Literal["warn"]
 
 
 def load_weights(network: torch.nn.Module, checkpoint: Path) -> torch.nn.Module:
-    """Loads a checkpoint's (averaged) weights into a network and puts it into eval mode."""
+    """Loads a checkpoint's (averaged) weights into a network, puts it into eval mode and no longer compiles it."""
     state = read_checkpoint(checkpoint)["state_dict"]
     prefix = "network."
     network.load_state_dict({key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)})
+    network._compiled_call_impl = None  # of `compile()`, which has no opposite
     return network.eval()
 
 

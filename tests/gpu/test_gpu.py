@@ -48,6 +48,11 @@ def test_steps_have_the_losses_of_a_cpu_in_float32(device, losses, precision, to
     np.testing.assert_allclose(found, losses("trainer=cpu", "trainer.precision=32-true"), rtol=tolerance)
 
 
+def test_compiled_steps_have_the_losses_of_others(cuda, losses):
+    words = [*trainer_for(cuda), "trainer.precision=32-true"]
+    np.testing.assert_allclose(losses(*words, "trainer.compile=true"), losses(*words), rtol=5e-3)
+
+
 def test_a_step_in_float16_has_the_loss_of_a_cpu_in_float32(cuda, losses):
     found = losses(*trainer_for(cuda), "trainer.precision=16-mixed")
     on_cpu = losses("trainer=cpu", "trainer.precision=32-true")
