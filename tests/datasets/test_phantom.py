@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
 
 from segpipe.datasets.loading import load_case
 from segpipe.datasets.phantom import ensure_phantom, make_phantom, phantom_id, write_case
@@ -22,8 +21,8 @@ def cases():
 @pytest.mark.slow
 def test_a_case_is_a_function_of_seed_and_number(cases):
     again = generate_case(0, 2)
-    assert_array_equal(again.image, cases[2].image)
-    assert_array_equal(again.mask, cases[2].mask)
+    assert np.array_equal(again.image, cases[2].image)
+    assert np.array_equal(again.mask, cases[2].mask)
     assert again.nodules == cases[2].nodules
     other = generate_case(1, 2)
     assert other.nodules != cases[2].nodules
@@ -106,8 +105,8 @@ def test_some_scans_have_no_nodule(cases):
 def test_a_made_case_loads_with_its_truth(tmp_path, cases):
     entry = write_case(0, 3, tmp_path)
     case = load_case(entry, {1: "nodule"})
-    assert_array_equal(case.image, cases[3].image)
-    assert_array_equal(case.mask, cases[3].mask)
+    assert np.array_equal(case.image, cases[3].image)
+    assert np.array_equal(case.mask, cases[3].mask)
     assert case.grid.matches(cases[3].grid)
     assert entry.split == "test"
     assert entry.extra["lesions"] == len(cases[3].nodules) == len(entry.extra["nodules"])

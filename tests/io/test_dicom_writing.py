@@ -372,8 +372,8 @@ def test_objects_of_a_real_series_are_valid_and_in_place(tmp_path, realdata, nam
     for path in (seg, report, structures):
         reported = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True, check=False)
         assert [line for line in reported.stderr.splitlines() if line.startswith("Error")] == []
-    assert_array_equal(read_dicom_seg(seg, derivation.series)["nodule 2"], findings == 2)
-    assert_array_equal(read_rtstruct(structures, derivation.series)["nodule 1"], findings == 1)
+    assert np.array_equal(read_dicom_seg(seg, derivation.series)["nodule 2"], findings == 2)
+    assert np.array_equal(read_rtstruct(structures, derivation.series)["nodule 1"], findings == 1)
 
 
 @pytest.mark.parametrize(

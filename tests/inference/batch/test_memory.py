@@ -135,6 +135,6 @@ def test_the_process_stays_within_the_bound_and_the_bound_changes_nothing(chest_
     for name in ("0", "1"):
         masks = [read_volume(tmp_path / folder / f"{name}.nii.gz").array for folder in ("little", "much")]
         assert masks[0].any()
-        np.testing.assert_array_equal(*masks)
+        assert np.array_equal(*masks)
         findings = [json.loads((tmp_path / folder / f"{name}.json").read_text()) for folder in ("little", "much")]
         assert findings[0] == findings[1]
