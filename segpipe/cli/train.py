@@ -93,12 +93,15 @@ def _train(settings: "Settings", content: Mapping[str, Any], folder: Path, sweep
     from segpipe.pipelines.single_run import run_single
     from segpipe.pipelines.sweep import open_sweep, report_sweep
     from segpipe.system.launched import this_rank
+    from segpipe.training.hardware import check_sweep_job
     from segpipe.training.resuming import check_resume
 
     if settings.resume:
         check_resume(content, folder)
     if settings.data.fold == "all":
         return JobResult(cross_validate(settings, content, folder))
+    if sweep:
+        check_sweep_job(settings)
     parent = open_sweep(settings, content, sweep) if sweep and this_rank() == 0 else None
     outcome = run_single(settings, content, folder, parent=parent)
     if sweep and outcome:

@@ -51,6 +51,21 @@ def check_compute(settings: Settings) -> Compute:
     return compute
 
 
+def check_sweep_job(settings: Settings) -> None:
+    """Refuses processes that Lightning would start in a sweep: it starts them by the words of the whole sweep.
+
+    Raises:
+        ConfigError: when nobody else has started the processes of the job.
+    """
+    compute = compute_of(settings.trainer)
+    if compute.processes > 1 and launch() is None:
+        raise ConfigError(
+            "a job of a sweep starts no processes itself",
+            facts={"trainer.devices": compute.devices, "trainer.strategy": compute.strategy},
+            hint="hydra/launcher=slurm, trainer.devices=1, or each run by a command of its own",
+        )
+
+
 def on_one_device(settings: Settings) -> Settings:
     """The same run in one process, as each fold of a cross-validation is trained."""
     alone = {"devices": 1, "nodes": 1, "strategy": "auto"}
