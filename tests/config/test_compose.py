@@ -68,7 +68,7 @@ def test_all_mistakes_are_reported_at_once():
         (["+unknown.key=3"], "unknown: no such key"),
         (["recipe.spacing_mm=[1,2]"], "recipe.spacing_mm.2: must be given"),
         (["data.fold=-1"], "data.fold=-1: input should be greater than or equal to 0, or input should be 'all'"),
-        (["trainer.strategy=dpp"], "trainer.strategy=dpp: input should be 'auto' or 'ddp'; did you mean ddp?"),
+        (["trainer.strategy=dpp"], "trainer.strategy=dpp: input should be 'auto', 'ddp' or 'fsdp'; did you mean ddp?"),
         (["+data.schedule.max_step=1"], "data.schedule.max_step: no such key; allowed: max_steps, validate_every; did"),
         (["trainer.max_steps=many"], "trainer.max_steps=many: input should be a valid integer"),
         (["~optimizer.bettas"], "optimizer.bettas: no such key; allowed under optimizer: "),

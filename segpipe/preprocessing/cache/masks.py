@@ -1,5 +1,6 @@
 """Masks on the recipe's grid, resampled so that no lesion is lost on the way."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,7 +58,8 @@ def resample_labels(mask: NDArray[np.uint8], preparation: Preparation, labels: L
         [(value, part.share) for value, part in parts], exclusive=labels.exclusive
     )
     for value, inside in members[: len(labels.classes)]:
-        _keep_lesions(resampled, inside, offset, preparation, value=value)
+        inner = () if labels.exclusive else _values_after(value, labels)
+        _keep_lesions(resampled, inside, offset, preparation, value=value, inner=inner)
     return resampled
 
 
@@ -76,22 +78,36 @@ def _keep_lesions(
     preparation: Preparation,
     *,
     value: int = 1,
+    inner: Sequence[int] = (),
 ) -> None:
-    """Gives each lesion of a part of an oriented mask that begins at `offset` a voxel at least."""
+    """Gives each lesion of a part of an oriented mask that begins at `offset` a voxel at least.
+
+    A voxel with a value of `inner`, the regions within this one, belongs to this region already and keeps its value.
+    """
     components, _ = label_lesions(part)
     for number, box in enumerate(_component_boxes(components), start=1):
         start = [axis.start + first for axis, first in zip(box, offset, strict=True)]
-        _keep_lesion(resampled, components[box] == number, start, preparation, value=value)
+        kept = _strongest_voxels(components[box] == number, start, preparation)
+        if kept is not None:
+            region = resampled[kept[0]]
+            region[kept[1] & ~np.isin(region, inner)] = value
 
 
-def _keep_lesion(
-    resampled: NDArray[np.uint8], lesion: NDArray[np.bool_], start: list[int], preparation: Preparation, *, value: int
-) -> None:
+def _strongest_voxels(
+    lesion: NDArray[np.bool_], start: list[int], preparation: Preparation
+) -> tuple[Box, NDArray[np.bool_]] | None:
+    """The voxels of a box that a lesion keeps which would disappear; None for one that does not."""
     own = _resample_box(lesion, start, preparation)
     if own.share.size == 0 or own.share.max() <= 0:
-        resampled[_nearest_voxel(lesion, start, preparation)] = value
-    elif own.share.max() < 0.5:
-        resampled[own.box][own.share == own.share.max()] = value
+        x, y, z = _nearest_voxel(lesion, start, preparation)
+        return (slice(x, x + 1), slice(y, y + 1), slice(z, z + 1)), np.ones((1, 1, 1), dtype=np.bool_)
+    return (own.box, own.share == own.share.max()) if own.share.max() < 0.5 else None
+
+
+def _values_after(value: int, labels: LabelMap) -> list[int]:
+    """The values of the regions within one; they are listed from the outermost inwards."""
+    values = [label.value for label in labels.classes]
+    return values[values.index(value) + 1 :]
 
 
 def _resample_box(part: NDArray[np.bool_], start: list[int], preparation: Preparation) -> _Part:

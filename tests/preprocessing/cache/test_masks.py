@@ -117,3 +117,12 @@ def test_a_small_core_survives_a_coarse_grid():
     mask[10, 11, 12] = 2
     for labels in (EXCLUSIVE, NESTED):
         assert (resample_labels(mask, preparation, labels) == 2).sum() == 1
+
+
+def test_a_vanishing_lesion_takes_no_voxel_from_the_core_of_another():
+    affine = np.diag([0.5, 0.5, 0.5, 1.0])
+    preparation = plan_preparation(Grid((3, 3, 3), affine), make_recipe(spacing_mm=(3.0, 0.6, 0.6)))
+    for whole, core in ((0, 2), (2, 0)):  # the coarse voxel lies on the first or on the last fine one
+        mask = np.zeros((3, 3, 3), np.uint8)
+        mask[whole, 0, 0], mask[core, 0, 0] = 1, 2
+        assert resample_labels(mask, preparation, NESTED)[0, 0, 0] == 2
