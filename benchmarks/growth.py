@@ -9,7 +9,6 @@ and how much memory a training holds after a tenth of its steps and after all.
 import argparse
 import io
 import logging
-import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil  # type: ignore[import-untyped]
 
 from segpipe.cli.train import registries
 from segpipe.config.check import settings_of
@@ -136,11 +136,12 @@ PAGES = {"report.html": report, "quality.html": quality}
 
 
 def memory(steps: int) -> tuple[float, float]:
-    """The most MiB that a training has held after a tenth of its steps and after all of them."""
+    """MiB that a training holds after a tenth of its steps and after all of them."""
     held: dict[int, float] = {}
+    process = psutil.Process()
 
     def look(values: object, step: int) -> None:
-        held[step] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        held[step] = process.memory_info().rss / 2**20
 
     with _folder() as folder:
         _write_scans(folder / "data")
@@ -150,7 +151,7 @@ def memory(steps: int) -> tuple[float, float]:
         data = prepare_data(settings, recipe_of(settings))
         provenance = {"digest": data.recipe.digest, "network": settings.network}
         fit(settings, data.patches(settings), folder, provenance=provenance, log_metrics=look)
-    return max(mib for step, mib in held.items() if step <= steps // FACTOR + 1), max(held.values())
+    return held[min(step for step in held if step >= steps // FACTOR)], held[max(held)]
 
 
 def _microseconds(prepare: Callable[[int, Path], Prepared], count: int) -> float:
