@@ -47,11 +47,14 @@ def requeue_job() -> str:
     """
     job = os.environ["SLURM_JOB_ID"]  # of a task of an array its own number, too
     try:
-        subprocess.run(["scontrol", "requeue", job], check=True, timeout=_PATIENCE_S, text=True, stderr=subprocess.PIPE)
-    except (OSError, subprocess.SubprocessError) as error:
+        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=_PATIENCE_S)
+        reason = done.stderr.strip() if done.returncode > 0 else None  # below 0 it was ended, too, by what it asked for
+    except (OSError, subprocess.TimeoutExpired) as error:
+        reason = str(error)
+    if reason is not None:
         raise ServiceError(
             "Slurm does not requeue the job",
-            facts={"job": job, "found": (getattr(error, "stderr", None) or str(error)).strip()},
+            facts={"job": job, "found": reason},
             hint="#SBATCH --requeue allows it; without it the job goes on by hand, in its folder, with resume=true",
-        ) from error
+        )
     return job

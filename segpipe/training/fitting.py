@@ -188,6 +188,7 @@ def _callbacks(settings: Settings, folder: Path) -> list[Callback]:
     callbacks: list[Callback] = [
         steps,
         ThroughputMonitor(every=training.log_every, batch=batch),
+        *([AveragedWeights(training.ema, steps)] if training.ema else []),  # a step is averaged before it is saved
         Checkpoints(
             folder / "checkpoints",
             every=training.checkpoint_every,
@@ -198,8 +199,6 @@ def _callbacks(settings: Settings, folder: Path) -> list[Callback]:
     ]
     if compute.device.type == "cpu" and compute.processes == 1:
         callbacks.append(BatchesInTurns())
-    if training.ema:
-        callbacks.append(AveragedWeights(training.ema, steps))
     if training.early_stopping:
         callbacks.append(EarlyStopping(MONITOR, mode="max", patience=training.early_stopping))
     if settings.trainer.progress:

@@ -53,7 +53,12 @@ class SlurmLauncher(PlugIn):  # type: ignore[misc]
         jobs = self._executor().map_array(self, *given)
         for job, name in zip(jobs, names, strict=True):
             log.info("%s is Slurm's %s, its log %s", name, job.job_id, job.task(0).paths.stdout)
-        return [_result(job.task(0), name, own) for job, name, own in zip(jobs, names, words, strict=True)]
+        try:
+            return [_result(job.task(0), name, own) for job, name, own in zip(jobs, names, words, strict=True)]
+        except Stopped:
+            array = jobs[0].job_id.partition("_")[0]
+            log.warning("the jobs stay in the queue: scancel %s ends them", array)
+            raise
 
     def _executor(self) -> "submitit.AutoExecutor":
         import submitit

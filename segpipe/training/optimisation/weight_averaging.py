@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import WeightAveraging
 
@@ -22,6 +23,14 @@ class AveragedWeights(WeightAveraging):
     def __init__(self, decay: float, steps: FiniteSteps) -> None:
         super().__init__(multi_avg_fn=warm_average(decay))
         self._steps = steps
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The step that a resumed run was saved after is averaged already."""
+        super().on_train_start(trainer, pl_module)
+        self._latest_update_step = trainer.global_step
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leaves the last step's weights where they are, for the last checkpoint: the average is read from there."""
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         """After each optimizer step that was not skipped."""

@@ -1,0 +1,134 @@
+"""Trainings on a real Slurm, started by the script of docs/cluster.md: preempted, killed, swept; nothing is lost."""
+
+import os
+import random
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from mlflow import MlflowClient
+
+from segpipe.training.callbacks import read_history
+from segpipe.training.checkpoint_files import read_checkpoint
+from tests.cluster.slurm import Slurm, wait_until
+from tests.processes import Process, as_main
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+SCRIPT = Path(__file__).parents[2] / "docs" / "cluster" / "train.sbatch"
+PREEMPTIONS = 5
+RANKS = int(os.environ.get("SEGPIPE_CLUSTER_RANKS", "1"))
+
+
+@pytest.fixture
+def home(tmp_path, new_database) -> Path:
+    """The folder that everything is called in, with an empty MLflow database."""
+    new_database(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def words(tiny_words) -> list[str]:
+    kept = [word for word in tiny_words if not word.startswith(("trainer=", "trainer.max_steps"))]
+    own = ["trainer=auto", "trainer.accelerator=cpu", "evaluation.overlays=0"]
+    return [*kept, *own, "callbacks=[{_target_: tests.cluster.quick.NoPages}]"]
+
+
+def step_of(run: Path) -> int:
+    return max((point["step"] for point in read_history(run)), default=0) if (run / "metrics.jsonl").exists() else 0
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return read_checkpoint(run / "checkpoints" / "last.ckpt")["state_dict"]
+
+
+def statuses(home: Path) -> dict[str, str]:
+    """The status of each MLflow run by its name."""
+    client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
+    runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    assert len({run.info.run_name for run in runs}) == len(runs)
+    return {run.info.run_name: run.info.status for run in runs}
+
+
+def process_of(job: str, rank: int) -> int:
+    """The number of the process that trains as a rank of a job."""
+    wanted = {f"SLURM_JOB_ID={job}", f"SLURM_PROCID={rank}"}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            given = set((process / "environ").read_text(errors="replace").split("\0"))
+            program = (process / "cmdline").read_text().split("\0")[0]
+        except OSError:
+            continue
+        if wanted <= given and "SLURM_STEP_ID=0" in given and "python" in program:
+            return int(process.name)
+    raise AssertionError(f"job {job} has no rank {rank}")
+
+
+def preempt(slurm: Slurm, job: str, run: Path, *, restarts: int, step: int) -> None:
+    """Sends the signal that Slurm sends before a job's time is up, as soon as the step is done."""
+    wait_until(lambda: step_of(run) >= step, what=f"step {step}")
+    slurm.call("scancel", "--signal=USR1", job)
+    wait_until(lambda: slurm.state(job)["Restarts"] == str(restarts + 1), what="the job in the queue")
+    slurm.call("scontrol", "update", f"JobId={job}", "StartTime=now")
+
+
+def test_preempted_five_times_a_training_ends_with_the_weights_of_one_that_was_not(slurm: Slurm, home, words):
+    steps = [*words, "trainer.max_steps=80", f"trainer.devices={RANKS}"]
+    job = slurm.submit("--array=7", "--cpus-per-task=1", f"--ntasks-per-node={RANKS}", SCRIPT, *steps, cwd=home)
+    run = home / "runs" / "lung_nodule" / f"job_{job}_0"
+    for number in range(PREEMPTIONS):
+        preempt(slurm, job, run, restarts=number, step=step_of(run) + random.randint(1, 6))
+    assert slurm.wait(job) == "COMPLETED"
+    log = (home / f"segpipe-{job}.log").read_text()
+    assert log.count(f"job {job} is requeued and goes on from here") == PREEMPTIONS
+    assert log.count("resuming from last.ckpt") == PREEMPTIONS
+    assert list(home.glob("runs/*/*")) == [run]
+    assert statuses(home) == {run.name: "FINISHED"}
+    whole = [*steps, "tracking=none", "hydra.run.dir=whole"]
+    again = slurm.submit("--array=7", "--cpus-per-task=1", f"--ntasks-per-node={RANKS}", SCRIPT, *whole, cwd=home)
+    assert slurm.wait(again) == "COMPLETED"
+    assert step_of(run) == step_of(home / "whole") == 80
+    assert RANKS > 1 or all(torch.equal(value, weights(run)[name]) for name, value in weights(home / "whole").items())
+
+
+def test_a_job_with_a_killed_process_ends_and_goes_on_on_two_machines(slurm: Slurm, home, words):
+    words = [*words, "trainer.max_steps=16"]
+    job = slurm.submit("--ntasks-per-node=2", "--cpus-per-task=1", SCRIPT, *words, cwd=home)
+    run = home / "runs" / "lung_nodule" / f"job_{job}_0"
+    wait_until(lambda: (run / "checkpoints" / "last.ckpt").exists(), what="a checkpoint")
+    os.kill(process_of(job, rank=1), signal.SIGKILL)
+    assert slurm.wait(job) == "FAILED"
+    again = slurm.submit("--nodes=2", "--cpus-per-task=1", SCRIPT, *words, "resume=true", cwd=home)
+    assert slurm.wait(again) == "COMPLETED"
+    log = (home / f"segpipe-{again}.log").read_text()
+    assert "2 processes on 2 machines by ddp" in log
+    assert f"resuming {run}\n" in log
+    assert step_of(run) == 16
+    assert statuses(home) == {run.name: "FINISHED"}
+    assert (
+        slurm.call("sacct", "--noheader", "--parsable2", "--allocations", "--format=State", f"--jobs={job}") == "FAILED"
+    )
+
+
+def test_a_sweep_is_an_array_whose_failed_and_killed_jobs_are_named(slurm: Slurm, home, words):
+    rates = "optimizer.lr=0.001,1e30,0.0001"
+    launcher = ["hydra/launcher=slurm", "hydra.launcher.tasks_per_node=2", "hydra.launcher.mem_gb=1"]
+    words = [*words, "trainer.max_steps=4", "training.max_skipped_steps=1", "hydra.sweep.dir=sweep", *launcher]
+    sweep = Process(as_main, "segpipe", [*words, rates, "--multirun"], cwd=home, log=home / "log")
+    try:
+        begun = home / "sweep" / ".exit_codes" / "2.json"
+        wait_until(lambda: begun.exists() or sweep.returncode is not None, what="the third job")
+        job = next((home / "sweep" / ".submitit").glob("*_2")).name
+        os.kill(process_of(slurm.state(job)["JobId"], rank=1), signal.SIGKILL)
+    finally:
+        code = sweep.wait()
+    text = (home / "log").read_text()
+    assert code == 2, text
+    assert "job 2 (optimizer.lr=0.0001) has no result: FAILED, exit code " in text
+    assert text.endswith(
+        "2 of 3 jobs failed:\n"
+        f"  job 1  exit code 2  {home / 'sweep' / '1'}\n  job 2  was cut off  {home / 'sweep' / '2'}\n"
+    )
+    found = statuses(home)
+    assert {name: found[name] for name in ("0", "1", "sweep")} == {"0": "FINISHED", "1": "FAILED", "sweep": "FINISHED"}
+    assert "2 processes on 1 machine by ddp" in (home / "sweep" / "0" / "train.log").read_text()
