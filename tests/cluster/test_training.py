@@ -65,11 +65,13 @@ def process_of(job: str, rank: int) -> int:
 
 
 def preempt(slurm: Slurm, job: str, run: Path, *, restarts: int, step: int) -> None:
-    """Sends the signal that Slurm sends before a job's time is up, as soon as the step is done."""
+    """Sends the signal that Slurm sends before a job's time is up, as soon as the step is done.
+
+    Slurm starts the job again when its old credential has run out (`cred_expire`); sooner, it would be a revoked one.
+    """
     wait_until(lambda: step_of(run) >= step, what=f"step {step}")
     slurm.call("scancel", "--signal=USR1", job)
     wait_until(lambda: slurm.state(job)["Restarts"] == str(restarts + 1), what="the job in the queue")
-    slurm.call("scontrol", "update", f"JobId={job}", "StartTime=now")
 
 
 def test_preempted_five_times_a_training_ends_with_the_weights_of_one_that_was_not(slurm: Slurm, home, words):
