@@ -16,6 +16,7 @@ from segpipe.pipelines.provenance import collect_provenance
 from segpipe.system.atomic_write import write_text
 from segpipe.system.launched import follow_launcher, this_rank
 from segpipe.system.ranks import processes_part
+from segpipe.system.slurm import is_restarted
 from segpipe.tracking.trackers import ask_tracker
 from segpipe.training.data.lung_crop_report import report_lung_crop
 from segpipe.training.data.run_data import prepare_data, write_split
@@ -45,7 +46,7 @@ def run_single(
         logging.getLogger("segpipe").setLevel(logging.WARNING)  # the first process says what happens
     log.info("%s: %s", settings.name, check_compute(settings).describe())
     follow_launcher()
-    if parent is None and this_rank() == 0:
+    if parent is None and this_rank() == 0 and not is_restarted():  # a job that comes back goes on without a server
         ask_tracker(settings.tracking)
     run = _begin(settings, config, folder)
     with processes_part(), _observers(run, parent) as observers:
