@@ -84,6 +84,17 @@ class Slurm:
         """What `scontrol` says of a job, e.g. JobState and Restarts."""
         return dict(word.partition("=")[::2] for word in self.call("scontrol", "-o", "show", "job", job).split())
 
+    def process_of(self, job: str, *, rank: int) -> int:
+        """The number of the process that computes as a rank of a job."""
+        wanted = {f"SLURM_JOB_ID={job}", f"SLURM_PROCID={rank}", "SLURM_STEP_ID=0"}
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                given = set((process / "environ").read_text(errors="replace").split("\0"))
+                program = (process / "cmdline").read_text().split("\0")[0]
+                if wanted <= given and "python" in program:
+                    return int(process.name)
+        raise AssertionError(f"job {job} has no rank {rank}")
+
     def wait(self, job: str) -> str:
         """The state in which a job ends."""
         ended = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")

@@ -50,20 +50,6 @@ def statuses(home: Path) -> dict[str, str]:
     return {run.info.run_name: run.info.status for run in runs}
 
 
-def process_of(job: str, rank: int) -> int:
-    """The number of the process that trains as a rank of a job."""
-    wanted = {f"SLURM_JOB_ID={job}", f"SLURM_PROCID={rank}"}
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            given = set((process / "environ").read_text(errors="replace").split("\0"))
-            program = (process / "cmdline").read_text().split("\0")[0]
-        except OSError:
-            continue
-        if wanted <= given and "SLURM_STEP_ID=0" in given and "python" in program:
-            return int(process.name)
-    raise AssertionError(f"job {job} has no rank {rank}")
-
-
 def preempt(slurm: Slurm, job: str, run: Path, *, restarts: int, step: int) -> None:
     """Sends the signal that Slurm sends before a job's time is up, as soon as the step is done.
 
@@ -98,7 +84,7 @@ def test_a_job_with_a_killed_process_ends_and_goes_on_on_two_machines(slurm: Slu
     job = slurm.submit("--ntasks-per-node=2", "--cpus-per-task=1", SCRIPT, *words, cwd=home)
     run = home / "runs" / "lung_nodule" / f"job_{job}_0"
     wait_until(lambda: (run / "checkpoints" / "last.ckpt").exists(), what="a checkpoint")
-    os.kill(process_of(job, rank=1), signal.SIGKILL)
+    os.kill(slurm.process_of(job, rank=1), signal.SIGKILL)
     assert slurm.wait(job) == "FAILED"
     again = slurm.submit("--nodes=2", "--cpus-per-task=1", SCRIPT, *words, "resume=true", cwd=home)
     assert slurm.wait(again) == "COMPLETED"
@@ -121,7 +107,7 @@ def test_a_sweep_is_an_array_whose_failed_and_killed_jobs_are_named(slurm: Slurm
         begun = home / "sweep" / ".exit_codes" / "2.json"
         wait_until(lambda: begun.exists() or sweep.returncode is not None, what="the third job")
         job = next((home / "sweep" / ".submitit").glob("*_2")).name
-        os.kill(process_of(slurm.state(job)["JobId"], rank=1), signal.SIGKILL)
+        os.kill(slurm.process_of(slurm.state(job)["JobId"], rank=1), signal.SIGKILL)
     finally:
         code = sweep.wait()
     text = (home / "log").read_text()

@@ -1,6 +1,5 @@
 """The flags of serve: contradictions are reported before model and PACS are touched."""
 
-import logging
 import signal
 from types import SimpleNamespace
 
@@ -17,17 +16,6 @@ from segpipe.serving.worker import Worker
 from tests.workers import free_port
 
 NEEDED = ["--model", "m", "--dicomweb", "https://pacs/x", "--state", "s"]
-
-
-@pytest.fixture(autouse=True)
-def own_logging():
-    """What `serve` sets up for its own process writes to this test's streams, which end with it."""
-    root = logging.getLogger()
-    before = list(root.handlers)
-    yield
-    for handler in root.handlers:
-        if type(handler) is logging.StreamHandler and handler not in before:
-            root.removeHandler(handler)
 
 
 @pytest.mark.parametrize(
