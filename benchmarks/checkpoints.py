@@ -17,7 +17,7 @@ import pytorch_lightning as pl
 from training import settings_for
 
 from segpipe.config.schema import Settings
-from segpipe.training.checkpoint_files import LAST, CheckpointWriter
+from segpipe.training.checkpoints.files import LAST, CheckpointWriter
 from segpipe.training.data.run_data import RunData, prepare_data
 from segpipe.training.fitting import build_module, build_trainer, recipe_of
 

@@ -6,11 +6,14 @@ import runpy
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
+Found = TypeVar("Found")
 PATIENCE_S = 900  # on a busy machine a process may take minutes
 
 
@@ -46,6 +49,15 @@ class Process:
         self._process.join(seconds)
         assert self.returncode is not None, f"the process has not ended within {seconds} s"
         return self.returncode
+
+    def wait_for(self, happened: Callable[[], Found]) -> Found:
+        """Waits for something that happens before it has ended; returns the first thing found that is true."""
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline and self.returncode is None:
+            if found := happened():
+                return found
+            time.sleep(0.005)
+        raise AssertionError("the process has ended without it")
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Sends it a signal unless it has ended; returns its exit code."""

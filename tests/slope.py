@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from segpipe.training.callbacks import RunLogger
-from segpipe.training.checkpoint_files import CheckpointWriter
+from segpipe.training.checkpoints.files import CheckpointWriter
 
 
 class Slope(pl.LightningModule):

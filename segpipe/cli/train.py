@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 def run(argv: list[str]) -> int:
     """Checks the whole command line before any work, then runs it; returns the exit code."""
     from segpipe.system.launched import this_rank
-    from segpipe.training.run_folders import choose_folder
+    from segpipe.training.resuming.run_folders import choose_folder
 
     main = this_rank() == 0
     return launch(argv, train, registries, choose_folder=partial(choose_folder, main=main), holds=main)
@@ -34,8 +34,8 @@ def train(config: "DictConfig", folder: Path, sweep: Path | None) -> JobResult:
     from segpipe.system.held_folder import hold
     from segpipe.system.launched import this_rank
     from segpipe.system.slurm import is_restarted
-    from segpipe.training.requeuing import requeues
-    from segpipe.training.run_folders import is_finished
+    from segpipe.training.resuming.requeuing import requeues
+    from segpipe.training.resuming.run_folders import is_finished
 
     content = {**plain(config), **({"resume": True} if is_restarted() else {})}
     settings = settings_of(config, registries()).model_copy(update={"resume": content["resume"]})
@@ -50,7 +50,7 @@ def train(config: "DictConfig", folder: Path, sweep: Path | None) -> JobResult:
 def last_pseudo_dice(folder: Path) -> float | None:
     """The last figure of a run's validation patches, by which a sweeper may choose; held-out cases choose nothing."""
     from segpipe.training.callbacks import read_history
-    from segpipe.training.checkpoints import MONITOR
+    from segpipe.training.checkpoints.saving import MONITOR
 
     figures = [point[MONITOR] for point in read_history(folder) if MONITOR in point]
     return figures[-1] if figures else None
@@ -94,7 +94,7 @@ def _train(settings: "Settings", content: Mapping[str, Any], folder: Path, sweep
     from segpipe.pipelines.sweep import open_sweep, report_sweep
     from segpipe.system.launched import this_rank
     from segpipe.training.hardware import check_sweep_job
-    from segpipe.training.resuming import check_resume
+    from segpipe.training.resuming.settings import check_resume
 
     if settings.resume:
         check_resume(content, folder)

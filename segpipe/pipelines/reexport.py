@@ -18,7 +18,7 @@ from segpipe.parts.targets import targets_in
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.preprocessing.resampling import normalise, plan_preparation, resample_to_recipe
 from segpipe.system.plain_files import read_json, read_yaml
-from segpipe.training.checkpoint_files import read_checkpoint
+from segpipe.training.checkpoints.files import read_checkpoint
 from segpipe.training.fitting import load_weights
 
 _DEFAULT_POINT = {"threshold": 0.5, "min_volume_mm3": 0.0, "min_probability": 0.0, "flips": []}

@@ -21,8 +21,8 @@ from segpipe.parts import build_part
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.system.stopping import stops_wait
 from segpipe.training.callbacks import CALLBACKS, LogMetrics, RunLogger, ThroughputMonitor, TrainingProgress
-from segpipe.training.checkpoint_files import CheckpointWriter, find_resumable, read_checkpoint
-from segpipe.training.checkpoints import MONITOR, Checkpoints
+from segpipe.training.checkpoints.files import CheckpointWriter, find_resumable, read_checkpoint
+from segpipe.training.checkpoints.saving import MONITOR, Checkpoints
 from segpipe.training.data.datamodule import PatchDataModule
 from segpipe.training.finite_steps import FiniteSteps
 from segpipe.training.gradient_spikes import GradientSpikes

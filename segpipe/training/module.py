@@ -14,7 +14,7 @@ from segpipe.labels import LabelMap
 from segpipe.networks.padding import forward_padded
 from segpipe.parts import TARGET, Registry
 from segpipe.parts.targets import find_target, takes
-from segpipe.training.checkpoints import MONITOR
+from segpipe.training.checkpoints.saving import MONITOR
 from segpipe.training.optimisation.class_targets import ONE_CLASS
 
 Batch = Mapping[str, torch.Tensor]

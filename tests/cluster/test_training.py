@@ -7,12 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from mlflow import MlflowClient
 
-from segpipe.training.callbacks import read_history
-from segpipe.training.checkpoint_files import read_checkpoint
 from tests.cluster.slurm import Slurm, wait_until
 from tests.processes import Process, as_main
+from tests.runs import saved_weights, statuses, step_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 SCRIPT = Path(__file__).parents[2] / "docs" / "cluster" / "train.sbatch"
@@ -32,22 +30,6 @@ def words(tiny_words) -> list[str]:
     kept = [word for word in tiny_words if not word.startswith(("trainer=", "trainer.max_steps"))]
     own = ["trainer=auto", "trainer.accelerator=cpu", "evaluation.overlays=0"]
     return [*kept, *own, "callbacks=[{_target_: tests.cluster.quick.NoPages}]"]
-
-
-def step_of(run: Path) -> int:
-    return max((point["step"] for point in read_history(run)), default=0) if (run / "metrics.jsonl").exists() else 0
-
-
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    return read_checkpoint(run / "checkpoints" / "last.ckpt")["state_dict"]
-
-
-def statuses(home: Path) -> dict[str, str]:
-    """The status of each MLflow run by its name."""
-    client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
-    runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
-    assert len({run.info.run_name for run in runs}) == len(runs)
-    return {run.info.run_name: run.info.status for run in runs}
 
 
 def preempt(slurm: Slurm, job: str, run: Path, *, restarts: int, step: int) -> None:
@@ -76,7 +58,8 @@ def test_preempted_five_times_a_training_ends_with_the_weights_of_one_that_was_n
     again = slurm.submit("--array=7", "--cpus-per-task=1", f"--ntasks-per-node={RANKS}", SCRIPT, *whole, cwd=home)
     assert slurm.wait(again) == "COMPLETED"
     assert step_of(run) == step_of(home / "whole") == 80
-    assert RANKS > 1 or all(torch.equal(value, weights(run)[name]) for name, value in weights(home / "whole").items())
+    expected, found = saved_weights(home / "whole"), saved_weights(run)
+    assert RANKS > 1 or all(torch.equal(value, found[name]) for name, value in expected.items())
 
 
 def test_a_job_with_a_killed_process_ends_and_goes_on_on_two_machines(slurm: Slurm, home, words):

@@ -12,7 +12,7 @@ from segpipe.datasets.sources.decathlon import read_description
 from segpipe.datasets.splits import assign_roles
 from segpipe.inference.follow_up.matching import read_findings
 from segpipe.pipelines.reexport import reexport
-from segpipe.training.resuming import check_resume
+from segpipe.training.resuming.settings import check_resume
 from tests.fuzz.mutations import ODD_VALUES, fuzz, places_in, read_or_refuse, with_value
 
 MANIFEST = {

@@ -2,21 +2,17 @@
 
 import shlex
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
-from mlflow import MlflowClient
 
 from segpipe.cli.train import registries
 from segpipe.config.check import plain
 from segpipe.config.compose import compose
-from segpipe.training.callbacks import read_history
-from segpipe.training.checkpoint_files import read_checkpoint
 from tests.leftovers import unfinished
-from tests.processes import PATIENCE_S, Process, as_main, segpipe
+from tests.processes import Process, as_main, segpipe
+from tests.runs import saved_step, statuses, step_of
 from tests.small_models import skip_onnx_export
 from tests.workers import free_port
 
@@ -50,32 +46,15 @@ def start(*words: str, home: Path) -> Process:
     return Process(as_main, "segpipe", list(words), skip_pages, cwd=home, log=home / "log")
 
 
-def wait_for(file: Callable[[], Path | None], process: Process) -> Path:
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline and process.returncode is None:
-        if found := file():
-            return found
-        time.sleep(0.005)
-    raise AssertionError("the process has ended without it")
-
-
 def kill_at(pattern: str, *words: str, home: Path, number: int = signal.SIGKILL, code: int = -signal.SIGKILL) -> Path:
     """Sends a signal as soon as there is such a file; returns the file."""
     process = start(*words, home=home)
     try:
-        file = wait_for(lambda: next(home.glob(pattern), None), process)
+        file = process.wait_for(lambda: next(home.glob(pattern), None))
     finally:
         ended = process.end(number)
     assert ended == code, (home / "log").read_text()
     return file
-
-
-def statuses(home: Path) -> dict[str, str]:
-    """The status of each MLflow run by its name."""
-    client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
-    runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
-    assert len({run.info.run_name for run in runs}) == len(runs)
-    return {run.info.run_name: run.info.status for run in runs}
 
 
 def test_a_run_that_was_killed_while_it_prepared_is_resumed_and_no_other(words, tmp_path):
@@ -109,8 +88,8 @@ def test_a_training_that_is_stopped_saves_its_step_and_says_how_to_go_on(words, 
     long = [word.replace("max_steps=4", "max_steps=100000") for word in words]
     file = kill_at("runs/*/*/metrics.jsonl", *long, home=home, number=signal.SIGTERM, code=143)
     run = file.parent
-    last = read_checkpoint(run / "checkpoints" / "last.ckpt")["global_step"]
-    assert last == max(point["step"] for point in read_history(run))
+    last = saved_step(run)
+    assert last == step_of(run)
     assert last_line(home).startswith("stopped by SIGTERM; to go on: python -m segpipe +experiment=lung_nodule ")
     assert words_of(last_line(home))[-2:] == [f"hydra.run.dir=runs/lung_nodule/{run.name}", "resume=true"]
     assert statuses(home) == {run.name: "KILLED"}
@@ -145,7 +124,7 @@ def test_a_run_that_is_going_on_is_not_resumed_and_not_mixed_with_another(words,
     long = [*(word.replace("max_steps=4", "max_steps=100000") for word in words), "tracking=none"]
     first = start(*long, home=home)
     try:
-        run = wait_for(lambda: next(home.glob("runs/*/*/metrics.jsonl"), None), first).parent
+        run = first.wait_for(lambda: next(home.glob("runs/*/*/metrics.jsonl"), None)).parent
         text = segpipe(*long, "resume=true", cwd=home, code=2)
     finally:
         assert first.end() == 143

@@ -2,24 +2,21 @@
 
 import shutil
 import signal
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import psutil
 import pytest
 
 from segpipe.export.model_folder import load_network, read_model_folder
 from segpipe.training.callbacks import read_history
-from segpipe.training.checkpoint_files import read_checkpoint
-from tests.processes import PATIENCE_S, Process, as_main, segpipe
+from segpipe.training.checkpoints.files import read_checkpoint
+from tests.processes import Process, as_main, segpipe
 from tests.ranks import Ranks, run_ranks
+from tests.runs import saved_step, step_of
 from tests.small_models import skip_onnx_export
 
 pytestmark = pytest.mark.slow
-T = TypeVar("T")
 
 
 @pytest.fixture(scope="module")
@@ -93,27 +90,14 @@ def test_processes_that_share_out_the_weights_learn_as_one_does_and_go_on(alone,
         name: value.shape for name, value in weights.items()
     }
     train_together([*sharded, "trainer.max_steps=8", "resume=true"], tmp_path, nodes=1)
-    assert len(curve(run, "train/loss")) == last_step(run) == 8
+    assert len(curve(run, "train/loss")) == saved_step(run) == 8
     (optimizer,) = read_checkpoint(run / "checkpoints" / "last.ckpt")["optimizer_states"]
     assert {float(state["step"]) for state in optimizer["state"].values()} == {8.0}  # it went on from its state
-
-
-def wait_for(happened: Callable[[], T], process: Process) -> T:
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline and process.returncode is None:
-        if found := happened():
-            return found
-        time.sleep(0.01)
-    raise AssertionError("the process has ended without it")
 
 
 def begun(home: Path) -> Path | None:
     """The curves of the one run, once it has any."""
     return next(home.glob("runs/*/*/metrics.jsonl"), None)
-
-
-def last_step(run: Path) -> int:
-    return read_checkpoint(run / "checkpoints" / "last.ckpt")["global_step"]
 
 
 def start(words: list[str], home: Path, name: str) -> Ranks:
@@ -125,22 +109,22 @@ def test_processes_end_together_and_go_on_together(words, tmp_path):
     several = [*words, "trainer.devices=2"]
     long = [word.replace("max_steps=7", "max_steps=100000") for word in several]
     stopped = start(long, tmp_path, "stopped")
-    run = wait_for(partial(begun, tmp_path), stopped.processes[0]).parent
+    run = stopped.processes[0].wait_for(partial(begun, tmp_path)).parent
     stopped.processes[1].end(signal.SIGTERM)
     assert stopped.wait() == [143, 143], stopped.text()
     assert "to go on: python -m segpipe" in stopped.text()
-    saved = last_step(run)
-    assert saved == max(point["step"] for point in read_history(run))
+    saved = saved_step(run)
+    assert saved == step_of(run)
     killed = start([*long, "resume=true"], tmp_path, "killed")
-    wait_for(lambda: last_step(run) > saved, killed.processes[0])
+    killed.processes[0].wait_for(lambda: saved_step(run) > saved)
     killed.processes[1].end(signal.SIGKILL)
     codes = killed.wait()
     assert codes[1] == -signal.SIGKILL
     assert codes[0] not in (0, -signal.SIGKILL), killed.text()
-    final = last_step(run) + 1
+    final = saved_step(run) + 1
     again = start([*several, f"trainer.max_steps={final}", "resume=true"], tmp_path, "again")
     assert again.wait() == [0, 0], again.text()
-    assert last_step(run) == final
+    assert saved_step(run) == final
     assert (run / "model" / "segpipe.json").is_file()
     assert list(run.parent.iterdir()) == [run]
 
@@ -150,12 +134,12 @@ def test_lightning_starts_the_other_process_and_ends_with_it(words, tmp_path):
     given = [*words, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.workers=0"]
     long = [*given, "trainer.max_steps=100000", "trainer.progress=false"]
     main = Process(as_main, "segpipe", long, skip_onnx_export, cwd=tmp_path, log=tmp_path / "log")
-    run = wait_for(partial(begun, tmp_path), main).parent
-    wait_for(lambda: (run / "checkpoints" / "last.ckpt").exists(), main)
+    run = main.wait_for(partial(begun, tmp_path)).parent
+    main.wait_for(lambda: (run / "checkpoints" / "last.ckpt").exists())
     (other,) = psutil.Process(main.pid).children()
     other.kill()
     assert main.wait() not in (0, 143)
-    again = [*given, f"trainer.max_steps={last_step(run) + 1}", "trainer.progress=false", "resume=true"]
+    again = [*given, f"trainer.max_steps={saved_step(run) + 1}", "trainer.progress=false", "resume=true"]
     text = segpipe(*again, cwd=tmp_path, before=skip_onnx_export)
     assert f"resuming {run}" in text
     assert text.count("2 processes on 1 machine by ddp") == 1

@@ -9,7 +9,7 @@ from segpipe.inference.engines.backends import build_engine
 from segpipe.inference.predictor import PredictOptions, predict_case
 from segpipe.io.images.volumes import read_volume
 from segpipe.training.callbacks import read_history
-from segpipe.training.checkpoints import MONITOR
+from segpipe.training.checkpoints.saving import MONITOR
 from tests.networks.test_registry import small
 
 SETTINGS = {

@@ -6,7 +6,7 @@ import torch
 from segpipe.cli.train import registries
 from segpipe.config.check import settings_of
 from segpipe.config.compose import compose
-from segpipe.training.checkpoint_files import read_checkpoint
+from segpipe.training.checkpoints.files import read_checkpoint
 from segpipe.training.data.run_data import prepare_data
 from segpipe.training.fitting import fit, recipe_of
 

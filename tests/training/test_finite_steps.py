@@ -11,8 +11,8 @@ from torch import nn
 
 from segpipe.errors import TrainingError
 from segpipe.training.callbacks import read_history
-from segpipe.training.checkpoint_files import read_checkpoint
-from segpipe.training.checkpoints import Checkpoints
+from segpipe.training.checkpoints.files import read_checkpoint
+from segpipe.training.checkpoints.saving import Checkpoints
 from segpipe.training.finite_steps import FiniteSteps, weights_are_finite
 from segpipe.training.gradient_spikes import GradientSpikes
 from segpipe.training.optimisation.weight_averaging import AveragedWeights

@@ -15,7 +15,7 @@ from segpipe.tracking.identity import read_run_id
 from segpipe.tracking.nested_runs import describe_run
 from segpipe.tracking.tables import side_by_side
 from segpipe.tracking.trackers import RunToTrack, build_tracker
-from segpipe.training.checkpoint_files import BEST, LAST
+from segpipe.training.checkpoints.files import BEST, LAST
 from segpipe.training.run_result import RunResult
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from segpipe.config.check import settings_of
 from segpipe.config.compose import compose
 from segpipe.errors import TrainingError
 from segpipe.training.callbacks import HISTORY, read_history
-from segpipe.training.checkpoint_files import read_checkpoint
+from segpipe.training.checkpoints.files import read_checkpoint
 from segpipe.training.data.run_data import prepare_data
 from segpipe.training.fitting import fit, recipe_of
 from tests.leftovers import unfinished

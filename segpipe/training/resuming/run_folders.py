@@ -15,7 +15,7 @@ from segpipe.system.held_folder import was_cut_off
 from segpipe.system.launched import agree_on_folder, started_by_torchrun, step_name
 from segpipe.system.plain_files import read_yaml
 from segpipe.system.slurm import is_restarted, job_name
-from segpipe.training.resuming import CONFIG, compare_settings
+from segpipe.training.resuming.settings import CONFIG, compare_settings
 
 _MODEL = "model/segpipe.json"
 _SWEEP = "multirun.yaml"

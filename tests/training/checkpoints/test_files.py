@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from segpipe.errors import ModelError, OutputError
-from segpipe.training import checkpoint_files
-from segpipe.training.checkpoint_files import CheckpointWriter, find_resumable, read_checkpoint, write_checkpoint
+from segpipe.training.checkpoints import files
+from segpipe.training.checkpoints.files import CheckpointWriter, find_resumable, read_checkpoint, write_checkpoint
 
 CONTENT = {"state_dict": {"network.w": torch.ones(2)}, "segpipe": {"digest": "d"}, "global_step": 3}
 
@@ -120,7 +120,7 @@ def slow(monkeypatch):
         assert may_write.wait(60)
         write_checkpoint(checkpoint, file)
 
-    monkeypatch.setattr(checkpoint_files, "write_checkpoint", write_late)
+    monkeypatch.setattr(files, "write_checkpoint", write_late)
     yield may_write
     may_write.set()
 

@@ -10,7 +10,7 @@ import torch
 
 from segpipe.errors import ConfigError
 from segpipe.system.stopping import Stopped, catch_signals, stop_asked
-from segpipe.training.checkpoint_files import BEST, LAST, CheckpointWriter
+from segpipe.training.checkpoints.files import BEST, LAST, CheckpointWriter
 
 MONITOR = "val/pseudo_dice"
 

@@ -6,8 +6,8 @@ import torch
 from pytorch_lightning.strategies import SingleDeviceStrategy
 
 from segpipe.errors import ConfigError, OutputError
-from segpipe.training.checkpoint_files import BEST, LAST, read_checkpoint
-from segpipe.training.checkpoints import Checkpoints
+from segpipe.training.checkpoints.files import BEST, LAST, read_checkpoint
+from segpipe.training.checkpoints.saving import Checkpoints
 from tests.slope import train
 
 pytestmark = pytest.mark.filterwarnings(

@@ -9,7 +9,7 @@ import pytest
 from segpipe.errors import ServiceError
 from segpipe.system.slurm import job_name, requeue_job
 from segpipe.system.stopping import Stopped
-from segpipe.training.requeuing import requeues
+from segpipe.training.resuming.requeuing import requeues
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from segpipe.config.compose import compose
 from segpipe.errors import ConfigError
 from segpipe.training.optimisation.optimizers import build_optimizer
 from segpipe.training.optimisation.schedulers import build_scheduler
-from segpipe.training.resuming import check_resume
+from segpipe.training.resuming.settings import check_resume
 
 ADAMW = {"name": "adamw", "lr": 3e-3, "weight_decay": 0.01, "betas": [0.9, 0.999], "eps": 1e-8}
 COSINE = {"name": "cosine", "warmup": 0.0, "final_fraction": 0.0}

@@ -1,0 +1,1 @@
+"""How a training that was stopped goes on: in which folder, with which settings, in which job."""
