@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+GPU = Path(__file__).resolve().parents[2] / "benchmarks" / "gpu"
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_the_table_is_whole(capsys, monkeypatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.syspath_prepend(GPU)
     monkeypatch.setattr(sys, "argv", ["gpu.py", "--device", "cpu", "--small"])
     with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(BENCHMARKS / "gpu.py"), run_name="__main__")
+        runpy.run_path(str(GPU / "gpu.py"), run_name="__main__")
     text = capsys.readouterr().out
     assert "FAILED" not in text
     assert ended.value.code == 0

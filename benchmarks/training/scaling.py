@@ -1,6 +1,6 @@
 """Throughput of a training with 1 and 2 processes here, where a step's time goes, and what that means for more of them.
 
-    python benchmarks/scaling.py [--steps 20] [--bandwidth 100] [--latency 10] [--step-ms 250] [key=value ...]
+    python benchmarks/training/scaling.py [--steps 20] [--bandwidth 100] [--latency 10] [--step-ms 250] [key=value ...]
 
 Measured are trainings of the phantom (`trainer=ddp trainer.devices=2`, gloo on a CPU), with one thread in each process.
 On paper, for 8, 64 and 512 processes, the bytes that were reduced go round a ring in

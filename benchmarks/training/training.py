@@ -1,6 +1,6 @@
 """Steps per second in fp32 and bf16, and the share of a step spent waiting for data, on the embedded phantom.
 
-    python benchmarks/training.py [--steps 30] [key=value ...]
+    python benchmarks/training/training.py [--steps 30] [key=value ...]
 
 Prints ratios of the same run: bf16 over fp32, and the waiting share over its limit of 5 %.
 """

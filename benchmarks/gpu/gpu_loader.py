@@ -1,18 +1,23 @@
 """The part of a training's time that waits for data, with the whole trainer around the step."""
 
+import sys
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from gpu_sizes import Row, Sizes
-from training import measure, settings_for
 
 from segpipe.training.data.run_data import prepare_data
 from segpipe.training.fitting import recipe_of
 
+sys.path.append(str(Path(__file__).parents[1] / "training"))
+
 
 def rows(device: torch.device, sizes: Sizes) -> Iterator[Row]:
     """Steps per second and the waiting share of the main job's settings, with the networks of patients' scans."""
+    from training import measure, settings_for
+
     if not sizes.cases:
         return
     with tempfile.TemporaryDirectory() as cache:

@@ -1,7 +1,7 @@
 """What a GPU gives: training steps next to nnU-Net's, loading, a whole thorax, ONNX, a plan for the card; in one table.
 
-    python benchmarks/gpu.py [--only steps loader predict onnx plan] [--seconds 290]
-    python benchmarks/gpu.py --device cpu --small
+    python benchmarks/gpu/gpu.py [--only steps loader predict onnx plan] [--seconds 290]
+    python benchmarks/gpu/gpu.py --device cpu --small
 
 Needs no network and nothing but what `gpu.md` lists. A part that fails says so in its line, and the others go on; parts
 that would begin after `--seconds` are left out. `--small` computes tiny sizes, which only show that all of it works.

@@ -1,6 +1,6 @@
 """One training that `scaling.py` measures; Lightning starts this file once more for each further process.
 
-python benchmarks/scaling_job.py FILE [key=value ...]
+python benchmarks/training/scaling_job.py FILE [key=value ...]
 """
 
 import json

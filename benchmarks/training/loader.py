@@ -1,7 +1,7 @@
 """Patches per second and memory of segpipe's training data path next to MONAI's and nnU-Net's, on the same cases.
 
-    python benchmarks/loader.py --cases 100 --workers 2
-    python benchmarks/loader.py --only augmentation=light augmentation=none augmentation=strong augmentation=monai
+    python benchmarks/training/loader.py --cases 100 --workers 2
+    python benchmarks/training/loader.py --only augmentation=light augmentation=monai
 
 Each loader runs in a process of its own after the others have ended; the files are read once before, so that all find
 them in the system's cache. Memory is the peak of the whole process tree (pages that several processes share count

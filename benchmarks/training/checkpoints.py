@@ -1,6 +1,6 @@
 """What a checkpoint costs the step that saves it and the one after it, in the background and at once.
 
-    python benchmarks/checkpoints.py [--steps 24] [--every 4] [key=value ...]
+    python benchmarks/training/checkpoints.py [--steps 24] [--every 4] [key=value ...]
 
 Prints ratios of the same run: the median step that saves, and the median step after it, over the median of the others.
 """
