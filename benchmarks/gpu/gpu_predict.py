@@ -12,7 +12,8 @@ from segpipe.case import Case
 from segpipe.config.schema import Settings
 from segpipe.geometry import Grid
 from segpipe.inference.engines.engine import TorchEngine
-from segpipe.inference.predictor import PredictOptions, predict_case
+from segpipe.inference.options import PredictOptions
+from segpipe.inference.predictor import predict_case
 from segpipe.networks import build_network, network_divisor
 from segpipe.training.fitting import recipe_of
 

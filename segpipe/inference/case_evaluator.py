@@ -10,7 +10,8 @@ from segpipe.errors import DatasetError
 from segpipe.evaluation.classes import evaluate_label_maps
 from segpipe.evaluation.results import CaseResult
 from segpipe.inference.engines.engine import Engine
-from segpipe.inference.predictor import PredictOptions, predict_case
+from segpipe.inference.options import PredictOptions
+from segpipe.inference.predictor import predict_case
 from segpipe.io.images.volumes import write_volume
 from segpipe.preprocessing.recipe import Recipe, Shape
 

@@ -11,7 +11,8 @@ from segpipe.inference.batch.runner import PredictionJob
 from segpipe.inference.batch.scans import Scan, find_scans, number_slices
 from segpipe.inference.engines.backends import build_engine
 from segpipe.inference.operating_point import OperatingPointRequest, choose_point
-from segpipe.inference.predictor import Point, Prediction, PredictOptions, predict_case
+from segpipe.inference.options import PredictOptions
+from segpipe.inference.predictor import Point, Prediction, predict_case
 
 
 class LoadedModel:

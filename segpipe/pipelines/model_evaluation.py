@@ -14,7 +14,7 @@ from segpipe.inference.batch.runner import model_digest
 from segpipe.inference.case_evaluator import CaseEvaluator
 from segpipe.inference.engines.engine import Engine
 from segpipe.inference.operating_point import OperatingPointRequest, choose_point
-from segpipe.inference.predictor import PredictOptions
+from segpipe.inference.options import PredictOptions
 from segpipe.pipelines.evaluation_plan import EvaluationPlan
 
 

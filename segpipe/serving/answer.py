@@ -12,7 +12,8 @@ from segpipe.inference.batch.results import Result
 from segpipe.inference.batch.runner import model_digest
 from segpipe.inference.batch.scans import scan_of
 from segpipe.inference.engines.engine import Engine
-from segpipe.inference.predictor import PredictOptions, predict_case
+from segpipe.inference.options import PredictOptions
+from segpipe.inference.predictor import predict_case
 from segpipe.io.dicom.objects import Derivation
 from segpipe.io.dicom.series.description import Identity, SeriesInfo
 from segpipe.io.dicom.series.series import find_series

@@ -21,7 +21,7 @@ from segpipe.export.model_folder import write_model_folder
 from segpipe.inference.case_evaluator import CaseEvaluator
 from segpipe.inference.engines.engine import TorchEngine
 from segpipe.inference.operating_point import OperatingPointRequest, choose_point
-from segpipe.inference.predictor import PredictOptions
+from segpipe.inference.options import PredictOptions
 from segpipe.networks import input_sizes
 from segpipe.preprocessing.resampling import normalise, plan_preparation, resample_to_recipe
 from segpipe.system.case_errors import attempt, attempt_step

@@ -5,7 +5,7 @@ import pytest
 from segpipe.cli.train import registries
 from segpipe.config.compose import compose
 from segpipe.errors import ConfigError
-from segpipe.inference.predictor import PredictOptions
+from segpipe.inference.options import PredictOptions
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,8 @@ def test_monai_runs_it_without_segpipe_and_makes_the_same_mask(case, tmp_path, w
 def test_real_nodules_get_the_same_mask_as_by_predict(realdata, tmp_path, without_onnx) -> None:
     from segpipe.case import build_case
     from segpipe.inference.engines.engine import TorchEngine
-    from segpipe.inference.predictor import PredictOptions, predict_case
+    from segpipe.inference.options import PredictOptions
+    from segpipe.inference.predictor import predict_case
 
     scans = tmp_path / "scans"
     scans.mkdir()

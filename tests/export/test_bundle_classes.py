@@ -16,7 +16,8 @@ from segpipe.export.export_spec import Release
 from segpipe.export.metadata import bundle_metadata
 from segpipe.inference.engines.backends import build_engine
 from segpipe.inference.operating_point import OperatingPointRequest, choose_point
-from segpipe.inference.predictor import PredictOptions, predict_case
+from segpipe.inference.options import PredictOptions
+from segpipe.inference.predictor import predict_case
 from segpipe.inference.window.decision import decide_classes, label_plane
 from segpipe.io.images.volumes import read_volume
 from segpipe.preprocessing.recipe import Recipe

@@ -9,7 +9,8 @@ import torch
 from segpipe.errors import ConfigError, TrainingError
 from segpipe.export.onnx import export_onnx
 from segpipe.inference.engines.engine import OnnxEngine, TorchEngine
-from segpipe.inference.predictor import PredictOptions, predict_case
+from segpipe.inference.options import PredictOptions
+from segpipe.inference.predictor import predict_case
 from segpipe.networks import network_divisor
 from segpipe.planning.dry_step import measure_step
 from segpipe.system.hardware import choose_compute, computes_bf16

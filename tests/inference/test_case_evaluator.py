@@ -6,7 +6,8 @@ import pytest
 from segpipe.datasets.manifest import Entry
 from segpipe.geometry import Grid
 from segpipe.inference.case_evaluator import CaseEvaluator
-from segpipe.inference.predictor import Prediction, PredictOptions
+from segpipe.inference.options import PredictOptions
+from segpipe.inference.predictor import Prediction
 from segpipe.io.images.volumes import write_volume
 from tests.prepared_cases import make_recipe, make_scan
 

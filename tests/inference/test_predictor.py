@@ -8,7 +8,8 @@ from segpipe.case import Case
 from segpipe.errors import ConfigError, GeometryError, ImageError, ModelError
 from segpipe.geometry import Grid, to_voxel
 from segpipe.inference.operating_point import OperatingPoint
-from segpipe.inference.predictor import MOST_FINDINGS, PredictOptions, predict_case
+from segpipe.inference.options import MOST_FINDINGS, PredictOptions
+from segpipe.inference.predictor import predict_case
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.preprocessing.resampling import apply_window, plan_preparation, resample_to_recipe, resample_to_scan
 

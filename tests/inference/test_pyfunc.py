@@ -5,7 +5,8 @@ from segpipe.case import Case
 from segpipe.errors import ConfigError, ImageError
 from segpipe.export.model_folder import read_model_folder
 from segpipe.inference.engines.backends import build_engine
-from segpipe.inference.predictor import PredictOptions, predict_case
+from segpipe.inference.options import PredictOptions
+from segpipe.inference.predictor import predict_case
 from segpipe.inference.pyfunc import INPUTS, ScanModel, _load_pyfunc, output_columns
 from segpipe.io.images.volumes import read_volume
 

@@ -16,7 +16,8 @@ from segpipe.geometry import Grid, to_world
 from segpipe.inference.batch.scans import find_scans, number_slices
 from segpipe.inference.engines.backends import build_engine
 from segpipe.inference.findings import ClassComponents, measure_findings
-from segpipe.inference.predictor import PredictOptions, predict_case
+from segpipe.inference.options import PredictOptions
+from segpipe.inference.predictor import predict_case
 from segpipe.inference.window.grid import choose_grid
 from segpipe.inference.window.region import require_lungs
 from segpipe.inference.window.sliding import Sliding, starts

@@ -16,7 +16,8 @@ from segpipe.export import writing
 from segpipe.export.model_folder import read_model_folder
 from segpipe.export.parity import Parity
 from segpipe.geometry import Grid
-from segpipe.inference.predictor import PredictOptions, predict_case
+from segpipe.inference.options import PredictOptions
+from segpipe.inference.predictor import predict_case
 from segpipe.preprocessing.augmentation import Augmentation
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.preprocessing.resampling import apply_window, normalise

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from segpipe.errors import ImageError
-from segpipe.inference.predictor import PredictOptions
+from segpipe.inference.options import PredictOptions
 from segpipe.serving.answer import Answerer
 from tests.synthetic_dicom import AXIAL, ct_slices, save, thorax
 

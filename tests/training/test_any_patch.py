@@ -6,7 +6,8 @@ from segpipe.__main__ import main
 from segpipe.case import Case
 from segpipe.export.model_folder import read_model_folder
 from segpipe.inference.engines.backends import build_engine
-from segpipe.inference.predictor import PredictOptions, predict_case
+from segpipe.inference.options import PredictOptions
+from segpipe.inference.predictor import predict_case
 from segpipe.io.images.volumes import read_volume
 from segpipe.training.callbacks import read_history
 from segpipe.training.checkpoints.saving import MONITOR

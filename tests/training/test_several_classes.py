@@ -9,7 +9,8 @@ from segpipe.case import Case
 from segpipe.export.model_folder import read_model_folder
 from segpipe.inference.engines.backends import build_engine
 from segpipe.inference.operating_point import OperatingPointRequest, choose_point
-from segpipe.inference.predictor import PredictOptions, predict_case
+from segpipe.inference.options import PredictOptions
+from segpipe.inference.predictor import predict_case
 from segpipe.io.images.volumes import read_volume
 from tests.two_classes import write_two_classes
 

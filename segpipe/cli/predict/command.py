@@ -73,7 +73,7 @@ def _job(given: argparse.Namespace) -> "PredictionJob":
     from segpipe.inference.batch.runner import PredictionJob
     from segpipe.inference.engines.backends import build_engine
     from segpipe.inference.operating_point import choose_point
-    from segpipe.inference.predictor import PredictOptions
+    from segpipe.inference.options import PredictOptions
     from segpipe.inference.window.region import require_lungs
     from segpipe.report.viewer import write_page
 

@@ -118,7 +118,8 @@ def _add_target(add: Any) -> None:
         type=parse_point,
         metavar="x,y,z",
         help="segment the lesion at this point alone: RAS+ mm (x to the patient's right, y to the front, z to the head)"
-        ", as NIfTI viewers show it; for a DICOM (LPS) position change the signs of x and y",
+        ", as NIfTI viewers show it; for a DICOM (LPS) position change the signs of x and y; "
+        "a lesion of up to about 60 mm is seen whole",
     )
     add_point_flags(add)
     add(

@@ -77,7 +77,7 @@ def _answers(given: argparse.Namespace) -> "Answerer":
     from segpipe.inference.batch.memory import MemoryBound
     from segpipe.inference.engines.backends import build_engine
     from segpipe.inference.operating_point import choose_point
-    from segpipe.inference.predictor import PredictOptions
+    from segpipe.inference.options import PredictOptions
     from segpipe.serving.answer import Answerer
 
     limit = memory_limit(given)

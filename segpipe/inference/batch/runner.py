@@ -17,7 +17,8 @@ from segpipe.inference.batch.results import Result, Writer, write_files
 from segpipe.inference.batch.scans import Scan, number_slices
 from segpipe.inference.batch.stream import stream
 from segpipe.inference.engines.engine import Engine
-from segpipe.inference.predictor import PredictOptions, predict_case
+from segpipe.inference.options import PredictOptions
+from segpipe.inference.predictor import predict_case
 from segpipe.inference.stage_timer import StageTimer
 from segpipe.inference.thumbnail import write_thumbnail
 from segpipe.inference.window.grid import Point

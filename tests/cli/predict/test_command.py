@@ -99,7 +99,8 @@ def _middle_probability(model, scan):
     from segpipe.case import Case
     from segpipe.export.model_folder import load_network, read_model_folder
     from segpipe.inference.engines.engine import TorchEngine
-    from segpipe.inference.predictor import PredictOptions, predict_case
+    from segpipe.inference.options import PredictOptions
+    from segpipe.inference.predictor import predict_case
     from segpipe.io.images.volumes import read_volume
 
     folder, volume = read_model_folder(model), read_volume(scan)

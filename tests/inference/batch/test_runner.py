@@ -14,7 +14,7 @@ from segpipe.inference.batch.memory import BYTES_PER_VOXEL, MemoryBound
 from segpipe.inference.batch.results import WRITERS
 from segpipe.inference.batch.runner import PredictionJob, predict_scans
 from segpipe.inference.batch.scans import find_scans
-from segpipe.inference.predictor import PredictOptions
+from segpipe.inference.options import PredictOptions
 from segpipe.inference.stage_timer import StageTimer
 from segpipe.io.images.volumes import read_volume, write_volume
 from segpipe.preprocessing.recipe import Recipe

@@ -8,7 +8,8 @@ from segpipe.case import Case
 from segpipe.geometry import Grid
 from segpipe.inference import predictor
 from segpipe.inference.engines.device_memory import CPU, FittingBatches, choose_place, fit_batch, memory_of
-from segpipe.inference.predictor import PredictOptions, predict_case
+from segpipe.inference.options import PredictOptions
+from segpipe.inference.predictor import predict_case
 from segpipe.preprocessing.recipe import Recipe
 
 RECIPE = Recipe("test", (1.0, 1.0, 1.0), (-1000.0, 400.0), (8, 8, 8))

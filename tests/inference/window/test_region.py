@@ -6,7 +6,8 @@ import numpy as np
 
 from segpipe.case import Case, Volume
 from segpipe.geometry import Grid, to_voxel
-from segpipe.inference.predictor import PredictOptions, predict_case
+from segpipe.inference.options import PredictOptions
+from segpipe.inference.predictor import predict_case
 from segpipe.inference.window.grid import choose_grid
 from segpipe.inference.window.region import windows_in
 from segpipe.preprocessing.lungs import find_lungs

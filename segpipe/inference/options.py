@@ -1,0 +1,71 @@
+"""How a scan is predicted."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from segpipe.config.bounds import Count, Flips, Overlap, check_bounds
+from segpipe.inference.operating_point import OperatingPoint
+from segpipe.inference.window.region import FindRegion
+from segpipe.preprocessing.lungs import lung_mask
+
+MOST_FINDINGS = 1000
+"""A network that marks more in one scan has not learned its task; no page or report could show them."""
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """How a scan is predicted; the result depends on nothing else.
+
+    Args:
+        overlap: Part of the window that neighbours share at least, 0 ≤ overlap < 1.
+        flips: Axes to mirror (0, 1, 2 of the recipe's orientation); the mean over all subsets counts.
+        threshold: Probability from which a voxel is foreground, on the scan's own grid.
+        min_volume_mm3: Smaller components are removed.
+        min_probability: Lesions with a lower mean probability are removed.
+        classes: Name of a class → an operating point of its own.
+        batch: Windows per forward pass; None leaves it to the engine.
+        keep_probability: Whether the prediction holds the probability volume.
+        keep_entropy: Whether it holds the entropy of the probability.
+        region: Finds where lesions can be; windows outside are left out. None, or one that finds
+            nothing, searches everywhere.
+        most_findings: A scan with more findings is refused before they are measured; None measures any number.
+        measure: Whether findings are measured; an evaluation, which measures the mask itself, has no use for them.
+
+    Raises:
+        ConfigError: for values out of range.
+    """
+
+    overlap: float = 0.5
+    flips: tuple[int, ...] = ()
+    threshold: float = 0.5
+    min_volume_mm3: float = 0.0
+    min_probability: float = 0.0
+    classes: Mapping[str, OperatingPoint] = field(default_factory=dict)
+    batch: int | None = None
+    keep_probability: bool = True
+    keep_entropy: bool = False
+    region: FindRegion | None = lung_mask
+    most_findings: int | None = None
+    measure: bool = True
+
+    def __post_init__(self) -> None:
+        check_bounds("overlap", self.overlap, Overlap)
+        check_bounds("flips", self.flips, Flips)
+        check_bounds("batch", self.batch, Count | None)
+        self.point.check()
+
+    @classmethod
+    def at(cls, point: OperatingPoint, **others: Any) -> "PredictOptions":
+        """Options for an operating point, as readers want them; evaluations take any number and the probability."""
+        return cls(**vars(point), **{"keep_probability": False, "most_findings": MOST_FINDINGS, **others})
+
+    @property
+    def point(self) -> OperatingPoint:
+        """What a lesion must have to be a finding."""
+        return OperatingPoint(self.threshold, self.min_volume_mm3, self.min_probability, self.classes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All values by name; without `classes` where all classes have the same operating point."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {name: value for name, value in {**values, **self.point.to_dict()}.items() if name != "classes" or value}

@@ -1,0 +1,83 @@
+"""A window slides over a scan, and what the network says is painted on the scan's own grid, slice by slice."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import torch
+
+from segpipe.case import Case
+from segpipe.inference.engines.device_memory import CPU, FittingBatches, choose_place, release_memory
+from segpipe.inference.engines.engine import Engine
+from segpipe.inference.options import PredictOptions
+from segpipe.inference.stage_timer import StageTimer
+from segpipe.inference.window.aggregator import Aggregator
+from segpipe.inference.window.grid import InferenceGrid, SliceReader
+from segpipe.inference.window.region import windows_in
+from segpipe.inference.window.sliding import Run, Sliding, Wanted, predict_flipped, slide
+from segpipe.preprocessing.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Painting:
+    """What is slid over a scan, and what of it is painted on the scan's grid."""
+
+    case: Case
+    recipe: Recipe
+    engine: Engine
+    options: PredictOptions
+    inference_grid: InferenceGrid
+    timer: StageTimer
+
+    def paint(self) -> Aggregator:
+        """Paints where there is room for a layer of windows: on the network's device, or else on the CPU."""
+        place = choose_place(self.engine, self.inference_grid.layer_bytes(len(self.recipe.label_map.classes)))
+        if place.type != "cpu":
+            with suppress(torch.OutOfMemoryError):
+                return self._paint_at(place)
+            release_memory()
+        return self._paint_at(CPU)
+
+    def _paint_at(self, place: torch.device) -> Aggregator:
+        """Slides over the box and paints each slice on the scan's grid as soon as it is final."""
+        labels, options, grid = self.recipe.label_map, self.options, self.inference_grid
+        aggregator = Aggregator(
+            grid,
+            self.case.image,
+            thresholds=[options.point.of(label.name).threshold for label in labels.classes],
+            labels=labels,
+            keep_probability=options.keep_probability,
+            keep_entropy=options.keep_entropy,
+        )
+        batch = options.batch or int(getattr(self.engine, "batch", 1))
+        sliding = Sliding(grid.window, options.overlap, batch, len(labels.classes), place)
+        planes = slide(self._reader(), grid.size, sliding, self._network(), wanted=self._wanted())
+        for number, probabilities_xy in enumerate(planes):
+            with self.timer.stage("way back"):
+                aggregator.add(number, probabilities_xy)
+            self.timer.advance(number + 1, grid.size[2])
+        return aggregator
+
+    def _reader(self) -> Callable[[int], torch.Tensor]:
+        reader = SliceReader(self.case.image, self.inference_grid, self.recipe)
+
+        def read(number: int) -> torch.Tensor:
+            with self.timer.stage("preparation"):
+                return reader.read(number)
+
+        return read
+
+    def _network(self) -> Run:
+        fitting = FittingBatches(lambda patches: predict_flipped(self.engine, patches, self.options.flips))
+
+        def run(patches_bcxyz: torch.Tensor) -> torch.Tensor:
+            with self.timer.stage("network"):
+                return fitting(patches_bcxyz)
+
+        return run
+
+    def _wanted(self) -> Wanted | None:
+        with self.timer.stage("region"):
+            find = self.options.region if self.recipe.scope == "scan" else None
+            region = find(self.case) if find else None
+            return windows_in(region, self.inference_grid) if region else None

@@ -1,0 +1,66 @@
+"""A lesion that the window cuts is seen again from its middle and through coarser voxels, until the window holds it."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segpipe.geometry import Grid, to_world
+from segpipe.inference.window.grid import InferenceGrid, Point
+from segpipe.lesions import find_components
+from segpipe.preprocessing.recipe import Recipe
+from segpipe.preprocessing.resampling import orient
+
+LARGEST_MM = 60.0
+"""The longest lesion that a window around a point should hold."""
+_STEP, _STEPS = 1.5, 3
+
+
+def wider_views(recipe: Recipe) -> Iterator[Recipe]:
+    """The recipe, and then with voxels ever 1.5 times as long, until a window is 60 mm long along each axis.
+
+    A network that has learned lesions of up to the size of its window sees a larger one at such a size. Voxels become
+    3.4 times as long at most: what a network has learned would be lost in coarser ones.
+
+    >>> recipe = Recipe("fine", (0.7, 0.7, 1.25), (-1000.0, 400.0), (48, 48, 16), scope="voi")
+    >>> [round(view.spacing_mm[2], 2) for view in wider_views(recipe)]
+    [1.25, 1.88, 2.81, 4.22]
+    """
+    yield recipe
+    for _ in range(_STEPS):
+        if min(np.multiply(recipe.spacing_mm, recipe.patch)) >= LARGEST_MM:
+            return
+        x, y, z = (length * _STEP for length in recipe.spacing_mm)
+        recipe = replace(recipe, spacing_mm=(x, y, z))
+        yield recipe
+
+
+def is_cut(mask: NDArray[np.uint8], inference_grid: InferenceGrid) -> bool:
+    """Whether the foreground reaches an end of the box behind which the scan goes on.
+
+    Args:
+        mask: On the scan's own grid.
+        inference_grid: The box that was predicted.
+    """
+    oriented = orient(mask, inference_grid.preparation)
+    box = [inference_grid.box_positions(axis)[0] for axis in range(3)]
+    inside = oriented[tuple(box)]
+    for axis, part in enumerate(box):
+        first, last = inside.take(0, axis), inside.take(-1, axis)
+        if (part.start > 0 and first.any()) or (part.stop < oriented.shape[axis] and last.any()):
+            return True
+    return False
+
+
+def middle_mm(mask: NDArray[np.uint8], scan: Grid) -> Point:
+    """The middle of the box around the foreground, RAS+ mm.
+
+    >>> from segpipe.geometry import Grid
+    >>> mask = np.zeros((9, 9, 9), np.uint8)
+    >>> mask[2:5, 4, 1:3] = 1
+    >>> middle_mm(mask, Grid(mask.shape, np.diag([2.0, 2.0, 2.0, 1.0])))
+    (6.0, 8.0, 3.0)
+    """
+    x, y, z = to_world(scan.affine, [(edge.start + edge.stop - 1) / 2 for edge in find_components(mask).box])
+    return float(x), float(y), float(z)

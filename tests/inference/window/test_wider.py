@@ -1,0 +1,125 @@
+"""Lesions larger than the window around a point."""
+
+import numpy as np
+import pytest
+import torch
+
+from segpipe.case import Case
+from segpipe.geometry import Grid, to_voxel, to_world
+from segpipe.inference.options import PredictOptions
+from segpipe.inference.predictor import predict_case
+from segpipe.inference.window.grid import choose_grid
+from segpipe.inference.window.wider import is_cut, wider_views
+from segpipe.preprocessing.recipe import Recipe
+from segpipe.preprocessing.resampling import plan_preparation
+
+VOI = Recipe("voi", (0.7, 0.7, 1.25), (-1000.0, 400.0), (48, 48, 16), scope="voi")
+AFFINES = {
+    "RAS": np.diag([0.7, 0.7, 1.25, 1.0]),
+    "LPS, thick": np.diag([-0.8, -0.8, 2.5, 1.0]),
+    "SLA": np.array([[0, -0.8, 0, 3.0], [0, 0, 0.8, 9.0], [2.0, 0, 0, 100.0], [0, 0, 0, 1.0]]),
+}
+MIDDLE = np.array([5.0, -3.0, 2.0])  # mm from the scan's middle
+
+
+class Bright:
+    """Calls everything above −300 HU foreground; counts its windows."""
+
+    name = "bright"
+
+    def __init__(self) -> None:
+        self.windows = 0
+
+    def __call__(self, patches_bcxyz: torch.Tensor) -> torch.Tensor:
+        self.windows += len(patches_bcxyz)
+        return torch.sigmoid((patches_bcxyz - 0.5) * 30)
+
+
+def ellipsoid(affine, radii_mm, *, size_mm=None):
+    """A bright ellipsoid in dark lung; returns the scan, its mask and its middle (RAS+ mm)."""
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    shape = tuple(int((size_mm or 2 * max(radii_mm) + 20) / length) for length in spacing)
+    grid = Grid(shape, affine)
+    middle = to_world(affine, (np.array(shape) - 1) / 2) + MIDDLE
+    places = to_world(affine, np.moveaxis(np.indices(shape), 0, -1).reshape(-1, 3))
+    mask = (((places - middle) / radii_mm) ** 2).sum(axis=1).reshape(shape) <= 1
+    return Case("scan", np.where(mask, 30, -850).astype(np.int16), grid), mask, middle
+
+
+def dice(first, second):
+    return 2 * np.count_nonzero(first & second) / (np.count_nonzero(first) + np.count_nonzero(second))
+
+
+@pytest.mark.parametrize("name", AFFINES)
+@pytest.mark.parametrize("radii_mm", [(4.0, 4.0, 4.0), (15.5, 10.0, 14.5), (12.0, 12.0, 20.0), (30.0, 29.0, 28.0)])
+def test_a_lesion_of_any_size_up_to_60_mm_is_segmented_whole(name, radii_mm):
+    case, mask, middle = ellipsoid(AFFINES[name], np.array(radii_mm))
+    prediction = predict_case(case, VOI, Bright(), PredictOptions(), divisor=(16, 16, 8), at_mm=tuple(middle + 1.0))
+    assert dice(prediction.mask > 0, mask) > 0.95
+    assert len(prediction.findings) == 1
+
+
+def test_a_click_near_the_edge_of_a_lesion_that_fits_needs_no_coarser_voxels():
+    case, mask, middle = ellipsoid(AFFINES["RAS"], np.array([7.0, 7.0, 7.0]))
+    engine = Bright()
+    click = tuple(middle + np.array([0.0, 0.0, 5.0]))  # 10 mm below it the window ends, before the lesion does
+    prediction = predict_case(case, VOI, engine, PredictOptions(), divisor=(16, 16, 8), at_mm=click)
+    assert engine.windows == 2
+    assert dice(prediction.mask > 0, mask) > 0.97
+
+
+def test_where_nothing_is_found_the_window_becomes_wider():
+    case, mask, middle = ellipsoid(AFFINES["RAS"], np.array([28.0, 28.0, 28.0]))
+    engine = Bright()  # is not even asked about a window that holds one value, as the first ones do here
+    prediction = predict_case(case, VOI, engine, PredictOptions(), divisor=(16, 16, 8), at_mm=tuple(middle))
+    assert engine.windows < 4
+    assert dice(prediction.mask > 0, mask) > 0.95
+
+
+def test_a_lesion_that_the_window_holds_is_predicted_once():
+    case, _, middle = ellipsoid(AFFINES["RAS"], np.array([5.0, 5.0, 5.0]))
+    engine = Bright()
+    predict_case(case, VOI, engine, PredictOptions(), divisor=(16, 16, 8), at_mm=tuple(middle))
+    assert engine.windows == 1
+
+
+def test_of_several_looks_the_one_that_shows_most_counts():
+    class OnlyFine(Bright):
+        """Knows nothing of coarser voxels."""
+
+        def __call__(self, patches_bcxyz):
+            found = super().__call__(patches_bcxyz)
+            return found if self.windows <= 2 else torch.zeros_like(found)
+
+    case, _, middle = ellipsoid(AFFINES["RAS"], np.array([15.0, 15.0, 15.0]))
+    engine = OnlyFine()
+    prediction = predict_case(case, VOI, engine, PredictOptions(), divisor=(16, 16, 8), at_mm=tuple(middle))
+    assert engine.windows == 5
+    low, high = (to_voxel(case.grid.affine, middle + end)[2] for end in ([0, 0, -10.0], [0, 0, 10.0]))
+    slices = np.flatnonzero(prediction.mask.any(axis=(0, 1)))
+    assert slices[0] == pytest.approx(low, abs=1.1)
+    assert slices[-1] == pytest.approx(high, abs=1.1)
+
+
+def test_the_end_of_the_scan_cuts_nothing():
+    case, _, _ = ellipsoid(AFFINES["RAS"], np.array([15.0, 15.0, 15.0]), size_mm=30.0)
+    grid = choose_grid(plan_preparation(case.grid, VOI), VOI, (16, 16, 8), at_mm=(10.0, 10.0, 10.0))
+    mask = np.zeros(case.image.shape, np.uint8)
+    mask[0, 0, 4:8] = 1
+    assert not is_cut(mask, grid)
+    mask[0, 0, 1:8] = 1
+    low, _ = grid.box_positions(2)
+    assert low.start == 0  # 8 slices of 1.25 mm lie below the point, which is in slice 8
+    assert not is_cut(mask, grid)
+    mask[:, :, low.stop - 1] = 1
+    assert is_cut(mask, grid)
+
+
+def test_a_window_of_60_mm_is_not_widened():
+    (only,) = wider_views(Recipe("wide", (1.0, 1.0, 1.0), (-1000.0, 400.0), (64, 64, 64), scope="voi"))
+    assert only.spacing_mm == (1.0, 1.0, 1.0)
+
+
+def test_voxels_become_three_and_a_half_times_as_long_at_most():
+    tiny = Recipe("tiny", (1.0, 1.0, 2.0), (-1000.0, 400.0), (8, 8, 8), scope="voi")
+    assert [view.spacing_mm[0] for view in wider_views(tiny)] == [1.0, 1.5, 2.25, 3.375]
