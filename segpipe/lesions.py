@@ -13,6 +13,8 @@ from segpipe.geometry import FloatArray, Grid, axis_directions, to_world
 CONNECTIVITY: Final = 26
 Box = tuple[slice, slice, slice]
 _SUPERIOR = 2
+TIE_MM = 1e-6
+"""Distances that differ by less are equal."""
 
 
 @dataclass(frozen=True)
@@ -31,25 +33,6 @@ class Lesion:
     volume_mm3: float
     longest_diameter_mm: float
     centre_mm: tuple[float, float, float]
-
-
-@dataclass(frozen=True)
-class AxialSize:
-    """The two diameters that a reader draws, in the axial slice with the longest one.
-
-    Args:
-        longest_mm: Largest distance between the centres of two voxels of one axial slice, plus one pixel edge.
-        perpendicular_mm: Longest chord of that slice at a right angle to it, plus one pixel edge.
-        slice_index: Index of the slice along the scan's axis that runs nearest to the patient's long axis.
-
-    Source:
-        Longest axial diameter: RECIST 1.1, Eisenhauer et al., European Journal of Cancer 45 (2009) 228.
-        Its perpendicular: WHO handbook for reporting results of cancer treatment (1979).
-    """
-
-    longest_mm: float
-    perpendicular_mm: float
-    slice_index: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,33 +171,13 @@ def measure_lesions(components: NDArray[np.uint32], grid: Grid) -> list[Lesion]:
 def measure_lesion(voxels: Voxels, grid: Grid, *, number: int) -> Lesion:
     """Measures one lesion of a mask on `grid`."""
     x, y, z = to_world(grid.affine, voxels.centre)
-    first, second = _farthest(to_world(grid.affine, voxels.line_ends(axis=0)))
+    longest, _ = find_farthest(to_world(grid.affine, voxels.line_ends(axis=0)))
     return Lesion(
         number=number,
         volume_mm3=voxels.count * grid.voxel_volume_mm3,
-        longest_diameter_mm=float(np.linalg.norm(first - second)) + float(np.mean(grid.spacing_mm)),
+        longest_diameter_mm=longest + float(np.mean(grid.spacing_mm)),
         centre_mm=(float(x), float(y), float(z)),
     )
-
-
-def measure_axial(voxels: Voxels, grid: Grid) -> AxialSize:
-    """Measures one lesion of a mask on `grid` as a reader does, slice by slice."""
-    across = superior_axis(grid)
-    rows, columns = (axis for axis in range(3) if axis != across)
-    ends = voxels.line_ends(axis=rows)
-    ends = ends[np.argsort(ends[:, across], kind="stable")]
-    spanned = grid.affine[:3, [rows, columns]]
-    first_of_slices = np.flatnonzero(np.diff(ends[:, across], prepend=-1))
-    slices = np.split(_plane_coordinates(ends[:, [rows, columns]], spanned), first_of_slices[1:])
-    diameters = [_farthest(points) for points in slices]
-    lengths = [float(np.linalg.norm(second - first)) for first, second in diameters]
-    longest = int(np.argmax(lengths))
-    number = int(ends[first_of_slices[longest], across])
-    edge = (grid.spacing_mm[rows] + grid.spacing_mm[columns]) / 2
-    plane = np.argwhere(np.moveaxis(voxels.inside, across, 0)[number - voxels.start[across]])
-    first, second = diameters[longest]
-    chord = _longest_chord(_plane_coordinates(plane, spanned), along=second - first, width=edge)
-    return AxialSize(lengths[longest] + edge, chord + edge, number)
 
 
 def superior_axis(grid: Grid) -> int:
@@ -229,6 +192,27 @@ def equivalent_diameter_mm(volume_mm3: float) -> float:
     20.0
     """
     return float(np.cbrt(6 * volume_mm3 / np.pi))
+
+
+def find_farthest(points: FloatArray) -> tuple[float, FloatArray]:
+    """The largest distance between two points (n, dimensions), and the way from one to the other of all pairs with it.
+
+    Only corners of the convex hull can be these points.
+    """
+    from scipy.spatial import ConvexHull, QhullError
+    from scipy.spatial.distance import pdist
+
+    if len(points) == 1:
+        return 0.0, np.zeros_like(points)
+    if len(points) > 50:
+        with suppress(QhullError):  # flat lesions have no hull
+            points = points[ConvexHull(points).vertices]
+    distances = pdist(points)
+    longest = float(distances.max())
+    pairs = np.flatnonzero(distances >= longest - TIE_MM)  # of (0, 1), (0, 2), … (1, 2), …
+    ends = np.cumsum(np.arange(len(points) - 1, 0, -1))
+    first = np.searchsorted(ends, pairs, side="right")
+    return longest, points[pairs - ends[first] + len(points)] - points[first]
 
 
 def _foreground_box(mask: NDArray[np.generic]) -> Box:
@@ -252,40 +236,3 @@ def _padded(part: NDArray[np.generic]) -> NDArray[np.bool_]:
 def _shifted(part: Sequence[slice], box: Box) -> Box:
     x, y, z = (slice(own.start + by.start, own.stop + by.start) for own, by in zip(part, box, strict=True))
     return x, y, z
-
-
-def _farthest(points: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The two points (n, dimensions) with the largest distance; only corners of the convex hull can be they."""
-    from scipy.spatial import ConvexHull, QhullError
-    from scipy.spatial.distance import pdist
-
-    if len(points) == 1:
-        return points[0], points[0]
-    if len(points) > 50:
-        with suppress(QhullError):  # flat lesions have no hull
-            points = points[ConvexHull(points).vertices]
-    pair = int(np.argmax(pdist(points)))  # of (0, 1), (0, 2), … (1, 2), …
-    ends = np.cumsum(np.arange(len(points) - 1, 0, -1))
-    first = int(np.searchsorted(ends, pair, side="right"))
-    return points[first], points[pair - int(ends[first]) + len(points)]
-
-
-def _plane_coordinates(indices: NDArray[np.int64], columns: FloatArray) -> FloatArray:
-    """Positions (n, 2) in mm within the plane that two columns of an affine span; distances are those of space."""
-    first = columns[:, 0] / np.linalg.norm(columns[:, 0])
-    rest = columns[:, 1] - (columns[:, 1] @ first) * first
-    basis = np.stack([first, rest / np.linalg.norm(rest)])
-    return np.asarray(indices @ columns.T @ basis.T, dtype=np.float64)
-
-
-def _longest_chord(points: FloatArray, *, along: FloatArray, width: float) -> float:
-    """Longest extent at a right angle to `along` of any strip of points (n, 2) one pixel wide."""
-    if not along.any():
-        return 0.0
-    direction = along / np.linalg.norm(along)
-    lengths, heights = points @ direction, points @ np.array([-direction[1], direction[0]])
-    strips = np.round((lengths - lengths.min()) / width).astype(np.int64)
-    low, high = np.full(strips.max() + 1, np.inf), np.full(strips.max() + 1, -np.inf)
-    np.minimum.at(low, strips, heights)
-    np.maximum.at(high, strips, heights)
-    return float((high - low).max())

@@ -3,6 +3,7 @@
 MLflow's `pyfunc` flavour calls `_load_pyfunc` of the module that a model names as its loader, so nothing is pickled.
 """
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +60,7 @@ def output_columns() -> dict[str, str]:
 
     from segpipe.inference.findings import Finding
 
-    kinds: dict[Any, str] = {int: "long", float: "double"}
+    kinds: dict[Any, str] = {int: "long", float: "double", float | None: "double"}
     found = {"scan": "string"}
     for field in fields(Finding):
         if field.name in ("centre_mm", "centre_lps_mm"):
@@ -87,8 +88,13 @@ def _row(scan: str, finding: dict[str, Any]) -> dict[str, Any]:
         if name in ("centre_mm", "centre_lps_mm"):
             row |= {_axis(name, axis): number for axis, number in zip("xyz", value, strict=True)}
         else:
-            row[name] = value if value is not None else ""
+            row[name] = value if value is not None else _missing(name)
     return row
+
+
+def _missing(name: str) -> Any:
+    """What stands for a value that a finding does not have, in the type of its column."""
+    return math.nan if output_columns()[name] == "double" else ""
 
 
 def _axis(name: str, axis: str) -> str:

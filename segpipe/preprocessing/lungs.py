@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from segpipe.case import Case, Volume
-from segpipe.geometry import Grid, axis_directions, to_voxel, to_world
+from segpipe.geometry import Grid, to_voxel, to_world
+from segpipe.lesions import superior_axis
 
 AIR_HU = -400
 COARSE_MM = 3.5
@@ -43,18 +44,31 @@ class LungRegion:
 
 def find_lungs(case: Case) -> LungRegion | None:
     """Finds the region of the lungs; None where there are none, e.g. in a crop or an abdomen."""
-    steps = [max(1, int(COARSE_MM / spacing)) for spacing in case.grid.spacing_mm]
+    air = find_lung_air(case)
+    if air is None:
+        return None
+    vertical = superior_axis(air.grid)
+    lungs = np.moveaxis(air.array.astype(np.bool_), vertical, 2)
+    region = np.moveaxis(_hull_of_slices(lungs), 2, vertical)
+    region = ndimage.distance_transform_edt(~region, sampling=air.grid.spacing_mm) <= MARGIN_MM
+    box = _box_in_scan(region, air.grid, case.grid)
+    kept = np.prod([axis.stop - axis.start for axis in box]) / case.image.size
+    return LungRegion(Volume(region.astype(np.uint8), air.grid), box, float(kept))
+
+
+def find_lung_air(case: Case, *, coarse_mm: float = COARSE_MM) -> Volume | None:
+    """Finds the air of the lungs, True on a coarse grid in the scan's space; None where there are no lungs.
+
+    Args:
+        case: The scan.
+        coarse_mm: The coarse grid takes every voxel that lies at least so far from the one before.
+    """
+    steps = [max(1, int(coarse_mm / spacing)) for spacing in case.grid.spacing_mm]
     coarse = case.image[:: steps[0], :: steps[1], :: steps[2]]
     grid = _coarse_grid(case.grid, steps, coarse.shape)
-    vertical = next(axis for axis, (world, _) in enumerate(axis_directions(grid.affine)) if world == 2)
+    vertical = superior_axis(grid)
     lungs = _lungs(np.moveaxis(coarse, vertical, 2), grid.voxel_volume_mm3)
-    if lungs is None:
-        return None
-    region = np.moveaxis(_hull_of_slices(lungs), 2, vertical)
-    region = ndimage.distance_transform_edt(~region, sampling=grid.spacing_mm) <= MARGIN_MM
-    box = _box_in_scan(region, grid, case.grid)
-    kept = np.prod([axis.stop - axis.start for axis in box]) / case.image.size
-    return LungRegion(Volume(region.astype(np.uint8), grid), box, float(kept))
+    return None if lungs is None else Volume(np.moveaxis(lungs, 2, vertical), grid)
 
 
 def lung_mask(case: Case) -> Volume | None:

@@ -5,7 +5,8 @@ import pytest
 
 from segpipe.case import Case
 from segpipe.geometry import Grid, to_world
-from segpipe.inference.findings import ClassComponents, Sides, measure_findings
+from segpipe.inference.findings import ClassComponents, measure_findings
+from segpipe.inference.measurements.place import BodySides
 from segpipe.labels import NODULE
 from segpipe.lesions import find_components
 
@@ -92,7 +93,7 @@ def test_a_crop_shows_no_side():
 def test_a_slice_of_air_shows_no_side():
     case = thorax()
     case.image[:, :, 3] = -1000
-    assert Sides(case).find((0.0, 0.0, 0.0), slice_index=3) is None
+    assert BodySides(case).find((0.0, 0.0, 0.0), slice_index=3) is None
 
 
 def test_findings_are_plain_data():

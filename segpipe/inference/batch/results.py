@@ -35,6 +35,21 @@ _MEASURES = (
     "slice_index",
     "slice_number",
 )
+_LATER_MEASURES = (
+    "mean_diameter_mm",
+    "nodule_type",
+    "solid_axial_diameter_mm",
+    "solid_perpendicular_diameter_mm",
+    "solid_mean_diameter_mm",
+    "p5_hu",
+    "median_hu",
+    "p95_hu",
+    "zone",
+    "slice_count",
+    "slice_spacing_mm",
+    "slice_note",
+)
+"""They stand after all others, so that a table keeps its first columns."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,19 +133,19 @@ def write_table(folder: Path, findings: Mapping[str, Sequence[Mapping[str, Any]]
     """
     rows = [finding_row(name, finding) for name, several in findings.items() for finding in several]
     positions = [f"{prefix}_{axis}_mm" for prefix in _POSITIONS for axis in "xyz"]
-    columns = ["scan", "lesion", *_MEASURES, *positions, "class"]
+    columns = ["scan", "lesion", *_MEASURES, *positions, "class", *_LATER_MEASURES]
     return write_text(folder / TABLE, csv_text(rows, columns))
 
 
 def finding_row(scan: str, finding: Mapping[str, Any]) -> dict[str, Any]:
     """A finding as one row: six digits are more than a scan can give, and positions get a column per axis."""
     row: dict[str, Any] = {"scan": scan, "lesion": finding["number"]}
-    for name in _MEASURES:
-        value = finding[name]
+    for name in (*_MEASURES, *_LATER_MEASURES):
+        value = finding.get(name)  # an earlier version recorded fewer
         row[name] = f"{value:.6g}" if isinstance(value, float) else value
     for prefix, name in _POSITIONS.items():
         row |= {f"{prefix}_{axis}_mm": f"{value:.3f}" for axis, value in zip("xyz", finding[name], strict=True)}
-    return {**row, "class": finding.get("label", "")}  # an earlier version recorded none
+    return {**row, "class": finding.get("label", "")}
 
 
 def choose_writers(names: Sequence[str], known: Mapping[str, Writer]) -> dict[str, Writer]:

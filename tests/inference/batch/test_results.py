@@ -74,7 +74,10 @@ def test_the_table_has_a_row_per_finding(result, tmp_path):
 def test_a_table_without_findings_still_has_its_columns(tmp_path):
     header = write_table(tmp_path, {}).read_text()
     assert header.startswith("scan,lesion,volume_mm3,longest_diameter_mm,mean_probability,")
-    assert header.rstrip().endswith(",class")
+    assert header.rstrip().endswith(
+        ",class,mean_diameter_mm,nodule_type,solid_axial_diameter_mm,solid_perpendicular_diameter_mm,"
+        "solid_mean_diameter_mm,p5_hu,median_hu,p95_hu,zone,slice_count,slice_spacing_mm,slice_note"
+    )
     assert header.count("\n") == 1
 
 
