@@ -38,8 +38,9 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Each process that runs tests gets its share of the cores, and no test sees the user's own MLflow."""
     if getattr(config.option, "dist", "no") == "no":
-        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-            os.environ.setdefault(name, str(max(1, usable_cores() // COUNT)))
+        threads = os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // COUNT)))
+        for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # PyTorch follows MKL's
+            os.environ.setdefault(name, threads)
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a thread that waits leaves its core to the others
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DO_NOT_TRACK", "1")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch.distributed as dist
 
+from segpipe.system.cpu.threads import ONE_THREAD
 from tests.processes import PATIENCE_S, Process
 
 STORE_TIMEOUT = timedelta(seconds=PATIENCE_S)
@@ -27,7 +28,7 @@ class Ranks:
         world, shared = nodes * processes, {
             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": self._store.port, "WORLD_SIZE": nodes * processes,
             "LOCAL_WORLD_SIZE": processes, "GROUP_WORLD_SIZE": nodes, "TORCHELASTIC_RUN_ID": "none",
-            "TORCHELASTIC_RESTART_COUNT": 0, "TORCHELASTIC_USE_AGENT_STORE": "True", "OMP_NUM_THREADS": 1,
+            "TORCHELASTIC_RESTART_COUNT": 0, "TORCHELASTIC_USE_AGENT_STORE": "True", **ONE_THREAD,
         }  # fmt: skip
         log.mkdir(parents=True, exist_ok=True)
         self.logs = [log / f"rank_{rank}.log" for rank in range(world)]

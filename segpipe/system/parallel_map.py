@@ -13,6 +13,7 @@ from typing import TypeVar
 from segpipe.errors import OutputError, SegpipeError
 from segpipe.system.case_errors import CaseError, attempt
 from segpipe.system.cpu.cores import available_cores
+from segpipe.system.cpu.threads import ONE_THREAD
 from segpipe.system.progress import show_progress
 from segpipe.system.stopping import end_with_parent
 
@@ -116,7 +117,7 @@ def _end_workers(pool: ProcessPoolExecutor) -> None:
 def _start_worker() -> None:
     """There is a worker for each core: threads of their own would only hold them up."""
     end_with_parent()
-    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ.update(ONE_THREAD)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
 

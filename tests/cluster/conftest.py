@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from segpipe.system.cpu.threads import ONE_THREAD
 from tests.cluster.slurm import PROGRAMS, Slurm, running_slurm
 
 
@@ -30,7 +31,7 @@ def slurm() -> Iterator[Slurm]:
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PYTHONPATH": str(Path(__file__).parents[2]),
             "MASTER_ADDR": "127.0.0.1",  # the nodes' names are known to this Slurm alone
-            "OMP_NUM_THREADS": "1",
+            **ONE_THREAD,
             "SLURM_CONF": started.environment["SLURM_CONF"],
         }
         for name, value in given.items():

@@ -15,6 +15,10 @@ def work(item):
         raise ImageError("cannot be read")
     if item == "odd":
         raise MemoryError
+    if item == "threads":
+        import torch
+
+        return torch.get_num_threads()
     if item == "unpicklable":
         return lambda: None
     if item == "deadly":
@@ -34,6 +38,12 @@ def test_bad_items_are_named_and_the_others_done(workers):
     assert (type(bad), bad.facts) == (ImageError, {"case": "case bad"})
     assert odd.message == "MemoryError: the memory does not suffice for this case"
     assert odd.facts == {"case": "case odd"}
+
+
+@pytest.mark.slow
+def test_a_process_of_several_computes_in_one_thread_also_where_mkl_was_given_more(monkeypatch):
+    monkeypatch.setenv("MKL_NUM_THREADS", "2")
+    assert run(["threads", "threads"], 2) == [1, 1]
 
 
 @pytest.mark.slow

@@ -11,6 +11,10 @@ _BLOCK_MS = "1"
 """The same for the OpenMP of LLVM and Intel, which by itself spins for 200 ms."""
 
 
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+"""Lets libraries that load later compute in one thread; PyTorch asks MKL first, and MKL its own variable."""
+
+
 def settle_threads(environment: MutableMapping[str, str] = os.environ) -> None:
     """Lets idle threads sleep soon, so that another process can have their core; what the user has set stays.
 
