@@ -1,5 +1,9 @@
-"""A callback by import path, through which jobs of a cluster write no ONNX model and no page, which take long."""
+"""Callbacks by import path, for jobs of a cluster: they write no ONNX model and no page, or end when a test says so."""
 
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Callback
 
 from segpipe.pipelines.observers.run_report import RunReport
@@ -7,6 +11,19 @@ from tests.small_models import skip_onnx_export
 
 
 class NoPages(Callback):
+    """What takes long and is not the subject is not written."""
+
     def __init__(self) -> None:
         skip_onnx_export()
         RunReport.finished = lambda *_: None
+
+
+class EndsBy(Callback):
+    """The training ends as one that has learnt enough as soon as there is a file."""
+
+    def __init__(self, file: str) -> None:
+        self.file = Path(file)
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """Looks for the file after each batch."""
+        trainer.should_stop = trainer.should_stop or self.file.exists()

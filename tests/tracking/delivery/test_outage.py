@@ -1,12 +1,6 @@
 """A real MLflow server that dies, hangs and comes back while a run is logged."""
 
-import os
 import signal
-import subprocess
-import sys
-import time
-import urllib.request
-from contextlib import suppress
 
 import pytest
 
@@ -14,43 +8,9 @@ from segpipe.errors import ServiceError
 from segpipe.tracking.identity import read_run_id
 from segpipe.tracking.mlflow import SPOOL, Tracker
 from segpipe.tracking.server import connect
-from tests.workers import free_port
+from tests.mlflow_server import Server
 
 pytestmark = pytest.mark.slow
-
-
-class Server:
-    """An `mlflow server` process of our own on a free port."""
-
-    def __init__(self, folder, store):
-        self.store = store
-        self.port = free_port()
-        self.folder, self.uri, self.process = folder, f"http://127.0.0.1:{self.port}", None
-
-    def start(self):
-        words = ["server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
-        places = ["--backend-store-uri", self.store, "--artifacts-destination", str(self.folder / "artifacts")]
-        with (self.folder / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "mlflow", *words, *places],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-            )
-        for _ in range(240):
-            with suppress(OSError), urllib.request.urlopen(f"{self.uri}/health", timeout=1):
-                return
-            time.sleep(0.5)
-        raise AssertionError((self.folder / "server.log").read_text())
-
-    def send(self, what):
-        os.killpg(self.process.pid, what)
-
-    def stop(self):
-        if self.process and self.process.poll() is None:
-            self.send(signal.SIGKILL)
-            self.process.wait()
 
 
 @pytest.fixture
