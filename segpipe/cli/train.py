@@ -37,6 +37,8 @@ def train(config: "DictConfig", folder: Path, sweep: Path | None) -> JobResult:
     from segpipe.training.resuming.requeuing import requeues
     from segpipe.training.resuming.run_folders import is_finished
 
+    if this_rank():
+        logging.getLogger("segpipe").setLevel(logging.WARNING)  # the first process says what happens
     content = {**plain(config), **({"resume": True} if is_restarted() else {})}
     settings = settings_of(config, registries()).model_copy(update={"resume": content["resume"]})
     if sweep and settings.resume and is_finished(folder):
@@ -85,24 +87,25 @@ def registries() -> Mapping[str, Registry | SectionCheck]:
 
 
 def _train(settings: "Settings", content: Mapping[str, Any], folder: Path, sweep: Path | None = None) -> JobResult:
+    from segpipe.system.launched import this_rank
+    from segpipe.training.resuming.settings import check_resume, write_config
+
+    main = this_rank() == 0
     if settings.check:
         from segpipe.planning.preflight import check_run
 
+        if main:
+            write_config(content, folder)
         return JobResult(check_run(settings, folder))
     from segpipe.pipelines.cross_validation import cross_validate
     from segpipe.pipelines.single_run import run_single
     from segpipe.pipelines.sweep import open_sweep, report_sweep
-    from segpipe.system.launched import this_rank
-    from segpipe.training.hardware import check_sweep_job
-    from segpipe.training.resuming.settings import check_resume
 
     if settings.resume:
         check_resume(content, folder)
     if settings.data.fold == "all":
         return JobResult(cross_validate(settings, content, folder))
-    if sweep:
-        check_sweep_job(settings)
-    parent = open_sweep(settings, content, sweep) if sweep and this_rank() == 0 else None
+    parent = open_sweep(settings, content, sweep) if sweep and main else None
     outcome = run_single(settings, content, folder, parent=parent)
     if sweep and outcome:
         report_sweep(settings, sweep)

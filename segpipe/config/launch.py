@@ -77,7 +77,7 @@ def launch(
     """
     words = words_without_credentials(argv)
     flags = _read_flags(words)
-    sys.argv[1:] = words_without_credentials(sys.argv[1:])  # by which Lightning starts its other processes
+    sys.argv[1:] = words_without_credentials(sys.argv[1:])  # which libraries may log
     flags.overrides = with_foreign_parts(flags.overrides, registries())
     task, placing = _Task(job), Placing(choose_folder, holds=holds) if choose_folder else None
     try:

@@ -18,7 +18,6 @@ from segpipe.pipelines.observers.mlflow_model import describe_model
 from segpipe.pipelines.observers.run_tracking import TAGS
 from segpipe.pipelines.reports.case_pictures import configured_dataset, draw_cases, mask_files
 from segpipe.pipelines.reports.evaluation_report import write_evaluation_report
-from segpipe.pipelines.single_run import write_config
 from segpipe.system.case_errors import attempt_step
 from segpipe.tracking.harmless import harmless
 from segpipe.tracking.identity import read_run_id
@@ -26,6 +25,7 @@ from segpipe.tracking.nested_runs import Child, report_nested_runs
 from segpipe.tracking.tables import side_by_side
 from segpipe.tracking.trackers import RunToTrack, build_tracker, closed_at_end
 from segpipe.training.evaluate_and_export import figures_of
+from segpipe.training.resuming.settings import write_config
 from segpipe.training.run_result import RunResult
 
 if TYPE_CHECKING:

@@ -1,19 +1,21 @@
 """A single run: data, fit, evaluation, model folder; a report and MLflow watch it."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from segpipe.config.schema import Settings
+from segpipe.errors import TrainingError
 from segpipe.pipelines.observers.observer import Observers, Run
 from segpipe.pipelines.observers.run_report import RunReport
 from segpipe.pipelines.observers.run_tracking import RunTracking
 from segpipe.pipelines.provenance import collect_provenance
-from segpipe.system.atomic_write import write_text
+from segpipe.system.forced_end import before_forced_end
+from segpipe.system.hardware import Compute
 from segpipe.system.launched import follow_launcher, this_rank
 from segpipe.system.ranks import processes_part
 from segpipe.system.slurm import is_restarted
@@ -23,7 +25,9 @@ from segpipe.training.data.run_data import prepare_data, write_split
 from segpipe.training.evaluate_and_export import evaluate_and_export
 from segpipe.training.fitting import fit, recipe_of
 from segpipe.training.hardware import check_compute
+from segpipe.training.resuming.settings import write_config
 from segpipe.training.run_result import RunResult
+from segpipe.training.started_processes import started_processes
 
 log = logging.getLogger(__name__)
 
@@ -42,14 +46,13 @@ def run_single(
     Returns:
         What it found, or None in the processes that only helped to train.
     """
-    if this_rank():
-        logging.getLogger("segpipe").setLevel(logging.WARNING)  # the first process says what happens
-    log.info("%s: %s", settings.name, check_compute(settings).describe())
+    compute = check_compute(settings)
+    log.info("%s: %s", settings.name, compute.describe())
     follow_launcher()
     if parent is None and this_rank() == 0 and not is_restarted():  # a job that comes back goes on without a server
         ask_tracker(settings.tracking)
     run = _begin(settings, config, folder)
-    with processes_part(), _observers(run, parent) as observers:
+    with processes_part(), _observers(run, parent) as observers, _started(run, compute, observers):
         fitted = fit(
             settings, run.data.patches(settings), folder, provenance=run.provenance, log_metrics=observers.measured
         )
@@ -58,12 +61,6 @@ def run_single(
             result = replace(result, problem=observers.finished(result) or result.problem)
             log.info("%s", result.describe())
     return result
-
-
-def write_config(config: Mapping[str, Any], folder: Path) -> Path:
-    """Writes the resolved configuration of a run as `config.yaml`."""
-    text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
-    return write_text(folder / "config.yaml", text, what="the run's configuration")
 
 
 def _begin(settings: Settings, config: Mapping[str, Any], folder: Path) -> Run:
@@ -87,3 +84,11 @@ def _observers(run: Run, parent: str | None) -> Observers:
         return Observers()
     tracking = RunTracking.start(run, parent=parent)
     return Observers([RunReport(run), *([tracking] if tracking else [])])
+
+
+@contextmanager
+def _started(run: Run, compute: Compute, observers: Observers) -> Iterator[None]:
+    """The other processes of the run, without which it cannot go on: then its observers learn that it has failed."""
+    lost = TrainingError("a process that trained with this one, or had started it, is gone")
+    with before_forced_end(partial(observers.closed, lost)), started_processes(compute, run.folder):
+        yield

@@ -7,12 +7,12 @@ from typing import Any
 from filelock import FileLock
 
 from segpipe.config.schema import Settings
-from segpipe.pipelines.single_run import write_config
 from segpipe.system.plain_files import read_json, read_yaml
 from segpipe.tracking.harmless import harmless
 from segpipe.tracking.identity import read_run_id
 from segpipe.tracking.nested_runs import Child, report_nested_runs
 from segpipe.tracking.trackers import RunToTrack, build_tracker, closed_at_end
+from segpipe.training.resuming.settings import write_config
 
 
 def open_sweep(settings: Settings, config: Mapping[str, Any], folder: Path) -> str | None:

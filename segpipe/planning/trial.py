@@ -15,11 +15,13 @@ from segpipe.errors import TrainingError
 from segpipe.planning.dry_step import ran_out_of_memory, taken
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.system.launched import this_rank
+from segpipe.system.ranks import processes_part
 from segpipe.training.data.patches import PatchDataset
 from segpipe.training.data.run_data import RunData, prepare_cases
 from segpipe.training.evaluate_and_export import build_evaluator
 from segpipe.training.fitting import fit, recipe_of
 from segpipe.training.hardware import compute_of
+from segpipe.training.started_processes import started_processes
 
 STEPS = 6
 _PATCHES = 4
@@ -72,9 +74,9 @@ def try_run(settings: Settings, manifest: Manifest, folder: Path) -> Trial | Non
     data = _prepare_few(manifest, short, recipe)
     patches, clock = data.patches(short), _Clock()
     provenance = {"digest": recipe.digest, "network": settings.network, "data_hash": data.hash}
-    fitted = _within_memory(
-        settings, partial(fit, short, patches, folder, provenance=provenance, log_metrics=clock.log_metrics)
-    )
+    train = partial(fit, short, patches, folder, provenance=provenance, log_metrics=clock.log_metrics)
+    with processes_part(), started_processes(compute_of(settings.trainer), folder):
+        fitted = _within_memory(settings, train)
     if this_rank():
         return None
     evaluator = replace(build_evaluator(settings, data, fitted.network), masks=folder)

@@ -12,6 +12,7 @@ from typing import TypeVar
 import torch.distributed as dist
 
 from segpipe.errors import ConfigError
+from segpipe.system.forced_end import end_by_force
 
 Item = TypeVar("Item")
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
@@ -109,4 +110,4 @@ def agree_on_folder(choose: Callable[[], Path] | None) -> Path:
 def _follow(launcher: int) -> None:
     while os.getppid() == launcher:
         time.sleep(_LOOK_EVERY_S)
-    os._exit(1)
+    end_by_force()

@@ -2,12 +2,10 @@
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from subprocess import Popen, TimeoutExpired
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -15,13 +13,15 @@ import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping
 
 from segpipe.config.schema import Settings
-from segpipe.errors import ModelError
 from segpipe.networks import build_network
 from segpipe.parts import build_part
 from segpipe.preprocessing.recipe import Recipe
+from segpipe.system.ranks import Ranks
+from segpipe.system.shared_folder import check_shared
 from segpipe.system.stopping import stops_wait
 from segpipe.training.callbacks import CALLBACKS, LogMetrics, RunLogger, ThroughputMonitor, TrainingProgress
-from segpipe.training.checkpoints.files import CheckpointWriter, find_resumable, read_checkpoint
+from segpipe.training.checkpoints.files import CheckpointWriter, read_checkpoint
+from segpipe.training.checkpoints.finding import agree_on_checkpoint
 from segpipe.training.checkpoints.saving import MONITOR, Checkpoints
 from segpipe.training.data.datamodule import PatchDataModule
 from segpipe.training.finite_steps import FiniteSteps
@@ -37,7 +37,6 @@ from segpipe.training.sharding import ShardedStrategy
 from segpipe.training.turns import BatchesInTurns
 
 log = logging.getLogger(__name__)
-_END_WITHIN_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -67,19 +66,18 @@ def fit(
 
     Raises:
         ModelError: when the checkpoint to resume was made by another recipe or network.
-        ConfigError: for hardware that is not there.
+        ConfigError: for hardware that is not there, or processes that do not see one folder.
         TrainingError: when the training diverged.
         Stopped: at the end of a step, with a checkpoint, when a signal asks for it.
     """
     _quieten()
     pl.seed_everything(settings.seed, workers=False, verbose=False)
     module = build_module(settings, provenance)
-    checkpoint = find_resumable(folder) if settings.resume else None
-    if checkpoint:
-        _check_resumable(checkpoint, provenance)
-        log.info("resuming from %s", checkpoint.name)
     trainer = build_trainer(settings, folder, log_metrics)
-    with _ends_processes(trainer), stops_wait():
+    ranks = _meet(trainer, module)
+    check_shared(folder, ranks)
+    checkpoint = agree_on_checkpoint(folder, provenance, ranks) if settings.resume else None
+    with stops_wait():
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     trainer.strategy.barrier()  # until the last checkpoint is written
     if compute_of(settings.trainer).strategy == "fsdp":
@@ -142,21 +140,11 @@ def build_trainer(settings: Settings, folder: Path, log_metrics: LogMetrics) -> 
     )
 
 
-@contextmanager
-def _ends_processes(trainer: pl.Trainer) -> Iterator[None]:
-    """After an error the processes that Lightning has started end, too, and this one is not killed because they do."""
-    try:
-        yield
-    except BaseException:
-        started: list[Popen[bytes]] = getattr(trainer.strategy.launcher, "procs", [])
-        processes = list(started)
-        started.clear()  # Lightning kills all, this process as well, when one of these has failed
-        for process in processes:
-            try:
-                process.wait(_END_WITHIN_S)  # by the same error
-            except TimeoutExpired:
-                process.kill()
-        raise
+def _meet(trainer: pl.Trainer, module: pl.LightningModule) -> Ranks:
+    """Lets the processes of a run meet before they fit, which they otherwise do in `fit`."""
+    trainer.strategy.connect(module)
+    trainer.strategy.setup_environment()
+    return Ranks()
 
 
 def _deterministic(wanted: bool, device: torch.device) -> bool | Literal["warn"]:
@@ -204,17 +192,6 @@ def _callbacks(settings: Settings, folder: Path) -> list[Callback]:
     if settings.trainer.progress:
         callbacks.append(TrainingProgress())
     return [*callbacks, *(build_part(CALLBACKS, spec) for spec in settings.callbacks)]
-
-
-def _check_resumable(checkpoint: Path, provenance: Mapping[str, Any]) -> None:
-    made_by = read_checkpoint(checkpoint)["segpipe"]
-    for key, name in {"digest": "recipe", "network": "network", "data_hash": "data set"}.items():
-        if made_by.get(key) != provenance.get(key):
-            raise ModelError(
-                f"the checkpoint was made with another {name}",
-                facts={"file": checkpoint, "found": made_by.get(key), "wanted": provenance.get(key)},
-                hint="resume with the configuration that the run began with, or start a new run",
-            )
 
 
 def recipe_of(settings: Settings) -> Recipe:

@@ -51,21 +51,6 @@ def check_compute(settings: Settings) -> Compute:
     return compute
 
 
-def check_sweep_job(settings: Settings) -> None:
-    """Refuses processes that Lightning would start in a sweep: it starts them by the words of the whole sweep.
-
-    Raises:
-        ConfigError: when nobody else has started the processes of the job.
-    """
-    compute = compute_of(settings.trainer)
-    if compute.processes > 1 and launch() is None:
-        raise ConfigError(
-            "a job of a sweep starts no processes itself",
-            facts={"trainer.devices": compute.devices, "trainer.strategy": compute.strategy},
-            hint="hydra/launcher=slurm, trainer.devices=1, or each run by a command of its own",
-        )
-
-
 def on_one_device(settings: Settings) -> Settings:
     """The same run in one process, as each fold of a cross-validation is trained."""
     alone = {"devices": 1, "nodes": 1, "strategy": "auto"}
@@ -73,7 +58,7 @@ def on_one_device(settings: Settings) -> Settings:
 
 
 def environment_plugins(compute: Compute) -> list[LightningEnvironment]:
-    """Lets Lightning start the processes itself where nobody else did, e.g. in a Slurm job that starts one command."""
+    """Lets processes that segpipe has started itself meet, also in a Slurm job that starts one command."""
     return [LightningEnvironment()] if compute.processes > 1 and launch() is None else []
 
 

@@ -13,7 +13,7 @@ from segpipe.training.callbacks import read_history
 from segpipe.training.checkpoints.files import read_checkpoint
 from tests.processes import Process, as_main, segpipe
 from tests.ranks import Ranks, run_ranks
-from tests.runs import saved_step, step_of
+from tests.runs import saved_step, statuses, step_of
 from tests.small_models import skip_onnx_export
 
 pytestmark = pytest.mark.slow
@@ -129,18 +129,21 @@ def test_processes_end_together_and_go_on_together(words, tmp_path):
     assert list(run.parent.iterdir()) == [run]
 
 
-def test_lightning_starts_the_other_process_and_ends_with_it(words, tmp_path):
-    """From a command line, with which the further process is started again."""
-    given = [*words, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.workers=0"]
-    long = [*given, "trainer.max_steps=100000", "trainer.progress=false"]
-    main = Process(as_main, "segpipe", long, skip_onnx_export, cwd=tmp_path, log=tmp_path / "log")
-    run = main.wait_for(partial(begun, tmp_path)).parent
-    main.wait_for(lambda: (run / "checkpoints" / "last.ckpt").exists())
+def test_in_a_sweep_each_job_has_processes_of_its_own_and_fails_alone(words, new_database, tmp_path):
+    """The first one's second process is killed, which MLflow is told; a launcher of several processes is not needed."""
+    new_database(tmp_path)
+    kept = [word for word in words if not word.startswith(("tracking=", "trainer="))]
+    several = [*kept, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.workers=0"]
+    sweep = [*several, "trainer.progress=false", "trainer.max_steps=100000,2", "hydra.sweep.dir=sweep", "--multirun"]
+    main = Process(as_main, "segpipe", sweep, skip_onnx_export, cwd=tmp_path, log=tmp_path / "log")
+    first, second = tmp_path / "sweep" / "0", tmp_path / "sweep" / "1"
+    main.wait_for((first / "metrics.jsonl").exists)
     (other,) = psutil.Process(main.pid).children()
     other.kill()
-    assert main.wait() not in (0, 143)
-    again = [*given, f"trainer.max_steps={saved_step(run) + 1}", "trainer.progress=false", "resume=true"]
-    text = segpipe(*again, cwd=tmp_path, before=skip_onnx_export)
-    assert f"resuming {run}" in text
-    assert text.count("2 processes on 1 machine by ddp") == 1
-    assert (run / "model" / "segpipe.json").is_file()
+    assert main.wait() == 2, (tmp_path / "log").read_text()
+    text = (tmp_path / "log").read_text()
+    assert "a process that trained with this one has ended early\n  process 1  signal 9\n" in text
+    assert f"1 of 2 jobs failed:\n  job 0  exit code 2  {first}" in text
+    assert text.count("2 processes on 1 machine by ddp") == 2
+    assert statuses(tmp_path) == {"sweep": "FINISHED", "0": "FAILED", "1": "FINISHED"}
+    assert saved_step(second) == 2

@@ -26,7 +26,7 @@ def test_alone_there_is_nothing_to_read():
 def test_the_rank_comes_from_the_launcher(monkeypatch):
     monkeypatch.setenv("SLURM_PROCID", "3")
     assert this_rank() == 3
-    monkeypatch.setenv("LOCAL_RANK", "2")  # Lightning starts processes of its own inside a job
+    monkeypatch.setenv("LOCAL_RANK", "2")  # of a process that was started inside a job
     assert this_rank() == 2
     monkeypatch.setenv("RANK", "1")
     assert this_rank() == 1

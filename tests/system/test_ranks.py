@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 import torch.distributed as dist
 
 from segpipe.errors import DatasetError
@@ -15,6 +16,11 @@ def work(item: str) -> str | DatasetError:
     return DatasetError("a bad case", facts={"case": item}) if item == "b" else item.upper()
 
 
+def refuse(ranks: Ranks) -> None:
+    assert ranks.main
+    raise DatasetError("a bad case")
+
+
 def gather_all() -> None:
     """In each of two processes; `b` is the second one's."""
     with processes_part():
@@ -26,6 +32,9 @@ def gather_all() -> None:
         found = ranks.gather({place: work(item) for place, item in own.items()})
         assert [str(outcome) for outcome in found] == ["A", str(work("b")), "C", "D", "E"]
         assert found[1].facts == {"case": "b"}
+        assert ranks.agree(lambda: ranks.number) == 0
+        with pytest.raises(DatasetError, match="a bad case"):
+            ranks.agree(lambda: refuse(ranks))
     assert not dist.is_initialized()
     assert "NODE_RANK" not in os.environ
     assert os.environ["LOCAL_RANK"] == str(ranks.number)

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from segpipe.errors import ConfigError
-from segpipe.system.launched import Launch
 from segpipe.training import hardware
 
 
@@ -40,15 +39,6 @@ def test_validation_patches_that_cannot_be_shared_out_are_refused():
     with pytest.raises(ConfigError, match="must be a multiple of the processes") as caught:
         hardware.check_compute(settings(devices=3))
     assert caught.value.hint == "training.validation_patches=18"
-
-
-def test_a_job_of_a_sweep_starts_no_processes_itself(monkeypatch):
-    hardware.check_sweep_job(settings(devices=1))
-    with pytest.raises(ConfigError, match="a job of a sweep starts no processes itself") as caught:
-        hardware.check_sweep_job(settings(devices=2))
-    assert "hydra/launcher=slurm" in caught.value.hint
-    monkeypatch.setattr(hardware, "launch", lambda: Launch("srun", 2, 1))
-    hardware.check_sweep_job(settings(devices=2))
 
 
 def test_what_sharded_weights_do_not_take_is_refused():

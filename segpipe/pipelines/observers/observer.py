@@ -64,11 +64,15 @@ class Observers:
         problems = [attempt_step(partial(observer.finished, result))[1] for observer in self.every]
         return next((problem for problem in problems if problem), None)
 
+    def closed(self, error: BaseException | None) -> None:
+        """Passes on that the run is over."""
+        for observer in self.every:
+            observer.closed(error)
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for observer in self.every:
-            observer.closed(error)
+        self.closed(error)

@@ -103,27 +103,6 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     return content
 
 
-def find_resumable(run_folder: Path) -> Path | None:
-    """The newest checkpoint of a run that can be read, or None when the run has none; damaged ones are logged.
-
-    Raises:
-        ModelError: when there are checkpoints but none can be read.
-    """
-    files = (run_folder / "checkpoints").glob("*.ckpt")
-    failure: ModelError | None = None
-    for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
-        try:
-            read_checkpoint(file)
-        except ModelError as error:
-            log.warning("%s is passed over, it cannot be read: %s", file.name, error.facts.get("found", error.message))
-            failure = error
-        else:
-            return file
-    if failure:
-        raise failure
-    return None
-
-
 def _verify(file: Path) -> None:
     """Compares all parts of the file with their CRC-32, which `torch.save` writes and `torch.load` does not look at."""
     with ZipFile(file) as archive:

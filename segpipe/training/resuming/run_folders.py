@@ -91,7 +91,7 @@ def _choose_passing(request: FolderRequest, *, main: bool = True) -> Path:
             hint="leave out --multirun, and give each key one of its values",
         )
     if request.wanted.name.startswith(_PASSING):
-        return request.wanted  # Lightning names it to the processes that it starts
+        return request.wanted  # the first process names it to those that it starts
     home = next(folder for folder in request.wanted.absolute().parents if folder.is_dir())
     own = "" if step_name() else f"_{os.getpid()}"  # processes that srun starts find the same one
     folder = home / f"{_PASSING}{request.wanted.name}{own}"

@@ -1,11 +1,14 @@
-"""What may change when a run is resumed; asked before any work."""
+"""The configuration that a run began with, and what of it may change when it is resumed; asked before any work."""
 
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import yaml
+
 from segpipe.errors import ConfigError
+from segpipe.system.atomic_write import write_text
 from segpipe.system.plain_files import read_yaml
 from segpipe.training.optimisation.schedulers import CLOSED_FORMS
 
@@ -72,6 +75,12 @@ def compare_settings(begun: Mapping[str, Any], config: Mapping[str, Any]) -> tup
     changes = [change for change in _changes(begun, config) if change.key not in ("resume", "check")]
     free = [change for change in changes if _may_change(change.key, begun, config)]
     return free, [change for change in changes if change not in free]
+
+
+def write_config(config: Mapping[str, Any], folder: Path) -> Path:
+    """Writes the resolved configuration of a run as `config.yaml`."""
+    text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+    return write_text(folder / CONFIG, text, what="the run's configuration")
 
 
 def _read(file: Path) -> dict[str, Any] | None:

@@ -10,7 +10,8 @@ from torch import nn
 
 from segpipe.errors import ModelError, OutputError
 from segpipe.training.checkpoints import files
-from segpipe.training.checkpoints.files import CheckpointWriter, find_resumable, read_checkpoint, write_checkpoint
+from segpipe.training.checkpoints.files import CheckpointWriter, read_checkpoint, write_checkpoint
+from segpipe.training.checkpoints.finding import find_resumable
 
 CONTENT = {"state_dict": {"network.w": torch.ones(2)}, "segpipe": {"digest": "d"}, "global_step": 3}
 
