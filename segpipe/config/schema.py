@@ -72,6 +72,21 @@ class ManifestData(DataSettings):
     root: str
 
 
+class ImplantedData(DataSettings):
+    """Nodules of one data set in the lungs of another."""
+
+    name: Literal["implanted"]
+    hosts: str
+    nodules: str
+    table: str | None
+    case_column: str
+    patient_column: str
+    copies: Positive
+    per_scan: Positive
+    healthy: Annotated[float, Interval(ge=0, lt=1)]
+    implant_seed: Annotated[int, Ge(0)]
+
+
 class TrainingSettings(Section):
     """How weights are learnt."""
 
@@ -128,7 +143,7 @@ class Settings(Section):
     trainer: TrainerSettings
     sampling: Any
     evaluation: EvaluationSettings
-    data: Annotated[PhantomData | NiftiData | ManifestData, Discriminator("name")]
+    data: Annotated[PhantomData | NiftiData | ManifestData | ImplantedData, Discriminator("name")]
     augmentation: Any
     network: dict[str, Any]
     loss: dict[str, Any]

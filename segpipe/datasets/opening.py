@@ -1,4 +1,4 @@
-"""Opens the data set that a run names: the phantom, folders of scans, or a manifest."""
+"""Opens the data set that a run names: the phantom, folders of scans, a manifest, or nodules in other lungs."""
 
 import os
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ def open_dataset(name: str, options: Mapping[str, Any], *, labels: LabelMap, cac
     """Lists the cases of a data set.
 
     Args:
-        name: `phantom`, `nifti` or `manifest`.
+        name: `phantom`, `nifti`, `manifest` or `implanted`.
         options: The keys of that data set, e.g. `root`.
         labels: The classes of the recipe; masks in folders hold their values, unless `labels` of the options says what
             they hold.
@@ -30,11 +30,23 @@ def open_dataset(name: str, options: Mapping[str, Any], *, labels: LabelMap, cac
 
         parts = bool(options.get("part_solid"))
         return ensure_phantom(cache, cases=options["cases"], seed=options["phantom_seed"], part_solid=parts)
+    if name == "implanted":
+        return _open_implanted(options, cache)
     root = Path(options["root"]).expanduser()
     if name == "manifest":
         return read_manifest(root)
     columns = {key: options[key] for key in ("table", "case_column", "patient_column")}
     return find_cases(root, **columns, names=options.get("labels") or labels.mask_names)
+
+
+def _open_implanted(options: Mapping[str, Any], cache: Path) -> Manifest:
+    from segpipe.datasets.implanting import ImplantSettings, ensure_implanted
+    from segpipe.datasets.sources.implanted import open_nodules
+
+    settings = ImplantSettings(options["copies"], options["per_scan"], options["healthy"], options["implant_seed"])
+    hosts = read_manifest(Path(options["hosts"]).expanduser())
+    nodules = open_nodules(Path(options["nodules"]).expanduser(), options)
+    return ensure_implanted(cache, hosts=hosts, nodules=nodules, settings=settings)
 
 
 def quick_hash(manifest: Manifest, prepared: Path) -> str:

@@ -102,6 +102,20 @@ _SHIPPED: dict[str, Source] = {
             _COPY,
         ),
     ),
+    "implanted": Source(
+        "real nodules (--nodules) put into the lungs of another data set (--input), with known truth",
+        _reader("implanted", "ingest_implanted"),
+        flags=(
+            Flag("nodules", "data set of nodules with masks, or a folder with images/ and masks/", kind=Path),
+            Flag("table", "CSV in such a folder that names each nodule's patient"),
+            Flag("case_column", "its column with the file names", default="case"),
+            Flag("patient_column", "its column with the patient", default="patient"),
+            Flag("copies", "versions of each host", default=10, kind=int),
+            Flag("per_scan", "nodules in each version", default=6, kind=int),
+            Flag("healthy", "share of the versions that get none", default=0.2, kind=float),
+            Flag("seed", "another seed gives other nodules at other places", default=0, kind=int),
+        ),
+    ),
     "sample": Source(
         "two real thorax CTs with tumour masks, fetched with pip from PyPI (pyradiomics 3.0.1, BSD-3-Clause)",
         _reader("sample", "ingest_sample"),

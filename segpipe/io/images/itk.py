@@ -41,6 +41,11 @@ def read_shape(path: Path) -> tuple[int, ...]:
     return tuple(_reader(path).GetSize())
 
 
+def read_affine(path: Path) -> NDArray[np.float64]:
+    """The affine in RAS+ as the header has it; no voxel is read."""
+    return _affine(_reader(path))
+
+
 def write(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64]) -> None:
     """Writes voxels, compressed, with spacing, origin and directions taken from the affine.
 

@@ -44,10 +44,12 @@ def read(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
 
 def read_shape(path: Path) -> tuple[int, ...]:
     """Shape as the header has it; no voxel is read."""
-    with _open(path) as stream:
-        header = _kind(stream).header_class.from_fileobj(stream)
-    _check_size(header, path)
-    return tuple(header.get_data_shape())
+    return tuple(_read_header(path).get_data_shape())
+
+
+def read_affine(path: Path) -> NDArray[np.float64]:
+    """The affine in RAS+ as the header has it; no voxel is read."""
+    return np.asarray(_read_header(path).get_best_affine(), dtype=np.float64)
 
 
 def write(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64]) -> None:
@@ -67,6 +69,13 @@ def _open(path: Path) -> Any:
     if _is_packed(path):
         return igzip.open(path)  # type: ignore[no-untyped-call]
     return path.open("rb")
+
+
+def _read_header(path: Path) -> Any:
+    with _open(path) as stream:
+        header = _kind(stream).header_class.from_fileobj(stream)
+    _check_size(header, path)
+    return header
 
 
 def _check_size(header: Any, path: Path) -> None:

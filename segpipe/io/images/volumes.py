@@ -59,6 +59,17 @@ def read_shape(path: Path) -> tuple[int, ...]:
         return ()
 
 
+def read_grid(path: Path) -> Grid | None:
+    """The grid as the header has it, for 3-D images; None when it is unreadable, which `read_volume` explains."""
+    shape = read_shape(path)
+    try:
+        with quiet_libraries():
+            affine = _FORMATS[_suffix(path)].read_affine(path)
+        return Grid((shape[0], shape[1], shape[2]), affine) if len(shape) == 3 else None
+    except _UNREADABLE_HEADER:
+        return None
+
+
 def write_volume(path: Path, array: NDArray[np.generic], grid: Grid) -> Path:
     """Writes an array under a temporary name and renames it, so that no half file is ever seen under `path`.
 

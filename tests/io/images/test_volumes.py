@@ -15,7 +15,15 @@ from scipy.spatial.transform import Rotation
 
 from segpipe.errors import GeometryError, ImageError, OutputError
 from segpipe.geometry import Grid
-from segpipe.io.images.volumes import SUFFIXES, list_volumes, read_shape, read_volume, volume_name, write_volume
+from segpipe.io.images.volumes import (
+    SUFFIXES,
+    list_volumes,
+    read_grid,
+    read_shape,
+    read_volume,
+    volume_name,
+    write_volume,
+)
 
 
 def _image(shape=(5, 6, 7), seed=0):
@@ -255,6 +263,15 @@ def test_a_whole_intercept_keeps_whole_numbers_where_they_fit(tmp_path, inter, d
 def test_the_shape_is_read_without_the_voxels(tmp_path, name):
     write_volume(tmp_path / name, np.zeros((5, 6, 7), np.int16), Grid((5, 6, 7), np.eye(4)))
     assert read_shape(tmp_path / name) == (5, 6, 7)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.nrrd", "a.mha"])
+def test_the_grid_is_read_without_the_voxels(tmp_path, name):
+    affine = np.array([[0.0, -0.7, 0.0, 3.0], [0.8, 0.0, 0.0, -5.0], [0.0, 0.0, 2.5, 7.0], [0.0, 0.0, 0.0, 1.0]])
+    grid = Grid((5, 6, 7), affine)
+    write_volume(tmp_path / name, np.zeros(grid.shape, np.int16), grid)
+    assert read_grid(tmp_path / name).matches(grid)
+    assert read_grid(tmp_path / "none.nii") is None
 
 
 def test_numbers_beyond_float32_become_infinite_without_a_word(tmp_path):
