@@ -12,6 +12,7 @@ from segpipe.inference.batch.results import Result
 from segpipe.inference.window.aggregator import ENTROPY_STEPS
 from segpipe.labels import Label, LabelMap
 from segpipe.lesions import find_components
+from segpipe.report.finding_rows import EXPLANATION, INPUTS, cells, columns
 from segpipe.report.overlays import LUNG_WINDOW_HU
 from segpipe.report.page import render
 from segpipe.report.tables import show
@@ -29,17 +30,6 @@ UNCERTAINTY = (
     "windows, and over mirrored views and networks where there are several. 0: sure; 1: both answers are as likely. "
     "It says where the network wavers, not how often it errs. In the table: its mean over the voxels of the finding."
 )
-_COLUMNS = {
-    "volume_mm3": "volume, mm³",
-    "axial_diameter_mm": "longest axial, mm",
-    "perpendicular_diameter_mm": "perpendicular, mm",
-    "equivalent_diameter_mm": "equivalent, mm",
-    "mean_hu": "mean HU",
-    "solid_fraction": "solid part",
-    "side": "side",
-    "slice_number": "slice",
-    "mean_probability": "confidence",
-}
 
 
 def write_page(result: Result, folder: Path) -> list[Path]:
@@ -52,9 +42,7 @@ def write_page(result: Result, folder: Path) -> list[Path]:
     packed = pack(case, prediction.mask, entropy=prediction.entropy)
     findings = [finding.to_dict() for finding in prediction.findings]
     classes = result.model.recipe.label_map.classes
-    columns = {**({"label": "class"} if len(classes) > 1 else {}), **_COLUMNS}
     if prediction.entropy is not None:
-        columns["uncertainty"] = "uncertainty, bit"
         for finding, bits in zip(findings, _mean_entropy(prediction, result.model.recipe.label_map), strict=True):
             finding["uncertainty"] = bits
     file = render(
@@ -64,9 +52,11 @@ def write_page(result: Result, folder: Path) -> list[Path]:
         sought=" or ".join(label.name for label in classes),
         colours=_colours(classes),
         facts=_facts(result, packed),
-        columns=list(columns.values()),
-        rows=[_row(finding, list(columns)) for finding in findings],
+        columns=columns(several_classes=len(classes) > 1, uncertainty=prediction.entropy is not None),
+        rows=[_row(finding, several_classes=len(classes) > 1) for finding in findings],
         pictures=[_picture(case, prediction, finding) for finding in findings],
+        explanation=EXPLANATION,
+        inputs=INPUTS,
         uncertainty_text=UNCERTAINTY,
         packed=packed,
         shown=f"{'×'.join(f'{step:.2f}' for step in packed.grid.spacing_mm)} mm, HU in steps of {STEP_HU}",
@@ -76,15 +66,14 @@ def write_page(result: Result, folder: Path) -> list[Path]:
     return [file]
 
 
-def _row(finding: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
-    """What the table says of a finding."""
-    values = {**finding, "side": finding["side"] or "–"}
+def _row(finding: Mapping[str, Any], *, several_classes: bool) -> dict[str, Any]:
+    """What the page says of a finding."""
     return {
         "number": finding["number"],
         "label": finding["label"],
-        "cells": [show(values[name]) for name in columns],
+        "cells": cells(finding, several_classes=several_classes),
         "centre_mm": list(finding["centre_mm"]),
-        "size": f"{finding['axial_diameter_mm']:.0f} mm",
+        "size": f"{finding['mean_diameter_mm']:.1f} mm",
         "edge": f"{picture_side_mm(finding['axial_diameter_mm']):.0f} mm",
     }
 

@@ -2,7 +2,7 @@
 
 import shutil
 import subprocess
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import highdicom
 import numpy as np
@@ -10,6 +10,7 @@ import pydicom
 import pytest
 import SimpleITK
 from numpy.testing import assert_allclose, assert_array_equal
+from pydicom.sr.codedict import codes
 
 from segpipe.errors import GeometryError, ImageError, OutputError
 from segpipe.geometry import flip_ras_lps, to_world
@@ -22,21 +23,24 @@ from segpipe.io.dicom.series.series import find_series, stack_series
 from segpipe.io.dicom.sr import report_uids, write_dicom_sr
 from segpipe.io.quiet import quiet_libraries
 from segpipe.labels import NODULE, TUMOUR
+from tests.measured import Measured
 from tests.synthetic_dicom import AXIAL, PATIENT, ct_slices, enhanced_ct, oblique, save, set_odd, thorax
 
 MAKER = Maker(model="lung_nodule", version="1.2.0", recipe="0123456789abcdef", software="0.1.0")
 
 
-@dataclass
-class Measurements:
-    number: int
-    label: str = "nodule"
-    volume_mm3: float = 512.343
-    axial_diameter_mm: float = 9.5
-    perpendicular_diameter_mm: float = 7.25
-    mean_hu: float = -33.04
-    mean_probability: float = 0.876
-    side: str | None = "left"
+def _describe(measurement):
+    """Name, kind of statistic, value and unit of a measurement in a report."""
+    kind = "" if measurement.derivation is None else measurement.derivation.meaning
+    return measurement.name.meaning, kind, measurement.value, measurement.unit.value
+
+
+def _comments(group):
+    return [
+        item.TextValue
+        for item in group[0].ContentSequence
+        if item.ValueType == "TEXT" and item.name == codes.DCM.Comment
+    ]
 
 
 def _findings(shape=(40, 36, 9)):
@@ -86,7 +90,8 @@ def _check_valid(path):
         pytest.skip("dciodvfy (dicom3tools) is not installed")
     reported = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True, check=False)
     lines = [line for line in reported.stderr.splitlines() if line.startswith(("Error", "Warning"))]
-    assert [line for line in lines if "DICOMDIR" not in line] == []
+    own = ("DICOMDIR", "<99SEGPIPE>")  # it knows the schemes of the standard alone
+    assert [line for line in lines if not any(word in line for word in own)] == []
     assert reported.returncode == 0
 
 
@@ -236,7 +241,18 @@ def test_a_structure_set_names_its_regions_slices_and_maker(tmp_path, axial):
 
 def test_a_report_measures_each_finding_and_points_to_its_segment(tmp_path, axial):
     seg = write_dicom_seg(tmp_path / "seg.dcm", nodules(_findings()), derivation=axial)
-    findings = [Measurements(1), Measurements(3, volume_mm3=20.0, side=None)]
+    findings = [
+        Measured(1),
+        Measured(
+            3,
+            volume_mm3=20.0,
+            side=None,
+            zone="outside the lungs",
+            nodule_type="ground glass",
+            solid_mean_diameter_mm=None,
+            slice_note="slices too thick to measure this nodule's volume",
+        ),
+    ]
 
     path = write_dicom_sr(tmp_path / "sr.dcm", findings, derivation=axial, segmentation=seg)
 
@@ -248,15 +264,33 @@ def test_a_report_measures_each_finding_and_points_to_its_segment(tmp_path, axia
     assert [int(item.ReferencedSegmentNumber) for item in shown] == [1, 2]
     assert {item.ReferencedSOPInstanceUID for item in shown} == {pydicom.dcmread(seg).SOPInstanceUID}
     assert groups[0].finding_type.value == NODULE.type.value
-    assert groups[0].finding_sites[0].laterality.meaning == "Left"
-    assert groups[1].finding_sites[0].laterality is None
-    assert {(m.name.meaning, m.value, m.unit.value) for m in groups[0].get_measurements()} == {
-        ("Volume", 512.34, "mm3"),
-        ("Long axis", 9.5, "mm"),
-        ("Short axis", 7.25, "mm"),
-        ("Attenuation Coefficient", -33.0, "[hnsf'U]"),
-        ("Certainty of Finding", 87.6, "%"),
-    }
+    places = [[(site.value.value, site.laterality) for site in group.finding_sites] for group in groups]
+    assert places[0] == [(NODULE.anatomy.value, codes.SCT.Left), ("281392002", codes.SCT.Left)]
+    assert places[1] == [(NODULE.anatomy.value, None)]
+    first, third = ([_describe(m) for m in group.get_measurements()] for group in groups)
+    assert first == [
+        ("Volume", "", 512.34, "mm3"),
+        ("Long axis", "", 9.5, "mm"),
+        ("Short axis", "", 7.25, "mm"),
+        ("Diameter", "Mean", 8.38, "mm"),
+        ("Diameter of the sphere with the same volume", "", 9.93, "mm"),
+        ("Mean axial diameter of the solid part", "", 7.5, "mm"),
+        ("Part of the voxels above -300 HU", "", 81.2, "%"),
+        ("Attenuation Coefficient", "Mean", -33.0, "[hnsf'U]"),
+        ("Attenuation Coefficient", "Median", 12.0, "[hnsf'U]"),
+        ("Attenuation Coefficient", "5th percentile", -412.0, "[hnsf'U]"),
+        ("Attenuation Coefficient", "95th percentile", 88.5, "[hnsf'U]"),
+        ("Certainty of Finding", "", 87.6, "%"),
+    ]
+    assert "Mean axial diameter of the solid part" not in {name for name, *_ in third}
+    evaluations = [{e.name.meaning: e.value.meaning for e in g.get_qualitative_evaluations()} for g in groups]
+    assert [each["Nodule type by attenuation"] for each in evaluations] == ["Solid", "Ground glass opacity"]
+    assert [_comments(group) for group in groups] == [
+        [],
+        ["slices too thick to measure this nodule's volume", "outside the lungs"],
+    ]
+    (scheme,) = pydicom.dcmread(path).CodingSchemeIdentificationSequence
+    assert scheme.CodingSchemeDesignator == "99SEGPIPE"
     _check_valid(path)
 
 
@@ -309,7 +343,7 @@ def test_a_finding_without_a_segment_is_reported(tmp_path, axial):
     seg = write_dicom_seg(tmp_path / "seg.dcm", nodules(_findings()), derivation=axial)
 
     with pytest.raises(OutputError, match="each finding of a report must have its segment") as caught:
-        write_dicom_sr(tmp_path / "sr.dcm", [Measurements(1), Measurements(2)], derivation=axial, segmentation=seg)
+        write_dicom_sr(tmp_path / "sr.dcm", [Measured(1), Measured(2)], derivation=axial, segmentation=seg)
 
     assert caught.value.facts["findings without"] == "2"
 
@@ -364,9 +398,7 @@ def test_objects_of_a_real_series_are_valid_and_in_place(tmp_path, realdata, nam
     findings[100:120, 300:310, 20:25] = 2
 
     seg = write_dicom_seg(tmp_path / "seg.dcm", nodules(findings), derivation=derivation)
-    report = write_dicom_sr(
-        tmp_path / "sr.dcm", [Measurements(1), Measurements(2)], derivation=derivation, segmentation=seg
-    )
+    report = write_dicom_sr(tmp_path / "sr.dcm", [Measured(1), Measured(2)], derivation=derivation, segmentation=seg)
     structures = write_rtstruct(tmp_path / "rt.dcm", nodules(findings), derivation=derivation)
 
     for path in (seg, report, structures):

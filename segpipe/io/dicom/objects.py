@@ -136,11 +136,31 @@ class Measured(Protocol):
     @property
     def perpendicular_diameter_mm(self) -> float: ...  # noqa: D102
     @property
+    def mean_diameter_mm(self) -> float: ...  # noqa: D102
+    @property
+    def equivalent_diameter_mm(self) -> float: ...  # noqa: D102
+    @property
     def mean_hu(self) -> float: ...  # noqa: D102
+    @property
+    def p5_hu(self) -> float: ...  # noqa: D102
+    @property
+    def median_hu(self) -> float: ...  # noqa: D102
+    @property
+    def p95_hu(self) -> float: ...  # noqa: D102
+    @property
+    def solid_fraction(self) -> float: ...  # noqa: D102
+    @property
+    def solid_mean_diameter_mm(self) -> float | None: ...  # noqa: D102
+    @property
+    def nodule_type(self) -> str: ...  # noqa: D102
     @property
     def mean_probability(self) -> float: ...  # noqa: D102
     @property
     def side(self) -> str | None: ...  # noqa: D102
+    @property
+    def zone(self) -> str: ...  # noqa: D102
+    @property
+    def slice_note(self) -> str | None: ...  # noqa: D102
 
 
 def read_sources(derivation: Derivation) -> list[Dataset]:

@@ -23,10 +23,16 @@ from segpipe.io.dicom.objects import (
     save,
     writing,
 )
+from segpipe.io.dicom.sr_measurements import (
+    code_comments,
+    code_evaluations,
+    code_measurements,
+    code_sites,
+    describe_scheme,
+)
 
 _CT_CHEST = DicomCode("24627-2", "LN", "CT Chest")
 _QUANTITY = DicomCode("246205007", "SCT", "Quantity")
-_SIDES = {"left": codes.SCT.Left, "right": codes.SCT.Right}
 
 
 def write_dicom_sr(
@@ -89,6 +95,7 @@ def write_dicom_sr(
             device_serial_number=derivation.maker.recipe,
             previous_versions=None if former is None else [_reference(former)],
         )
+        document.CodingSchemeIdentificationSequence = [describe_scheme()]
     return save(document, path)
 
 
@@ -136,7 +143,7 @@ def _group(finding: Measured, derivation: Derivation, shown: Dataset | None, seg
     assert shown is not None
     label, maker = derivation.label(finding.label), derivation.maker
     tracking = derivation.tracking_uid(finding.number)
-    return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+    group = sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=tracking, identifier=finding_name(label, finding.number)),
         referenced_segment=sr.ReferencedSegment(
             sop_class_uid=shown.SOPClassUID,
@@ -146,10 +153,13 @@ def _group(finding: Measured, derivation: Derivation, shown: Dataset | None, seg
         ),
         finding_type=dicom_code(label.type),
         finding_category=dicom_code(label.category),
-        finding_sites=[sr.FindingSite(dicom_code(label.anatomy), laterality=_SIDES.get(finding.side or ""))],
+        finding_sites=code_sites(finding, dicom_code(label.anatomy)),
         algorithm_id=sr.AlgorithmIdentification(maker.model, maker.version, parameters=[f"recipe {maker.recipe}"]),
-        measurements=_measurements(finding),
+        measurements=code_measurements(finding),
+        qualitative_evaluations=code_evaluations(finding),
     )
+    group[0].ContentSequence.extend(code_comments(finding))
+    return group
 
 
 def _none_found(derivation: Derivation) -> Any:
@@ -160,18 +170,3 @@ def _none_found(derivation: Derivation) -> Any:
     tracking = sr.TrackingIdentifier(uid=derivation.uid("none found"), identifier=cut_text(derivation.title))
     kind = dicom_code(derivation.labels[0].type)
     return sr.MeasurementsAndQualitativeEvaluations(tracking, finding_type=kind, measurements=[count])
-
-
-def _measurements(finding: Measured) -> list[Any]:
-    from highdicom.sr import Measurement
-
-    mean = codes.SCT.Mean
-    hounsfield = codes.UCUM.HounsfieldUnit
-    certainty = round(100 * finding.mean_probability, 1)
-    return [
-        Measurement(codes.SCT.Volume, round(finding.volume_mm3, 2), codes.UCUM.CubicMillimeter),
-        Measurement(codes.SCT.LongAxis, round(finding.axial_diameter_mm, 2), codes.UCUM.Millimeter),
-        Measurement(codes.SCT.ShortAxis, round(finding.perpendicular_diameter_mm, 2), codes.UCUM.Millimeter),
-        Measurement(codes.DCM.AttenuationCoefficient, round(finding.mean_hu, 1), hounsfield, derivation=mean),
-        Measurement(codes.DCM.CertaintyOfFinding, certainty, codes.UCUM.Percent),
-    ]

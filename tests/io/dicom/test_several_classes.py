@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-from dataclasses import dataclass
 
 import highdicom
 import numpy as np
@@ -15,24 +14,13 @@ from segpipe.io.dicom.seg.writing import write_dicom_seg
 from segpipe.io.dicom.series.series import find_series
 from segpipe.io.dicom.sr import write_dicom_sr
 from segpipe.labels import LabelMap
+from tests.measured import Measured
 from tests.synthetic_dicom import AXIAL, ct_slices, enhanced_ct, save, thorax
 
 MAKER = Maker(model="lung_nodule", version="1.2.0", recipe="0123456789abcdef", software="0.1.0")
 EXCLUSIVE = LabelMap.build({1: "solid", 2: "ground_glass"}).classes
 NESTED = LabelMap.build({1: "rim", 2: "core"}, regions={"nodule": [1, 2], "solid_core": [2]}).classes
 SHAPE = (40, 36, 9)
-
-
-@dataclass
-class Measurements:
-    number: int
-    label: str
-    volume_mm3: float = 512.3
-    axial_diameter_mm: float = 9.5
-    perpendicular_diameter_mm: float = 7.25
-    mean_hu: float = -33.0
-    mean_probability: float = 0.9
-    side: str | None = None
 
 
 @pytest.fixture
@@ -102,7 +90,7 @@ def test_a_report_names_the_class_of_each_finding(series, tmp_path):
     derivation = Derivation(series, EXCLUSIVE, MAKER)
     maps = [FindingMap(EXCLUSIVE[0], block(1, 4, 5, 2)), FindingMap(EXCLUSIVE[1], block(2, 25, 20, 4))]
     seg = write_dicom_seg(tmp_path / "seg.dcm", maps, derivation=derivation)
-    findings = [Measurements(1, "solid"), Measurements(2, "ground_glass")]
+    findings = [Measured(1, "solid"), Measured(2, "ground_glass")]
     path = write_dicom_sr(tmp_path / "sr.dcm", findings, derivation=derivation, segmentation=seg)
     groups = highdicom.sr.srread(path).content.get_volumetric_roi_measurement_groups()
     assert [group.tracking_identifier for group in groups] == ["solid 1", "ground_glass 2"]

@@ -1,0 +1,72 @@
+"""The table of findings as a radiologist reads it: size first, then type and place, then what else was measured."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from segpipe.report.tables import DASH, show
+
+Values = Mapping[str, Any]
+EXPLANATION = (
+    "Diameters are those of the axial slice named: the longest, the longest at a right angle to it, and their mean, as "
+    "in Lung-RADS v2022; the Fleischner Society (2017) rounds the mean to whole mm. The solid part is what lies above "
+    "−300 HU. The type follows from Hounsfield units by a rule and can differ from what a reader sees. Zones are "
+    "thirds of the lungs' height."
+)
+INPUTS = (
+    "Size, type and place are inputs of Lung-RADS v2022 and of the Fleischner Society's guideline of 2017. Nothing "
+    "here is a category of theirs or a diagnosis."
+)
+
+
+def columns(*, several_classes: bool, uncertainty: bool) -> list[str]:
+    """The heads of the table."""
+    return [*(["class"] if several_classes else []), *_COLUMNS, *(["uncertainty, bit"] if uncertainty else []), "note"]
+
+
+def cells(finding: Values, *, several_classes: bool) -> list[str]:
+    """One row of the table, in the order of `columns`.
+
+    Args:
+        finding: As plain data, with `uncertainty` where that was measured.
+        several_classes: Whether its class is named.
+    """
+    return [
+        *([finding["label"]] if several_classes else []),
+        *(describe(finding) for describe in _COLUMNS.values()),
+        *([show(finding["uncertainty"])] if "uncertainty" in finding else []),
+        finding["slice_note"] or "",
+    ]
+
+
+def _diameters(finding: Values) -> str:
+    return f"{finding['axial_diameter_mm']:.1f} × {finding['perpendicular_diameter_mm']:.1f}"
+
+
+def _solid_part(finding: Values) -> str:
+    if finding["solid_axial_diameter_mm"] is None:
+        return DASH
+    longest, across = finding["solid_axial_diameter_mm"], finding["solid_perpendicular_diameter_mm"]
+    return f"{longest:.1f} × {across:.1f} ({100 * finding['solid_fraction']:.0f} %)"
+
+
+def _place(finding: Values) -> str:
+    zone = {"outside the lungs": "outside the lungs", "unknown": ""}.get(finding["zone"], f"{finding['zone']} zone")
+    return ", ".join(filter(None, [finding["side"], zone])) or DASH
+
+
+def _attenuation(finding: Values) -> str:
+    text = f"{finding['mean_hu']:.0f} ({finding['p5_hu']:.0f} to {finding['p95_hu']:.0f})"
+    return text.replace("-", "−")
+
+
+_COLUMNS: dict[str, Callable[[Values], str]] = {
+    "mean diameter, mm": lambda finding: f"{finding['mean_diameter_mm']:.1f}",
+    "longest × perpendicular, mm": _diameters,
+    "volume, mm³": lambda finding: f"{finding['volume_mm3']:.0f}",
+    "type": lambda finding: str(finding["nodule_type"]),
+    "solid part, mm": _solid_part,
+    "place": _place,
+    "slice": lambda finding: str(finding["slice_number"]),
+    "HU, mean (5 to 95 %)": _attenuation,
+    "confidence": lambda finding: show(finding["mean_probability"]),
+}

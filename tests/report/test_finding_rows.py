@@ -1,0 +1,73 @@
+"""What the table of findings says of one, next to the figures that it was given."""
+
+import pytest
+
+from segpipe.report.finding_rows import INPUTS, cells, columns
+
+FINDING = {
+    "label": "nodule",
+    "axial_diameter_mm": 9.46,
+    "perpendicular_diameter_mm": 7.25,
+    "mean_diameter_mm": 8.355,
+    "volume_mm3": 512.6,
+    "nodule_type": "part-solid",
+    "solid_axial_diameter_mm": 4.0,
+    "solid_perpendicular_diameter_mm": 3.04,
+    "solid_fraction": 0.247,
+    "side": "left",
+    "zone": "upper",
+    "slice_number": 77,
+    "mean_hu": -420.4,
+    "p5_hu": -800.0,
+    "p95_hu": 35.0,
+    "mean_probability": 0.871,
+    "slice_note": None,
+}
+
+
+def row(*, several_classes=False, **changes):
+    finding = {**FINDING, **changes}
+    heads = columns(several_classes=several_classes, uncertainty="uncertainty" in finding)
+    return dict(zip(heads, cells(finding, several_classes=several_classes), strict=True))
+
+
+def test_size_comes_first_in_the_decimals_of_the_guidelines():
+    found = row()
+    assert list(found.items())[:5] == [
+        ("mean diameter, mm", "8.4"),
+        ("longest × perpendicular, mm", "9.5 × 7.2"),
+        ("volume, mm³", "513"),
+        ("type", "part-solid"),
+        ("solid part, mm", "4.0 × 3.0 (25 %)"),
+    ]
+    assert found["HU, mean (5 to 95 %)"] == "−420 (−800 to 35)"
+    assert (found["slice"], found["confidence"], found["note"]) == ("77", "0.871", "")
+
+
+@pytest.mark.parametrize(
+    ("side", "zone", "expected"),
+    [
+        ("left", "upper", "left, upper zone"),
+        ("right", "outside the lungs", "right, outside the lungs"),
+        ("right", "unknown", "right"),
+        (None, "unknown", "–"),
+    ],
+)
+def test_a_place_is_said_as_far_as_it_is_known(side, zone, expected):
+    assert row(side=side, zone=zone)["place"] == expected
+
+
+def test_class_uncertainty_and_note_have_columns_where_they_are_needed():
+    found = row(several_classes=True, uncertainty=0.5, slice_note="slices thicker than recommended")
+    assert found["class"] == "nodule"
+    assert list(found)[-2:] == ["uncertainty, bit", "note"]
+    assert (found["uncertainty, bit"], found["note"]) == ("0.500", "slices thicker than recommended")
+
+
+def test_ground_glass_has_no_solid_part():
+    assert row(solid_axial_diameter_mm=None, solid_perpendicular_diameter_mm=None)["solid part, mm"] == "–"
+
+
+def test_no_category_is_given():
+    assert "inputs of Lung-RADS v2022" in INPUTS
+    assert "diagnosis" in INPUTS
