@@ -5,8 +5,8 @@ from collections.abc import MutableMapping
 
 from segpipe.system.cpu.cores import affine_cores, available_cores
 
-_SPINS = "10000"
-"""GNU OpenMP's turns of a loop, about 0.2 ms: longer than between two layers, far shorter than its own 5 ms."""
+_SPINS = "20000"
+"""GNU OpenMP's turns of a loop, about 0.4 ms: longer than between two layers, far shorter than its own 5 ms."""
 _BLOCK_MS = "1"
 """The same for the OpenMP of LLVM and Intel, which by itself spins for 200 ms."""
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+from segpipe.system.cpu.contention import Contention
 from segpipe.system.cpu.cores import available_cores
 
 try:
@@ -21,12 +22,12 @@ except ImportError:  # Windows, where nobody waits
     fcntl = None  # type: ignore[assignment]
 
 _PATIENCE_S = 60.0
-_POLL_S = 0.0005
+_POLL_S = 0.0002
 
 
 @contextmanager
 def take_turn(threads: int) -> Iterator[None]:
-    """Keeps other processes of this user from computing on the same cores until the block ends.
+    """Keeps other processes of this user from computing on the same cores until the block ends, and watches all others.
 
     Only those that take turns, too, wait; and only pools of which two do not fit take any, so never the processes that
     train together. A block that waits for another process would hold it up.
@@ -37,7 +38,7 @@ def take_turn(threads: int) -> Iterator[None]:
     if threads < 2 or 2 * threads <= _cores():
         yield
         return
-    with _shared_turns().take():
+    with _shared_turns().take(), _contention().watch():
         yield
 
 
@@ -103,6 +104,11 @@ def _lock(descriptor: int, until: float) -> None:
             if time.monotonic() > until:
                 raise
             time.sleep(_POLL_S)
+
+
+@cache
+def _contention() -> Contention:
+    return Contention()
 
 
 @cache

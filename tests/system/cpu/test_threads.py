@@ -5,7 +5,7 @@ import pytest
 from segpipe.system.cpu import threads as module
 from segpipe.system.cpu.threads import settle_threads
 
-SLEEPING = {"GOMP_SPINCOUNT": "10000", "KMP_BLOCKTIME": "1"}
+SLEEPING = {"GOMP_SPINCOUNT": "20000", "KMP_BLOCKTIME": "1"}
 
 
 def settled(monkeypatch, *, affine, available, **given):
@@ -29,7 +29,7 @@ def test_there_are_no_more_threads_than_the_container_grants(monkeypatch):
         ("OMP_NUM_THREADS", SLEEPING),
         ("OMP_WAIT_POLICY", {"OMP_NUM_THREADS": "2"}),
         ("GOMP_SPINCOUNT", {"OMP_NUM_THREADS": "2", "KMP_BLOCKTIME": "1"}),
-        ("KMP_BLOCKTIME", {"OMP_NUM_THREADS": "2", "GOMP_SPINCOUNT": "10000"}),
+        ("KMP_BLOCKTIME", {"OMP_NUM_THREADS": "2", "GOMP_SPINCOUNT": "20000"}),
     ],
 )
 def test_what_the_user_has_set_stays(monkeypatch, name, others):
