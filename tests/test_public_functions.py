@@ -29,9 +29,15 @@ def test_every_function_says_what_it_takes_gives_and_raises(name):
 def test_wrong_words_are_refused_before_any_work(tmp_path):
     with pytest.raises(ConfigError, match="lrr"):
         segpipe.train("+experiment=lung_nodule", "optimizer.lrr=1", folder=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("other", ["--multirun", "--cfg=job", "check=true", "hydra.run.dir=elsewhere"])
+def test_words_that_ask_for_something_else_than_a_run_are_for_the_command_line(other, tmp_path):
     with pytest.raises(ConfigError, match="one call trains one run") as caught:
-        segpipe.train("+experiment=lung_nodule", "optimizer.lr=1,2", "--multirun", folder=tmp_path / "run")
-    assert caught.value.facts == {"found": "--multirun"}
+        segpipe.train("+experiment=lung_nodule", other, folder=tmp_path / "run")
+    assert caught.value.facts == {"found": other}
+    assert caught.value.hint == f"on the command line: python -m segpipe +experiment=lung_nodule {other}"
     assert not (tmp_path / "run").exists()
 
 

@@ -1,5 +1,6 @@
 """The verb `train` for a program: the same words, a folder of its own, and an error in place of an exit code."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,12 +9,19 @@ from segpipe.cli.train import run
 from segpipe.config.overrides import as_text
 from segpipe.errors import ConfigError, ModelError
 
+_OTHERS = ("--multirun", "-m", "--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "hydra.run.dir")
+"""Words that ask for several runs, for none, or for another folder."""
+
 
 def train_in_folder(overrides: Sequence[str], folder: Path) -> Path:
     """See `segpipe.train`."""
-    sweeps = [word for word in overrides if word in ("--multirun", "-m") or word.startswith("hydra.run.dir=")]
-    if sweeps:
-        raise ConfigError("one call trains one run, in the folder that is given", facts={"found": " ".join(sweeps)})
+    others = [word for word in overrides if word.partition("=")[0] in _OTHERS or word.lower() == "check=true"]
+    if others:
+        raise ConfigError(
+            "one call trains one run, in the folder that is given",
+            facts={"found": " ".join(others)},
+            hint=f"on the command line: {shlex.join(['python', '-m', 'segpipe', *overrides])}",
+        )
     arguments = list(sys.argv)
     try:
         run([*overrides, f"hydra.run.dir={as_text(str(folder.absolute()))}"])
