@@ -12,7 +12,7 @@ from segpipe.cli.evaluate.reporting import report_evaluation
 from segpipe.errors import OutputError, SegpipeError, explain
 from segpipe.system.shards.merging import MergedJob
 from segpipe.system.shards.plain_errors import error_from_dict, error_to_dict
-from segpipe.system.shards.records import SHARDS, ShardRecord, hold_output, write_record
+from segpipe.system.shards.records import SHARDS, ShardRecord, begin_record, hold_output, write_record
 
 if TYPE_CHECKING:
     from segpipe.evaluation.kept_results import KeptResults
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from segpipe.pipelines.evaluation_plan import EvaluationPlan
 
 _CASES = "cases"
+_WHOLE = ("summary.json", "cases.csv", "lesions.csv", "froc.csv", "report.html")
 
 
 def evaluate_shard(given: argparse.Namespace, plan: "EvaluationPlan") -> int:
@@ -32,7 +33,7 @@ def evaluate_shard(given: argparse.Namespace, plan: "EvaluationPlan") -> int:
     names = [plan.name(item) for item in plan.items]
     own = [plan.items[position] for position in given.shard.share(names)]
     with hold_output(given.output, given.shard, hint="wait until it has ended, or choose another --output"):
-        write_record(given.output, record)
+        begin_record(given.output, record, whole=_WHOLE)
         evaluate = KeepingEvaluator(plan.evaluate, plan.name, _kept(given.output, settings, plan.masks))
         outcomes = evaluate_each(evaluate, own, name=plan.name, workers=plan.processes)
         bad = [outcome if isinstance(outcome, SegpipeError) else None for outcome in outcomes]

@@ -12,7 +12,7 @@ from segpipe.datasets.manifest import Entry, Manifest, entry_from_row, row_of_en
 from segpipe.datasets.sources.base import IngestRequest, Source
 from segpipe.errors import ConfigError, SegpipeError, explain, merge_alike
 from segpipe.system.shards.merging import MergedJob
-from segpipe.system.shards.records import ShardRecord, hold_output, write_record
+from segpipe.system.shards.records import ShardRecord, begin_record, hold_output, write_record
 from segpipe.system.shards.shard import Shard
 
 
@@ -28,7 +28,7 @@ def ingest_shard(name: str, source: Source, request: IngestRequest) -> int:
     settings = {"segpipe": __version__, "source": name, "label": request.label, "options": options}
     record = ShardRecord("ingest", shard, settings)
     with hold_output(request.output, shard, hint="wait until it has ended, or choose another --output"):
-        write_record(request.output, record)
+        begin_record(request.output, record, whole=["manifest.json"])
         manifest, made = source.read(request)
         _check_share(made, shard, name)
         outcomes = [_result(outcome, request.output) for outcome in made.outcomes]

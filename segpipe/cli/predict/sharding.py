@@ -10,7 +10,7 @@ from segpipe.cli.predict.inputs import open_scans
 from segpipe.cli.predict.outcomes import describe_findings, predict_batches, report_outcomes
 from segpipe.errors import OutputError, explain
 from segpipe.system.shards.merging import MergedJob
-from segpipe.system.shards.records import ShardRecord, write_record
+from segpipe.system.shards.records import ShardRecord, begin_record, write_record
 
 if TYPE_CHECKING:
     from segpipe.inference.batch.memory import MemoryBound
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 def predict_shard(given: argparse.Namespace, job: "PredictionJob", bound: "MemoryBound") -> int:
     """Predicts the scans of a shard; returns 0, or 2 when scans or formats of results were left out."""
+    from segpipe.inference.batch.results import TABLE
+
     record = ShardRecord("predict", given.shard, {**job.settings, "table": "csv" in given.output_format})
-    write_record(given.output, record)
+    begin_record(given.output, record, whole=[TABLE])
     with open_scans(given) as batches:
         (scans,) = batches
         names = [scan.name for scan in scans]

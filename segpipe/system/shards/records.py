@@ -86,6 +86,25 @@ def shard_folders(output: Path) -> list[Path]:
     return sorted(Path(output, SHARDS).glob("*-of-*"))
 
 
+def begin_record(output: Path, record: ShardRecord, *, whole: Iterable[str]) -> None:
+    """Writes down that a shard begins, and removes what an earlier call or merge has made of the whole.
+
+    It would pass for what the next merge will make.
+
+    Args:
+        output: The folder that the shards share.
+        record: Of the shard.
+        whole: The names of the files that are of the whole.
+
+    Raises:
+        ConfigError: when another shard has other settings; then nothing is removed.
+        OutputError: when it cannot be written.
+    """
+    write_record(output, record)
+    for name in whole:
+        (output / name).unlink(missing_ok=True)
+
+
 def write_record(output: Path, record: ShardRecord) -> Path:
     """Writes down what a shard does or has done.
 

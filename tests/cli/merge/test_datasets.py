@@ -71,9 +71,15 @@ def test_shards_of_several_machines_make_the_data_set_of_one_call(raw, tmp_path,
 
 def test_shards_of_other_settings_are_refused(raw, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    manifest = tmp_path / "set" / "manifest.json"
+    manifest.parent.mkdir()
+    manifest.touch()
     ingest("set", "--shard", "1/2")
+    assert not manifest.exists(), "it is of another call"
+    manifest.touch()
     assert ingest("set", "--shard", "2/2", "--label", "tumour") == 2
     assert "label: tumour" in capsys.readouterr().err
+    assert manifest.exists()
     assert main(["merge", "set"]) == 2
     assert "not begun  2/2" in capsys.readouterr().err
 

@@ -107,6 +107,8 @@ def test_shards_of_other_settings_are_refused_and_a_part_is_merged_on_request(jo
     own = {NAMES[position] for position in Shard(1, 8).share(NAMES)}
     expected = [line for number, line in enumerate(table) if number == 0 or line.split(",")[0] in own]
     assert (out / "findings.csv").read_text().splitlines() == expected
+    assert predict(words(job, out, "--shard", "1/8")) in (0, 2)
+    assert not (out / "findings.csv").exists(), "it may be stale"
     next(out.glob("*.nii.gz")).unlink()
     with pytest.raises(OutputError, match="the results of all scans must be there"):
         merge([str(out), "--allow-missing"])
