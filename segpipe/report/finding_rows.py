@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from segpipe.report.tables import DASH, show
+from segpipe.report.tables import DASH, Column, show
 
 Values = Mapping[str, Any]
+_TEXTS = ("class", "type", "place", "note")
 EXPLANATION = (
     "Diameters are those of the axial slice named: the longest, the longest at a right angle to it, and their mean, as "
     "in Lung-RADS v2022; the Fleischner Society (2017) rounds the mean to whole mm. The solid part is what lies above "
@@ -18,9 +19,10 @@ INPUTS = (
 )
 
 
-def columns(*, several_classes: bool, uncertainty: bool) -> list[str]:
+def columns(*, several_classes: bool, uncertainty: bool) -> list[Column]:
     """The heads of the table."""
-    return [*(["class"] if several_classes else []), *_COLUMNS, *(["uncertainty, bit"] if uncertainty else []), "note"]
+    names = [*(["class"] if several_classes else []), *_COLUMNS, *(["uncertainty, bit"] if uncertainty else []), "note"]
+    return [Column(name, text=name in _TEXTS) for name in names]
 
 
 def cells(finding: Values, *, several_classes: bool) -> list[str]:

@@ -28,7 +28,7 @@ FINDING = {
 def row(*, several_classes=False, **changes):
     finding = {**FINDING, **changes}
     heads = columns(several_classes=several_classes, uncertainty="uncertainty" in finding)
-    return dict(zip(heads, cells(finding, several_classes=several_classes), strict=True))
+    return dict(zip([head.name for head in heads], cells(finding, several_classes=several_classes), strict=True))
 
 
 def test_size_comes_first_in_the_decimals_of_the_guidelines():

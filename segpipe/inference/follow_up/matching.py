@@ -1,7 +1,6 @@
-"""Two scans of one patient: which findings belong together, how they grew, and how fast their volume doubles."""
+"""Two scans of one patient: which findings belong together, and what became of each."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,39 +9,33 @@ from typing import Any, Literal
 import numpy as np
 
 from segpipe.errors import ImageError
-from segpipe.geometry import FloatArray, Grid, to_voxel, to_world
+from segpipe.geometry import FloatArray, Grid, to_world
 from segpipe.inference.batch.results import write_text
+from segpipe.inference.follow_up.growth import Growth, measure_growth
 from segpipe.inference.follow_up.registration import Alignment, align
+from segpipe.inference.follow_up.views import Views
 from segpipe.inference.thumbnail import read_thumbnail
+from segpipe.lesions import superior_axis
 from segpipe.system.plain_files import read_json
 
-GROWTH_PERCENT = 25.0
 REACH_MM = 10.0
-Status = Literal["matched", "new", "not seen before", "gone", "out of view"]
+Status = Literal["matched", "new", "not seen before", "gone", "not covered"]
 Findings = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class Course:
+class Course(Growth):
     """What became of one lesion.
 
     Args:
         status: `matched` in both scans; of those in the later scan alone, `new` where the earlier scan shows the place
-            without it, and `not seen before` where the earlier scan does not reach; of those in the earlier scan alone,
-            `gone` and `out of view` likewise.
+            without it, and `not seen before` where it does not reach there or is not aligned there; of those in the
+            earlier scan alone, `gone` and `not covered` likewise.
         earlier: Number of the finding in the earlier scan.
         later: Number of the finding in the later scan.
         distance_mm: Between the centres, after the alignment.
         earlier_mm3: Volume in the earlier scan.
         later_mm3: Volume in the later scan.
-        growth_percent: Change of the volume in per cent of the earlier one.
-        grown: Whether that is at least a quarter.
-        doubling_days: Days in which the volume doubles at this pace (halves, if negative); None where the volume did
-            not change or the interval is unknown.
-
-    Source:
-        A quarter as growth: van Klaveren et al., New England Journal of Medicine 361 (2009) 2221–2229 (NELSON).
-        Doubling time: Schwartz, Cancer 14 (1961) 1272–1294.
     """
 
     status: Status
@@ -51,32 +44,6 @@ class Course:
     distance_mm: float | None = None
     earlier_mm3: float | None = None
     later_mm3: float | None = None
-    growth_percent: float | None = None
-    grown: bool | None = None
-    doubling_days: float | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Views:
-    """What two scans show, and how they lie to each other.
-
-    Args:
-        earlier: Grid of the earlier scan.
-        later: Grid of the later scan.
-        matrix: 4×4, positions (RAS+ mm) of the earlier scan → of the later one.
-    """
-
-    earlier: Grid
-    later: Grid
-    matrix: FloatArray
-
-    def in_later(self, position_mm: Sequence[float]) -> bool:
-        """Whether the later scan shows a place of the earlier one."""
-        return _shows(self.later, to_world(self.matrix, position_mm))
-
-    def in_earlier(self, position_mm: Sequence[float]) -> bool:
-        """Whether the earlier scan shows a place of the later one."""
-        return _shows(self.earlier, to_world(np.linalg.inv(self.matrix), position_mm))
 
 
 def follow_up(earlier: Path, later: Path, *, days: float | None = None) -> Path:
@@ -94,11 +61,12 @@ def follow_up(earlier: Path, later: Path, *, days: float | None = None) -> Path:
         ImageError: when a file holds no findings, its thumbnail is missing, or the scans cannot be aligned.
     """
     before, after = read_findings(earlier), read_findings(later)
-    alignment = align(read_thumbnail(earlier), read_thumbnail(later))
-    views = Views(_grid(before), _grid(after), alignment.matrix)
+    thumbnails = read_thumbnail(earlier), read_thumbnail(later)
+    alignment = align(*thumbnails)
+    views = Views(_grid(before), _grid(after), alignment.matrix, thumbnails)
     courses = match_findings(before["findings"], after["findings"], views, days=days)
     content = {
-        "format": "segpipe-follow-up-1",
+        "format": "segpipe-follow-up-2",
         "earlier": before["scan"],
         "later": after["scan"],
         "days": days,
@@ -127,10 +95,10 @@ def match_findings(earlier: Findings, later: Findings, views: Views, *, days: fl
     """
     moved = [to_world(views.matrix, finding["centre_mm"]) for finding in earlier]
     pairs = _assign(moved, earlier, later)
-    matched = [_course(earlier[i], later[j], distance, days) for (i, j), distance in pairs.items()]
+    matched = [_course((earlier[i], later[j]), distance, views, days) for (i, j), distance in pairs.items()]
     lost = [
         Course(
-            "gone" if views.in_later(finding["centre_mm"]) else "out of view",
+            "gone" if views.in_later(finding["centre_mm"], radius_mm=_radius_mm(finding)) else "not covered",
             earlier=finding["number"],
             earlier_mm3=finding["volume_mm3"],
         )
@@ -139,7 +107,7 @@ def match_findings(earlier: Findings, later: Findings, views: Views, *, days: fl
     ]
     new = [
         Course(
-            "new" if views.in_earlier(finding["centre_mm"]) else "not seen before",
+            "new" if views.in_earlier(finding["centre_mm"], radius_mm=_radius_mm(finding)) else "not seen before",
             later=finding["number"],
             later_mm3=finding["volume_mm3"],
         )
@@ -147,17 +115,6 @@ def match_findings(earlier: Findings, later: Findings, views: Views, *, days: fl
         if number not in {j for _, j in pairs}
     ]
     return [*matched, *new, *lost]
-
-
-def doubling_days(earlier_mm3: float, later_mm3: float, days: float | None) -> float | None:
-    """Days in which the volume doubles at the pace seen; negative for a shrinking lesion.
-
-    >>> doubling_days(100.0, 400.0, 90.0)
-    45.0
-    """
-    if days is None or earlier_mm3 == later_mm3:
-        return None
-    return days * math.log(2) / math.log(later_mm3 / earlier_mm3)
 
 
 def read_findings(file: Path) -> dict[str, Any]:
@@ -186,7 +143,7 @@ def _assign(moved: Sequence[FloatArray], earlier: Findings, later: Findings) -> 
         return {}
     centres = np.array([finding["centre_mm"] for finding in later])
     distances = np.linalg.norm(np.array(moved)[:, None] - centres[None], axis=2)
-    sizes = [[finding["longest_diameter_mm"] / 2 for finding in several] for several in (earlier, later)]
+    sizes = [[_radius_mm(finding) for finding in several] for several in (earlier, later)]
     reach = np.maximum(REACH_MM, np.maximum.outer(np.array(sizes[0]), np.array(sizes[1])))
     forbidden = 1e6
     rows, columns = linear_sum_assignment(np.where(distances <= reach, distances, forbidden))
@@ -197,8 +154,15 @@ def _assign(moved: Sequence[FloatArray], earlier: Findings, later: Findings) -> 
     }
 
 
-def _course(before: Mapping[str, Any], after: Mapping[str, Any], distance: float, days: float | None) -> Course:
-    growth = 100 * (after["volume_mm3"] / before["volume_mm3"] - 1)
+def _radius_mm(finding: Mapping[str, Any]) -> float:
+    return float(finding["longest_diameter_mm"]) / 2
+
+
+def _course(
+    pair: tuple[Mapping[str, Any], Mapping[str, Any]], distance: float, views: Views, days: float | None
+) -> Course:
+    before, after = pair
+    spacings = _slice_spacing_mm(views.earlier), _slice_spacing_mm(views.later)
     return Course(
         "matched",
         earlier=before["number"],
@@ -206,10 +170,12 @@ def _course(before: Mapping[str, Any], after: Mapping[str, Any], distance: float
         distance_mm=distance,
         earlier_mm3=before["volume_mm3"],
         later_mm3=after["volume_mm3"],
-        growth_percent=growth,
-        grown=growth >= GROWTH_PERCENT,
-        doubling_days=doubling_days(before["volume_mm3"], after["volume_mm3"], days),
+        **vars(measure_growth(before, after, spacing_mm=spacings, days=days)),
     )
+
+
+def _slice_spacing_mm(grid: Grid) -> float:
+    return grid.spacing_mm[superior_axis(grid)]
 
 
 def _sentence(lesion: Mapping[str, Any]) -> str:
@@ -217,24 +183,31 @@ def _sentence(lesion: Mapping[str, Any]) -> str:
         return f"finding {lesion['later']}: {lesion['status']}, {lesion['later_mm3']:.0f} mm³"
     if lesion["status"] != "matched":
         return f"earlier finding {lesion['earlier']} ({lesion['earlier_mm3']:.0f} mm³): {lesion['status']}"
-    days = lesion["doubling_days"]
-    pace = "" if days is None else f", {'doubling' if days > 0 else 'halving'} in {abs(days):.0f} days"
     volumes = f"{lesion['earlier_mm3']:.0f} → {lesion['later_mm3']:.0f} mm³"
-    return (
-        f"finding {lesion['later']} was {lesion['earlier']}: {volumes}"
-        f" ({lesion['growth_percent']:+.0f} %{', grown' if lesion['grown'] else ''}{pace})"
-    )
+    return f"finding {lesion['later']} was {lesion['earlier']}: {volumes}, {_growth_in_words(lesion)}"
+
+
+def _growth_in_words(lesion: Mapping[str, Any]) -> str:
+    if lesion["change"] == "not measurable":
+        return f"{lesion['growth_percent']:+.0f} %, but slices too thick to measure growth"
+    interval = f"{lesion['growth_low_percent']:+.0f} to {lesion['growth_high_percent']:+.0f}"
+    change = {"within error": "within the error of measurement"}.get(lesion["change"], lesion["change"])
+    return f"{lesion['growth_percent']:+.0f} % (95 % interval {interval}): {change}{_pace_in_words(lesion)}"
+
+
+def _pace_in_words(lesion: Mapping[str, Any]) -> str:
+    fastest, slowest = lesion["doubling_fastest_days"], lesion["doubling_slowest_days"]
+    if fastest is None:
+        return ""
+    if slowest is None:
+        return f", doubling in {fastest:.0f} days at the fastest"
+    verb = "doubling" if fastest > 0 else "halving"
+    return f", {verb} in {abs(lesion['doubling_days']):.0f} days ({abs(fastest):.0f} to {abs(slowest):.0f})"
 
 
 def _grid(findings: Mapping[str, Any]) -> Grid:
     """The grid of the scan that findings belong to."""
     return Grid(tuple(findings["grid"]["shape"]), np.array(findings["grid"]["affine_ras_mm"]))
-
-
-def _shows(grid: Grid, position_mm: FloatArray) -> bool:
-    """Whether a position (RAS+ mm) lies in a voxel of the grid."""
-    index = to_voxel(grid.affine, position_mm)
-    return bool(np.all(index >= -0.5) and np.all(index <= np.array(grid.shape) - 0.5))
 
 
 def _describe(alignment: Alignment) -> dict[str, Any]:

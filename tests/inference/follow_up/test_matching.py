@@ -1,6 +1,7 @@
 """Two scans of one patient: alignment, pairs, growth and doubling time."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ from segpipe.case import Case, Volume
 from segpipe.errors import ImageError
 from segpipe.geometry import Grid, to_voxel, to_world
 from segpipe.inference.batch.results import write_text
-from segpipe.inference.follow_up.matching import Views, describe_follow_up, doubling_days, follow_up, match_findings
+from segpipe.inference.follow_up.matching import describe_follow_up, follow_up, match_findings
 from segpipe.inference.follow_up.registration import align
+from segpipe.inference.follow_up.views import Views
+from segpipe.inference.measurements.slices import TOO_THICK
 from segpipe.inference.thumbnail import make_thumbnail, write_thumbnail
 
 SEEN = Grid((100, 100, 100), np.diag([4.0, 4.0, 4.0, 1.0]))
@@ -48,36 +51,29 @@ def motion_of(angles, shift):
     return motion
 
 
-def test_doubling_times_by_hand():
-    assert doubling_days(100.0, 200.0, 60.0) == pytest.approx(60.0)
-    assert doubling_days(100.0, 50.0, 60.0) == pytest.approx(-60.0)
-    assert doubling_days(100.0, 100.0, 60.0) is None
-    assert doubling_days(100.0, 200.0, None) is None
-
-
 def test_findings_are_paired_by_place_and_their_growth_is_reported():
     shift = np.eye(4)
     shift[:3, 3] = (20.0, 0.0, 0.0)
     earlier = [finding(1, (100.0, 100, 100), 1000.0), finding(2, (200.0, 200, 200), 400.0)]
-    later = [finding(1, (222.0, 200, 200), 500.0), finding(2, (120.0, 103, 100), 1100.0)]
+    later = [finding(1, (222.0, 200, 200), 800.0), finding(2, (120.0, 103, 100), 1100.0)]
     first, second = match_findings(earlier, later, Views(SEEN, SEEN, shift), days=100.0)
     assert (first.status, first.earlier, first.later) == ("matched", 1, 2)
     assert first.distance_mm == pytest.approx(3.0)
     assert first.growth_percent == pytest.approx(10.0)
-    assert first.grown is False
-    assert (second.earlier, second.later, second.growth_percent) == (2, 1, pytest.approx(25.0))
-    assert second.grown is True
-    assert second.doubling_days == pytest.approx(100 * np.log(2) / np.log(1.25))
+    assert first.change == "within error"
+    assert (second.earlier, second.later, second.growth_percent) == (2, 1, pytest.approx(100.0))
+    assert second.change == "growth"
+    assert second.doubling_days == pytest.approx(100.0)
 
 
-def test_what_is_only_in_one_scan_is_new_gone_or_out_of_view():
+def test_what_is_only_in_one_scan_is_new_gone_or_not_covered():
     earlier = [finding(1, (100.0, 100, 100)), finding(2, (-50.0, 100, 100))]
     later = [finding(1, (300.0, 300, 300))]
     courses = match_findings(earlier, later, Views(SEEN, SEEN, np.eye(4)), days=None)
     assert [(c.status, c.earlier, c.later) for c in courses] == [
         ("new", None, 1),
         ("gone", 1, None),
-        ("out of view", 2, None),
+        ("not covered", 2, None),
     ]
 
 
@@ -171,10 +167,37 @@ def test_two_predictions_become_a_follow_up(tmp_path):
     assert lesion["growth_percent"] == pytest.approx(100.0)
     assert lesion["doubling_days"] == pytest.approx(75.0)
     assert lesion["distance_mm"] < 1.5
-    assert "finding 1 was 1: 200 → 400 mm³ (+100 %, grown, doubling in 75 days)" in describe_follow_up(
-        tmp_path / "b" / "second.follow_up.json"
+    # balls of 7.26 and 9.14 mm on slices of 4 mm: errors 0.2425 and 0.2001, so ln 2 ± 1.96·0.3144 = 0.077 to 1.309
+    assert lesion["change"] == "growth"
+    assert (
+        "finding 1 was 1: 200 → 400 mm³, +100 % (95 % interval +8 to +270): growth, doubling in 75 days (40 to 675)"
+        in describe_follow_up(tmp_path / "b" / "second.follow_up.json")
     )
     assert (content["earlier"], content["later"]) == ("first", "second")
+
+
+@pytest.mark.parametrize(
+    ("later", "notes", "expected"),
+    [
+        (
+            1050.0,
+            (None, None),
+            "+5 % (95 % interval -20 to +37): within the error of measurement, doubling in 198 days",
+        ),
+        (500.0, (None, None), "-50 % (95 % interval -62 to -34): shrinkage, halving in 90 days (65 to 148)"),
+        (4000.0, (TOO_THICK, None), "+300 %, but slices too thick to measure growth"),
+    ],
+)
+def test_each_kind_of_change_is_said_in_words(tmp_path, later, notes, expected):
+    """Balls of 12.4, 12.6 and 9.8 mm on slices of 1 mm: errors 0.0960, 0.0958 and 0.0993."""
+    grid = Grid((100, 100, 100), np.diag([1.0, 1.0, 1.0, 1.0]))
+    pair = [
+        finding(1, (50.0, 50, 50), volume) | {"slice_note": note}
+        for volume, note in zip((1000.0, later), notes, strict=True)
+    ]
+    courses = match_findings(pair[:1], pair[1:], Views(grid, grid, np.eye(4)), days=90)
+    (tmp_path / "x.json").write_text(json.dumps({"lesions": [asdict(course) for course in courses]}))
+    assert expected in describe_follow_up(tmp_path / "x.json")
 
 
 def test_a_missing_thumbnail_is_reported(tmp_path):
