@@ -1,4 +1,9 @@
+# ruff: noqa: E402 (MONAI is imported before any file here does it)
 """What training patches go through: MONAI's transforms, segpipe's own, and how they are strung together."""
+
+from segpipe.system.light_imports import import_monai
+
+import_monai()
 
 from segpipe.preprocessing.augmentation.composing import build_augmentation, check_augmentation
 from segpipe.preprocessing.augmentation.intensity_transforms import (

@@ -1,0 +1,62 @@
+"""Imports MONAI without the libraries that few of its parts use: each is imported when one of those parts uses it.
+
+MONAI imports all of itself and every library that it can work with, which is two fifths of what a prediction takes to
+start.
+"""
+
+import sys
+from importlib import import_module
+from pkgutil import resolve_name
+from types import ModuleType
+from typing import Any
+
+RARELY_USED = (
+    "matplotlib",
+    "matplotlib.pyplot",
+    "mlflow",
+    "mlflow.entities",
+    "mlflow.exceptions",
+    "pandas",
+    "scipy.signal",
+    "sklearn",
+    "sklearn.linear_model",
+    "sklearn.metrics",
+)
+
+
+def import_monai() -> None:
+    """Imports MONAI; what of `RARELY_USED` is not imported yet stays so, and MONAI finds it all the same."""
+    postponed = {name: Postponed(name) for name in RARELY_USED if name not in sys.modules}
+    sys.modules.update(postponed)
+    try:
+        import_module("monai")
+    finally:
+        for name, library in postponed.items():
+            if sys.modules.get(name) is library:
+                del sys.modules[name]
+
+
+class Postponed(ModuleType):
+    """Stands for a library, or for a function or class of one, until it is used."""
+
+    __file__ = "<imported when it is used>"  # MONAI takes a module without a file for no library
+
+    def __getattr__(self, name: str) -> Any:
+        """What the library has by that name; while MONAI is imported, what stands for it."""
+        being_imported = sys.modules.get(self.__name__) is self
+        if being_imported and not name.startswith("__"):
+            return Postponed(f"{self.__name__}.{name}")
+        if being_imported:  # by a library that wants more than names of it
+            del sys.modules[self.__name__]
+        return getattr(self._found(), name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls the function or class."""
+        return self._found()(*args, **kwargs)
+
+    def __instancecheck__(self, instance: object) -> bool:
+        """Whether something is of the class."""
+        return isinstance(instance, self._found())
+
+    def _found(self) -> Any:
+        return resolve_name(self.__name__)

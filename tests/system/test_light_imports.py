@@ -1,0 +1,58 @@
+"""MONAI starts without the libraries that few of its parts use, and these parts find them."""
+
+import subprocess
+import sys
+
+import pytest
+
+from segpipe.system.light_imports import Postponed
+
+STARTED = """
+import sys
+import segpipe.networks
+import segpipe.preprocessing.augmentation
+print(*sorted({"matplotlib", "mlflow", "pandas", "scipy.signal", "sklearn"} & set(sys.modules)))
+
+from monai.data.utils import DataFrame
+from monai.metrics.embedding_collapse import sklearn_logistic
+from monai.visualize.utils import plt
+import pandas
+print(isinstance(pandas.DataFrame(), DataFrame), isinstance(1, DataFrame), len(DataFrame({"case": ["a"]})))
+print(sklearn_logistic(C=2.0).C, plt.Axes.__name__, len(plt.figure().axes))
+import matplotlib.pyplot
+print(matplotlib.pyplot.figure is plt.figure, type(matplotlib.pyplot).__name__)
+import monai.data.ultrasound_confidence_map as map
+print(abs(map.hilbert([1.0, 0.0, -1.0, 0.0])))
+"""
+
+
+@pytest.mark.slow
+def test_monai_starts_without_what_it_rarely_uses_and_finds_it_when_it_does():
+    done = subprocess.run([sys.executable, "-c", STARTED], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "",
+        "True False 1",
+        "2.0 Axes 0",
+        "True module",
+        "[1. 1. 1. 1.]",
+    ]
+
+
+def test_who_wants_more_than_names_gets_the_library_itself(monkeypatch):
+    monkeypatch.setitem(sys.modules, "xml", Postponed("xml"))
+    monkeypatch.delitem(sys.modules, "xml.dom", raising=False)
+    import xml.dom
+
+    assert not isinstance(sys.modules["xml"], Postponed)
+    assert xml.dom.Node.ELEMENT_NODE == 1
+
+
+def test_a_name_is_looked_up_when_it_is_used(monkeypatch):
+    library = Postponed("fractions")
+    monkeypatch.setitem(sys.modules, "fractions", library)
+    fraction = library.Fraction
+    monkeypatch.delitem(sys.modules, "fractions")
+    assert fraction(1, 2) + fraction(1, 3) == library.Fraction(5, 6)
+    assert isinstance(fraction(1), fraction)
+    assert not isinstance(1.0, fraction)
