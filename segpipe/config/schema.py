@@ -52,6 +52,8 @@ class PhantomData(DataSettings):
     cases: Annotated[int, Ge(4)]
     phantom_seed: Annotated[int, Ge(0)]
     part_solid: bool
+    sizes: Literal["large", "lidc"] = "large"  # which the configurations of earlier runs lack
+    distractors: bool = False  # likewise
 
 
 class NiftiData(DataSettings):

@@ -27,9 +27,10 @@ def open_dataset(name: str, options: Mapping[str, Any], *, labels: LabelMap, cac
     """
     if name == "phantom":
         from segpipe.datasets.phantom import ensure_phantom
+        from segpipe.datasets.phantom.population import PhantomKind
 
-        parts = bool(options.get("part_solid"))
-        return ensure_phantom(cache, cases=options["cases"], seed=options["phantom_seed"], part_solid=parts)
+        known = {key: options[key] for key in ("part_solid", "sizes", "distractors") if key in options}
+        return ensure_phantom(cache, cases=options["cases"], seed=options["phantom_seed"], kind=PhantomKind(**known))
     if name == "implanted":
         return _open_implanted(options, cache)
     root = Path(options["root"]).expanduser()

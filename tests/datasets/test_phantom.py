@@ -1,11 +1,16 @@
 """The phantom is the same at every call, looks like a chest CT in numbers, and its truth agrees with its masks."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 
+from segpipe.__main__ import main
 from segpipe.datasets.loading import load_case
+from segpipe.datasets.manifest import read_manifest
 from segpipe.datasets.phantom import ensure_phantom, make_phantom, phantom_id, write_case
 from segpipe.datasets.phantom.generator import generate_case
+from segpipe.datasets.phantom.population import PhantomKind
 from segpipe.datasets.splits import assign_roles
 from segpipe.errors import ConfigError
 from segpipe.geometry import to_voxel
@@ -114,7 +119,7 @@ def test_a_made_case_loads_with_its_truth(tmp_path, cases):
 
 @pytest.mark.slow
 def test_a_case_with_ground_glass_distinguishes_it_from_what_is_solid():
-    case = generate_case(0, 2, part_solid=True)
+    case = generate_case(0, 2, PhantomKind(part_solid=True))
     textures = {nodule["texture"] for nodule in case.nodules}
     assert textures & {"part-solid", "ground-glass"}
     solid, glass = case.image[case.mask == 1], case.image[case.mask == 2]
@@ -122,9 +127,61 @@ def test_a_case_with_ground_glass_distinguishes_it_from_what_is_solid():
     assert set(np.unique(case.mask)) == {0, 1, 2}
 
 
+@pytest.mark.slow
+def test_small_nodules_are_lesions_of_their_size_too():
+    case = generate_case(0, 3, PhantomKind(sizes="lidc"))
+    components, count = label_lesions(case.mask)
+    assert count == len(case.nodules) == 4
+    assert max(nodule["diameter_mm"] for nodule in case.nodules) < 8
+    drawn = sum(np.pi / 6 * nodule["diameter_mm"] ** 3 for nodule in case.nodules)
+    assert sum(lesion.volume_mm3 for lesion in measure_lesions(components, case.grid)) == pytest.approx(drawn, rel=0.15)
+
+
+@pytest.mark.slow
+def test_distractors_are_in_the_lungs_and_change_no_nodule(cases):
+    plain, other = cases[2], generate_case(0, 2, PhantomKind(distractors=True))
+    assert np.array_equal(other.mask, plain.mask)
+    assert other.nodules == plain.nodules
+    change = other.image.astype(int) - plain.image
+    assert change.min() >= -1  # rounded
+    assert np.abs(change[plain.mask > 0]).max() <= 2
+    changed = change > 40
+    assert 500 < changed.sum() < 0.01 * changed.size
+    assert plain.image[changed].mean() < -600  # it was lung
+    kinds = {distractor["kind"] for distractor in other.distractors}
+    assert kinds >= {"blunt vessel", "scar", "mucus", "calcified granuloma"}
+    for distractor in other.distractors:
+        centre = np.array(distractor["centre_mm"])
+        distances = [np.linalg.norm(centre - n["centre_mm"]) - n["diameter_mm"] / 2 for n in plain.nodules]
+        assert min(distances) > 4
+
+
+def test_kinds_of_phantoms_have_folders_of_their_own(tmp_path, monkeypatch):
+    _pretend(monkeypatch)
+    kinds = [PhantomKind(*words) for words in product((False, True), ("large", "lidc"), (False, True))]
+    made = [ensure_phantom(tmp_path, cases=1, seed=0, kind=kind).entries[0] for kind in kinds]
+    names = {entry.image.parent.parent.name for entry in made}
+    assert len(names) == 8
+    assert {"phantom-4-0", "phantom-4-0-parts", "phantom-4-0-lidc-distractors"} < names
+
+
+def test_an_unknown_population_is_refused(tmp_path, capsys):
+    assert main(["ingest", "--source", "phantom", "--sizes", "huge", "--output", str(tmp_path)]) == 2
+    assert "argument --sizes: must be large or lidc, found huge" in capsys.readouterr().err
+
+
+def test_ingest_makes_the_kind_of_phantom_that_it_is_asked_for(tmp_path, monkeypatch):
+    _pretend(monkeypatch)
+    words = ["ingest", "--source", "phantom", "--cases", "1", "--part-solid", "--sizes", "lidc", "--workers", "0"]
+    assert main([*words, "--output", str(tmp_path)]) == 0
+    assert read_manifest(tmp_path).labels == {1: "solid", 2: "ground_glass"}
+
+
 def test_the_parts_have_names_and_a_cache_of_their_own(tmp_path, monkeypatch):
     _pretend(monkeypatch)
-    whole, parts = (ensure_phantom(tmp_path, cases=1, seed=0, part_solid=parts) for parts in (False, True))
+    whole, parts = (
+        ensure_phantom(tmp_path, cases=1, seed=0, kind=PhantomKind(part_solid=parts)) for parts in (False, True)
+    )
     assert parts.labels == {1: "solid", 2: "ground_glass"}
     assert whole.entries[0].image.parent.parent != parts.entries[0].image.parent.parent
 
@@ -135,7 +192,7 @@ def _pretend(monkeypatch):
     monkeypatch.setattr("segpipe.datasets.phantom.generator.generate_case", small)
 
 
-def generate_small_case(seed, number, *, part_solid=False):
+def generate_small_case(seed, number, kind):
     from segpipe.datasets.phantom.generator import PhantomCase
     from segpipe.geometry import Grid
 

@@ -8,11 +8,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from segpipe.datasets.phantom.canvas import Axes, Canvas, Superellipse
 from segpipe.datasets.phantom.nodules import add_nodule, draw_nodule, solid_part, sphere
+from segpipe.datasets.phantom.population import LIDC_MM, LIDC_SHARES, POPULATIONS
 from segpipe.datasets.phantom.scanner import Protocol, place, scan, to_ras
 from segpipe.datasets.phantom.thorax import Thorax
 from segpipe.datasets.phantom.vessels import Tubes, follow, grow_tree, splat
 from segpipe.geometry import to_world
+from segpipe.system.csv_table import read_csv
 
+LARGE = POPULATIONS["large"]
 AXES = Axes.around((0.0, 0.0, 0.0), (60.0, 48.0, 50.0), (1.0, 1.2, 2.0))
 
 
@@ -61,7 +64,7 @@ def test_a_single_branch_is_a_straight_line():
 @pytest.mark.parametrize("seed", range(12))
 def test_a_nodule_has_the_volume_of_its_sphere(seed):
     rng = np.random.default_rng(seed)
-    nodule = replace(draw_nodule(rng, smallest_mm=4.0), diameter_mm=14.0)
+    nodule = replace(draw_nodule(rng, LARGE, smallest_mm=4.0), diameter_mm=14.0)
     thorax = _lung()
     mask = add_nodule(thorax, nodule, np.array([0.7, -0.4, 0.9]), AXES, rng)
     volume = mask.sum() * np.prod(AXES.step_mm)
@@ -72,7 +75,7 @@ def test_a_nodule_has_the_volume_of_its_sphere(seed):
 
 def test_the_solid_part_is_the_core():
     nodule = replace(
-        draw_nodule(np.random.default_rng(0), smallest_mm=4.0),
+        draw_nodule(np.random.default_rng(0), LARGE, smallest_mm=4.0),
         diameter_mm=20.0,
         texture="part-solid",
         core_mm=(np.array([1.0, 0.0, 0.0]), 6.0),
@@ -90,7 +93,9 @@ def test_a_nodule_stops_at_the_pleura():
     thorax = _lung()
     thorax.lung[:, AXES.x[:, 0] > 2] = 0
     before = thorax.hu.copy()
-    mask = add_nodule(thorax, replace(draw_nodule(rng, smallest_mm=4.0), diameter_mm=14.0), np.zeros(3), AXES, rng)
+    mask = add_nodule(
+        thorax, replace(draw_nodule(rng, LARGE, smallest_mm=4.0), diameter_mm=14.0), np.zeros(3), AXES, rng
+    )
     assert mask.any()
     assert not mask[:, AXES.x[:, 0] > 2].any()
     assert_array_equal(thorax.hu[:, AXES.x[:, 0] > 2], before[:, AXES.x[:, 0] > 2])
@@ -98,7 +103,7 @@ def test_a_nodule_stops_at_the_pleura():
 
 def test_sizes_are_plausible_and_the_smallest_are_solid():
     rng = np.random.default_rng(0)
-    nodules = [draw_nodule(rng, smallest_mm=4.0) for _ in range(2000)]
+    nodules = [draw_nodule(rng, LARGE, smallest_mm=4.0) for _ in range(2000)]
     sizes = np.array([nodule.diameter_mm for nodule in nodules])
     assert sizes.min() >= 4.0
     assert sizes.max() <= 30.0
@@ -106,6 +111,33 @@ def test_sizes_are_plausible_and_the_smallest_are_solid():
     assert {nodule.texture for nodule in nodules} == {"solid", "part-solid", "ground-glass"}
     assert {nodule.shape for nodule in nodules} == {"spherical", "lobulated", "spiculated"}
     assert all(nodule.texture == "solid" for nodule in nodules if nodule.diameter_mm < 8)
+
+
+def test_sizes_and_textures_of_lidc_are_those_of_its_nodules():
+    rng = np.random.default_rng(0)
+    nodules = [draw_nodule(rng, POPULATIONS["lidc"], smallest_mm=4.0) for _ in range(6000)]
+    sizes = np.array([nodule.diameter_mm for nodule in nodules])
+    assert_allclose(np.percentile(sizes, [5, 25, 50, 75, 95]), [4.2, 5.2, 6.9, 10.4, 19.8], rtol=0.05)
+    assert_allclose(np.mean(sizes < 6), 0.38, atol=0.02)
+    assert (sizes.min() > 3.2) & (sizes.max() < 33.1)
+    for texture, share in (("solid", 0.88), ("part-solid", 0.03), ("ground-glass", 0.09)):
+        assert_allclose(np.mean([nodule.texture == texture for nodule in nodules]), share, atol=0.015)
+
+
+@pytest.mark.realdata
+def test_the_law_of_lidc_is_that_of_the_published_table(realdata):
+    _, rows = read_csv(realdata / "lidc_nodules" / "nodules.csv")
+    sizes = [float(row["diameter_mm"]) for row in rows]
+    assert_allclose(np.quantile(sizes, LIDC_SHARES[1:-1]), LIDC_MM[1:-1], rtol=0.01)
+
+
+def test_a_nodule_between_two_slices_has_a_voxel():
+    thorax, rng = _lung(), np.random.default_rng(0)
+    nodule = replace(draw_nodule(rng, LARGE, smallest_mm=4.0), diameter_mm=1.0)
+    centre = np.array([AXES.x[20, 0], AXES.y[0, 20], AXES.z[10] + 1.0])
+    mask = add_nodule(thorax, nodule, centre, AXES, rng)
+    assert 1 <= mask.sum() <= 2
+    assert mask[10:12, 20, 20].any()
 
 
 def test_directions_cover_the_sphere():

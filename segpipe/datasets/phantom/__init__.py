@@ -6,38 +6,40 @@ from pathlib import Path
 
 from segpipe.datasets.ingested_cases import CaseJob, IngestResult, make_cases
 from segpipe.datasets.manifest import Entry, Manifest, Role
+from segpipe.datasets.phantom.population import PhantomKind
 from segpipe.errors import ConfigError, raise_together
 from segpipe.labels import NODULE
 
 GENERATOR = "4"  # raise it whenever the same seed gives other voxels
 ONE_CLASS = {NODULE.value: NODULE.name}
 PARTS = {1: "solid", 2: "ground_glass"}
+PLAIN = PhantomKind()
 _ROLES: tuple[Role, ...] = ("train", "train", "val", "test", *("train",) * 6)
 
 
-def ensure_phantom(cache: Path, *, cases: int, seed: int, part_solid: bool = False) -> Manifest:
+def ensure_phantom(cache: Path, *, cases: int, seed: int, kind: PhantomKind = PLAIN) -> Manifest:
     """The phantom data set, generated once and kept in the cache folder.
 
     Args:
         cache: Where to keep it.
         cases: How many; more cases keep the ones that are there.
         seed: Another seed gives other patients.
-        part_solid: See `generate_case`.
+        kind: What it is like.
 
     Raises:
         ConfigError: for less than one case or a negative seed.
         OutputError: when the cases cannot be written.
     """
-    folder = cache / f"phantom-{GENERATOR}-{seed}{'-parts' if part_solid else ''}"
-    manifest, made = make_phantom(folder, cases=cases, seed=seed, part_solid=part_solid)
+    folder = cache / "-".join(("phantom", GENERATOR, str(seed), *kind.words))
+    manifest, made = make_phantom(folder, cases=cases, seed=seed, kind=kind)
     raise_together(made.errors, headline="the phantom cannot be generated")
     return manifest
 
 
 def make_phantom(
-    folder: Path, *, cases: int, seed: int, workers: int | None = None, part_solid: bool = False
+    folder: Path, *, cases: int, seed: int, workers: int | None = None, kind: PhantomKind = PLAIN
 ) -> tuple[Manifest, IngestResult]:
-    """Generates what is missing of a phantom data set in a folder; for `part_solid` see `generate_case`.
+    """Generates what is missing of a phantom data set in a folder.
 
     Returns:
         The data set and what became of its cases.
@@ -52,13 +54,13 @@ def make_phantom(
     jobs = [
         CaseJob(
             phantom_id(number),
-            f"{GENERATOR} {seed} {number}{' parts' if part_solid else ''}",
-            partial(write_case, seed, number, part_solid=part_solid),
+            " ".join((GENERATOR, str(seed), str(number), *kind.words)),
+            partial(write_case, seed, number, kind=kind),
         )
         for number in range(cases)
     ]
     made = make_cases(jobs, folder, title="phantom", workers=workers)
-    return Manifest("phantom", "phantom", made.entries, PARTS if part_solid else ONE_CLASS), made
+    return Manifest("phantom", "phantom", made.entries, PARTS if kind.part_solid else ONE_CLASS), made
 
 
 def phantom_id(number: int) -> str:
@@ -66,12 +68,12 @@ def phantom_id(number: int) -> str:
     return f"phantom_{number + 1:04d}"
 
 
-def write_case(seed: int, number: int, folder: Path, *, part_solid: bool = False) -> Entry:
+def write_case(seed: int, number: int, folder: Path, *, kind: PhantomKind = PLAIN) -> Entry:
     """Generates one case and writes its image and mask below a folder."""
     from segpipe.datasets.phantom.generator import generate_case
     from segpipe.io.images.volumes import write_volume
 
-    case = generate_case(seed, number, part_solid=part_solid)
+    case = generate_case(seed, number, kind)
     name = phantom_id(number)
     entry = Entry(
         id=name,
@@ -81,4 +83,5 @@ def write_case(seed: int, number: int, folder: Path, *, part_solid: bool = False
         split=_ROLES[number % len(_ROLES)],
     )
     spacing = [round(mm, 4) for mm in case.grid.spacing_mm]
-    return replace(entry, extra={"spacing_mm": spacing, "lesions": len(case.nodules), "nodules": case.nodules})
+    facts = {"spacing_mm": spacing, "lesions": len(case.nodules), "nodules": case.nodules}
+    return replace(entry, extra={**facts, **({"distractors": case.distractors} if case.distractors else {})})

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.datasets.phantom.canvas import Axes
+from segpipe.datasets.phantom.population import Population
 from segpipe.datasets.phantom.thorax import Thorax
 from segpipe.datasets.phantom.vessels import Tubes, splat
 
@@ -14,11 +15,9 @@ Texture = Literal["solid", "part-solid", "ground-glass"]
 Shape = Literal["spherical", "lobulated", "spiculated"]
 Points = NDArray[np.float64]
 
-SMALLEST_MM, MEDIAN_MM, LARGEST_MM, SPREAD = 4.0, 14.0, 30.0, 0.35
-SUBSOLID_FROM_MM = SPICULATED_FROM_MM = 8.0
+SPICULATED_FROM_MM = 8.0
 CORE_HU = 20.0
 TEXTURES: tuple[Texture, ...] = ("solid", "part-solid", "ground-glass")
-TEXTURE_SHARES = (0.8, 0.1, 0.1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,13 +63,11 @@ class Nodule:
         return np.asarray(1 + bumps, dtype=np.float64)
 
 
-def draw_nodule(
-    rng: np.random.Generator, *, smallest_mm: float, texture_shares: tuple[float, float, float] = TEXTURE_SHARES
-) -> Nodule:
-    """A nodule of a size, texture and shape as they are met in patients; the smallest are solid."""
-    diameter = MEDIAN_MM * np.exp(SPREAD * rng.standard_normal())
-    diameter = float(np.clip(diameter, max(SMALLEST_MM, smallest_mm), LARGEST_MM))
-    texture = TEXTURES[rng.choice(3, p=texture_shares)] if diameter >= SUBSOLID_FROM_MM else "solid"
+def draw_nodule(rng: np.random.Generator, population: Population, *, smallest_mm: float) -> Nodule:
+    """A nodule of a size, texture and shape as the population has them."""
+    diameter = population.diameter_mm(rng, smallest_mm)
+    subsolid = diameter >= population.subsolid_from_mm
+    texture = TEXTURES[rng.choice(3, p=population.texture_shares)] if subsolid else "solid"
     shapes: tuple[Shape, ...] = ("spherical", "lobulated", "spiculated")
     spiky = diameter >= SPICULATED_FROM_MM and texture != "ground-glass"
     shape = shapes[rng.choice(3, p=[0.4, 0.33, 0.27] if spiky else [0.6, 0.4, 0.0])]
@@ -86,7 +83,7 @@ def add_nodule(
     """Draws a nodule into the lungs around a centre in mm.
 
     Returns:
-        The voxels (z, x, y) whose centre lies inside it.
+        The voxels (z, x, y) whose centre lies inside it; where there is none, the one that holds most of it.
     """
     box, points = _box(nodule, centre, axes)
     share, core, inside = _shares(nodule, points, axes)
@@ -99,8 +96,9 @@ def add_nodule(
         hu += core * lung * np.maximum(np.float32(CORE_HU) - hu, 0)
     if nodule.shape == "spiculated":
         _add_spicules(thorax, nodule, centre, axes, rng)
+    seen = inside & (lung >= 0.5)
     mask = np.zeros(axes.shape, dtype=bool)
-    mask[box] = inside & (lung >= 0.5)
+    mask[box] = seen if seen.any() else share * lung == np.max(share * lung)
     return mask
 
 

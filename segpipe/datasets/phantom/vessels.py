@@ -108,7 +108,7 @@ def add_vessels(thorax: Thorax, axes: Axes, rng: np.random.Generator, *, blood_h
         artery = grow_tree(np.array([side * HILUM_MM[0], *HILUM_MM[1:]]), tips[:TIPS])
         arteries.append(follow(artery))
         veins.append(follow(grow_tree(np.array([side * 24.0, -4.0, -16.0]), tips[TIPS:])))
-        airways.append(_next_to(arteries[-1]))
+        airways.append(next_to(arteries[-1]))
     vessels = join(arteries + veins)
     hu = min(blood_hu, 200.0)
     lung = thorax.lung
@@ -173,7 +173,7 @@ def _headings(tree: Tree) -> Points:
     return heading
 
 
-def _next_to(artery: Tubes) -> Tubes:
+def next_to(artery: Tubes) -> Tubes:
     """The airway that runs next to an artery, as far as one would see it."""
     wide = artery.part(artery.radius > 1.25)
     aside = np.cross(wide.direction, [0.3, 0.2, 0.93])

@@ -1,5 +1,6 @@
 """The kinds of data that `ingest` understands: shipped ones, and those of plug-ins."""
 
+from argparse import ArgumentTypeError
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -13,9 +14,19 @@ from segpipe.parts import Registry
 
 def _phantom(request: IngestRequest) -> tuple[Manifest, IngestResult]:
     from segpipe.datasets.phantom import make_phantom
+    from segpipe.datasets.phantom.population import PhantomKind
 
-    cases, seed = request.options["cases"], request.options["seed"]
-    return make_phantom(request.output, cases=cases, seed=seed, workers=request.workers)
+    options = request.options
+    kind = PhantomKind(options["part_solid"], options["sizes"], options["distractors"])
+    return make_phantom(
+        request.output, cases=options["cases"], seed=options["seed"], workers=request.workers, kind=kind
+    )
+
+
+def _sizes(word: str) -> str:
+    if word not in ("large", "lidc"):
+        raise ArgumentTypeError(f"must be large or lidc, found {word}")
+    return word
 
 
 def _reader(module: str, function: str) -> Read:
@@ -30,6 +41,12 @@ def _reader(module: str, function: str) -> Read:
 
 _KEEP_IDS = Flag("keep_ids", "write who is who to DATASET.ids.csv, readable by its owner alone", default=False)
 _REPAIR = Flag("repair", "mend these defects of series, e.g. missing,duplicate (uneven, tilt)")
+_SEED = Flag("seed", "another seed gives other patients, or other nodules at other places", default=0, kind=int)
+_PATIENTS = (
+    Flag("table", "CSV in the folder of scans (of nodules) that names each case's patient"),
+    Flag("case_column", "its column with the file names", default="case"),
+    Flag("patient_column", "its column with the patient", default="patient"),
+)
 _BORDER = Flag("contour_border", "whether pixel centres on a contour belong to it: include or exclude; see docs")
 _COPY = Flag("copy", "copy scans into the data set as NIfTI instead of referring to them", default=False)
 
@@ -39,8 +56,10 @@ _SHIPPED: dict[str, Source] = {
         _phantom,
         flags=(
             Flag("cases", "how many", default=34, kind=int),
-            Flag("seed", "another seed gives other patients", default=0, kind=int),
+            _SEED,
             Flag("part_solid", "say solid parts (1) from ground glass (2), of which there is more", default=False),
+            Flag("sizes", "of the nodules: large, or lidc as patients have them", default="large", kind=_sizes),
+            Flag("distractors", "also scars, mucus, fissures and what else is taken for nodules", default=False),
         ),
         needs_input=False,
     ),
@@ -52,9 +71,7 @@ _SHIPPED: dict[str, Source] = {
             _COPY,
             Flag("rename", "call cases case_0001 … instead of by their files' names", default=False),
             _KEEP_IDS,
-            Flag("table", "CSV in the input folder that names each case's patient"),
-            Flag("case_column", "its column with the file names", default="case"),
-            Flag("patient_column", "its column with the patient", default="patient"),
+            *_PATIENTS,
         ),
     ),
     "dicom": Source(
@@ -107,13 +124,11 @@ _SHIPPED: dict[str, Source] = {
         _reader("implanted", "ingest_implanted"),
         flags=(
             Flag("nodules", "data set of nodules with masks, or a folder with images/ and masks/", kind=Path),
-            Flag("table", "CSV in such a folder that names each nodule's patient"),
-            Flag("case_column", "its column with the file names", default="case"),
-            Flag("patient_column", "its column with the patient", default="patient"),
+            *_PATIENTS,
             Flag("copies", "versions of each host", default=10, kind=int),
             Flag("per_scan", "nodules in each version", default=6, kind=int),
             Flag("healthy", "share of the versions that get none", default=0.2, kind=float),
-            Flag("seed", "another seed gives other nodules at other places", default=0, kind=int),
+            _SEED,
         ),
     ),
     "sample": Source(
