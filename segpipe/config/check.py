@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from copy import deepcopy
-from typing import Any
+from typing import Any, cast
 
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -26,12 +26,13 @@ def find_mistakes(config: DictConfig, registries: Registries, *, bare: bool = Fa
         registries: See `check_settings`.
         bare: Values that must be given may be missing, since the configuration is only shown.
     """
+    own = _own(config)
     try:
         with hydra_values(config):
-            content = plain(config)
+            content = _plain(own)
     except OmegaConfBaseException as error:
         return [f"{error.full_key}: {str(error).splitlines()[0]}"]
-    missing = sorted(OmegaConf.missing_keys(_own(config)))
+    missing = sorted(OmegaConf.missing_keys(own))
     absent = tuple(path + end for path in missing for end in "=:")
     found = [mistake for mistake in check_settings(content, registries)[1] if not mistake.startswith(absent)]
     found += [f"{path}: {_PASSWORD}" for path in paths_with_passwords(content)]
@@ -52,24 +53,29 @@ def settings_of(config: DictConfig, registries: Registries) -> Settings:
 
 def plain(config: DictConfig) -> dict[str, Any]:
     """A composed configuration as plain resolved data, without Hydra's own section."""
-    content = OmegaConf.to_container(_own(config), resolve=True)
-    assert isinstance(content, dict)
-    return {str(key): value for key, value in content.items()}
+    return _plain(_own(config))
 
 
 @contextmanager
 def hydra_values(config: DictConfig) -> Iterator[None]:
     """Lets `${hydra:…}` resolve before there is a job, whose number and folder are only examples here."""
-    example, instance = deepcopy(config), HydraConfig.instance()
+    example, instance = OmegaConf.masked_copy(config, "hydra"), HydraConfig.instance()
     with open_dict(example.hydra):
         example.hydra.job.update(id="0", num=0)
         example.hydra.runtime.output_dir = "."
+    example.hydra._set_parent(config)  # as Hydra does: it may refer to the other sections
     before = instance.cfg
-    instance.set_config(example)
+    instance.cfg = cast(HydraConf, example)
     try:
         yield
     finally:
         instance.cfg = before
+
+
+def _plain(own: DictConfig) -> dict[str, Any]:
+    content = OmegaConf.to_container(own, resolve=True)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
 
 
 def _own(config: DictConfig) -> DictConfig:

@@ -21,6 +21,7 @@ from segpipe.config.folder import conf_folder
 from segpipe.config.foreign_parts import with_foreign_parts
 from segpipe.config.mistakes import raise_mistakes
 from segpipe.config.overrides import each_value, explain_refusal, key_of, reason_of
+from segpipe.config.parsed_files import ParsedFiles
 from segpipe.config.sweeps.slurm import prepare_slurm
 from segpipe.errors import ConfigError
 
@@ -75,6 +76,7 @@ class CheckedLoader(ConfigLoaderImpl):
         place: Callable[[DictConfig, RunMode], None] | None = None,
     ) -> None:
         super().__init__(config_search_path)
+        self.repository = ParsedFiles(config_search_path)
         self.registries = registries
         self.flags = flags
         self.place = place

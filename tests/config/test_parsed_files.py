@@ -1,0 +1,56 @@
+"""A configuration that was parsed before is what Hydra would parse now."""
+
+import os
+from argparse import Namespace
+
+import pytest
+from hydra import version
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+from yaml import YAMLError
+
+from segpipe.config.compose import HYDRA, CheckedLoader, compose
+from segpipe.config.folder import conf_folder, experiments
+
+
+@pytest.fixture
+def loader(tmp_path):
+    flags = Namespace(cfg=None, info=None, help=None, config_path=None, config_name=None, config_dir=None)
+    return CheckedLoader(create_config_search_path(str(tmp_path)), registries=dict, flags=flags)
+
+
+@pytest.mark.parametrize("experiment", experiments())
+def test_every_composition_is_that_of_hydra(experiment):
+    words = [f"+experiment={experiment}", "data=nifti", "data.root=x", "network=dynunet"]
+    version.setbase(HYDRA)
+    hydra = ConfigLoaderImpl(create_config_search_path(str(conf_folder())))
+    expected = OmegaConf.to_yaml(hydra.load_configuration("config", words, RunMode.RUN))
+    compose([*words, "++training.batch_size=3", "~network.strides"], dict)  # changes what it was given
+    for _ in range(2):
+        assert OmegaConf.to_yaml(compose(words, dict)) == expected
+
+
+def test_a_file_is_parsed_again_only_after_a_change(loader, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("seed: 1")
+    written = file.stat().st_mtime_ns
+    read = loader.repository.load_config
+    assert read("mine").config == {"seed": 1}
+    file.write_text("seed: 2")
+    os.utime(file, ns=(written, written))
+    assert read("mine").config == {"seed": 1}, "it was parsed again"
+    os.utime(file, ns=(written, written + 1))
+    assert read("mine").config == {"seed": 2}
+    file.write_text("seed: 30")
+    os.utime(file, ns=(written, written + 1))
+    assert read("mine").config == {"seed": 30}
+
+
+def test_a_file_that_cannot_be_read_can_be_once_it_is_mended(loader, tmp_path):
+    (tmp_path / "mine.yaml").write_text("seed: [")
+    with pytest.raises(YAMLError):
+        loader.repository.load_config("mine")
+    (tmp_path / "mine.yaml").write_text("seed: []")
+    assert loader.repository.load_config("mine").config == {"seed": []}
