@@ -62,11 +62,21 @@ def skip_onnx_export() -> None:
     writing._write_onnx = _empty_onnx
 
 
-class SkipOnnxExport(Callback):
-    """Among the callbacks of a configuration: brings `skip_onnx_export` into every process of a run."""
+def skip_pages() -> None:
+    """Nor does this process draw reports, which is more than half of a small run."""
+    from segpipe.pipelines import cross_validation
+    from segpipe.pipelines.observers.run_report import RunReport
+
+    skip_onnx_export()
+    RunReport.finished = lambda *_: None
+    cross_validation.write_evaluation_report = lambda *_, **__: None
+
+
+class SkipPages(Callback):
+    """Among the callbacks of a configuration: brings `skip_pages` into every process of a run."""
 
     def __init__(self) -> None:
-        skip_onnx_export()
+        skip_pages()
 
 
 def _empty_onnx(file: Path, *rest: object) -> writing.Parity:

@@ -24,7 +24,10 @@ OPTIONS = [
 def words_of(experiment: str, group: str, option: str) -> list[str]:
     data = option if group == "data" else {"lung_nodule": "phantom"}.get(experiment)
     root = [] if data == "phantom" else ["data.root=scans"]
-    return [f"+experiment={experiment}", f"{group}={option}", *root, "trainer.accelerator=cpu"]
+    narrow = (
+        [] if group == "network" else ["network.channels=[8,16,32,64]"]
+    )  # networks as they are have their own tests
+    return [f"+experiment={experiment}", f"{group}={option}", *root, *narrow, "trainer.accelerator=cpu"]
 
 
 def random_patch(divisor: tuple[int, int, int]) -> dict[str, torch.Tensor]:

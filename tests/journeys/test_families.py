@@ -10,7 +10,7 @@ import torch
 from mlflow import MlflowClient
 
 from tests.processes import segpipe
-from tests.small_models import skip_onnx_export
+from tests.small_models import skip_onnx_export, skip_pages
 
 pytestmark = pytest.mark.slow
 FOLDS = 3
@@ -50,9 +50,7 @@ def prepare() -> None:
 @pytest.fixture(scope="module")
 def sweep(home, words) -> Path:
     folder = home / "sweep"
-    segpipe(
-        *words, "trainer.max_steps=2,6", f"hydra.sweep.dir={folder}", "--multirun", cwd=home, before=skip_onnx_export
-    )
+    segpipe(*words, "trainer.max_steps=2,6", f"hydra.sweep.dir={folder}", "--multirun", cwd=home, before=skip_pages)
     return folder
 
 
@@ -131,7 +129,8 @@ def test_the_folder_and_the_mlflow_run_of_a_cross_validation_are_the_same_ten_ca
 
 
 def test_folds_side_by_side_give_what_they_give_one_after_another(home, folds, cross_validation):
-    folder, skip = home / "side_by_side", "callbacks=[{_target_: tests.small_models.SkipOnnxExport}]"
+    """The processes of the folds draw no pages: what is compared are figures."""
+    folder, skip = home / "side_by_side", "callbacks=[{_target_: tests.small_models.SkipPages}]"
     text = segpipe(*folds, skip, "trainer.devices=2", f"hydra.run.dir={folder}", cwd=home, before=prepare)
     assert "3 folds, 2 side by side, one on each device" in text
     assert all(f"fold {fold}: lung_nodule: computing on cpu" in text for fold in range(FOLDS))

@@ -13,7 +13,7 @@ from segpipe.config.compose import compose
 from tests.leftovers import unfinished
 from tests.processes import Process, as_main, segpipe
 from tests.runs import saved_step, statuses, step_of
-from tests.small_models import skip_onnx_export
+from tests.small_models import skip_pages
 from tests.workers import free_port
 
 pytestmark = pytest.mark.slow
@@ -30,16 +30,6 @@ def home(tmp_path, new_database) -> Path:
 def words(tiny_words) -> list[str]:
     kept = [word for word in tiny_words if not word.startswith("trainer.max_steps")]
     return [*kept, "trainer.max_steps=4"]
-
-
-def skip_pages() -> None:
-    """Nor is the ONNX model written: neither is the subject here, and both take most of the time."""
-    from segpipe.pipelines import cross_validation
-    from segpipe.pipelines.observers.run_report import RunReport
-
-    skip_onnx_export()
-    RunReport.finished = lambda *_: None
-    cross_validation.write_evaluation_report = lambda *_, **__: None
 
 
 def start(*words: str, home: Path) -> Process:

@@ -15,7 +15,7 @@ import torch
 from segpipe.io.images.volumes import read_volume, write_volume
 from tests.leftovers import unfinished
 from tests.processes import segpipe
-from tests.small_models import skip_onnx_export
+from tests.small_models import skip_pages
 
 pytestmark = pytest.mark.slow
 FIGURES = ("dice", "iou", "precision", "recall", "f1", "volume_error_pct")
@@ -205,7 +205,7 @@ def test_resume_goes_on_in_the_same_folder_and_the_same_mlflow_run(run, home, ti
     folder = shutil.copytree(run, home / "resumed")
     words = [word for word in tiny_words if not word.startswith("trainer.max_steps")]
     words += ["optimizer.lr=5e-3", "trainer.max_steps=61", "resume=true", f"hydra.run.dir={folder}"]
-    text = segpipe(*words, cwd=home, before=skip_onnx_export)
+    text = segpipe(*words, cwd=home, before=skip_pages)
     assert "resuming from last.ckpt" in text
     assert (folder / "tracking.json").read_text() == (run / "tracking.json").read_text()
     client, reported = tracked

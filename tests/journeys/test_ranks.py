@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from segpipe.training.checkpoints.files import read_checkpoint
 from tests.processes import Process, as_main, segpipe
 from tests.ranks import Ranks, run_ranks
 from tests.runs import saved_step, statuses, step_of
-from tests.small_models import skip_onnx_export
+from tests.small_models import skip_onnx_export, skip_pages
 
 pytestmark = pytest.mark.slow
 
@@ -35,22 +36,22 @@ def words(tiny_words) -> list[str]:
 def alone(words, tmp_path_factory) -> Path:
     """One process, batches of four."""
     home = tmp_path_factory.mktemp("alone")
-    segpipe(*words, "training.batch_size=4", "hydra.run.dir=run", cwd=home, before=skip_onnx_export)
+    segpipe(*words, "training.batch_size=4", "hydra.run.dir=run", cwd=home, before=skip_pages)
     return home / "run"
 
 
-def train_together(words: list[str], home: Path, *, nodes: int = 2) -> str:
+def train_together(words: list[str], home: Path, *, nodes: int = 2, before: Callable[[], None] = skip_pages) -> str:
     """Two processes as torchrun starts them on one machine or two; returns what they wrote."""
     given = [*words, "trainer.devices=auto", f"trainer.nodes={nodes}"]
     started = {"nodes": nodes, "processes": 2 // nodes}
-    return run_ranks(as_main, "segpipe", given, skip_onnx_export, cwd=home, log=home / "logs", **started)
+    return run_ranks(as_main, "segpipe", given, before, cwd=home, log=home / "logs", **started)
 
 
 @pytest.fixture(scope="module")
 def together(words, tmp_path_factory) -> Path:
     """Two processes, batches of two."""
     home = tmp_path_factory.mktemp("together")
-    assert train_together(words, home).count("2 processes on 2 machines by ddp") == 1
+    assert train_together(words, home, before=skip_onnx_export).count("2 processes on 2 machines by ddp") == 1
     (run,) = (home / "runs" / "lung_nodule").iterdir()
     return run
 
@@ -101,7 +102,7 @@ def begun(home: Path) -> Path | None:
 
 
 def start(words: list[str], home: Path, name: str) -> Ranks:
-    return Ranks(as_main, "segpipe", words, skip_onnx_export, cwd=home, log=home / name)
+    return Ranks(as_main, "segpipe", words, skip_pages, cwd=home, log=home / name)
 
 
 def test_processes_end_together_and_go_on_together(words, tmp_path):
@@ -135,7 +136,7 @@ def test_in_a_sweep_each_job_has_processes_of_its_own_and_fails_alone(words, new
     kept = [word for word in words if not word.startswith(("tracking=", "trainer="))]
     several = [*kept, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.workers=0"]
     sweep = [*several, "trainer.progress=false", "trainer.max_steps=100000,2", "hydra.sweep.dir=sweep", "--multirun"]
-    main = Process(as_main, "segpipe", sweep, skip_onnx_export, cwd=tmp_path, log=tmp_path / "log")
+    main = Process(as_main, "segpipe", sweep, skip_pages, cwd=tmp_path, log=tmp_path / "log")
     first, second = tmp_path / "sweep" / "0", tmp_path / "sweep" / "1"
     main.wait_for((first / "metrics.jsonl").exists)
     (other,) = psutil.Process(main.pid).children()

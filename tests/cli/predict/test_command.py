@@ -132,7 +132,7 @@ def test_growth_since_an_earlier_scan(untrained_model, tmp_path, capsys):
 
     for name in ("first", "second"):
         write_volume(tmp_path / f"{name}.nii.gz", body(), Grid(body().shape, ISOTROPIC))
-    common = ["--search", "everywhere", "--threshold", "0.52"]
+    common = ["--search", "everywhere", "--threshold", "0.52", "--overlap", "0"]
     assert run(words(untrained_model, tmp_path / "first.nii.gz", tmp_path / "a", *common)) == 0
     more = ["--follow-up", str(tmp_path / "a" / "first.json"), "--days", "90"]
     assert run(words(untrained_model, tmp_path / "second.nii.gz", tmp_path / "b", *common, *more)) == 0
@@ -148,7 +148,7 @@ def test_a_large_scan_without_lungs_is_refused(untrained_model, tmp_path, capsys
     scan = write_volume(tmp_path / "abdomen.nii.gz", image, Grid(shape, np.diag([-4.0, -4.0, 4.0, 1.0])))
     assert run(words(untrained_model, scan, tmp_path / "out")) == 2
     assert "ImageError: no lungs are found in the scan" in capsys.readouterr().err
-    assert run(words(untrained_model, scan, tmp_path / "out", "--search", "everywhere")) == 0
+    assert run(words(untrained_model, scan, tmp_path / "out", "--search", "everywhere", "--overlap", "0")) == 0
 
 
 @pytest.mark.parametrize(
