@@ -188,6 +188,11 @@ def test_a_real_tumour_has_its_side_and_the_slice_number_of_its_series(realdata,
     across = np.argwhere(mask)[:, 0].mean()
     apart = {name: abs(np.argwhere(lung)[:, 0].mean() - across) for name, lung in lungs.items()}
     assert finding.side == ("left" if apart["Lung L"] < apart["Lung R"] else "right")
+    heights = np.concatenate([np.flatnonzero(lung.any(axis=(0, 1))) for lung in lungs.values()])
+    bottom, top = sorted(to_world(case.grid.affine, [[0, 0, heights.min()], [0, 0, heights.max()]])[:, 2])
+    share = (finding.centre_mm[2] - bottom) / (top - bottom)
+    assert abs(share - 1 / 3) > 0.05 < abs(share - 2 / 3), "the physicist's lungs decide clearly"
+    assert finding.zone == ("lower", "middle", "upper")[int(3 * share)]
     plane = stack_series(series).planes[finding.slice_index]
     header = pydicom.dcmread(plane.file.path, stop_before_pixels=True)
     assert finding.slice_number == header.InstanceNumber
