@@ -2,7 +2,7 @@
 
     python benchmarks/training/scaling.py [--steps 20] [--bandwidth 100] [--latency 10] [--step-ms 250] [key=value ...]
 
-Measured are trainings of the phantom (`trainer=ddp trainer.devices=2`, gloo on a CPU), with one thread in each process.
+Measured are trainings of the phantom (`torchrun --nproc-per-node 2`, gloo on a CPU), with one thread in each process.
 On paper, for 8, 64 and 512 processes, the bytes that were reduced go round a ring in
 2 (p − 1) / p · bytes / bandwidth + 2 (p − 1) · latency (Patarasuk and Yuan, doi 10.1016/j.jpdc.2008.09.002): once with
 nothing of it hidden, once with all hidden that fits behind the backward pass. Each process keeps its batch.
@@ -99,7 +99,8 @@ def _measure(ranks: int, steps: int, words: list[str]) -> dict[str, Any]:
         data = [] if any(word.startswith("data=") for word in words) else ["data.cases=8"]
         given = [f"trainer.max_steps={steps}", f"training.validate_every={steps}", *data, *strategy, *words]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        subprocess.run([sys.executable, str(JOB), str(file), *given], check=True, env=environment)
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+        subprocess.run([*launcher, str(JOB), str(file), *given], check=True, env=environment)
         facts: dict[str, Any] = json.loads(file.read_text())
         return facts
 

@@ -116,6 +116,7 @@ def run(words: list[str], folder: Path) -> dict[str, float]:
     settings = settings_for(["callbacks=[{_target_: scaling_job.the_clock}]", "tracking=none", *words])
     data = prepare_data(settings, recipe_of(settings))
     provenance = {"digest": data.recipe.digest, "network": settings.network}
+    folder.mkdir(exist_ok=True)
     fit(settings, data.patches(settings), folder, provenance=provenance, log_metrics=lambda values, step: None)
     clock = sys.modules["scaling_job"].CLOCK
     facts: dict[str, float] = clock.facts(settings.training.batch_size, compute_of(settings.trainer).processes)

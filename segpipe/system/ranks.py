@@ -1,4 +1,4 @@
-"""What the processes of a run do together once it is trained: cases are shared out, and what is found is gathered.
+"""What the processes of a run do together apart from training: they agree, share out cases and gather what is found.
 
 They talk by a group of their own on the CPU. Its patience is days, since a case may take longer than the half hour
 after which a training takes a silent process for dead; of one that dies the others learn by its closed connections.
@@ -38,7 +38,7 @@ def processes_part() -> Iterator[None]:
 
 
 class Ranks:
-    """The processes that have trained together, made in each of them at the same place; or this one alone."""
+    """The processes that train together, made in each of them at the same place; or this one alone."""
 
     def __init__(self) -> None:
         together = _is_together() and dist.get_world_size() > 1

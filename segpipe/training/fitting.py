@@ -74,10 +74,10 @@ def fit(
     pl.seed_everything(settings.seed, workers=False, verbose=False)
     module = build_module(settings, provenance)
     trainer = build_trainer(settings, folder, log_metrics)
-    ranks = _meet(trainer, module)
-    check_shared(folder, ranks)
-    checkpoint = agree_on_checkpoint(folder, provenance, ranks) if settings.resume else None
     with stops_wait():
+        ranks = _meet(trainer, module)
+        check_shared(folder, ranks)
+        checkpoint = agree_on_checkpoint(folder, provenance, ranks) if settings.resume else None
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     trainer.strategy.barrier()  # until the last checkpoint is written
     if compute_of(settings.trainer).strategy == "fsdp":

@@ -22,7 +22,8 @@ from segpipe.training.resuming.settings import CONFIG
 
 log = logging.getLogger(__name__)
 _END_WITHIN_S = 10.0
-_NOTICE_WITHIN_S = 30.0
+_NOTICE_WITHIN_S = 120.0  # as long as the disk may take for a checkpoint
+_STOPPED = 128
 _LOOK_EVERY_S = 1.0
 
 
@@ -79,7 +80,7 @@ def _watched(processes: Sequence[Popen[bytes]]) -> Iterator[None]:
 
 def _end(processes: Sequence[Popen[bytes]]) -> dict[int, int]:
     """Lets the processes end, and kills those that do not; returns the exit codes of those that failed, by rank."""
-    codes: dict[int, int] = {}
+    codes: dict[int, int | None] = {}
     deadline = time.monotonic() + _END_WITHIN_S
     for rank, process in enumerate(processes, 1):
         try:  # most likely by the same error, or the same stop
@@ -87,16 +88,20 @@ def _end(processes: Sequence[Popen[bytes]]) -> dict[int, int]:
         except TimeoutExpired:
             process.kill()
             process.wait()
-    return {rank: code for rank, code in codes.items() if code}
+    return _failed(codes)
+
+
+def _failed(codes: Mapping[int, int | None]) -> dict[int, int]:
+    """Of the exit codes of processes those of failures, not of a stop that they have agreed on."""
+    return {rank: code for rank, code in codes.items() if code and code < _STOPPED}
 
 
 def _watch(processes: Sequence[Popen[bytes]], over: threading.Event) -> None:
     """A process that waits for one that is gone learns it by a closed connection; on some GPUs it never does."""
-    while not any(process.poll() for process in processes):
+    while not (failed := _failed({rank: process.poll() for rank, process in enumerate(processes, 1)})):
         if over.wait(_LOOK_EVERY_S):
             return
     if not over.wait(_NOTICE_WITHIN_S):
-        failed = {rank: code for rank, process in enumerate(processes, 1) if (code := process.poll())}
         log.error("%s", explain(_explain(failed)))
         for process in processes:
             process.kill()
