@@ -69,7 +69,7 @@ def compare(work: str, rounds: int) -> None:
 def serve(work: str, settled: bool) -> None:
     """The other side of `Worker`: prints a digest of what it computes, then the seconds of each round."""
     if settled:
-        from segpipe.system.cpu.threads import settle_threads
+        from segpipe.system.machine.threads import settle_threads
 
         settle_threads()  # before torch is imported
     step, digest = prepare(work, settled)
@@ -88,7 +88,7 @@ def prepare(work: str, settled: bool) -> tuple[Callable[[], object], Callable[[]
     import torch
     from monai.networks.nets import UNet
 
-    from segpipe.system.cpu.turns import take_turn
+    from segpipe.system.machine.turns import take_turn
 
     torch.manual_seed(0)
     network = UNet(3, 1, 2, (16, 32, 64, 128), (2, 2, 2), num_res_units=2).train(work == "train")

@@ -9,7 +9,7 @@ from importlib import import_module
 
 from segpipe import __version__
 from segpipe.errors import SegpipeError, explain
-from segpipe.system.cpu.threads import settle_threads
+from segpipe.system.machine.threads import settle_threads
 from segpipe.system.stopping import Stopped, check_stop, stoppable
 
 VERBS = {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch.distributed as dist
 
-from segpipe.system.cpu.threads import ONE_THREAD
+from segpipe.system.machine.threads import ONE_THREAD
 from tests.processes import PATIENCE_S, Process
 
 STORE_TIMEOUT = timedelta(seconds=PATIENCE_S)

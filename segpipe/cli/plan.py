@@ -27,13 +27,14 @@ def plan(dataset: Path, memory: str, *, workers: int | None = None) -> Path:
     from segpipe.config.compose import compose
     from segpipe.datasets.fingerprint import take_fingerprint
     from segpipe.datasets.manifest import read_manifest
-    from segpipe.inference.batch.memory import machine_memory, parse_bytes
+    from segpipe.inference.batch.memory import parse_bytes
     from segpipe.planning.dry_step import measure_step
     from segpipe.planning.plan import plan_labels, propose
     from segpipe.planning.sizing import gigabytes
+    from segpipe.system.machine.memory import available_memory
     from segpipe.training.data.run_data import check_outlines
 
-    limit = _there(parse_bytes(memory), machine_memory())
+    limit = _there(parse_bytes(memory), available_memory())
     manifest = read_manifest(dataset)
     check_outlines(manifest)
     fingerprint = take_fingerprint(manifest, workers=workers)

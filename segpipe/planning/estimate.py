@@ -8,9 +8,9 @@ import torch
 
 from segpipe.config.schema import Settings
 from segpipe.datasets.manifest import Manifest
-from segpipe.inference.batch.memory import machine_memory
 from segpipe.planning.checklist import Item, describe_seconds, describe_size
 from segpipe.planning.trial import Trial
+from segpipe.system.machine.memory import available_memory
 from segpipe.training.fitting import recipe_of
 from segpipe.training.hardware import compute_of
 
@@ -94,7 +94,7 @@ def memory_item(settings: Settings, trial: Trial) -> Item:
     """The peak, next to what there is."""
     device = compute_of(settings.trainer).device
     on_gpu = device.type == "cuda"
-    there = torch.cuda.get_device_properties(device).total_memory if on_gpu else machine_memory()
+    there = torch.cuda.get_device_properties(device).total_memory if on_gpu else available_memory()
     share = trial.peak_bytes / there
     return Item(
         "memory",

@@ -14,7 +14,7 @@ from segpipe.planning.checklist import Item, describe_size
 from segpipe.planning.trial import Trial
 from segpipe.preprocessing.cache.build import find_missing
 from segpipe.system.case_errors import attempt
-from segpipe.system.cpu.cores import available_cores
+from segpipe.system.machine.cores import available_cores
 from segpipe.tracking.server import is_yet_to_be_made
 from segpipe.tracking.trackers import ask_tracker
 from segpipe.training.data.run_data import cases_to_prepare

@@ -12,8 +12,8 @@ from typing import TypeVar
 
 from segpipe.errors import OutputError, SegpipeError
 from segpipe.system.case_errors import CaseError, attempt
-from segpipe.system.cpu.cores import available_cores
-from segpipe.system.cpu.threads import ONE_THREAD
+from segpipe.system.machine.cores import available_cores
+from segpipe.system.machine.threads import ONE_THREAD
 from segpipe.system.progress import show_progress
 from segpipe.system.stopping import end_with_parent
 

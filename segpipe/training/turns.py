@@ -6,7 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from segpipe.system.cpu.turns import take_turn
+from segpipe.system.machine.turns import take_turn
 
 
 class BatchesInTurns(pl.Callback):

@@ -95,7 +95,7 @@ def test_what_cannot_be_trained_on_is_not_planned(dataset, capsys):
 
 @pytest.mark.usefixtures("measured")
 def test_without_a_gpu_no_step_is_measured_that_the_machine_could_not_hold(dataset, capsys, monkeypatch):
-    monkeypatch.setattr("segpipe.inference.batch.memory.machine_memory", lambda: 2**28)
+    monkeypatch.setattr("segpipe.system.machine.memory.available_memory", lambda: 2**28)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert main(["ingest", "--plan", str(dataset), "--memory", "24GB", "--workers", "0"]) == 0
     reported = capsys.readouterr()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from segpipe.system.cpu.threads import ONE_THREAD
+from segpipe.system.machine.threads import ONE_THREAD
 from tests.cluster.slurm import PROGRAMS, Slurm, running_slurm
 
 

@@ -1,6 +1,5 @@
 """How much memory a prediction may take: what a scan needs is reckoned before it is read, and too much is refused."""
 
-import os
 import re
 import resource
 import sys
@@ -19,6 +18,7 @@ from segpipe.inference.engines.device_memory import FittingBatches
 from segpipe.inference.engines.engine import Engine
 from segpipe.inference.window.grid import Point, choose_grid
 from segpipe.preprocessing.resampling import plan_preparation
+from segpipe.system.machine.memory import available_memory
 
 TOO_LARGE = "the scan needs more memory than allowed"
 BYTES_PER_VOXEL = 12
@@ -58,7 +58,7 @@ class MemoryBound:
         Args:
             engine: Runs the network.
             model: For the window.
-            limit: Bytes; None means four fifths of this machine's memory, and then no pass is spent.
+            limit: Bytes; None means four fifths of what this process may take, and then no pass is spent.
             per_voxel: Bytes that a voxel of a scan takes at most.
         """
         if limit is not None:
@@ -66,7 +66,7 @@ class MemoryBound:
             FittingBatches(engine)(torch.zeros(getattr(engine, "batch", 1), 1, *window))
             for library in _NEEDED_LATER:
                 import_module(library)
-        allowed = limit if limit is not None else machine_memory() * 4 // 5
+        allowed = limit if limit is not None else available_memory() * 4 // 5
         further = NUMBERS_PER_VOXEL * (len(model.recipe.label_map.classes) - 1)
         return cls(allowed, base=peak_memory() + RESERVE, per_voxel=per_voxel + further)
 
@@ -141,8 +141,3 @@ def peak_memory() -> int:
         return int(re.findall(r"^VmHWM:\s+(\d+) kB", _STATUS.read_text(), re.MULTILINE)[0]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def machine_memory() -> int:
-    """Bytes of memory of this machine."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

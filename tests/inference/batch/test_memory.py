@@ -15,13 +15,13 @@ from segpipe.inference.batch.memory import (
     BYTES_PER_VOXEL,
     RESERVE,
     MemoryBound,
-    machine_memory,
     parse_bytes,
     peak_memory,
 )
 from segpipe.inference.batch.scans import Scan
 from segpipe.io.images.volumes import read_volume, write_volume
 from segpipe.labels import LabelMap
+from segpipe.system.machine.memory import available_memory
 from tests.processes import segpipe
 from tests.synthetic_chest import chest, chest_series
 from tests.synthetic_dicom import save
@@ -76,7 +76,7 @@ def test_a_bound_knows_what_a_forward_pass_takes():
     bound = MemoryBound.of(lambda patches: shapes.append(patches.shape), Model, 8 * 2**30)
     assert shapes == [torch.Size([1, 1, 32, 32, 32])]
     assert RESERVE < bound.base <= peak_memory() + RESERVE
-    assert MemoryBound.of(lambda patches: pytest.fail("no pass is needed"), Model, None).limit < machine_memory()
+    assert MemoryBound.of(lambda patches: pytest.fail("no pass is needed"), Model, None).limit < available_memory()
 
 
 WATCHER = """

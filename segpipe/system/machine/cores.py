@@ -1,12 +1,10 @@
 """The one place that counts cores: those of this process's affinity, and no more than its containers grant."""
 
 import os
-from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-_MOUNT = Path("/sys/fs/cgroup")
-_OWN = Path("/proc/self/cgroup")
+from segpipe.system.machine.control_groups import MOUNT, OWN, find_groups
 
 
 def available_cores() -> int:
@@ -19,11 +17,8 @@ def affine_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def granted_cores(own: Path = _OWN, mount: Path = _MOUNT) -> float:
+def granted_cores(own: Path = OWN, mount: Path = MOUNT) -> float:
     """The CPU time per time that this process's control groups grant it (Linux); infinite without a limit.
-
-    A group has at most what each group around it has. Inside a container `own` may name a group that only the machine
-    sees; the container's is then `mount` itself.
 
     Args:
         own: The file that names the groups of this process.
@@ -32,7 +27,7 @@ def granted_cores(own: Path = _OWN, mount: Path = _MOUNT) -> float:
     Source: Linux, Documentation/admin-guide/cgroup-v2.rst (`cpu.max`), scheduler/sched-bwc.rst (`cpu.cfs_quota_us`).
     """
     with suppress(OSError):
-        return min(map(_grant, _groups(own.read_text(), mount)), default=float("inf"))
+        return min(map(_grant, find_groups("cpu", own, mount)), default=float("inf"))
     return float("inf")
 
 
@@ -45,17 +40,6 @@ def parse_quota(quota: str, period: str) -> float:
     if quota == "max" or int(quota) <= 0:
         return float("inf")
     return int(quota) / int(period)
-
-
-def _groups(own: str, mount: Path) -> Iterator[Path]:
-    """The folders of the groups, and those around them, that may limit the CPU; of both versions of control groups."""
-    for line in own.splitlines():
-        _, controllers, name = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        root = mount / controllers
-        inner = PurePosixPath(name.lstrip("/"))
-        yield from (root / folder for folder in (inner, *inner.parents))
 
 
 def _grant(group: Path) -> float:

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from segpipe.system.cpu.contention import Contention
-from segpipe.system.cpu.cores import available_cores
+from segpipe.system.machine.contention import Contention
+from segpipe.system.machine.cores import available_cores
 
 try:
     import fcntl

@@ -3,7 +3,7 @@
 import os
 from collections.abc import MutableMapping
 
-from segpipe.system.cpu.cores import affine_cores, available_cores
+from segpipe.system.machine.cores import affine_cores, available_cores
 
 _SPINS = "20000"
 """GNU OpenMP's turns of a loop, about 0.4 ms: longer than between two layers, far shorter than its own 5 ms."""

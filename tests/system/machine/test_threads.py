@@ -2,8 +2,8 @@
 
 import pytest
 
-from segpipe.system.cpu import threads as module
-from segpipe.system.cpu.threads import settle_threads
+from segpipe.system.machine import threads as module
+from segpipe.system.machine.threads import settle_threads
 
 SLEEPING = {"GOMP_SPINCOUNT": "20000", "KMP_BLOCKTIME": "1"}
 

@@ -4,8 +4,8 @@ from math import inf
 
 import pytest
 
-from segpipe.system.cpu import cores as module
-from segpipe.system.cpu.cores import available_cores, granted_cores
+from segpipe.system.machine import cores as module
+from segpipe.system.machine.cores import available_cores, granted_cores
 
 
 @pytest.mark.parametrize(("affinity", "expected"), [(True, 3), (False, 8)])

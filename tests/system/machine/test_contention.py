@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-from segpipe.system.cpu import contention as module
-from segpipe.system.cpu.contention import Contention
+from segpipe.system.machine import contention as module
+from segpipe.system.machine.contention import Contention
 
 SLEEPS = """
 import threading, time
 from pathlib import Path
 import torch
-from segpipe.system.cpu import contention
+from segpipe.system.machine import contention
 
 def sleeps():
     statuses = [(task / "status").read_text() for task in Path("/proc/self/task").iterdir()]

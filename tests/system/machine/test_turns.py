@@ -7,13 +7,13 @@ import threading
 import pytest
 from filelock import FileLock, Timeout
 
-from segpipe.system.cpu import turns as module
-from segpipe.system.cpu.turns import Turns, take_turn
+from segpipe.system.machine import turns as module
+from segpipe.system.machine.turns import Turns, take_turn
 
 HOLDER = """
 import sys
 from pathlib import Path
-from segpipe.system.cpu.turns import Turns
+from segpipe.system.machine.turns import Turns
 with Turns(Path(sys.argv[1]), "cores").take():
     print("taken", flush=True)
     sys.stdin.read()
