@@ -128,8 +128,8 @@ class Release:
 
     @property
     def on_phantom(self) -> bool:
-        """Whether the data is the generated phantom, whose figures say nothing about patients."""
-        return "phantom" in (self.about.get("data"), self.about.get("source"))
+        """Whether the scans are generated phantoms, whose figures say nothing about patients."""
+        return not {"phantom", "implanted_phantom"}.isdisjoint((self.about.get("data"), self.about.get("source")))
 
 
 def plain(value: Any) -> Any:

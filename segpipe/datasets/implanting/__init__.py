@@ -10,11 +10,12 @@ from pathlib import Path
 from segpipe.datasets.implanting.groups import Group, deal_groups, without_hosts_own
 from segpipe.datasets.ingested_cases import CaseJob, IngestResult, make_cases
 from segpipe.datasets.manifest import Entry, Manifest
-from segpipe.errors import ConfigError, raise_together
+from segpipe.errors import ConfigError, DatasetError, raise_together
 from segpipe.labels import NODULE
 from segpipe.system.csv_table import write_csv
 
 GENERATOR = "1"  # raise it whenever the same seed gives other voxels
+TABLE = "implants.csv"
 COLUMNS = ("case", "host", "nodule", "place", "diameter_mm", "volume_mm3", "x_mm", "y_mm", "z_mm", "added_noise_hu")
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def ensure_implanted(cache: Path, *, hosts: Manifest, nodules: Manifest, setting
 
     Raises:
         ConfigError: for settings that cannot be.
-        DatasetError: when no hosts or no nodules are left.
+        DatasetError: when no hosts or no nodules are left, or masks are spheres.
         SegpipeError: naming every host that cannot be used.
     """
     inputs = [_identity(entry) for manifest in (hosts, nodules) for entry in manifest.entries]
@@ -75,16 +76,19 @@ def make_implanted(
 
     Raises:
         ConfigError: for settings that cannot be.
-        DatasetError: when no hosts or no nodules are left.
+        DatasetError: when no hosts or no nodules are left, or masks are spheres.
     """
     _check(settings)
+    _check_outlines(hosts, nodules)
     usable = without_hosts_own(hosts, nodules)
     groups = deal_groups(hosts.entries, usable, seed=settings.seed)
     jobs = [job for group in groups for job in _jobs(group, hosts, nodules, settings)]
     made = make_cases(sorted(jobs, key=lambda job: job.id), folder, title="implanted", workers=workers)
-    _write_table(made.entries, folder)
+    if made.new or not (folder / TABLE).is_file():
+        _write_table(made.entries, folder)
     notes = tuple(_notes(made.entries, len(nodules.entries) - len(usable)))
-    manifest = Manifest(f"implanted_{hosts.name}", "implanted", made.entries, {NODULE.value: NODULE.name})
+    name = "phantom" if hosts.source == "phantom" else hosts.name
+    manifest = Manifest(f"implanted_{name}", "implanted", made.entries, {NODULE.value: NODULE.name})
     return manifest, replace(made, notes=notes)
 
 
@@ -95,6 +99,17 @@ def _check(settings: ImplantSettings) -> None:
             "copies and nodules per scan must be at least 1, the healthy share in 0 … 1 but not 1, the seed at least 0",
             facts={"found": settings},
         )
+
+
+def _check_outlines(hosts: Manifest, nodules: Manifest) -> None:
+    for what, manifest in (("hosts", hosts), ("nodules", nodules)):
+        spheres = [entry.id for entry in manifest.entries if (entry.extra or {}).get("sphere")]
+        if spheres:
+            raise DatasetError(
+                "hosts and nodules must have outlines, or hosts no mask; spheres around nodules are none",
+                facts={what: manifest.name, "spheres": f"{len(spheres)} of {len(manifest.entries)}: {spheres[0]} …"},
+                hint="take their masks out of manifest.json where nodules in the hosts may count as healthy",
+            )
 
 
 def _jobs(group: Group, hosts: Manifest, nodules: Manifest, settings: ImplantSettings) -> Iterator[CaseJob]:
@@ -129,13 +144,13 @@ def _write_table(entries: tuple[Entry, ...], folder: Path) -> None:
             facts = {name: value for name, value in implant.items() if name != "centre_mm"}
             place = dict(zip(("x_mm", "y_mm", "z_mm"), implant["centre_mm"], strict=True))
             rows.append({"case": entry.id, "host": (entry.extra or {})["host"], **facts, **place})
-    write_csv(folder / "implants.csv", rows, COLUMNS, what="the table of implants")
+    write_csv(folder / TABLE, rows, COLUMNS, what="the table of implants")
 
 
 def _notes(entries: tuple[Entry, ...], own: int) -> Iterator[str]:
     facts = [entry.extra or {} for entry in entries]
     wanted, placed = sum(fact["wanted"] for fact in facts), sum(len(fact["implants"]) for fact in facts)
-    yield f"{placed} nodules implanted, {wanted} wanted: implants.csv says which lies where"
+    yield f"{placed} nodules implanted, {wanted} wanted: {TABLE} says which lies where"
     if own:
         yield f"{own} nodules are not used: they or others of their patients were cut from a host"
     unusable = sorted({name for fact in facts for name in fact.get("unusable", ())})

@@ -103,9 +103,10 @@ def implant(
     sites = LungSites.of(replace(host, image=image.copy()))
     noise = sites.noise()
     taken = _lesion_balls(mask, host)
+    changed = replace(host, image=image)  # the same array, so each nodule sees those before it
     for entry, donor in donors:
         pose = sites.find(donor, taken, rng)
-        made = blend(replace(host, image=image), donor, pose, noise=noise, rng=rng) if pose else None
+        made = blend(changed, donor, pose, noise=noise, rng=rng) if pose else None
         if pose is None or made is None:
             continue
         image[made.box] = np.clip(np.rint(made.hu), image.min(), 2**15 - 1).astype(np.int16)

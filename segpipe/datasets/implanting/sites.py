@@ -64,7 +64,7 @@ class LungSites:
             )
         box = _box_around(air.array)
         tissue, spacing_mm = air.array[box].astype(bool), air.grid.spacing_mm
-        lung = _filled(tissue, spacing_mm, superior_axis(air.grid))
+        lung = _with_vessels(tissue, spacing_mm)
         nearest = ndimage.distance_transform_edt(lung, sampling=spacing_mm, return_distances=False, return_indices=True)
         indices = np.argwhere(tissue)
         start = [part.start for part in box]
@@ -130,12 +130,14 @@ def _box_around(air: NDArray[np.generic]) -> tuple[slice, ...]:
     return tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
 
 
-def _filled(air: NDArray[np.bool_], spacing_mm: Sequence[float], vertical: int) -> NDArray[np.bool_]:
-    """The lungs with the vessels and lesions in them: what is closed in, and what is thin."""
-    far = ndimage.distance_transform_edt(~air, sampling=spacing_mm) <= _CLOSING_MM
-    closed = air | (ndimage.distance_transform_edt(far, sampling=spacing_mm) > _CLOSING_MM)
-    planes = np.moveaxis(closed, vertical, 0)
-    return np.moveaxis(np.stack([ndimage.binary_fill_holes(plane) for plane in planes]), 0, vertical)
+def _with_vessels(air: NDArray[np.bool_], spacing_mm: Sequence[float]) -> NDArray[np.bool_]:
+    """The lungs with what is thin in them: a closing by a ball of `_CLOSING_MM`."""
+    margin = [1 + int(np.ceil(_CLOSING_MM / mm)) for mm in spacing_mm]
+    padded = np.pad(air, [(count, count) for count in margin])
+    reached = ndimage.distance_transform_edt(~padded, sampling=spacing_mm) <= _CLOSING_MM
+    closed = padded | (ndimage.distance_transform_edt(reached, sampling=spacing_mm) > _CLOSING_MM)
+    inner = tuple(slice(count, count + length) for count, length in zip(margin, air.shape, strict=True))
+    return np.asarray(closed[inner], dtype=np.bool_)
 
 
 def _turn(donor: Donor, wall_mm: FloatArray, rng: np.random.Generator) -> FloatArray:

@@ -18,7 +18,7 @@ from segpipe.datasets.opening import open_dataset
 from segpipe.datasets.sources.folders import find_cases
 from segpipe.datasets.sources.implanted import open_nodules
 from segpipe.datasets.splits import assign_roles
-from segpipe.errors import ConfigError, ImageError, SegpipeError
+from segpipe.errors import ConfigError, DatasetError, ImageError, SegpipeError
 from segpipe.geometry import to_voxel
 from segpipe.io.dicom.series.series import find_series, read_series
 from segpipe.io.images.volumes import read_volume, write_volume
@@ -175,6 +175,21 @@ def test_what_cannot_be_used_is_named_and_costs_itself_alone(manifests, inputs, 
     assert result.notes[-1] == "nodules that cannot be read or have no lung around them are not used: crop_4"
     with pytest.raises(ImageError, match="a host must show the lungs"):
         ensure_implanted(tmp_path / "cache", **broken)
+
+
+@pytest.mark.parametrize("what", ["hosts", "nodules"])
+def test_spheres_are_no_outlines(manifests, tmp_path, what):
+    spheres = [replace(entry, extra={"sphere": True}) for entry in manifests[what].entries]
+    with pytest.raises(DatasetError, match="spheres around nodules are none") as caught:
+        make_implanted(tmp_path, **{**manifests, what: manifests[what].with_entries(spheres)}, settings=SETTINGS)
+    assert caught.value.facts[what] == what
+
+
+def test_a_model_on_implants_in_phantoms_says_so(manifests, tmp_path):
+    hosts = replace(manifests["hosts"], source="phantom", name="made", entries=manifests["hosts"].entries[:1])
+    one = replace(SETTINGS, copies=1, per_scan=1)
+    made, _ = make_implanted(tmp_path, hosts=hosts, nodules=manifests["nodules"], settings=one, workers=0)
+    assert made.name == "implanted_phantom"
 
 
 @pytest.mark.parametrize("change", [{"copies": 0}, {"per_scan": 0}, {"healthy": 1.0}, {"seed": -1}])
