@@ -226,7 +226,7 @@ def test_one_command_trains_on_implanted_nodules(inputs, tiny_words, tmp_path, w
         "data.workers=0",
         f"data.cache={tmp_path / 'cache'}",
     ]
-    words += ["recipe.spacing_mm=[2.5,2.5,3.0]", "trainer.max_steps=2", "training.validate_every=2", "tracking=none"]
+    words += ["recipe.spacing_mm=[5.0,5.0,6.0]", "trainer.max_steps=2", "training.validate_every=2", "tracking=none"]
     assert main([*words, f"hydra.run.dir={tmp_path / 'run'}"]) == 0
     split = read_csv(tmp_path / "run" / "split.csv")[1]
     assert {row["patient"] for row in split} == {"group_0001", "group_0002", "group_0003"}
