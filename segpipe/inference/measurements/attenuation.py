@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from segpipe.geometry import Grid
+from segpipe.geometry import FloatArray, Grid
 from segpipe.inference.measurements.axial import AxialSize, measure_axial
 from segpipe.lesions import Voxels, find_components, superior_axis
 
@@ -71,7 +71,7 @@ def measure_attenuation(box_hu: Values, voxels: Voxels, grid: Grid) -> Attenuati
         solid_axial_diameter_mm=solid.longest_mm if solid else None,
         solid_perpendicular_diameter_mm=solid.perpendicular_mm if solid else None,
         solid_mean_diameter_mm=solid.mean_mm if solid else None,
-        nodule_type=classify(box_hu[_core(voxels.inside, grid)]),
+        nodule_type=classify(_core_hu(box_hu, voxels.inside, grid)),
     )
 
 
@@ -102,11 +102,22 @@ def _measure_solid(solid: NDArray[np.bool_], grid: Grid) -> AxialSize | None:
     return measure_axial(components.voxels(1), grid) if components.count else None
 
 
-def _core(inside: NDArray[np.bool_], grid: Grid) -> NDArray[np.bool_]:
-    """The voxels at least half as far from the outline, in their axial slice, as the one that is farthest."""
+def _core_hu(box_hu: Values, inside: NDArray[np.bool_], grid: Grid) -> Values:
+    """HU of the voxels at least half as far from the outline, in their axial slice, as the one that is farthest.
+
+    Slices are often too thick to have a depth; and one at a time they take little memory, however large the lesion.
+    """
+    across = superior_axis(grid)
+    edges = [edge for axis, edge in enumerate(grid.spacing_mm) if axis != across]
+    slices = list(zip(np.moveaxis(inside, across, 0), np.moveaxis(box_hu, across, 0), strict=True))
+    deepest = [_depth_mm(plane, edges).max() for plane, _ in slices]
+    least = max(deepest) / 2
+    reaching = [part for part, depth in zip(slices, deepest, strict=True) if depth >= least]
+    return np.concatenate([hu[_depth_mm(plane, edges) >= least] for plane, hu in reaching])
+
+
+def _depth_mm(plane: NDArray[np.bool_], edges_mm: list[float]) -> FloatArray:
+    """How far each pixel of a lesion is from the nearest one outside."""
     from scipy.ndimage import distance_transform_edt
 
-    apart = list(grid.spacing_mm)
-    apart[superior_axis(grid)] = 1e6  # slices are often too thick to have a depth
-    depth = distance_transform_edt(np.pad(inside, 1), sampling=apart)[1:-1, 1:-1, 1:-1]
-    return np.asarray(depth >= depth.max() / 2)
+    return np.asarray(distance_transform_edt(np.pad(plane, 1), sampling=edges_mm)[1:-1, 1:-1])
