@@ -1,5 +1,6 @@
 """Two processes learn what one does: in float64 to a millionth; in float32 to its rounding, see also journeys."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 from segpipe.cli.train import registries
 from segpipe.config.check import settings_of
 from segpipe.config.compose import compose
+from segpipe.errors import ConfigError
+from segpipe.system import shared_folder
 from segpipe.system.ranks import processes_part
 from segpipe.training.callbacks import read_history
 from segpipe.training.data.run_data import prepare_data
@@ -72,3 +75,14 @@ def test_in_float32_the_figures_of_one_network_are_equal(fitted):
     for name in FIGURES:
         (expected,) = curve(alone, name)
         assert curve(together, name) == pytest.approx([expected], rel=1e-6)
+
+
+def fit_apart(words: list[str]) -> None:
+    shared_folder._SEEN_WITHIN_S = 0.2
+    with pytest.raises(ConfigError, match="need one folder that all of them see"):
+        fit_in("32-true", words, Path(f"of_rank_{os.environ['RANK']}"))
+
+
+def test_processes_that_do_not_see_one_folder_begin_no_training(tiny_words, tmp_path):
+    run_ranks(fit_apart, [*tiny_words, "trainer.devices=auto"], cwd=tmp_path, log=tmp_path / "logs")
+    assert not list(tmp_path.rglob("metrics.jsonl"))
