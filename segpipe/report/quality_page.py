@@ -87,7 +87,7 @@ def _card(case: CaseQuality) -> dict[str, Any]:
             "lesions": f"{facts['lesions']}, {facts['lesion_mm3']:,.0f} mm³",
             **{name: _class_in_words(own) for name, own in facts.get("classes", {}).items()},
         }
-    picture = base64.b64encode(case.thumbnail).decode() if case.thumbnail else ""
+    picture = base64.b64encode(bytes(case.thumbnail)).decode()
     return {"id": case.id, "picture": picture, "facts": shown, "issues": case.issues}
 
 

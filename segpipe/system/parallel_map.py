@@ -89,8 +89,9 @@ def _until_killed(
             pool.submit(_attempt_in_worker, partial(work, item), name(item)): index for index, item in items.items()
         }
         for future in as_completed(futures):
+            index = futures.pop(future)  # or the results of all items would stay in memory
             if not isinstance(future.exception(), BrokenProcessPool):
-                yield futures[future], attempt(future.result, case=name(items[futures[future]]))
+                yield index, attempt(future.result, case=name(items[index]))
     except BrokenProcessPool:
         return  # while the cases were still being submitted
     except BaseException:

@@ -2,12 +2,18 @@
 
 import os
 import signal
+import weakref
 
 import pytest
 
 from segpipe.errors import ImageError, OutputError
 from segpipe.system import parallel_map as module
 from segpipe.system.parallel_map import parallel_map
+
+
+class Result:
+    def __init__(self, item):
+        self.item = item
 
 
 def work(item):
@@ -64,6 +70,15 @@ def test_processes_that_never_work_are_not_started_for_every_item():
         run(["deadly"] * 20, workers=2)
     assert caught.value.facts == {"in a row": module.MOST_DEATHS}
     assert '__name__ == "__main__"' in caught.value.hint
+
+
+@pytest.mark.slow
+def test_results_that_were_taken_are_kept_no_longer():
+    taken = []
+    for _, result in parallel_map(Result, ["a", "b", "c"], name=str, workers=2):
+        taken.append(weakref.ref(result))
+        del result
+        assert sum(one() is not None for one in taken) == 1  # the one before it is gone
 
 
 def test_no_items_are_no_work():

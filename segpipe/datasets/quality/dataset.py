@@ -12,6 +12,7 @@ import numpy as np
 from segpipe.datasets.manifest import Entry, Manifest
 from segpipe.datasets.quality.case import check_case
 from segpipe.datasets.quality.issues import CaseQuality, Issue, Quality
+from segpipe.datasets.quality.pictures import PictureStore
 from segpipe.errors import SegpipeError
 from segpipe.system.parallel_map import parallel_map
 
@@ -24,8 +25,11 @@ def check_dataset(manifest: Manifest, *, workers: int | None = None, progress: b
     """Reads every case once, in parallel, and compares the cases with each other."""
     work: Callable[[Entry], CaseQuality] = partial(check_case, labels=dict(manifest.labels))
     title = "check" if progress else None
-    found = dict(parallel_map(work, manifest.entries, name=attrgetter("id"), title=title, workers=workers))
-    cases = [_checked(found[index], entry) for index, entry in enumerate(manifest.entries)]
+    found, pictures = {}, PictureStore()
+    for index, outcome in parallel_map(work, manifest.entries, name=attrgetter("id"), title=title, workers=workers):
+        case = _checked(outcome, manifest.entries[index])
+        found[index] = replace(case, thumbnail=pictures.add(bytes(case.thumbnail)))
+    cases = [found[index] for index in range(len(manifest.entries))]
     return Quality(manifest.name, compare_cases(cases, manifest.entries))
 
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, SupportsBytes
 
 Level = Literal["error", "warning"]
 
@@ -43,7 +43,7 @@ class CaseQuality:
     issues: tuple[Issue, ...]
     facts: Mapping[str, Any]
     digest: str = ""
-    thumbnail: bytes = b""
+    thumbnail: SupportsBytes = b""
 
 
 @dataclass(frozen=True)

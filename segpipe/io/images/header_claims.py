@@ -1,4 +1,4 @@
-"""Holds what a header claims against the bytes there are, before memory is taken for it or another file is opened."""
+"""Holds what a header claims against bytes and memory there are, before any is taken or another file is opened."""
 
 import re
 from collections.abc import Sequence
@@ -6,16 +6,19 @@ from math import prod
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from segpipe.errors import ImageError
+from segpipe.system.machine.memory import available_memory
 
 MOST_PER_BYTE = 1032
 """What deflate can unpack from one byte at most (zlib's technical details)."""
 _DATA_FILE = re.compile(rb"^\s*(?:ElementDataFile\s*=|data ?file\s*:=?)\s*(.*?)\s*$", re.IGNORECASE)
 _PACKED = re.compile(rb"^\s*(?:CompressedData\s*=\s*True|encoding\s*:\s*(?!raw))", re.IGNORECASE | re.MULTILINE)
 _LONGEST_HEADER = 2**16
+_COPY_BYTES = 4
+"""Of a voxel that is worked on, next to the one that was read."""
 
 
 def check_size(shape: Sequence[int], item_bytes: int, *, there: int, packed: bool) -> None:
-    """Checks that there can be as many voxels as a header claims.
+    """Checks that there can be as many voxels as a header claims, and memory for them, which a small file can fill.
 
     Args:
         shape: As claimed.
@@ -25,11 +28,20 @@ def check_size(shape: Sequence[int], item_bytes: int, *, there: int, packed: boo
 
     Raises:
         EOFError: when there cannot.
+        ImageError: when they take more memory than this process may take.
     """
-    claimed = prod(int(count) for count in shape) * item_bytes
+    voxels = prod(int(count) for count in shape)
+    claimed = voxels * item_bytes
     most = there * (MOST_PER_BYTE if packed else 1)
     if claimed > most:
         raise EOFError(f"the header claims {claimed} bytes of voxels, the file can hold {most}")
+    needed, memory = voxels * (item_bytes + _COPY_BYTES), available_memory()
+    if needed > memory:
+        raise ImageError(
+            "the image needs more memory than there is",
+            facts={"voxels": "×".join(map(str, shape)), "needs": f"{needed} bytes", "there are": f"{memory} bytes"},
+            hint="crop it to the chest, or give the machine or container more memory",
+        )
 
 
 def files_of(path: Path) -> tuple[list[Path], bool]:

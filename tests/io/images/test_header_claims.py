@@ -10,6 +10,7 @@ import pytest
 
 from segpipe.errors import ImageError
 from segpipe.geometry import Grid
+from segpipe.io.images import header_claims
 from segpipe.io.images.volumes import read_shape, read_volume, write_volume
 
 SHAPE = (5, 6, 7)
@@ -41,6 +42,18 @@ def test_a_header_that_claims_more_than_the_file_can_hold_takes_no_memory(tmp_pa
 
     assert f"claims {2 * sides[0] ** 3} bytes" in str(caught.value)
     assert read_shape(file) == ()
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.mha"])
+def test_a_small_file_that_unpacks_to_more_than_there_is_memory_is_refused(tmp_path, monkeypatch, name):
+    file = write_volume(tmp_path / name, np.zeros(SHAPE, np.int16), GRID)  # 210 voxels of 2 and 4 bytes
+    monkeypatch.setattr(header_claims, "available_memory", lambda: 1260)
+    assert read_volume(file).grid.shape == SHAPE
+    monkeypatch.setattr(header_claims, "available_memory", lambda: 1259)
+    with pytest.raises(ImageError, match="needs more memory than there is") as caught:
+        read_volume(file)
+    for fact in ("5×6×7", "1260 bytes", "1259 bytes", name, "crop it to the chest"):
+        assert fact in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["../secret.raw", "{folder}/secret.raw", "sub/../../secret.raw", "C:\\secret.raw"])
