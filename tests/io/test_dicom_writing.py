@@ -294,6 +294,19 @@ def test_a_report_measures_each_finding_and_points_to_its_segment(tmp_path, axia
     _check_valid(path)
 
 
+@pytest.mark.skipif(shutil.which("dsrdump") is None, reason="dsrdump is not installed (Debian: dcmtk)")
+def test_dcmtk_reads_the_measurements_of_a_report(tmp_path, axial):
+    seg = write_dicom_seg(tmp_path / "seg.dcm", nodules(_findings()), derivation=axial)
+    note = "slices thicker than recommended"
+    findings = [Measured(1, slice_note=note), Measured(3)]
+    path = write_dicom_sr(tmp_path / "sr.dcm", findings, derivation=axial, segmentation=seg)
+    read = subprocess.run(["dsrdump", "+Pl", str(path)], capture_output=True, text=True, check=True).stdout
+    assert read.count('NUM:(,,"Diameter")="8.38" (mm') == 2
+    assert read.count('NUM:(,,"Mean axial diameter of the solid part")="7.5" (mm') == 2
+    assert read.count("Upper zone of lung") == 2
+    assert read.count(note) == 1
+
+
 def test_a_report_names_the_one_that_it_replaces(tmp_path, axial):
     grown = replace(
         axial, series=replace(axial.series, identity=replace(axial.series.identity, instances="20 of them"))

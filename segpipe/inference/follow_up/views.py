@@ -12,7 +12,7 @@ from segpipe.inference.follow_up.registration import WINDOW_HU
 
 SURROUNDINGS_MM = 24.0
 STEP_MM = 4.0
-LEAST_AGREEMENT = 0.5
+LEAST_AGREEMENT = 0.7
 """Correlation around a place from which the alignment is trusted there; a breath can undo it in a part of the lungs."""
 _FEWEST_POINTS = 100
 _FLAT_HU = 10.0
@@ -75,6 +75,6 @@ def _offsets(radius_mm: float) -> FloatArray:
 
 def _sample(volume: Volume, places_mm: FloatArray) -> FloatArray:
     """HU at places (n, 3), clipped to the window of the alignment; NaN outside."""
-    values = volume.array.astype(np.float64)
-    found = map_coordinates(values, to_voxel(volume.grid.affine, places_mm).T, order=1, cval=np.nan)
+    indices = to_voxel(volume.grid.affine, places_mm).T
+    found = map_coordinates(volume.array, indices, output=np.float64, order=1, cval=np.nan)
     return np.asarray(np.clip(found, *WINDOW_HU))
