@@ -76,6 +76,7 @@ def test_a_job_with_a_killed_process_ends_and_goes_on_on_two_machines(slurm: Slu
     wait_until(lambda: (run / "checkpoints" / "last.ckpt").exists(), what="a checkpoint")
     os.kill(slurm.process_of(job, rank=1), signal.SIGKILL)
     assert slurm.wait(job) == "FAILED"
+    assert statuses(home)[run.name] in ("FAILED", "KILLED")
     again = slurm.submit("--nodes=2", "--cpus-per-task=1", SCRIPT, *words, "resume=true", cwd=home)
     assert slurm.wait(again) == "COMPLETED"
     log = (home / f"segpipe-{again}.log").read_text()
