@@ -1,11 +1,12 @@
 """The files of checkpoints: tensors and plain data, written whole or not at all, and verified when they are read."""
 
 import logging
+import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy, deepcopy
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 from zipfile import BadZipFile, ZipFile
 
 import torch
@@ -13,6 +14,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from segpipe.errors import ModelError, OutputError
 from segpipe.system.atomic_write import atomic_write
+from segpipe.training.checkpoints.pacing import PacedStream
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 log = logging.getLogger(__name__)
@@ -21,8 +23,9 @@ log = logging.getLogger(__name__)
 class CheckpointWriter(TorchCheckpointIO):
     """Copies checkpoints to host memory at once and writes them in the background, in their order, one at a time.
 
-    Training waits only when two are not written yet. After one that cannot be written none is: `last.ckpt` never knows
-    of a `best.ckpt` that is not there. At the latest when the trainer is torn down, by whatever, all are on the disk.
+    Training waits only when two are not written yet; until it waits, they are written slowly. After one that cannot be
+    written none is: `last.ckpt` never knows of a `best.ckpt` that is not there. At the latest when the trainer is torn
+    down, by whatever, all are on the disk.
     """
 
     def __init__(self) -> None:
@@ -30,6 +33,7 @@ class CheckpointWriter(TorchCheckpointIO):
         """Why a checkpoint could not be written."""
         self._thread = ThreadPoolExecutor(1, "segpipe-checkpoints")
         self._unwritten: deque[Future[None]] = deque()
+        self._hurry = threading.Event()
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Takes a checkpoint to be written to `path`; see `error` for what became of those before it."""
@@ -50,31 +54,39 @@ class CheckpointWriter(TorchCheckpointIO):
 
     def teardown(self) -> None:
         """Waits and ends the thread."""
+        self._hurry.set()
         self._thread.shutdown()
 
     def _wait(self, *, unless: int) -> None:
         while len(self._unwritten) >= unless:
+            self._hurry.set()
             self._unwritten.popleft().result()
+        self._hurry.clear()
 
     def _write(self, checkpoint: dict[str, Any], file: Path) -> None:
         if self.error:
             return
         try:
-            write_checkpoint(checkpoint, file)
+            write_checkpoint(checkpoint, file, hurry=self._hurry)
         except Exception as error:
             self.error = error
             log.error("%s: %s", type(error).__name__, error)
 
 
-def write_checkpoint(checkpoint: dict[str, Any], file: Path) -> None:
+def write_checkpoint(checkpoint: dict[str, Any], file: Path, *, hurry: threading.Event | None = None) -> None:
     """Writes under another name and renames, so that a kill leaves the old checkpoint.
+
+    Args:
+        checkpoint: Tensors and plain data.
+        file: Where to.
+        hurry: Is set when somebody waits for the file; until then it is written slowly. None writes at once.
 
     Raises:
         OutputError: when the disk is full or not writable; the former checkpoint stays.
     """
     try:
         with atomic_write(file, durable=True) as part, part.open("wb") as stream:
-            torch.save(checkpoint, stream)
+            torch.save(checkpoint, cast(IO[bytes], PacedStream(stream, hurry)) if hurry else stream)
     except (OSError, RuntimeError) as error:
         raise OutputError(
             "the checkpoint could not be written; the former one is kept",

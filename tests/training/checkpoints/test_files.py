@@ -117,9 +117,9 @@ def slow(monkeypatch):
     """Lets the disk write when it is told to."""
     may_write = threading.Event()
 
-    def write_late(checkpoint, file):
+    def write_late(checkpoint, file, **given):
         assert may_write.wait(60)
-        write_checkpoint(checkpoint, file)
+        write_checkpoint(checkpoint, file, **given)
 
     monkeypatch.setattr(files, "write_checkpoint", write_late)
     yield may_write
