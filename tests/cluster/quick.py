@@ -6,16 +6,14 @@ from typing import Any
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Callback
 
-from segpipe.pipelines.observers.run_report import RunReport
-from tests.small_models import skip_onnx_export
+from tests.small_models import skip_pages
 
 
 class NoPages(Callback):
     """What takes long and is not the subject is not written."""
 
     def __init__(self) -> None:
-        skip_onnx_export()
-        RunReport.finished = lambda *_: None
+        skip_pages()
 
 
 class EndsBy(Callback):

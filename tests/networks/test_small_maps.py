@@ -1,8 +1,7 @@
 """A convolution over a very small map runs in float32 under CPU autocast, and memory decides no gradient."""
 
+import ctypes
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,9 @@ from torch import nn
 from torch.nn import functional
 
 from segpipe.geometry import round_up
-from segpipe.networks import network_divisor
+from segpipe.networks import build_network, network_divisor
 from segpipe.networks.small_maps import SmallMapsInFloat32
+from tests.processes import Process
 
 CONF = Path(__file__).parents[2] / "conf" / "network"
 RECIPE_PATCHES = [(64, 64, 64), (48, 48, 16)]  # ct_tumour's, 128×128×64, is larger along each axis
@@ -61,26 +61,18 @@ def test_the_gradient_of_a_small_map_is_that_of_float32():
     torch.testing.assert_close(guarded.grad, plain.grad, rtol=0.02, atol=0.02)
 
 
-SCRIPT = """
-import ctypes, json, sys
-import torch
-from segpipe.networks import build_network
-from segpipe.networks.small_maps import SmallMapsInFloat32
-
-PERTURB, MMAP_THRESHOLD = -6, -3
-libc = ctypes.CDLL(None)
-libc.mallopt(MMAP_THRESHOLD, 2**31 - 1)
-torch.use_deterministic_algorithms(True)  # as every training on a CPU does
-torch.utils.deterministic.fill_uninitialized_memory = False
+PERTURB, MMAP_THRESHOLD = -6, -3  # of glibc's mallopt
 
 
-def gradients(spec, patch, fill):
+def gradients(spec, patch, fill: int) -> dict[str, torch.Tensor]:
+    """Those of a network whose freed memory is filled with a byte, and whose new memory with its complement."""
+    libc = ctypes.CDLL(None)
     torch.manual_seed(0)
     network = build_network(spec).train()
     images = torch.rand(1, 1, *patch)
     libc.mallopt(PERTURB, fill)
     with SmallMapsInFloat32():
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", HALF):
             outputs = network(images)
         outputs = outputs if isinstance(outputs, list) else [outputs]
         torch.manual_seed(1)
@@ -89,11 +81,18 @@ def gradients(spec, patch, fill):
     return {name: weight.grad for name, weight in network.named_parameters() if weight.grad is not None}
 
 
-for name, (spec, patch) in json.loads(sys.argv[1]).items():
-    first, second = (gradients(spec, patch, fill) for fill in (1, 255))
-    differing = [key for key in first if not (torch.equal(first[key], second[key]) and first[key].isfinite().all())]
-    print(json.dumps([name, differing if first else ["nothing learns"]]))
-"""
+def write_differing(jobs, file: Path) -> None:
+    """Job → the weights whose gradient depends on what freed memory holds; for a process of its own."""
+    ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, 2**31 - 1)
+    torch.set_num_threads(2)
+    torch.use_deterministic_algorithms(True)  # as every training on a CPU does
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    found = {}
+    for name, (spec, patch) in jobs.items():
+        first, second = (gradients(spec, patch, fill) for fill in (1, 255))
+        same = [key for key in first if torch.equal(first[key], second[key]) and first[key].isfinite().all()]
+        found[name] = sorted(first.keys() - same) if first else ["nothing learns"]
+    file.write_text(json.dumps(found))
 
 
 def shipped(name: str) -> dict[str, Any]:
@@ -109,22 +108,19 @@ def patches(spec) -> list[tuple[int, int, int]]:
     return [(x, y, 2 * z), *(round_up(patch, (x, y, z)) for patch in RECIPE_PATCHES)]
 
 
-def differing(jobs) -> dict[str, list[str]]:
-    """Job → the weights whose gradient depends on what freed memory holds."""
-    words = [sys.executable, "-c", SCRIPT, json.dumps(jobs)]
-    done = subprocess.run(
-        words, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "2"}
-    )
-    assert done.returncode == 0, done.stderr
-    found = dict(json.loads(line) for line in done.stdout.splitlines())
+def differing(jobs, folder: Path) -> dict[str, list[str]]:
+    """What `write_differing` finds, without the jobs that are as they should be."""
+    process = Process(write_differing, jobs, folder / "found.json", cwd=folder, log=folder / "log")
+    assert process.wait() == 0, (folder / "log").read_text()
+    found = json.loads((folder / "found.json").read_text())
     assert list(found) == list(jobs)
     return {name: weights for name, weights in found.items() if weights}
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="freed memory is filled by glibc")
-def test_memory_decides_no_gradient_of_a_shipped_network():
+def test_memory_decides_no_gradient_of_a_shipped_network(tmp_path):
     networks = {file.stem: shipped(file.stem) for file in CONF.glob("*.yaml")}
     jobs = {f"{name} {patch}": [spec, patch] for name, spec in networks.items() for patch in patches(spec)}
     assert len(jobs) >= 2 * len(networks) > 0
-    assert differing(jobs) == {}
+    assert differing(jobs, tmp_path) == {}

@@ -58,7 +58,7 @@ def test_the_command_writes_the_model_folder_of_a_run(run_folder, tmp_path, caps
 
 
 @pytest.mark.slow
-def test_figures_and_operating_point_belong_to_the_evaluated_weights(run_folder, tmp_path) -> None:
+def test_figures_and_operating_point_belong_to_the_evaluated_weights(run_folder, tmp_path, without_onnx) -> None:
     write_small(run_folder / "model", operating_point={**POINT, "threshold": 0.35})
     same = reexport(run_folder, tmp_path / "same")
     assert same.operating_point["threshold"] == 0.35
