@@ -59,6 +59,8 @@ def export_onnx(
         raise ModelError("the network cannot be written as ONNX", facts={"found": reason}) from error
     assert program is not None
     model = program.model_proto
+    for node in model.graph.node:
+        del node.metadata_props[:]  # where in which file of this machine it was traced
     onnx.helper.set_model_props(model, dict(properties))
     onnx.save(model, file)
 
