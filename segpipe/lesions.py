@@ -208,11 +208,12 @@ def find_farthest(points: FloatArray) -> tuple[float, FloatArray]:
         with suppress(QhullError):  # flat lesions have no hull
             points = points[ConvexHull(points).vertices]
     distances = pdist(points)
-    longest = float(distances.max())
-    pairs = np.flatnonzero(distances >= longest - TIE_MM)  # of (0, 1), (0, 2), … (1, 2), …
+    longest = int(np.argmax(distances))
+    pairs = np.flatnonzero(distances >= distances[longest] - TIE_MM)  # of (0, 1), (0, 2), … (1, 2), …
     ends = np.cumsum(np.arange(len(points) - 1, 0, -1))
     first = np.searchsorted(ends, pairs, side="right")
-    return longest, points[pairs - ends[first] + len(points)] - points[first]
+    ways = points[pairs - ends[first] + len(points)] - points[first]
+    return float(np.linalg.norm(ways[np.searchsorted(pairs, longest)])), ways
 
 
 def _foreground_box(mask: NDArray[np.generic]) -> Box:
