@@ -79,6 +79,7 @@ def test_results_that_were_taken_are_kept_no_longer():
         taken.append(weakref.ref(result))
         del result
         assert sum(one() is not None for one in taken) == 1  # the one before it is gone
+    assert len(taken) == 3
 
 
 def test_no_items_are_no_work():
