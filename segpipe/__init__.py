@@ -94,7 +94,8 @@ def evaluate(
     Args:
         evaluated: A model folder or what `load_model` returns, or else a folder of masks.
         reference: For a model a data set folder (with `manifest.json`), for masks a folder of masks with their names.
-        output: A folder that gets `summary.json`, `cases.csv`, `lesions.csv`, `froc.csv` and `report.html`.
+        output: A folder that gets `summary.json`, `cases.csv`, `lesions.csv`, `froc.csv`, `froc_by_diameter.csv` and
+            `report.html`.
         split: Which cases a model is evaluated on: train, val, test or all; by default those it was not trained on.
 
     Returns:

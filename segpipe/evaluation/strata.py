@@ -4,9 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segpipe.evaluation.bootstrap import interval_of_mean
 from segpipe.evaluation.results import CaseResult, ReferenceLesion
+from segpipe.geometry import FloatArray
 
 DIAMETERS_MM = ((0.0, 6.0, "under 6 mm"), (6.0, 8.0, "6-8 mm"), (8.0, 15.0, "8-15 mm"), (15.0, np.inf, "over 15 mm"))
 RATINGS = {
@@ -34,7 +36,17 @@ def diameter_stratum(diameter_mm: float) -> str:
     >>> diameter_stratum(6.0)
     '6-8 mm'
     """
-    return next(name for low, high, name in DIAMETERS_MM if low <= diameter_mm < high)
+    return DIAMETERS_MM[int(diameter_indices([diameter_mm])[0])][2]
+
+
+def diameter_indices(diameters_mm: Sequence[float] | FloatArray) -> NDArray[np.int64]:
+    """Index of the stratum of each diameter in `DIAMETERS_MM`.
+
+    >>> diameter_indices([3.0, 6.0, 7.9, 20.0]).tolist()
+    [0, 1, 1, 3]
+    """
+    lower_limits = [low for low, *_ in DIAMETERS_MM[1:]]
+    return np.asarray(np.searchsorted(lower_limits, diameters_mm, side="right"), dtype=np.int64)
 
 
 def rating_stratum(rating: str, value: object) -> str | None:

@@ -9,7 +9,7 @@ import numpy as np
 from segpipe.evaluation.bootstrap import LEVEL, RESAMPLES, Interval, interval_of, interval_of_mean
 from segpipe.evaluation.detection.candidates import LEAST_CONFIDENCE, MOST_CANDIDATES, PART_OF_PEAK
 from segpipe.evaluation.detection.froc import RULES, collect_marks
-from segpipe.evaluation.detection.froc_summary import FROC_RESAMPLES, froc_summary
+from segpipe.evaluation.detection.froc_summary import BY_DIAMETER, FROC_RESAMPLES, froc_summary
 from segpipe.evaluation.detection.matching import MINIMUM_IOU
 from segpipe.evaluation.measures.overlap import OVERLAP_FIGURES
 from segpipe.evaluation.measures.surface import NSD_TOLERANCE_MM, SURFACE_FIGURES
@@ -30,6 +30,7 @@ POLICY = {
     f"far as the probability stays at {PART_OF_PEAK:.0%} of it, at most {MOST_CANDIDATES} in a scan, whatever the "
     "operating point shows; of a network that answers to a point the lesions of its mask; masks without probabilities "
     "give one point and no curve",
+    "by_diameter": BY_DIAMETER,
     "confidence": "of a candidate: the peak; of a lesion: the mean foreground probability over its voxels",
     "intervals": f"{LEVEL:.0%} percentile bootstrap over patients, {RESAMPLES} resamples, {FROC_RESAMPLES} for FROC",
     "nsd": f"normalised surface Dice at a tolerance of {NSD_TOLERANCE_MM:g} mm, surfaces weighted by area",
@@ -47,7 +48,8 @@ def summarise(results: Sequence[CaseResult], *, seed: int = 0) -> dict[str, Any]
     - `metrics`: mean, median, std, ci95 (of the mean) and n (cases with a defined value) of every figure.
     - `lesions`: counts over all cases and their ratios, with panoptic quality.
     - `detection`: sensitivity at seven rates of false positives, CPM and average precision, where candidates are
-      matched by `overlap` and by `centre`; None when their confidences are not known, as one point is no curve.
+      matched by `overlap` and by `centre`, and the same sensitivities by diameter of the lesion; None when their
+      confidences are not known, as one point is no curve.
     - `strata`: lesions by diameter and by readers' ratings.
     - `empty`: how often masks were empty; how they count is said under `policy`.
     - `classes`: where there are several, the same of each class; all else is of the foreground of all classes together.

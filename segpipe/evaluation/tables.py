@@ -1,10 +1,10 @@
-"""The files of an evaluation: `summary.json`, `cases.csv`, `lesions.csv` and `froc.csv`."""
+"""The files of an evaluation: `summary.json`, `cases.csv`, `lesions.csv`, `froc.csv`, `froc_by_diameter.csv`."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from segpipe.evaluation.detection.froc import RULES, collect_marks, froc_curve
+from segpipe.evaluation.detection.froc import FP_RATES, RULES, collect_marks, froc_curve
 from segpipe.evaluation.results import CaseResult, PredictedLesion, ReferenceLesion, group_by_hit
 from segpipe.system.atomic_write import write_json
 from segpipe.system.csv_table import write_csv
@@ -14,11 +14,16 @@ CASE_COLUMNS = ("case", "patient", "empty")
 CLASS_COLUMNS = ("case", "patient", "class", "empty")
 LESION_COLUMNS = ("case", "patient", "kind", "number", "matched", "diameter_mm", "volume_mm3", "overlap", "probability")
 FROC_COLUMNS = ("rule", "threshold", "fp_per_scan", "sensitivity")
+FROC_BY_DIAMETER_COLUMNS = (
+    *("rule", "diameter", "lesions"),
+    *(f"sensitivity_at_{rate:g}" for rate in FP_RATES),
+    *("cpm", "cpm_low", "cpm_high"),
+)
 _WHAT = "the evaluation"
 
 
 def write_evaluation(folder: Path, results: Sequence[CaseResult], summary: Mapping[str, Any]) -> None:
-    """Writes `summary.json`, `cases.csv`, `lesions.csv` and `froc.csv` into `folder`, each complete or not at all.
+    """Writes `summary.json`, `cases.csv`, `lesions.csv`, `froc.csv` and `froc_by_diameter.csv`, complete or not at all.
 
     Several classes have `classes.csv`, too.
 
@@ -30,7 +35,22 @@ def write_evaluation(folder: Path, results: Sequence[CaseResult], summary: Mappi
         write_csv(folder / "classes.csv", classes, CLASS_COLUMNS, what=_WHAT)
     write_csv(folder / "lesions.csv", lesion_rows(results), LESION_COLUMNS, what=_WHAT)
     write_csv(folder / "froc.csv", froc_rows(results), FROC_COLUMNS, what=_WHAT)
+    write_froc_by_diameter(folder, summary["detection"] or {})
     write_json(folder / "summary.json", summary, what=_WHAT)
+
+
+def write_froc_by_diameter(folder: Path, detection: Mapping[str, Any]) -> None:
+    """Writes `froc_by_diameter.csv`: sensitivity along the FROC for each rule and stratum of diameters.
+
+    Args:
+        folder: Where it goes.
+        detection: The part `detection` of `summary.json`.
+
+    Raises:
+        OutputError: when it cannot be written.
+    """
+    rows = froc_by_diameter_rows(detection)
+    write_csv(folder / "froc_by_diameter.csv", rows, FROC_BY_DIAMETER_COLUMNS, what=_WHAT)
 
 
 def case_rows(results: Sequence[CaseResult]) -> list[Row]:
@@ -71,6 +91,26 @@ def froc_rows(results: Sequence[CaseResult]) -> list[Row]:
         points = zip(curve.threshold.tolist(), curve.fp_per_scan.tolist(), curve.sensitivity.tolist(), strict=True)
         rows += [dict(zip(FROC_COLUMNS, (rule, *point), strict=True)) for point in points]
     return rows
+
+
+def froc_by_diameter_rows(detection: Mapping[str, Any]) -> list[Row]:
+    """One row per rule and stratum of diameters: its lesions, sensitivity at the seven rates, and their mean.
+
+    Args:
+        detection: The part `detection` of `summary.json`.
+    """
+    return [
+        {
+            "rule": rule,
+            "diameter": diameter,
+            "lesions": row["lesions"],
+            **{f"sensitivity_at_{rate}": value for rate, value in row["sensitivity_at_fp_per_scan"].items()},
+            "cpm": row["cpm"],
+            **dict(zip(("cpm_low", "cpm_high"), row["cpm_ci95"] or (), strict=False)),
+        }
+        for rule, froc in detection.items()
+        for diameter, row in froc["by_diameter"].items()
+    ]
 
 
 def _case_row(result: CaseResult) -> Row:

@@ -56,6 +56,13 @@ def interval(bounds: Sequence[float] | None, digits: int = 3) -> str:
     return "–" if bounds is None else f"{bounds[0]:.{digits}f} … {bounds[1]:.{digits}f}"
 
 
+def cpm_by_diameter(froc: Mapping[str, Any]) -> list[str]:
+    """A line with the CPM of the lesions of each diameter, and how many they are."""
+    rows = froc["by_diameter"].items()
+    sizes = [f"{diameter} {number(row['cpm'])} of {row['lesions']}" for diameter, row in rows]
+    return [f"  CPM by diameter: {', '.join(sizes)}"] * bool(sizes)
+
+
 def _headline(summary: Mapping[str, Any]) -> str:
     words = f"{summary['cases']} cases of {summary['patients']} patients"
     if summary.get("failed_cases"):
@@ -82,7 +89,8 @@ def _froc(summary: Mapping[str, Any]) -> list[str]:
     """The CPM; of masks alone why there is none."""
     detection, lesions = (summary.get("detection") or {}).get("centre"), summary["lesions"]
     if detection:
-        return [f"FROC by centre: CPM {number(detection['cpm'])} ({interval(detection['cpm_ci95'])})"]
+        whole = f"FROC by centre: CPM {number(detection['cpm'])} ({interval(detection['cpm_ci95'])})"
+        return [whole, *cpm_by_diameter(detection)]
     lacking = "FROC: none, as masks without probabilities give one point and no curve"
     return [lacking] * bool(lesions["tp"] + lesions["fn"])
 

@@ -34,6 +34,6 @@ def evaluate_marks(
     points, errors = read_marks(marks, reference.scans)
     matched = match_marks(points, reference)
     summary = {"data": reference.name, "predictions": marks.stem, **summarise_marks(matched, seed=seed)}
-    write_mark_tables(output, matched, seed=seed)
+    write_mark_tables(output, matched, summary, seed=seed)
     write_json(output / "summary.json", summary, what="the summary")
     return summary, write_marks_report(output, matched, summary), errors

@@ -12,7 +12,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["bland_altman", "curve_panels", "dice_by_diameter", "froc_curve", "learning_curves", "overlay"]
+__all__ = [
+    "bland_altman",
+    "curve_panels",
+    "dice_by_diameter",
+    "froc_by_diameter",
+    "froc_curve",
+    "learning_curves",
+    "overlay",
+]
 Row = Mapping[str, Any]
 CURVE = "curve"
 MOST_POINTS = 2000
@@ -140,13 +148,29 @@ def froc_curve(points: Sequence[Row], detection: Row | None = None, *, data: str
             style = "-" if number == 0 else (0, (4, 2.5))
             axes.plot(rates, found, color=colour, lw=1.8, ls=style, label=f"by {rule}{_cpm(known)}")
             _draw_intervals(axes, known, colour, aside=0.95 if number == 0 else 1.05)
-        axes.set_xscale("log", base=2)
-        axes.set_xlim(FROC_RATES[0] / 1.2, FROC_RATES[-1] * 1.2)
-        axes.set_xticks(FROC_RATES, ["1/8", "1/4", "1/2", "1", "2", "4", "8"])
-        axes.set_ylim(0, 1.02)
-        quiet(axes, title=titled("FROC", data), x="false positives per scan", y="sensitivity")
+        _froc_axes(axes, titled("FROC", data))
         if rules:
             figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+def froc_by_diameter(detection: Row, *, data: str | None = None) -> "Figure":
+    """Draws the sensitivity at the seven rates of false positives for each diameter of lesions, small to large.
+
+    Args:
+        detection: The part `detection` of `summary.json`, of which the first rule of matching is drawn.
+        data: The data set's name.
+    """
+    rule, froc = next(iter(detection.items()))
+    with house_style():
+        figure = new_figure(5.2, 3.6)
+        axes = figure.add_subplot()
+        for (diameter, row), colour in zip(froc["by_diameter"].items(), CYCLE, strict=False):
+            values = list(row["sensitivity_at_fp_per_scan"].values())
+            label = f"{diameter} ({row['lesions']}){_cpm(row)}"
+            axes.plot(FROC_RATES, values, "-o", color=colour, lw=1.8, ms=4, label=label)
+        _froc_axes(axes, titled(f"Sensitivity by diameter, by {rule}", data))
+        figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
@@ -214,6 +238,14 @@ def _draw_limits(axes: "Axes", apart: Sequence[float]) -> None:
         for edge in (centre - reach, centre + reach):
             axes.axhline(edge, color=VERMILION, lw=1.0, ls="--")
         axes.plot([], [], color=VERMILION, lw=1.0, ls="--", label=limits)
+
+
+def _froc_axes(axes: "Axes", title: str) -> None:
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(FROC_RATES[0] / 1.2, FROC_RATES[-1] * 1.2)
+    axes.set_xticks(FROC_RATES, ["1/8", "1/4", "1/2", "1", "2", "4", "8"])
+    axes.set_ylim(0, 1.02)
+    quiet(axes, title=title, x="false positives per scan", y="sensitivity")
 
 
 def _draw_intervals(axes: "Axes", known: Row, colour: str, *, aside: float) -> None:

@@ -83,6 +83,10 @@ def parts(summary: Summary) -> list[Part]:
         Part(over, _figures(summary.get("metrics") or {})),
         Part("Lesions", _lesions(summary)),
         Part("Detection", _detection(summary.get("detection") or {})),
+        Part(
+            "Sensitivity at false positives per scan, by diameter of the lesion",
+            _detection_by_diameter(summary.get("detection") or {}),
+        ),
         Part("Lesions by kind", _strata(summary.get("strata") or {})),
     ]
     return [part for part in found if part.table.rows]
@@ -164,8 +168,28 @@ def _strata(strata: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Table:
 def _detection(detection: Mapping[str, Mapping[str, Any]]) -> Table:
     rows = []
     for rule, row in detection.items():
-        rates = row.get("sensitivity_at_fp_per_scan") or {}
-        named = {f"{rate} fp/scan": value for rate, value in rates.items()}
         precision = row.get("average_precision")
-        rows.append({"matched": _RULES.get(rule, rule), **named, "CPM": row.get("cpm"), "average precision": precision})
+        rows.append(
+            {"matched": _RULES.get(rule, rule), **_along_rates(row, unit=" fp/scan"), "average precision": precision}
+        )
     return table(rows)
+
+
+def _detection_by_diameter(detection: Mapping[str, Mapping[str, Any]]) -> Table:
+    rows = [
+        {
+            "matched": _RULES.get(rule, rule),
+            "diameter": diameter,
+            "lesions": row.get("lesions"),
+            **_along_rates(row),
+            "cpm_ci95": row.get("cpm_ci95"),
+        }
+        for rule, froc in detection.items()
+        for diameter, row in (froc.get("by_diameter") or {}).items()
+    ]
+    return table(rows)
+
+
+def _along_rates(row: Mapping[str, Any], *, unit: str = "") -> dict[str, Any]:
+    rates = row.get("sensitivity_at_fp_per_scan") or {}
+    return {**{f"{rate}{unit}": value for rate, value in rates.items()}, "CPM": row.get("cpm")}

@@ -27,7 +27,10 @@ _RENAMED = (
     (r"^class_means_(\w+)$", r"class_mean_\1"),
 )
 # found in summary.json and its tables; as metrics they would bury the others
-_LEFT_OUT = re.compile(r"^metrics_\w+_n$|^strata_.*_ci95_|^detection_\w+_scan_ci95_|^detection_centre_sensitivity")
+_LEFT_OUT = re.compile(
+    r"^metrics_\w+_n$|^strata_.*_ci95_|^detection_\w+_scan_ci95_|^detection_centre_sensitivity"
+    r"|^detection_\w+_by_diameter_.*(?<!_cpm)$"
+)
 _FOREIGN = re.compile(r"[^\w.\- ]")
 
 
@@ -37,7 +40,8 @@ def summary_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
     What one compares first is `evaluation/NAME`, e.g. `evaluation/dice`; all else, intervals with it, is
     `evaluation_details/PATH`. Those are sections of MLflow's charts, and its tables, sorted by name, begin with the
     first. Of several classes each has a section `evaluation_CLASS`, and their means are `evaluation/class_mean_NAME`.
-    Counts of cases behind a figure and intervals of strata and of the FROC are left to `summary.json`.
+    Counts of cases behind a figure, intervals of strata and of the FROC, and of the FROC by diameter all but its CPM
+    are left to `summary.json`.
 
     >>> summary_metrics({"metrics": {"dice": {"mean": 0.8, "ci95": [0.7, 0.9]}}, "seed": 1})
     {'evaluation/dice': 0.8, 'evaluation_details/dice_ci95_low': 0.7, 'evaluation_details/dice_ci95_high': 0.9}

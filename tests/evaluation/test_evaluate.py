@@ -103,7 +103,8 @@ def test_the_same_seed_gives_the_same_summary():
 def test_the_files_of_an_evaluation(tmp_path):
     write_evaluation(tmp_path / "evaluation", pairs(), summarise(pairs()))
     folder = tmp_path / "evaluation"
-    assert sorted(file.name for file in folder.iterdir()) == ["cases.csv", "froc.csv", "lesions.csv", "summary.json"]
+    tables = ["cases.csv", "froc.csv", "froc_by_diameter.csv", "lesions.csv"]
+    assert sorted(file.name for file in folder.iterdir()) == [*tables, "summary.json"]
     with (folder / "cases.csv").open(newline="") as stream:
         cases = list(csv.DictReader(stream))
     assert [row["case"] for row in cases] == ["c1", "c2", "c3", "c4"]

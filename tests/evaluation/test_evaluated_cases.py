@@ -47,6 +47,7 @@ def test_a_case_that_fails_in_any_way_is_named_and_the_others_are_summarised(tmp
         "cases.csv",
         "lesions.csv",
         "froc.csv",
+        "froc_by_diameter.csv",
     }
 
 

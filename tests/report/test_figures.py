@@ -7,6 +7,7 @@ from segpipe.report.figures import (
     bland_altman,
     curve_panels,
     dice_by_diameter,
+    froc_by_diameter,
     froc_curve,
     learning_curves,
     running_median,
@@ -115,6 +116,16 @@ def test_froc_reports_cpm_and_the_intervals_that_are_known():
     assert list(lines(axes)) == ["by overlap, CPM 0.457", "by centre"]
     (bar,) = axes.collections
     assert bar.get_segments()[0].tolist() == [[0.125 * 0.95, 0.2], [0.125 * 0.95, 0.4]]  # aside of the other rule's
+
+
+def test_froc_by_diameter_has_a_line_for_each_diameter_with_its_lesions_and_mean():
+    rates = dict(zip(("0.125", "0.25", "0.5", "1", "2", "4", "8"), (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7), strict=True))
+    sizes = {"6-8 mm": {"lesions": 3, "sensitivity_at_fp_per_scan": rates, "cpm": 0.4}}
+    axes = froc_by_diameter({"centre": {"by_diameter": sizes}}, data="phantom").axes[0]
+    (curve,) = axes.get_lines()
+    assert curve.get_label() == "6-8 mm (3), CPM 0.400"
+    assert curve.get_xydata()[:2].tolist() == [[0.125, 0.1], [0.25, 0.2]]
+    assert axes.get_title(loc="left") == "Sensitivity by diameter, by centre · phantom"
 
 
 def test_froc_without_confidences_is_an_empty_figure():

@@ -52,6 +52,14 @@ def test_parts_that_an_evaluation_lacks_are_left_out():
     assert [cell.text for cell in part.table.rows[0]] == ["by centre", "0.500", "0.500", "0.250"]
 
 
+def test_detection_by_diameter_is_a_table_of_its_own():
+    size = {"lesions": 3, "sensitivity_at_fp_per_scan": {"0.125": 0.5}, "cpm": 0.5, "cpm_ci95": [0.25, 0.75]}
+    _, part = parts({"detection": {"overlap": {"cpm": 0.5, "by_diameter": {"6-8 mm": size}}}})
+    names = ["matched", "diameter", "lesions", "0.125", "CPM", "95 % interval"]
+    assert [column.name for column in part.table.columns] == names
+    assert [cell.text for cell in part.table.rows[0]][:5] == ["by overlap", "6-8 mm", "3", "0.500", "0.500"]
+
+
 def test_figures_given_as_text_are_set_flush_right():
     rows = [{"name": "Dice", "p": "< 0.001"}]
     assert [column.text for column in table(rows).columns] == [True, True]

@@ -39,13 +39,15 @@ def test_what_one_compares_first_is_in_one_section_and_the_rest_in_another():
 
 def test_what_would_bury_the_others_is_left_to_the_summary():
     froc = {"sensitivity_at_fp_per_scan": {"1": 0.5}, "sensitivity_at_fp_per_scan_ci95": {"1": [0.4, 0.6]}}
+    sized = {"lesions": 3, **froc, "cpm": 0.5, "cpm_ci95": [0.4, 0.6]}
     summary = {
         "metrics": {"dice": {"n": 4}},
         "strata": {"diameter": {"6-8 mm": {"dice_ci95": [0.1, 0.2], "lesions": 3}}},
-        "detection": {"overlap": froc, "centre": froc},
+        "detection": {"overlap": {**froc, "by_diameter": {"6-8 mm": sized}}, "centre": froc},
     }
     assert list(summary_metrics(summary)) == [
         "evaluation_details/detection_overlap_sensitivity_at_fp_per_scan_1",
+        "evaluation_details/detection_overlap_by_diameter_6-8 mm_cpm",
         "evaluation_details/strata_diameter_6-8 mm_lesions",
     ]
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from segpipe.pipelines.evaluation_plan import EvaluationPlan
 
 _CASES = "cases"
-_WHOLE = ("summary.json", "cases.csv", "lesions.csv", "froc.csv", "report.html")
+_WHOLE = ("summary.json", "cases.csv", "lesions.csv", "froc.csv", "froc_by_diameter.csv", "report.html")
 
 
 def evaluate_shard(given: argparse.Namespace, plan: "EvaluationPlan") -> int:

@@ -2,17 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.evaluation.results import CaseResult, group_by_hit
+from segpipe.evaluation.strata import DIAMETERS_MM, diameter_indices
 from segpipe.geometry import FloatArray
 
 FP_RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 Rule = Literal["overlap", "centre"]
 RULES: tuple[Rule, ...] = ("overlap", "centre")
+FALSE_POSITIVE = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,15 +24,25 @@ class Marks:
 
     Args:
         confidence: Mean probability of each candidate, (n,).
-        true: Whether it is a lesion of the reference, (n,).
+        stratum: Index of the diameter of the lesion that it is in `DIAMETERS_MM`, −1 for a false positive, (n,).
         case: Index of its case, (n,).
-        lesions: Reference lesions of each case, (cases,).
+        lesions_by_diameter: Reference lesions of each case in each stratum, (cases, strata).
     """
 
     confidence: FloatArray
-    true: NDArray[np.bool_]
+    stratum: NDArray[np.int64]
     case: NDArray[np.int64]
-    lesions: NDArray[np.int64]
+    lesions_by_diameter: NDArray[np.int64]
+
+    @cached_property
+    def true(self) -> NDArray[np.bool_]:
+        """Whether each candidate is a lesion of the reference, (n,)."""
+        return np.asarray(self.stratum != FALSE_POSITIVE)
+
+    @cached_property
+    def lesions(self) -> NDArray[np.int64]:
+        """Reference lesions of each case, (cases,)."""
+        return np.asarray(self.lesions_by_diameter.sum(axis=1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,12 +102,30 @@ def collect_marks(results: Sequence[CaseResult], rule: Rule) -> Marks | None:
     if any(confidence is None for confidence, _, _ in rows):
         return None
     rows.sort(key=lambda row: -(row[0] or 0.0))
+    lesions = [(index, lesion.diameter_mm) for index, result in enumerate(results) for lesion in result.lesions]
     return Marks(
         confidence=np.array([confidence for confidence, _, _ in rows], dtype=np.float64),
-        true=np.array([true for _, true, _ in rows], dtype=np.bool_),
+        stratum=np.array([stratum for _, stratum, _ in rows], dtype=np.int64),
         case=np.array([index for _, _, index in rows], dtype=np.int64),
-        lesions=np.array([len(result.lesions) for result in results], dtype=np.int64),
+        lesions_by_diameter=count_by_diameter(
+            np.array([index for index, _ in lesions], dtype=np.int64), [size for _, size in lesions], len(results)
+        ),
     )
+
+
+def count_by_diameter(
+    case: NDArray[np.int64], diameters_mm: Sequence[float] | FloatArray, cases: int
+) -> NDArray[np.int64]:
+    """How many lesions of each diameter each of `cases` cases has, (cases, strata).
+
+    Args:
+        case: Index of the case of each lesion, (n,).
+        diameters_mm: Of each lesion.
+        cases: How many there are.
+    """
+    counts = np.zeros((cases, len(DIAMETERS_MM)), dtype=np.int64)
+    np.add.at(counts, (case, diameter_indices(diameters_mm)), 1)
+    return counts
 
 
 def froc_curve(marks: Marks, weights: FloatArray | None = None) -> Curve:
@@ -131,12 +162,17 @@ def froc_figures(marks: Marks, weights: FloatArray) -> FloatArray:
     return np.array([[*sensitivity, sensitivity.mean(), precision] for sensitivity, precision in rows])
 
 
-def _marks_of(result: CaseResult, rule: Rule) -> list[tuple[float | None, bool]]:
+def _marks_of(result: CaseResult, rule: Rule) -> list[tuple[float | None, int]]:
+    """Confidence and stratum of each mark of a case."""
+    sizes = diameter_indices([lesion.diameter_mm for lesion in result.lesions]).tolist()
+    stratum = dict(zip((lesion.number for lesion in result.lesions), sizes, strict=True))
     if rule == "overlap":
-        return [(mark.probability, mark.matched is not None) for mark in result.marks]
-    alarms = [(mark.probability, False) for mark in result.marks if not mark.hits]
+        lesions = [(mark.probability, mark.matched) for mark in result.marks]
+        return [(probability, FALSE_POSITIVE if lesion is None else stratum[lesion]) for probability, lesion in lesions]
+    alarms = [(mark.probability, FALSE_POSITIVE) for mark in result.marks if not mark.hits]
     inside = sorted(group_by_hit(result.marks).items())
-    return [*alarms, *((_most_confident([mark.probability for mark in marks]), True) for _, marks in inside)]
+    best = [(_most_confident([mark.probability for mark in marks]), stratum[lesion]) for lesion, marks in inside]
+    return [*alarms, *best]
 
 
 def _most_confident(values: Sequence[float | None]) -> float | None:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from segpipe.evaluation.detection.froc import Marks
+from segpipe.evaluation.detection.froc import FALSE_POSITIVE, Marks, count_by_diameter
 from segpipe.evaluation.marks.mark_table import Points
 from segpipe.evaluation.marks.reference import MarkReference, group_by_scan
+from segpipe.evaluation.strata import diameter_indices
 from segpipe.geometry import FloatArray
 
 MOST_MARKS = 100
@@ -50,11 +51,12 @@ class MatchedMarks:
         confidence = np.concatenate([self.probability[self.found], self.points.probability[false]])
         order = np.argsort(-confidence, kind="stable")
         scans = np.concatenate([nodules.scan[self.found], self.points.scan[false]])
+        sizes = diameter_indices(nodules.diameter_mm[self.found])
         return Marks(
             confidence=confidence[order],
-            true=order < self.found.sum(),
+            stratum=np.concatenate([sizes, np.full(false.sum(), FALSE_POSITIVE)])[order],
             case=scans[order],
-            lesions=np.bincount(nodules.scan, minlength=len(self.reference.scans)),
+            lesions_by_diameter=count_by_diameter(nodules.scan, nodules.diameter_mm, len(self.reference.scans)),
         )
 
 

@@ -1,5 +1,6 @@
 """The figures of a detector's marks: those that LUNA16's official script prints, and tables of scans and nodules."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,9 @@ import numpy as np
 
 from segpipe.evaluation.bootstrap import LEVEL
 from segpipe.evaluation.detection.froc import FP_RATES, froc_curve
-from segpipe.evaluation.detection.froc_summary import FROC_RESAMPLES, froc_band, froc_summary
+from segpipe.evaluation.detection.froc_summary import BY_DIAMETER, FROC_RESAMPLES, froc_band, froc_summary
 from segpipe.evaluation.marks.matching import MOST_MARKS, MatchedMarks
-from segpipe.evaluation.tables import FROC_COLUMNS, Row
+from segpipe.evaluation.tables import FROC_COLUMNS, Row, write_froc_by_diameter
 from segpipe.system.csv_table import write_csv
 
 RULE = "centre"
@@ -20,6 +21,7 @@ POLICY = {
     "stands for the nodule, further ones on it count neither way",
     "ignored": "marks on no nodule but on a finding that the reference excludes count neither way",
     "most_marks": f"of a scan with more than {MOST_MARKS} marks those count that are more probable than the next",
+    "by_diameter": BY_DIAMETER,
     "intervals": f"{LEVEL:.0%} percentile bootstrap over patients, {FROC_RESAMPLES} resamples",
 }
 CASE_COLUMNS = ("case", "patient", "nodules", "marks", "tp", "fp", "fn", "ignored", "double")
@@ -33,7 +35,8 @@ def summarise_marks(matched: MatchedMarks, *, seed: int = 0) -> dict[str, Any]:
 
     - `lesions`: nodules found (`tp`) and missed (`fn`), false marks (`fp`), marks on excluded findings (`ignored`) and
       further marks on nodules (`double`); `recall` is the sensitivity over all marks.
-    - `detection`: sensitivity at seven rates of false positives, CPM and average precision, with intervals.
+    - `detection`: sensitivity at seven rates of false positives, CPM and average precision, with intervals, and the
+      sensitivities by diameter of the nodule.
     - `cpm` and `cpm_ci95`: the same once more, as the headline.
 
     Args:
@@ -66,8 +69,14 @@ def summarise_marks(matched: MatchedMarks, *, seed: int = 0) -> dict[str, Any]:
     }
 
 
-def write_mark_tables(folder: Path, matched: MatchedMarks, *, seed: int = 0) -> None:
-    """Writes `cases.csv`, `lesions.csv`, `froc.csv` and, of several patients, `froc_bootstrap.csv`.
+def write_mark_tables(folder: Path, matched: MatchedMarks, summary: Mapping[str, Any], *, seed: int = 0) -> None:
+    """Writes `cases.csv`, `lesions.csv`, two tables of the FROC and, of several patients, `froc_bootstrap.csv`.
+
+    Args:
+        folder: Where they go.
+        matched: What became of the marks.
+        summary: What `summarise_marks` made of them.
+        seed: Of the bootstrap.
 
     Raises:
         OutputError: when a file cannot be written.
@@ -75,6 +84,7 @@ def write_mark_tables(folder: Path, matched: MatchedMarks, *, seed: int = 0) -> 
     write_csv(folder / "cases.csv", mark_case_rows(matched), CASE_COLUMNS, what=_WHAT)
     write_csv(folder / "lesions.csv", mark_lesion_rows(matched), LESION_COLUMNS, what=_WHAT)
     write_csv(folder / "froc.csv", mark_froc_rows(matched), FROC_COLUMNS, what=_WHAT)
+    write_froc_by_diameter(folder, summary["detection"])
     if len(set(matched.reference.patients)) > 1:
         band = froc_band(matched.candidates(), matched.reference.patients, BAND_RATES, seed=seed)
         rows = (dict(zip(BAND_COLUMNS, point, strict=True)) for point in np.stack([BAND_RATES, *band], axis=1).tolist())

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from segpipe.evaluation.text_summary import align, interval, number
+from segpipe.evaluation.text_summary import align, cpm_by_diameter, interval, number
 
 
 def describe_marks(summary: Mapping[str, Any]) -> str:
@@ -23,6 +23,7 @@ def describe_marks(summary: Mapping[str, Any]) -> str:
             f"{lesions['ignored']} on excluded findings, {lesions['double']} more on nodules",
             *align([("false per scan", "sensitivity", "95 % interval"), *rows]),
             f"CPM {number(summary['cpm'])} ({interval(summary['cpm_ci95'])})",
+            *cpm_by_diameter(froc),
             *[f"scans without a mark: {silent}; their nodules count as missed"] * bool(silent),
         ]
     )

@@ -11,9 +11,9 @@ from segpipe.evaluation.detection.spheres import outlined
 from segpipe.evaluation.marks.matching import MatchedMarks
 from segpipe.evaluation.marks.summary import mark_case_rows, mark_froc_rows, mark_lesion_rows
 from segpipe.evaluation.results import CaseResult
-from segpipe.evaluation.tables import case_rows, froc_rows, lesion_rows
+from segpipe.evaluation.tables import Row, case_rows, froc_rows, lesion_rows
 from segpipe.pipelines.reports.case_pictures import Pictures
-from segpipe.report.figures import bland_altman, dice_by_diameter, froc_curve
+from segpipe.report.figures import bland_altman, dice_by_diameter, froc_by_diameter, froc_curve
 from segpipe.report.page import write_report
 
 if TYPE_CHECKING:
@@ -62,14 +62,14 @@ def write_marks_report(folder: Path, matched: MatchedMarks, summary: Mapping[str
         matched: What became of the marks.
         summary: The content of `summary.json`.
     """
-    points = mark_froc_rows(matched)
+    data, points = str(summary["data"]), mark_froc_rows(matched)
     return write_report(
         folder,
         title=_title(summary),
         summary=summary,
         cases=mark_case_rows(matched),
         lesions=mark_lesion_rows(matched),
-        figures={"froc": froc_curve(points, summary["detection"], data=str(summary["data"]))} if points else {},
+        figures=_froc(points, summary["detection"], data) if points else {},
         config={},
         environment=_environment(),
     )
@@ -93,6 +93,11 @@ def _draw(results: Sequence[CaseResult], summary: Mapping[str, Any]) -> "dict[st
         "dice_by_diameter": dice_by_diameter(lesion_rows(results), data=data),
         "bland_altman": bland_altman(case_rows(outlined(results)), data=data),
     }
-    if points:
-        figures["froc"] = froc_curve(points, summary["detection"], data=data)
-    return figures
+    return {**figures, **(_froc(points, summary["detection"], data) if points else {})}
+
+
+def _froc(points: Sequence[Row], detection: Mapping[str, Any], data: str) -> "dict[str, Figure]":
+    return {
+        "froc": froc_curve(points, detection, data=data),
+        "froc_by_diameter": froc_by_diameter(detection, data=data),
+    }

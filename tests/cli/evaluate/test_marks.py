@@ -40,6 +40,9 @@ def test_marks_give_summary_tables_and_report(tmp_path, capsys):
     assert [row["fp"] for row in rows(tmp_path / "out" / "cases.csv")] == ["1", "0"]
     assert [row["probability"] for row in rows(tmp_path / "out" / "lesions.csv")] == ["0.9", ""]
     assert [row["threshold"] for row in rows(tmp_path / "out" / "froc.csv")] == ["0.95", "0.9"]
+    (sized,) = rows(tmp_path / "out" / "froc_by_diameter.csv")
+    assert [sized[name] for name in ("rule", "diameter", "lesions")] == ["centre", "6-8 mm", "2"]
+    assert [sized[f"sensitivity_at_{rate}"] for rate in RATES] == [str(value) for value in expected]
     assert len(rows(tmp_path / "out" / "froc_bootstrap.csv")) == 10_000
     assert "FROC" in (tmp_path / "out" / "report.html").read_text()
     reported = capsys.readouterr().out
@@ -130,6 +133,10 @@ def test_luna16_gives_the_figures_of_the_official_script(realdata, tmp_path):
     official = [0.6922, 0.7690, 0.8238, 0.8651, 0.8929, 0.9174, 0.9334]
     froc = summary["detection"]["centre"]["sensitivity_at_fp_per_scan"]
     assert list(froc.values()) == pytest.approx(official, abs=1e-4)
+    sizes = summary["detection"]["centre"]["by_diameter"].values()
+    assert [size["lesions"] for size in sizes] == [502, 276, 281, 127]
+    found = np.array([list(size["sensitivity_at_fp_per_scan"].values()) for size in sizes])
+    assert np.average(found, axis=0, weights=[502, 276, 281, 127]) == pytest.approx(list(froc.values()), abs=1e-12)
     ours = np.array([[float(row[name]) for name in row if name != "rule"] for row in rows(tmp_path / "out/froc.csv")])
     theirs = np.loadtxt(folder / "expected" / "froc_dpn_uid.txt", delimiter=",")[1:]  # (0, 0) is implied
     at = np.searchsorted(-ours[:, 0], -theirs[:, 2])

@@ -93,7 +93,8 @@ def test_changed_masks_and_settings_are_evaluated_again(masks, tmp_path, monkeyp
     before = kept.read_text()
     write_volume(tmp_path / "predictions" / "c3.nii.gz", np.ones(SHAPE, np.uint8), GRID)
     assert main(["merge", "out"]) == 2
-    assert {"cases.csv", "froc.csv", "lesions.csv", "report.html", "summary.json"} == set(contents(tmp_path / "out"))
+    tables = {"cases.csv", "froc.csv", "froc_by_diameter.csv", "lesions.csv"}
+    assert {*tables, "report.html", "summary.json"} == set(contents(tmp_path / "out"))
     assert evaluate(*masks, "--output", "out", "--shard", "1/1") == 2
     assert contents(tmp_path / "out") == {}, "they are of the former masks"
     assert kept.read_text() != before

@@ -96,6 +96,8 @@ def test_each_class_and_all_together_have_candidates_and_none_where_the_referenc
     assert confidences["solid"] == pytest.approx([0.6])
     assert confidences["glass"] == pytest.approx([0.3, 0.2])
     assert [one.probability for one in result.detections] == pytest.approx([0.9, 0.2])
+    sizes = summarise([result])["classes"]["solid"]["detection"]["overlap"]["by_diameter"]
+    assert {size: row["lesions"] for size, row in sizes.items()} == {"8-15 mm": 2}  # not the block that is ignored
 
 
 def test_masks_without_probabilities_have_no_curve_and_the_text_says_why():
