@@ -46,6 +46,9 @@ def test_only_swin_has_a_fixed_shape() -> None:
     assert release().free_divisor == (2, 2, 2)
 
 
-@pytest.mark.parametrize(("facts", "phantom"), [({"data": "phantom"}, True), ({"data": "lidc"}, False), ({}, False)])
+@pytest.mark.parametrize(
+    ("facts", "phantom"),
+    [({"data": "phantom"}, True), ({"data": "implanted_phantom"}, True), ({"data": "lidc"}, False), ({}, False)],
+)
 def test_phantoms_are_recognised(facts, phantom) -> None:
     assert release(facts=facts).on_phantom is phantom

@@ -23,6 +23,8 @@ SHELL_MM = (1.5, 3.5)
 """Distances from the nodule's surface at which its neighbourhood is looked at: beyond the blur of its own edge."""
 VESSEL_MM3, WALL_SHARE = 10.0, 0.02
 """What is dense in the shell: a vessel of 2.5 mm that crosses it; and the share of it from which on it is a wall."""
+SMALLEST_MM = 3.0
+"""Smaller pieces are specks of a mask: nodules so small are rarely outlined."""
 _WALL_MM = 3.0  # radius of the disc that a wall is thicker than, and a vessel of the periphery is not
 _FEWEST_PARENCHYMA = 50
 _POINTS = 400
@@ -54,8 +56,8 @@ class Donor:
 
     @cached_property
     def centre_mm(self) -> FloatArray:
-        """Centre of its mask, (3,)."""
-        return to_world(self.grid.affine, Voxels.of(np.argwhere(self.inside)).centre)
+        """The voxel nearest to the centre of its mask, (3,): put on a voxel of a host, slices meet slices."""
+        return to_world(self.grid.affine, np.rint(Voxels.of(np.argwhere(self.inside)).centre))
 
     @cached_property
     def distance_mm(self) -> FloatArray:
@@ -157,7 +159,9 @@ def cut_donor(case: Case, rng: np.random.Generator) -> Donor:
     if mask is None or not mask.any():
         raise DatasetError("a case to take a nodule from must have a lesion", facts={"case": case.id})
     components = find_components(mask)
-    voxels = components.voxels(1 + int(rng.integers(components.count)))
+    sizes = [equivalent_diameter_mm(count * case.grid.voxel_volume_mm3) for count in components.voxel_counts]
+    whole = sum(size >= SMALLEST_MM for size in sizes)  # the first ones, as they are numbered by size
+    voxels = components.voxels(1 + int(rng.integers(max(1, whole))))
     margin = np.ceil(SURROUNDINGS_MM / np.array(case.grid.spacing_mm)).astype(int)
     low = np.maximum(np.array(voxels.start) - margin, 0)
     high = np.minimum(np.array(voxels.start) + voxels.inside.shape + margin, mask.shape)

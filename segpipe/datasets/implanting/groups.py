@@ -53,7 +53,7 @@ def deal_groups(hosts: Sequence[Entry], nodules: Sequence[Entry], *, seed: int) 
 def without_hosts_own(hosts: Manifest, nodules: Manifest) -> tuple[Entry, ...]:
     """The nodules of patients none of whose crops lies on the grid of a host: those would be in two groups.
 
-    A crop that was cut from a scan has its voxels where the scan has them, to a hundredth of a voxel in three
+    A crop that was cut from a scan has its voxels where the scan has them, to a fiftieth of a voxel in three
     directions; names say nothing, since each data set has its own.
     """
     grids = _grids(hosts.entries)

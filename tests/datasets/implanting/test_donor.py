@@ -38,13 +38,22 @@ def test_of_a_whole_scan_one_nodule_is_cut_out_with_its_surroundings():
     case = lungs(sd=5.0, vessels=False)
     mask = np.zeros(case.grid.shape, dtype=np.uint8)
     for place in ((28, 36, 20), (68, 36, 30)):
-        box = tuple(slice(index - 2, index + 2) for index in place)
+        box = tuple(slice(index - 1, index + 2) for index in place)
         mask[box], case.image[box] = 1, 30
     scan = Case("scan", case.image, case.grid, mask)
     centres = {tuple(np.round(cut(scan, seed).centre_mm, 2)) for seed in range(8)}
-    assert centres == {(68.75, 88.75, 58.5), (168.75, 88.75, 88.5)}  # (27.5 · 2.5, 35.5 · 2.5, 19.5 · 3), …
-    assert cut(scan).inside.sum() == 64
+    assert centres == {(70.0, 90.0, 60.0), (170.0, 90.0, 90.0)}  # (28 · 2.5, 36 · 2.5, 20 · 3), …
+    assert cut(scan).inside.sum() == 27
     assert max(cut(scan).hu.shape) <= 16
+
+
+def test_specks_of_a_mask_are_no_nodules():
+    case = crop(8.0)
+    case.mask[1, 1, 1] = case.mask[2, 30, 5] = 1
+    assert {cut(case, seed).inside.sum() for seed in range(8)} == {case.mask.sum() - 2}
+    alone = np.zeros_like(case.mask)
+    alone[17, 17, 10] = 1
+    assert cut(Case("one voxel", case.image, case.grid, alone)).inside.sum() == 1
 
 
 def test_a_case_without_a_nodule_or_without_lung_is_refused():
