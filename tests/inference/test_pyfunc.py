@@ -1,3 +1,4 @@
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -7,7 +8,7 @@ from segpipe.export.model_folder import read_model_folder
 from segpipe.inference.engines.backends import build_engine
 from segpipe.inference.options import PredictOptions
 from segpipe.inference.predictor import predict_case
-from segpipe.inference.pyfunc import INPUTS, ScanModel, _load_pyfunc, output_columns
+from segpipe.inference.pyfunc import INPUTS, ScanModel, _load_pyfunc, _row, output_columns
 from segpipe.io.images.volumes import read_volume
 
 pytestmark = pytest.mark.slow  # the model folder is exported to ONNX
@@ -81,3 +82,11 @@ def test_the_columns_have_types_that_mlflow_knows():
     assert set(output_columns().values()) | set(INPUTS.values()) == {"string", "long", "double"}
     assert output_columns()["number"] == "long"
     assert output_columns()["centre_lps_x_mm"] == "double"
+
+
+def test_what_a_finding_does_not_have_is_missing_in_the_type_of_its_column():
+    row = _row("a.nii.gz", {"number": 1, "solid_mean_diameter_mm": None, "slice_note": None, "zone": "upper"})
+    assert np.isnan(row.pop("solid_mean_diameter_mm"))
+    assert row == {"scan": "a.nii.gz", "number": 1, "slice_note": "", "zone": "upper"}
+    types = output_columns()
+    assert (types["solid_mean_diameter_mm"], types["slice_note"], types["slice_count"]) == ("double", "string", "long")

@@ -86,7 +86,7 @@ def classify(core_hu: Values) -> NoduleType:
     'part-solid'
 
     Source:
-        160 HU: You et al., European Radiology 29 (2019) 1252. −300 HU: see `Attenuation`.
+        160 HU: You et al., European Radiology, doi 10.1007/s00330-018-5883-3. −300 HU: see `Attenuation`.
     """
     if (core_hu > CALCIFIED_HU).mean() >= LEAST_CALCIFIED:
         return "calcified"
