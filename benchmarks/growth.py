@@ -1,9 +1,9 @@
 """What ten times as many cases take: time per case at n and at 10 n, which is the same where growth is linear.
 
-    python benchmarks/growth.py [--cases 1000] [--steps 300]
+    python benchmarks/growth.py [--cases 1000] [--steps 300] [--only manifest quality ...]
 
-A ratio near 1 is linear, one near 10 quadratic. The last lines say how large the largest page is, which must not grow,
-and how much memory a training holds after a tenth of its steps and after all.
+A ratio near 1 is linear, one near 10 quadratic; MiB is the most that the process has held so far. The last lines say
+how large the largest page is, which must not grow, and what memory a training holds after a tenth of the steps and all.
 """
 
 import argparse
@@ -32,6 +32,7 @@ from segpipe.evaluation.results import CaseResult, PredictedLesion, ReferenceLes
 from segpipe.evaluation.summary import summarise
 from segpipe.evaluation.tables import write_evaluation
 from segpipe.geometry import Grid
+from segpipe.inference.batch.memory import peak_memory
 from segpipe.inference.batch.scans import Scan, number_clashes
 from segpipe.io.images.volumes import write_volume
 from segpipe.pipelines.reports.evaluation_report import write_evaluation_report
@@ -53,14 +54,18 @@ WORDS = (
 def main() -> None:
     """Prints time per case, page sizes and memory."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", type=int, default=1000)
+    parser.add_argument("--cases", type=int, default=1000, help="and ten times as many")
     parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--only", nargs="+", choices=tuple(WORK), help="these alone, and no training")
     arguments = parser.parse_args()
     few, many = arguments.cases, FACTOR * arguments.cases
-    print(f"{'µs a case':12} {few:>10} {many:>10}   ratio")
-    for name, prepare in WORK.items():
-        figures = [_microseconds(prepare, count) for count in (few, many)]
-        print(f"{name:12} {figures[0]:10.1f} {figures[1]:10.1f}   {figures[1] / figures[0]:5.2f}", flush=True)
+    print(f"{'µs a case':12} {few:>10} {many:>10}   ratio    MiB")
+    for name in arguments.only or WORK:
+        figures = [_microseconds(WORK[name], count) for count in (few, many)]
+        ratio, most = figures[1] / figures[0], peak_memory() / 2**20
+        print(f"{name:12} {figures[0]:10.1f} {figures[1]:10.1f}   {ratio:5.2f} {most:6.0f}", flush=True)
+    if arguments.only:
+        return
     for name, write in PAGES.items():
         sizes = [_size_of_page(write, count) / 2**20 for count in (few, many)]
         print(f"{name:12} {sizes[0]:6.1f} MiB {sizes[1]:6.1f} MiB   {sizes[1] / sizes[0]:5.2f}", flush=True)
