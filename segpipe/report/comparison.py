@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from segpipe.evaluation.comparison.compare import SIGNIFICANT, SMALLER_IS_BETTER
 from segpipe.evaluation.comparison.text import NAMES, figure_rows, p_value, signed, verdict
+from segpipe.evaluation.text_summary import number
 from segpipe.report.page import packed, pictures, render
 from segpipe.report.style import BLUE, FAINT, VERMILION, house_style, new_figure, quiet, titled
 from segpipe.report.tables import Table, show, table
@@ -59,6 +60,7 @@ def write_comparison(
                 "verdict": _minus(verdict(pair, metric)),
                 "shared": f"{pair['cases_shared']} shared cases of {pair['patients_shared']} patients",
                 "figures": table([_figure(name, row) for name, row in figure_rows(pair)], right=_FIGURES),
+                "froc": _froc(pair),
                 "strata": _strata(pair),
                 "cases": table([{"case": row["case"], **_sides(row)} for row in pair["cases"]], right=_FIGURES),
             }
@@ -152,6 +154,24 @@ def _figure(name: str, row: Row) -> dict[str, Any]:
         "p (Holm)": p_value(row.get("p_holm")),
         "B better / equal / worse": counts,
     }
+
+
+def _froc(pair: Row) -> Table:
+    """Sensitivity at each rate of false positives per scan in A, and in B."""
+    rows = [
+        {
+            "matched": f"by {rule}",
+            "diameter": diameter,
+            "lesions": row["lesions"],
+            **{
+                rate: f"{number(before, 2)} → {number(row['second'][rate], 2)}" for rate, before in row["first"].items()
+            },
+        }
+        for rule, sizes in pair["froc"].items()
+        for diameter, row in sizes.items()
+    ]
+    rates = [key for row in rows for key in row if key not in ("matched", "diameter")]
+    return table(rows, right=rates)
 
 
 def _strata(pair: Row) -> Table:

@@ -12,6 +12,7 @@ _TITLES = {
     "iou": "IoU",
     "nsd": "NSD",
     "f1": "F1",
+    "cpm": "CPM",
     "tp": "found",
     "fp": "false positives",
     "fn": "missed",

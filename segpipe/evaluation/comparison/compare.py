@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from segpipe.errors import ConfigError, DatasetError
+from segpipe.evaluation.comparison.froc_difference import compare_froc
 from segpipe.evaluation.comparison.paired_tests import Difference, difference_of, difference_of_means, holm
 from segpipe.evaluation.reading import Evaluation
 from segpipe.evaluation.strata import RATINGS, diameter_stratum, rank, rating_stratum
@@ -39,7 +40,8 @@ def compare(
         seed: Of resamples and permutations.
 
     Returns:
-        Plain data: `runs`, `best`, `metric`, `notes`, and for each pair `metrics`, `lesions`, `strata` and `cases`.
+        Plain data: `runs`, `best`, `metric`, `notes`, and for each pair `metrics`, `lesions`, `froc`,
+        `strata` and `cases`.
 
     Raises:
         ConfigError: for fewer than two evaluations or an unknown metric.
@@ -105,6 +107,7 @@ def _compare_pair(first: Evaluation, second: Evaluation, metric: str, seed: int)
         "patients_shared": len({a["patient"] for _, a, _ in shared}),
         "metrics": {name: _metric(shared, name, seed) for name in METRICS if _has(shared, name)},
         "lesions": _lesions(first, second, shared, seed),
+        "froc": compare_froc(first, second),
         "strata": _strata(first, second, seed),
         "cases": _cases(shared, metric),
     }

@@ -75,13 +75,25 @@ def _pair(pair: Report, metric: str) -> list[str]:
     shared = f"{pair['cases_shared']} shared cases of {pair['patients_shared']} patients"
     header = ("", "A", "B", "B − A", "95 % interval", "p", "p (Holm)", "better/equal/worse")
     rows = [header, *(_row(name, row) for name, row in figure_rows(pair))]
-    return [head, shared, verdict(pair, metric), *align(rows), *_strata(pair), *_cases(pair, metric)]
+    return [head, shared, verdict(pair, metric), *align(rows), *_froc(pair), *_strata(pair), *_cases(pair, metric)]
 
 
 def _row(name: str, row: Mapping[str, Any]) -> tuple[str, ...]:
     counts = f"{row['wins']}/{row['ties']}/{row['losses']}" if "wins" in row else ""
     values = (number(row["first"]), number(row["second"]), signed(row["difference"]), _interval(row["ci95"]))
     return (name, *values, p_value(row["p"]), p_value(row.get("p_holm")), counts)
+
+
+def _froc(pair: Report) -> list[str]:
+    """The CPM before and after, of all lesions and of each diameter, by the first rule of matching."""
+    if not pair["froc"]:
+        return []
+    rule, sizes = next(iter(pair["froc"].items()))
+    rows = [
+        (f"  {diameter}", *(number(row[run]["cpm"]) for run in ("first", "second")), signed(row["difference"]["cpm"]))
+        for diameter, row in sizes.items()
+    ]
+    return [f"CPM by diameter of the lesion, matched by {rule}", *align([("", "A", "B", "B − A"), *rows])]
 
 
 def _strata(pair: Report) -> list[str]:

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from segpipe.errors import ConfigError, DatasetError
 from segpipe.evaluation.comparison.compare import compare
+from segpipe.evaluation.comparison.text import describe_comparison
 from segpipe.evaluation.evaluate import evaluate_pair, summarise, write_evaluation
 from segpipe.evaluation.reading import build_evaluation, read_evaluation
 from segpipe.evaluation.tables import case_rows, lesion_rows
@@ -88,6 +91,34 @@ def test_strata_where_runs_differ():
     assert not strata["texture"]["ground glass"]["differs"]
     assert strata["texture"]["ground glass"]["difference"] == 0.0
     assert strata["diameter"]["6-8 mm"]["lesions"] == 24  # √27 + 1 mm
+
+
+def froc(cpm, **sizes):
+    rates = {"0.125": cpm / 2, "8": 1.5 * cpm}
+    return {"sensitivity_at_fp_per_scan": rates, "cpm": cpm, **({"by_diameter": sizes} if sizes else {})}
+
+
+def test_sensitivities_along_the_froc_before_and_after():
+    first, second = evaluation("a", lambda _: 1), evaluation("b", lambda _: 0)
+    small = {name: {"lesions": 3, **froc(cpm)} for name, cpm in (("before", 0.25), ("after", 0.5))}
+    before = replace(first, summary={"detection": {"overlap": froc(0.5, small=small["before"], large=froc(0.75))}})
+    after = replace(second, summary={"detection": {"overlap": froc(0.625, small=small["after"]), "centre": froc(1.0)}})
+    report = compare([before, after])
+    sizes = report["pairs"][0]["froc"]["overlap"]
+    assert {size: row["difference"]["cpm"] for size, row in sizes.items()} == {"all": 0.125, "small": 0.25}
+    assert sizes["small"]["lesions"] == 3
+    assert (sizes["small"]["first"]["8"], sizes["small"]["second"]["8"]) == (0.375, 0.75)
+    text = describe_comparison(report)
+    assert "CPM by diameter of the lesion, matched by overlap" in text
+    assert "  small  0.250  0.500  +0.250" in text
+
+
+def test_frocs_of_other_cases_or_without_confidences_are_not_compared():
+    first = evaluation("a", lambda _: 1)
+    curves = {"detection": {"overlap": froc(0.5)}}
+    fewer = replace(evaluation("b", lambda _: 0, cases=range(6)), summary=curves)
+    assert compare([replace(first, summary=curves), fewer])["pairs"][0]["froc"] == {}
+    assert compare([first, evaluation("b", lambda _: 0)])["pairs"][0]["froc"] == {}
 
 
 def test_three_runs_are_compared_in_pairs_with_corrected_p_values():
