@@ -134,20 +134,21 @@ def untrained_model(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def chest_model(tmp_path_factory) -> Path:
-    """A model folder of a tiny network with random weights that finds something in a synthetic chest (slow)."""
+    """A model folder, its ONNX model empty, of a tiny network with random weights that finds something in a chest."""
+    from tests.small_models import without_onnx_export
     from tests.synthetic_chest import write_chest_model
 
-    return make_once(tmp_path_factory.getbasetemp(), "chest_model", write_chest_model)
+    with without_onnx_export():
+        return make_once(tmp_path_factory.getbasetemp(), "chest_model", write_chest_model)
 
 
 @pytest.fixture
-def without_onnx(monkeypatch) -> None:
+def without_onnx() -> Iterator[None]:
     """Model folders get an empty file for the ONNX model, whose export takes most of the time."""
-    from segpipe.export import writing
-    from tests.small_models import skip_onnx_export
+    from tests.small_models import without_onnx_export
 
-    monkeypatch.setattr(writing, "_write_onnx", writing._write_onnx)  # so that it is put back
-    skip_onnx_export()
+    with without_onnx_export():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -43,6 +43,10 @@ class Server:
             time.sleep(0.5)
         raise AssertionError((self.folder / "server.log").read_text())
 
+    def is_up(self) -> bool:
+        """Whether it has been started and has not ended."""
+        return self.process is not None and self.process.poll() is None
+
     def send(self, number: int) -> None:
         """Sends a signal to it and its workers."""
         assert self.process
@@ -50,6 +54,6 @@ class Server:
 
     def stop(self) -> None:
         """Kills it, if it runs."""
-        if self.process and self.process.poll() is None:
+        if self.process and self.is_up():
             self.send(signal.SIGKILL)
             self.process.wait()

@@ -1,5 +1,7 @@
 """A small network and what a model folder needs in addition."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,17 @@ def write_small(path: Path, spec: dict[str, Any] = UNET, recipe: Recipe = SCAN, 
 def skip_onnx_export() -> None:
     """From now on this process writes an empty file for an ONNX model, whose export takes long."""
     writing._write_onnx = _empty_onnx
+
+
+@contextmanager
+def without_onnx_export() -> Iterator[None]:
+    """Until its end this process writes an empty file for an ONNX model."""
+    before = writing._write_onnx
+    skip_onnx_export()
+    try:
+        yield
+    finally:
+        writing._write_onnx = before
 
 
 def skip_pages() -> None:

@@ -13,13 +13,21 @@ from tests.mlflow_server import Server
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(scope="module")
+def server_of_the_file(tmp_path_factory, new_database):
+    """One for all, since it takes seconds of computing to start."""
+    folder = tmp_path_factory.mktemp("server")
+    server = Server(folder, new_database(folder))
+    yield server
+    server.stop()
+
+
 @pytest.fixture
-def server(tmp_path, monkeypatch, new_database):
+def server(server_of_the_file, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    found = Server(tmp_path, new_database(tmp_path))
-    found.start()
-    yield found
-    found.stop()
+    if not server_of_the_file.is_up():
+        server_of_the_file.start()
+    return server_of_the_file
 
 
 def start(server, folder, **changes):
