@@ -32,24 +32,12 @@ def installed(tmp_path_factory) -> Path:
     return folder / "site"
 
 
-@pytest.fixture
-def run(installed, tmp_path):
-    def run(*words: str) -> str:
-        environment = {**os.environ, "PYTHONPATH": str(installed)}
-        command = [sys.executable, "-m", "segpipe", *words]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
-        return done.stdout
-
-    return run
-
-
-def test_it_is_the_wheel_that_runs(installed, run, tmp_path):
-    where = [sys.executable, "-c", "import segpipe; print(segpipe.__file__)"]
+def test_it_is_the_wheel_that_runs(installed, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(installed)}
-    found = subprocess.run(where, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
-    assert Path(found.strip()).is_relative_to(installed)
-    assert "lung_nodule_voi" in run("--help")
+    asked = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True, "check": True}
+    where = [sys.executable, "-c", "import segpipe; print(segpipe.__file__)"]
+    assert Path(subprocess.run(where, **asked).stdout.strip()).is_relative_to(installed)
+    assert "lung_nodule_voi" in subprocess.run([sys.executable, "-m", "segpipe", "--help"], **asked).stdout
 
 
 def take(site: Path) -> None:
@@ -74,7 +62,8 @@ def test_users_add_experiments(installed, tmp_path):
     assert "name: mine" in segpipe(*words, cwd=tmp_path, before=partial(take, installed))
 
 
-def test_predict_needs_a_model_folder_and_a_scan_only(run, tmp_path, untrained_model, tiny_dataset):
+def test_predict_needs_a_model_folder_and_a_scan_only(installed, tmp_path, untrained_model, tiny_dataset):
     scan = tiny_dataset / "images" / "case_0.nii.gz"
-    run("predict", "--model", str(untrained_model), "--input", str(scan), "--output", "out", "--device", "cpu")
+    words = ["--model", untrained_model, "--input", scan, "--output", "out", "--device", "cpu"]
+    segpipe("predict", *words, cwd=tmp_path, before=partial(take, installed))
     assert {"case_0.nii.gz", "findings.csv"} <= {file.name for file in (tmp_path / "out").iterdir()}
