@@ -21,7 +21,7 @@ _COARSE_MM = 3.0
 _CLOSING_MM = 6.0  # half the width of vessels and lesions in the lungs that still count as lung
 _AIR_HU, _MOST_AIR, _MOST_DENSE = -960.0, 0.3, 0.2
 _CLEAR_MM, _WALL_TOLERANCE_MM = 5.0, 2.0
-_LEAST_ALIKE = 0.4
+_LEAST_ALIKE = 0.6  # of what is dense at either place, so that no wall of the nodule's own is seen away from a wall
 _TRIES = 600
 _EVERY_SLICE = 8
 
