@@ -43,20 +43,23 @@ class Contention:
         if self._watched_s < _WATCHED_S:
             return
         if self._waited_s > _SHARE * self._watched_s:
-            self._sleepy = threading.Thread(target=_sleep_at_once, daemon=True)
+            # no daemon: Python ends those in the middle of a call, which PyTorch answers by aborting the process
+            self._sleepy = threading.Thread(target=_sleep_at_once)
             self._sleepy.start()
         self._watched_s = self._waited_s = 0.0
 
 
 def _sleep_at_once() -> None:
-    """Has a second pool of threads for a while: with more threads than cores, GNU OpenMP spins for microseconds only.
+    """Has a second pool of threads for a while, or until the process ends.
+
+    With more threads than cores GNU OpenMP spins for microseconds only.
 
     Source: the manual of GNU libgomp, `GOMP_SPINCOUNT`; there is no other way to change it once it has been loaded.
     """
     import torch
 
     torch.zeros(_PARALLEL).add_(1)
-    time.sleep(_SLEEPY_S)
+    threading.main_thread().join(_SLEEPY_S)
 
 
 def _waited_s() -> float:
