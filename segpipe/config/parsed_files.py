@@ -1,4 +1,4 @@
-"""Parses each configuration file once, since each composition, of which a sweep takes many, reads about thirty."""
+"""Parses each configuration file once, since each composition, of which a sweep takes many, reads some 25 of them."""
 
 import pickle
 from pathlib import Path
