@@ -23,11 +23,10 @@ OPTIONS = [
 
 def words_of(experiment: str, group: str, option: str) -> list[str]:
     data = option if group == "data" else {"lung_nodule": "phantom"}.get(experiment)
-    root = [] if data == "phantom" else ["data.root=scans"]
-    narrow = (
-        [] if group == "network" else ["network.channels=[8,16,32,64]"]
-    )  # networks as they are have their own tests
-    return [f"+experiment={experiment}", f"{group}={option}", *root, *narrow, "trainer.accelerator=cpu"]
+    required = {"phantom": (), "implanted": ("hosts", "nodules")}.get(data, ("root",))
+    given = [f"data.{key}=scans" for key in required]
+    narrow = [] if group == "network" else ["network.channels=[8,16,32,64]"]  # each network as it is has its own test
+    return [f"+experiment={experiment}", f"{group}={option}", *given, *narrow, "trainer.accelerator=cpu"]
 
 
 def random_patch(divisor: tuple[int, int, int]) -> dict[str, torch.Tensor]:
