@@ -37,7 +37,7 @@ from segpipe.inference.batch.scans import Scan, number_clashes
 from segpipe.io.images.volumes import write_volume
 from segpipe.pipelines.reports.evaluation_report import write_evaluation_report
 from segpipe.report.quality_page import write_quality
-from segpipe.system.atomic_write import write_text
+from segpipe.system.files.atomic_write import write_text
 from segpipe.training.data.run_data import prepare_data
 from segpipe.training.fitting import fit, recipe_of
 

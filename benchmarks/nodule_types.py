@@ -19,7 +19,7 @@ from segpipe.inference.findings import ClassComponents, Finding, measure_finding
 from segpipe.io.images.volumes import read_volume
 from segpipe.labels import NODULE
 from segpipe.lesions import find_components
-from segpipe.system.csv_table import read_csv
+from segpipe.system.files.csv_table import read_csv
 
 TYPES = ("ground glass", "part-solid", "solid", "calcified")
 UNCALCIFIED = "6"

@@ -211,7 +211,7 @@ def fit_model(
     from segpipe.io.images.volumes import read_volume
     from segpipe.networks import build_network
     from segpipe.preprocessing.resampling import apply_window, plan_preparation, resample_to_recipe
-    from segpipe.system.hardware import computes_bf16
+    from segpipe.system.processes.hardware import computes_bf16
 
     recipe = Recipe("benchmark", tuple(spacing_mm), (-1000.0, 400.0), tuple(patch))  # type: ignore[arg-type]
     unet = {"name": "unet", "channels": list(channels), "strides": [2] * (len(channels) - 1), "num_res_units": 2}

@@ -10,7 +10,7 @@ from importlib import import_module
 from segpipe import __version__
 from segpipe.errors import SegpipeError, explain
 from segpipe.system.machine.threads import settle_threads
-from segpipe.system.stopping import Stopped, check_stop, stoppable
+from segpipe.system.processes.stopping import Stopped, check_stop, stoppable
 
 VERBS = {
     "train": "train, evaluate and export; the default verb, speaks Hydra: +experiment=lung_nodule optimizer.lr=1e-3",

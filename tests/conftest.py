@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 
 from segpipe.__main__ import COLLECT_AFTER
-from tests.workers import COUNT, make_once, shared_folder, usable_cores
+from tests.support.workers import COUNT, make_once, shared_folder, usable_cores
 
 # Nothing here may import torch or numpy on top: they read the number of threads when they are loaded.
 MOST_PROCESSES = 8  # each takes about 1.5 GB
@@ -89,7 +89,7 @@ def realdata() -> Path:
 @pytest.fixture(scope="session")
 def tiny_dataset(tmp_path_factory) -> Path:
     """Ten scans of 40×40×24 voxels, each with one bright ball on a noisy dark ground: learnt within a few steps."""
-    from tests.tiny_data import write_tiny_data
+    from tests.samples.tiny_data import write_tiny_data
 
     return make_once(tmp_path_factory.getbasetemp(), "tiny", write_tiny_data)
 
@@ -124,7 +124,7 @@ def tiny_words(tiny_dataset) -> list[str]:
 @pytest.fixture(scope="session")
 def untrained_model(tmp_path_factory) -> Path:
     """A model folder with random weights: opens and predicts like any other (slow: it is exported to ONNX)."""
-    from tests.small_models import UNET, write_small
+    from tests.samples.small_models import UNET, write_small
 
     def make(folder: Path) -> None:
         write_small(folder, {**UNET, "channels": [8, 16]}, about={})
@@ -135,8 +135,8 @@ def untrained_model(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def chest_model(tmp_path_factory) -> Path:
     """A model folder, its ONNX model empty, of a tiny network with random weights that finds something in a chest."""
-    from tests.small_models import without_onnx_export
-    from tests.synthetic_chest import write_chest_model
+    from tests.samples.small_models import without_onnx_export
+    from tests.samples.synthetic_chest import write_chest_model
 
     with without_onnx_export():
         return make_once(tmp_path_factory.getbasetemp(), "chest_model", write_chest_model)
@@ -145,7 +145,7 @@ def chest_model(tmp_path_factory) -> Path:
 @pytest.fixture
 def without_onnx() -> Iterator[None]:
     """Model folders get an empty file for the ONNX model, whose export takes most of the time."""
-    from tests.small_models import without_onnx_export
+    from tests.samples.small_models import without_onnx_export
 
     with without_onnx_export():
         yield

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from segpipe.system.launched import this_rank
+from segpipe.system.processes.launched import this_rank
 
 SHARES = ("loading", "forward", "backward", "communication", "logging")
 _WARM = 0.3

@@ -9,7 +9,7 @@ from segpipe.cli.evaluate.sharding import merge_evaluations
 from segpipe.cli.ingest.sharding import merge_datasets
 from segpipe.cli.predict.sharding import merge_predictions
 from segpipe.errors import ConfigError
-from segpipe.system.held_folder import hold
+from segpipe.system.files.held_folder import hold
 from segpipe.system.shards.merging import MergedJob, describe_shards, gather, merge_records
 
 _MERGE: Mapping[str, Callable[[MergedJob, Path], int]] = {

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from segpipe.system.atomic_write import write_text
+from segpipe.system.files.atomic_write import write_text
 
 SHARE_OF_MACHINE = 80
 """Percent of a machine without GPU that a training may take."""

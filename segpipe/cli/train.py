@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 def run(argv: list[str]) -> int:
     """Checks the whole command line before any work, then runs it; returns the exit code."""
-    from segpipe.system.launched import this_rank
+    from segpipe.system.processes.launched import this_rank
     from segpipe.training.resuming.run_folders import choose_folder
 
     main = this_rank() == 0
@@ -31,9 +31,9 @@ def run(argv: list[str]) -> int:
 
 def train(config: "DictConfig", folder: Path, sweep: Path | None) -> JobResult:
     """One run, one job of a sweep, or a cross-validation."""
-    from segpipe.system.held_folder import hold
-    from segpipe.system.launched import this_rank
-    from segpipe.system.slurm import is_restarted
+    from segpipe.system.files.held_folder import hold
+    from segpipe.system.processes.launched import this_rank
+    from segpipe.system.processes.slurm import is_restarted
     from segpipe.training.resuming.requeuing import requeues
     from segpipe.training.resuming.run_folders import is_finished
 
@@ -87,7 +87,7 @@ def registries() -> Mapping[str, Registry | SectionCheck]:
 
 
 def _train(settings: "Settings", content: Mapping[str, Any], folder: Path, sweep: Path | None = None) -> JobResult:
-    from segpipe.system.launched import this_rank
+    from segpipe.system.processes.launched import this_rank
     from segpipe.training.resuming.settings import check_resume, write_config
 
     main = this_rank() == 0

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from segpipe.config.check import hydra_values, plain
 from segpipe.config.overrides import as_text, key_of
-from segpipe.system.held_folder import hold
+from segpipe.system.files.held_folder import hold
 
 _SWEEP_KEY = "hydra.sweep.dir"
 _PLAIN = re.compile(r"[\w./-]+")

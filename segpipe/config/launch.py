@@ -36,7 +36,7 @@ from segpipe.config.sweeps.job_codes import (
 )
 from segpipe.errors import ConfigError, SegpipeError, explain
 from segpipe.spelling import nearest
-from segpipe.system.stopping import Stopped
+from segpipe.system.processes.stopping import Stopped
 
 log = logging.getLogger(__name__)
 _LOADER = "ConfigLoaderImpl"

@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from segpipe.config.overrides import as_text
 from segpipe.errors import ConfigError
-from segpipe.system.plain_files import read_yaml
+from segpipe.system.files.plain_files import read_yaml
 
 _WORD = "+plan="
 

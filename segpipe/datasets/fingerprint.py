@@ -16,7 +16,7 @@ from segpipe.errors import DatasetError, SegpipeError
 from segpipe.geometry import axis_directions
 from segpipe.labels import IGNORED, lesion_masks, plain_name
 from segpipe.lesions import label_lesions, measure_lesions
-from segpipe.system.parallel_map import parallel_map
+from segpipe.system.processes.parallel_map import parallel_map
 
 _SAMPLE = 5000
 _PERCENTILES = (0.5, 50.0, 99.5)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from segpipe.datasets.manifest import Entry, entry_from_row, row_of_entry
 from segpipe.errors import DatasetError, OutputError, SegpipeError
-from segpipe.system.atomic_write import write_json
-from segpipe.system.parallel_map import parallel_map
-from segpipe.system.plain_files import read_json
+from segpipe.system.files.atomic_write import write_json
+from segpipe.system.files.plain_files import read_json
+from segpipe.system.files.writable import check_writable
+from segpipe.system.processes.parallel_map import parallel_map
 from segpipe.system.shards.shard import Shard
-from segpipe.system.writable import check_writable
 
 _RECORDS = ".done"
 

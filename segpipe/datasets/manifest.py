@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from segpipe.errors import DatasetError
 from segpipe.preprocessing.cache.file_digests import file_digest
-from segpipe.system.atomic_write import write_json
-from segpipe.system.plain_files import read_json
+from segpipe.system.files.atomic_write import write_json
+from segpipe.system.files.plain_files import read_json
 
 FORMAT = "segpipe-manifest-1"
 Role = Literal["train", "val", "test"]

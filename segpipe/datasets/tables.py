@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from segpipe.errors import DatasetError
-from segpipe.system.csv_table import read_csv
+from segpipe.system.files.csv_table import read_csv
 
 # Columns that may reveal who a patient is or when and where a scan was made never enter a data set.
 _PRIVATE_WORDS = frozenset(

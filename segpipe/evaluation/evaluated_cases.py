@@ -9,7 +9,7 @@ from segpipe.errors import DatasetError, SegpipeError
 from segpipe.evaluation.results import CaseResult
 from segpipe.evaluation.summary import summarise
 from segpipe.evaluation.tables import write_evaluation
-from segpipe.system.parallel_map import parallel_map
+from segpipe.system.processes.parallel_map import parallel_map
 
 Item = TypeVar("Item")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from segpipe.evaluation.results import CaseResult, Detection, PredictedLesion, ReferenceLesion
-from segpipe.system.atomic_write import write_text
-from segpipe.system.plain_files import read_json
+from segpipe.system.files.atomic_write import write_text
+from segpipe.system.files.plain_files import read_json
 
 Item = TypeVar("Item")
 

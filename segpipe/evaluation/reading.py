@@ -7,8 +7,8 @@ from typing import Any
 
 from segpipe.errors import DatasetError
 from segpipe.evaluation.tables import Row
-from segpipe.system.csv_table import read_csv
-from segpipe.system.plain_files import read_json
+from segpipe.system.files.csv_table import read_csv
+from segpipe.system.files.plain_files import read_json
 
 _TEXT = ("case", "patient", "empty", "kind", "hits_by_centre")
 _NEEDED = {

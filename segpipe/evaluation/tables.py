@@ -6,8 +6,8 @@ from typing import Any
 
 from segpipe.evaluation.detection.froc import FP_RATES, RULES, collect_marks, froc_curve
 from segpipe.evaluation.results import CaseResult, PredictedLesion, ReferenceLesion, group_by_hit
-from segpipe.system.atomic_write import write_json
-from segpipe.system.csv_table import write_csv
+from segpipe.system.files.atomic_write import write_json
+from segpipe.system.files.csv_table import write_csv
 
 Row = dict[str, Any]
 CASE_COLUMNS = ("case", "patient", "empty")

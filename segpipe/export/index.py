@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, StringConstraints, Vali
 from segpipe.errors import ModelError
 from segpipe.export.export_spec import FORMAT, INDEX
 from segpipe.export.writing import checksum
-from segpipe.system.plain_files import read_json
+from segpipe.system.files.plain_files import read_json
 from segpipe.validation import mistakes_in
 
 LONGEST_SIDE = 1024

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from segpipe.errors import OutputError
-from segpipe.system.stopping import check_stop
+from segpipe.system.processes.stopping import check_stop
 
 
 @contextmanager

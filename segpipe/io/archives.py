@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
 from segpipe.errors import DatasetError, OutputError
-from segpipe.system.atomic_write import atomic_write
+from segpipe.system.files.atomic_write import atomic_write
 
 _DAMAGED: tuple[type[Exception], ...] = (
     zipfile.BadZipFile, zipfile.LargeZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError,

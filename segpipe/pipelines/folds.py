@@ -9,9 +9,9 @@ from typing import Any
 from segpipe.config.schema import Settings
 from segpipe.errors import ConfigError, SegpipeError, raise_together
 from segpipe.pipelines.single_run import run_single
-from segpipe.system.hardware import Compute
-from segpipe.system.launched import launch
-from segpipe.system.side_by_side import run_side_by_side
+from segpipe.system.processes.hardware import Compute
+from segpipe.system.processes.launched import launch
+from segpipe.system.processes.side_by_side import run_side_by_side
 from segpipe.training.data.run_data import prepare_data
 from segpipe.training.fitting import recipe_of
 from segpipe.training.hardware import compute_of, on_one_device

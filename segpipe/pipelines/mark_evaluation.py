@@ -9,7 +9,7 @@ from segpipe.evaluation.marks.matching import match_marks
 from segpipe.evaluation.marks.summary import summarise_marks, write_mark_tables
 from segpipe.pipelines.mark_references import read_reference
 from segpipe.pipelines.reports.evaluation_report import write_marks_report
-from segpipe.system.atomic_write import write_json
+from segpipe.system.files.atomic_write import write_json
 
 
 def evaluate_marks(

@@ -17,7 +17,7 @@ from segpipe.networks import build_network
 from segpipe.parts.targets import targets_in
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.preprocessing.resampling import normalise, plan_preparation, resample_to_recipe
-from segpipe.system.plain_files import read_json, read_yaml
+from segpipe.system.files.plain_files import read_json, read_yaml
 from segpipe.training.checkpoints.files import read_checkpoint
 from segpipe.training.fitting import load_weights
 

@@ -14,11 +14,11 @@ from segpipe.pipelines.observers.observer import Observers, Run
 from segpipe.pipelines.observers.run_report import RunReport
 from segpipe.pipelines.observers.run_tracking import RunTracking
 from segpipe.pipelines.provenance import collect_provenance
-from segpipe.system.forced_end import before_forced_end
-from segpipe.system.hardware import Compute
-from segpipe.system.launched import follow_launcher, this_rank
-from segpipe.system.ranks import processes_part
-from segpipe.system.slurm import is_restarted
+from segpipe.system.processes.forced_end import before_forced_end
+from segpipe.system.processes.hardware import Compute
+from segpipe.system.processes.launched import follow_launcher, this_rank
+from segpipe.system.processes.ranks import processes_part
+from segpipe.system.processes.slurm import is_restarted
 from segpipe.tracking.trackers import ask_tracker
 from segpipe.training.data.lung_crop_report import report_lung_crop
 from segpipe.training.data.run_data import prepare_data, write_split

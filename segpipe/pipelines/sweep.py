@@ -7,7 +7,7 @@ from typing import Any
 from filelock import FileLock
 
 from segpipe.config.schema import Settings
-from segpipe.system.plain_files import read_json, read_yaml
+from segpipe.system.files.plain_files import read_json, read_yaml
 from segpipe.tracking.harmless import harmless
 from segpipe.tracking.identity import read_run_id
 from segpipe.tracking.nested_runs import Child, report_nested_runs

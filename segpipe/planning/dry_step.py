@@ -12,7 +12,7 @@ from segpipe.errors import ModelError
 from segpipe.inference.batch.memory import peak_memory
 from segpipe.labels import LabelMap
 from segpipe.networks import build_network
-from segpipe.system.hardware import choose_compute
+from segpipe.system.processes.hardware import choose_compute
 from segpipe.training.optimisation.losses import build_loss
 
 

@@ -14,7 +14,7 @@ from segpipe.planning.estimate import memory_item, time_items, work_of
 from segpipe.planning.surroundings import cores_item, disk_items, shared_memory_item, tracking_item
 from segpipe.planning.trial import try_run
 from segpipe.system.case_errors import attempt
-from segpipe.system.launched import this_rank
+from segpipe.system.processes.launched import this_rank
 from segpipe.training.data.run_data import split_data
 from segpipe.training.fitting import recipe_of
 from segpipe.training.hardware import check_compute, choose_workers, compute_of, on_one_device

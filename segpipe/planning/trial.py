@@ -14,8 +14,8 @@ from segpipe.datasets.manifest import Manifest, Role
 from segpipe.errors import TrainingError
 from segpipe.planning.dry_step import ran_out_of_memory, taken
 from segpipe.preprocessing.recipe import Recipe
-from segpipe.system.launched import this_rank
-from segpipe.system.ranks import processes_part
+from segpipe.system.processes.launched import this_rank
+from segpipe.system.processes.ranks import processes_part
 from segpipe.training.data.patches import PatchDataset
 from segpipe.training.data.run_data import RunData, prepare_cases
 from segpipe.training.evaluate_and_export import build_evaluator

@@ -12,7 +12,7 @@ from segpipe.report.figures import CURVE
 from segpipe.report.style import to_svg
 from segpipe.report.summary import data_facts, explanations, notes, parts, tiles
 from segpipe.report.tables import show, table
-from segpipe.system.atomic_write import write_text
+from segpipe.system.files.atomic_write import write_text
 
 if TYPE_CHECKING:
     from markupsafe import Markup

@@ -8,7 +8,7 @@ from typing import Any
 
 from segpipe.datasets.quality.issues import CaseQuality, Quality
 from segpipe.report.page import render
-from segpipe.system.atomic_write import write_json
+from segpipe.system.files.atomic_write import write_json
 
 PAGE, FILE, FURTHER = "quality.html", "quality.json", "quality-pages"
 CASES_A_PAGE = 200

@@ -5,7 +5,7 @@ import secrets
 from pathlib import Path
 
 from segpipe.errors import OutputError
-from segpipe.system.atomic_write import atomic_write
+from segpipe.system.files.atomic_write import atomic_write
 
 
 class Aliases:

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from segpipe.errors import OutputError
-from segpipe.system.atomic_write import atomic_write
+from segpipe.system.files.atomic_write import atomic_write
 
 _INBOX, _FETCHED, _IMAGES, _ANSWERS = "received", "fetched", "images", "answers"
 _SUFFIX = ".dcm"

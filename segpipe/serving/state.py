@@ -8,7 +8,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from segpipe.errors import OutputError
-from segpipe.system.atomic_write import atomic_write
+from segpipe.system.files.atomic_write import atomic_write
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from segpipe.errors import DatasetError, ServiceError
 from segpipe.system.credentials import set_credentials_apart
-from segpipe.system.plain_files import read_json
+from segpipe.system.files.plain_files import read_json
 from segpipe.tracking.server import connect, unreachable
 
 if TYPE_CHECKING:

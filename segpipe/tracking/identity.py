@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from segpipe.system.atomic_write import write_json
 from segpipe.system.credentials import set_credentials_apart
-from segpipe.system.plain_files import read_json
+from segpipe.system.files.atomic_write import write_json
+from segpipe.system.files.plain_files import read_json
 
 FILE = "tracking.json"
 

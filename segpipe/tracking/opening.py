@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segpipe.errors import ServiceError
-from segpipe.system.atomic_write import write_json
-from segpipe.system.plain_files import read_json
+from segpipe.system.files.atomic_write import write_json
+from segpipe.system.files.plain_files import read_json
 from segpipe.tracking.harmless import harmless
 from segpipe.tracking.identity import write_tracked_run
 from segpipe.tracking.server import absolute_uri, experiment_id, unreachable

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from segpipe.errors import ConfigError, ServiceError
 from segpipe.system.credentials import without_secrets
-from segpipe.system.held_folder import MARK, visit, was_cut_off
+from segpipe.system.files.held_folder import MARK, visit, was_cut_off
 from segpipe.tracking.delivery.sender import Sender
 from segpipe.tracking.delivery.spool import Spool
 from segpipe.tracking.delivery.spool_file import SpoolFile

@@ -13,7 +13,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from segpipe.parts import Registry, build_part
 from segpipe.parts.building import try_part
-from segpipe.system.atomic_write import append_whole
+from segpipe.system.files.atomic_write import append_whole
 from segpipe.system.progress import show_progress
 
 log = logging.getLogger(__name__)

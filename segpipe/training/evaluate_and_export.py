@@ -25,8 +25,8 @@ from segpipe.inference.options import PredictOptions
 from segpipe.networks import input_sizes
 from segpipe.preprocessing.resampling import normalise, plan_preparation, resample_to_recipe
 from segpipe.system.case_errors import attempt, attempt_step
-from segpipe.system.parallel_map import parallel_map
-from segpipe.system.ranks import Ranks
+from segpipe.system.processes.parallel_map import parallel_map
+from segpipe.system.processes.ranks import Ranks
 from segpipe.training.data.run_data import RunData
 from segpipe.training.fitting import TrainingResult
 from segpipe.training.hardware import compute_of

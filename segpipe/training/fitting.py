@@ -16,9 +16,9 @@ from segpipe.config.schema import Settings
 from segpipe.networks import build_network
 from segpipe.parts import build_part
 from segpipe.preprocessing.recipe import Recipe
-from segpipe.system.ranks import Ranks
-from segpipe.system.shared_folder import check_shared
-from segpipe.system.stopping import stops_wait
+from segpipe.system.processes.ranks import Ranks
+from segpipe.system.processes.shared_folder import check_shared
+from segpipe.system.processes.stopping import stops_wait
 from segpipe.training.callbacks import CALLBACKS, LogMetrics, RunLogger, ThroughputMonitor, TrainingProgress
 from segpipe.training.checkpoints.files import CheckpointWriter, read_checkpoint
 from segpipe.training.checkpoints.finding import agree_on_checkpoint

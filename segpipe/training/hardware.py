@@ -7,9 +7,9 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from segpipe.config.schema import Settings, TrainerSettings
 from segpipe.errors import ConfigError
-from segpipe.system.hardware import Compute, choose_compute
-from segpipe.system.launched import launch
 from segpipe.system.machine.cores import available_cores
+from segpipe.system.processes.hardware import Compute, choose_compute
+from segpipe.system.processes.launched import launch
 
 _NARROW = 16  # channels up to which a CPU (oneDNN) convolves faster with the channels last
 

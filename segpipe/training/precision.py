@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 
 from segpipe.networks.small_maps import SmallMapsInFloat32
-from segpipe.system.hardware import Compute
+from segpipe.system.processes.hardware import Compute
 
 
 def precision_plugins(compute: Compute) -> list[Precision]:

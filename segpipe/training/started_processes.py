@@ -15,9 +15,9 @@ from lightning_fabric.plugins.environments.lightning import find_free_network_po
 
 from segpipe.config.overrides import as_text
 from segpipe.errors import SegpipeError, TrainingError, explain
-from segpipe.system.forced_end import end_by_force
-from segpipe.system.hardware import Compute
-from segpipe.system.launched import launch, this_rank
+from segpipe.system.processes.forced_end import end_by_force
+from segpipe.system.processes.hardware import Compute
+from segpipe.system.processes.launched import launch, this_rank
 from segpipe.training.resuming.settings import CONFIG
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from segpipe.datasets.loading import load_case
 from segpipe.datasets.manifest import read_manifest
 from segpipe.geometry import Grid
 from segpipe.io.images.volumes import read_volume, write_volume
-from tests.hospital_folders import all_text
+from tests.samples.hospital_folders import all_text
 
 SHAPE = (6, 7, 8)
 GRID = Grid(SHAPE, np.diag([-0.8, -0.8, 2.0, 1.0]))

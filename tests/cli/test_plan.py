@@ -14,7 +14,7 @@ from segpipe.config.compose import compose
 from segpipe.config.plan import with_plans
 from segpipe.datasets.manifest import read_manifest, write_manifest
 from segpipe.datasets.sources.folders import find_cases
-from tests.two_classes import write_two_classes
+from tests.samples.two_classes import write_two_classes
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Callback
 
-from tests.small_models import skip_pages
+from tests.samples.small_models import skip_pages
 
 
 class NoPages(Callback):

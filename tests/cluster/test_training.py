@@ -14,9 +14,9 @@ from segpipe.tracking.identity import read_run_id
 from segpipe.tracking.opening import SPOOL
 from segpipe.training.callbacks import read_history
 from tests.cluster.slurm import Slurm, wait_until
-from tests.mlflow_server import Server
-from tests.processes import Process, as_main
-from tests.runs import saved_weights, statuses, step_of
+from tests.peers.mlflow_server import Server
+from tests.support.processes import Process, as_main
+from tests.support.runs import saved_weights, statuses, step_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 SCRIPT = Path(__file__).parents[2] / "docs" / "cluster" / "train.sbatch"

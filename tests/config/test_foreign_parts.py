@@ -8,8 +8,8 @@ from segpipe.config.check import plain
 from segpipe.config.compose import compose
 from segpipe.config.foreign_parts import with_targets
 from segpipe.errors import ConfigError
-from tests.foreign_networks import NETS
 from tests.parts.plug_ins import install
+from tests.samples.foreign_networks import NETS
 
 POINTS = "[segpipe.networks]\ntiny = PKG.nets:TinyNet\nsized = PKG.nets:OneSize\ngone = PKG.nets:Gone\n"
 

@@ -15,9 +15,9 @@ from segpipe.datasets.manifest import read_manifest
 from segpipe.datasets.sources.base import IngestRequest
 from segpipe.datasets.sources.registry import SOURCES
 from segpipe.io.images.volumes import read_volume
-from tests.hospital_folders import BOX, ingest_folder, patient_folder
-from tests.synthetic_dicom import AXIAL, enhanced_ct, save, thorax
-from tests.synthetic_structures import structure_set
+from tests.samples.hospital_folders import BOX, ingest_folder, patient_folder
+from tests.samples.synthetic_dicom import AXIAL, enhanced_ct, save, thorax
+from tests.samples.synthetic_structures import structure_set
 
 
 def test_a_zip_is_ingested_and_the_manifest_reads_back(tmp_path):

@@ -217,7 +217,7 @@ def test_more_cases_keep_the_old_ones_and_their_roles(tmp_path, monkeypatch):
 
 def test_seeds_do_not_share_a_cache(tmp_path, monkeypatch):
     _pretend(monkeypatch)
-    monkeypatch.setattr("segpipe.system.parallel_map.available_cores", lambda: 1)
+    monkeypatch.setattr("segpipe.system.processes.parallel_map.available_cores", lambda: 1)
     one, two = (ensure_phantom(tmp_path, cases=2, seed=seed) for seed in (0, 1))
     assert not {entry.image for entry in one.entries} & {entry.image for entry in two.entries}
     assert ensure_phantom(tmp_path, cases=2, seed=0) == one

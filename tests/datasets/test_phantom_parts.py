@@ -13,7 +13,7 @@ from segpipe.datasets.phantom.scanner import Protocol, place, scan, to_ras
 from segpipe.datasets.phantom.thorax import Thorax
 from segpipe.datasets.phantom.vessels import Tubes, follow, grow_tree, splat
 from segpipe.geometry import to_world
-from segpipe.system.csv_table import read_csv
+from segpipe.system.files.csv_table import read_csv
 
 LARGE = POPULATIONS["large"]
 AXES = Axes.around((0.0, 0.0, 0.0), (60.0, 48.0, 50.0), (1.0, 1.2, 2.0))

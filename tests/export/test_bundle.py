@@ -23,8 +23,8 @@ from segpipe.io.images.volumes import read_volume, write_volume
 from segpipe.lesions import find_components
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.preprocessing.resampling import normalise, plan_preparation, resample_to_recipe, resample_to_scan
-from tests.processes import run_module
-from tests.small_models import POINT, RESNET, SCAN, UNET, VOI, network_of, write_small
+from tests.samples.small_models import POINT, RESNET, SCAN, UNET, VOI, network_of, write_small
+from tests.support.processes import run_module
 
 NORMALIZE = {"_target_": "monai.transforms.NormalizeIntensity", "subtrahend": 0.4, "divisor": 0.25}
 BLOCKED = """

@@ -22,7 +22,7 @@ from segpipe.inference.window.decision import decide_classes, label_plane
 from segpipe.io.images.volumes import read_volume
 from segpipe.preprocessing.recipe import Recipe
 from tests.export.test_bundle import run_bundle, write_scan
-from tests.small_models import FACTS, SCAN, UNET, network_of, write_small
+from tests.samples.small_models import FACTS, SCAN, UNET, network_of, write_small
 
 LABELS = {"labels": {1: "core", 2: "rim"}}
 RECIPES = {

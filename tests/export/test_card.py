@@ -3,7 +3,7 @@ from dataclasses import replace
 from segpipe.export.card import licence_note, model_card
 from segpipe.export.export_spec import Release
 from segpipe.export.parity import Parity
-from tests.small_models import FACTS, SCAN, UNET, VOI, network_of
+from tests.samples.small_models import FACTS, SCAN, UNET, VOI, network_of
 
 PARITY = Parity(2.5e-6, ((3, 1, 32, 32, 16), (1, 1, 34, 34, 18)))
 

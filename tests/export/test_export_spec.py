@@ -3,7 +3,7 @@ import pytest
 
 from segpipe.export.export_spec import Release, plain
 from segpipe.preprocessing.recipe import Recipe
-from tests.small_models import RESNET, UNET, VOI, network_of
+from tests.samples.small_models import RESNET, UNET, VOI, network_of
 
 
 def release(spec=UNET, *, recipe=VOI, point=None, facts=None) -> Release:

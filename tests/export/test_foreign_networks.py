@@ -17,8 +17,8 @@ from segpipe.inference.engines.backends import build_engine
 from segpipe.networks.ensemble import Ensemble
 from segpipe.preprocessing.recipe import Recipe
 from tests.export.test_bundle import dice, own_probability, run_bundle, write_scan
-from tests.foreign_networks import built, install_nets
-from tests.small_models import FACTS, POINT, SCAN, UNET, VOI, example
+from tests.samples.foreign_networks import built, install_nets
+from tests.samples.small_models import FACTS, POINT, SCAN, UNET, VOI, example
 
 IMAGES = torch.rand(2, 1, 32, 32, 16, generator=torch.Generator().manual_seed(0))
 

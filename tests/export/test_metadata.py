@@ -5,8 +5,8 @@ from jsonschema import validate
 
 from segpipe.export.export_spec import Release, plain
 from segpipe.export.metadata import bundle_metadata
-from tests.processes import run_module
-from tests.small_models import FACTS, RESNET, SCAN, UNET, VOI, network_of
+from tests.samples.small_models import FACTS, RESNET, SCAN, UNET, VOI, network_of
+from tests.support.processes import run_module
 
 # What MONAI's bundle specification demands, written down from its text.
 TENSOR = {

@@ -13,7 +13,7 @@ from segpipe.errors import ModelError, OutputError
 from segpipe.export import writing
 from segpipe.export.model_folder import load_network, predict_command, read_model_folder, write_model_folder
 from segpipe.export.writing import checksum
-from tests.small_models import FACTS, POINT, SCAN, UNET, example, network_of, write_small
+from tests.samples.small_models import FACTS, POINT, SCAN, UNET, example, network_of, write_small
 
 pytestmark = pytest.mark.slow
 FILES = [

@@ -12,7 +12,7 @@ from segpipe.errors import ModelError
 from segpipe.export.onnx import OPSET, export_onnx, open_onnx, traced_size
 from segpipe.export.parity import check_parity, parity_patches
 from segpipe.networks import NETWORKS, build_network, has_fixed_size, network_divisor
-from tests.small_models import UNET, example, network_of
+from tests.samples.small_models import UNET, example, network_of
 
 SMALL = {
     "unet": UNET,

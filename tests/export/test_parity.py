@@ -7,7 +7,7 @@ from torch import nn
 from segpipe.errors import ModelError
 from segpipe.export.onnx import traced_size
 from segpipe.export.parity import check_parity, cut, parity_patches
-from tests.small_models import example
+from tests.samples.small_models import example
 
 
 class Logits(nn.Module):

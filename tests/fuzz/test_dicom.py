@@ -17,8 +17,8 @@ from segpipe.io.dicom.series.series import find_series, read_series
 from segpipe.io.quiet import quiet_libraries
 from segpipe.labels import NODULE
 from tests.fuzz.mutations import apply, edits, fuzz, little_memory, read_or_refuse, texts
-from tests.synthetic_dicom import ct_slices, save, set_odd, thorax
-from tests.synthetic_structures import structure_set
+from tests.samples.synthetic_dicom import ct_slices, save, set_odd, thorax
+from tests.samples.synthetic_structures import structure_set
 
 SHAPE = (9, 8, 7)
 VOXELS_DEPEND_ON = (

@@ -5,8 +5,8 @@ from hypothesis import given
 from segpipe.io.dicom.lidc_xml import mark_centre_mm, mark_masks, read_lidc_xml
 from segpipe.io.dicom.series.series import find_series
 from tests.fuzz.mutations import apply, edits, fuzz, little_memory, read_or_refuse
-from tests.synthetic_dicom import ct_slices, save, thorax
-from tests.synthetic_lidc import message, nodule, ratings, roi, square
+from tests.samples.synthetic_dicom import ct_slices, save, thorax
+from tests.samples.synthetic_lidc import message, nodule, ratings, roi, square
 
 SHAPE = (9, 8, 7)
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from segpipe.io.pacs.address import UID
 from segpipe.io.pacs.dicomweb.pacs import Pacs
-from tests.fake_pacs import SERIES, FakePacs, entry, gives, multipart
-from tests.faulty_pacs import no_room
 from tests.fuzz.mutations import apply, edits, fuzz, little_memory, read_or_refuse
-from tests.synthetic_dicom import ct_slices, thorax
+from tests.peers.fake_pacs import SERIES, FakePacs, entry, gives, multipart
+from tests.peers.faulty_pacs import no_room
+from tests.samples.synthetic_dicom import ct_slices, thorax
 
 RIGHT = [entry(series=f"1.2.{number}", count=number, t00180015="CHEST", t00080060="CT") for number in range(3)]
 _numbers = st.one_of(st.integers(), st.integers(2**31 - 2, 2**65), st.floats(), st.sampled_from([10**40, 1e308, -0.0]))

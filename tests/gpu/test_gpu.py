@@ -13,8 +13,8 @@ from segpipe.inference.options import PredictOptions
 from segpipe.inference.predictor import predict_case
 from segpipe.networks import network_divisor
 from segpipe.planning.dry_step import measure_step
-from segpipe.system.hardware import choose_compute, computes_bf16
-from tests.small_models import SCAN, UNET, network_of
+from segpipe.system.processes.hardware import choose_compute, computes_bf16
+from tests.samples.small_models import SCAN, UNET, network_of
 
 pytestmark = pytest.mark.gpu
 LOSS = {"name": "focal", "gamma": 2.0, "lesion_weight": 1.0}

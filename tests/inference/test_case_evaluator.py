@@ -9,7 +9,7 @@ from segpipe.inference.case_evaluator import CaseEvaluator
 from segpipe.inference.options import PredictOptions
 from segpipe.inference.predictor import Prediction
 from segpipe.io.images.volumes import write_volume
-from tests.prepared_cases import make_recipe, make_scan
+from tests.samples.prepared_cases import make_recipe, make_scan
 
 
 @pytest.mark.parametrize(("labels", "lesion"), [({1: "nodule", 2: "lung"}, 1), ({1: "lung", 4: "nodule"}, 4)])

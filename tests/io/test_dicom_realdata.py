@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 from segpipe.errors import GeometryError
 from segpipe.geometry import flip_ras_lps
 from segpipe.io.dicom.series.series import find_series, read_series, stack_series
-from tests.synthetic_dicom import read_with_sitk
+from tests.samples.synthetic_dicom import read_with_sitk
 
 ROOT = Path(os.environ.get("SEGPIPE_REALDATA", "/nowhere"))
 SERIES = {

@@ -23,8 +23,8 @@ from segpipe.io.dicom.series.series import find_series, stack_series
 from segpipe.io.dicom.sr import report_uids, write_dicom_sr
 from segpipe.io.quiet import quiet_libraries
 from segpipe.labels import NODULE, TUMOUR
-from tests.measured import Measured
-from tests.synthetic_dicom import AXIAL, PATIENT, ct_slices, enhanced_ct, oblique, save, set_odd, thorax
+from tests.samples.measured import Measured
+from tests.samples.synthetic_dicom import AXIAL, PATIENT, ct_slices, enhanced_ct, oblique, save, set_odd, thorax
 
 MAKER = Maker(model="lung_nodule", version="1.2.0", recipe="0123456789abcdef", software="0.1.0")
 

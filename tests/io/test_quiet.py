@@ -22,8 +22,8 @@ from segpipe.io.images.volumes import read_volume, write_volume
 from segpipe.io.pacs.errors import asking
 from segpipe.io.quiet import quiet_foreign_threads, quiet_libraries
 from segpipe.labels import NODULE
-from tests.synthetic_dicom import ct_slices, save, set_odd, thorax
-from tests.synthetic_structures import structure_set
+from tests.samples.synthetic_dicom import ct_slices, save, set_odd, thorax
+from tests.samples.synthetic_structures import structure_set
 
 SECRETS = ("1.2.3.04", "1.2.3.05", "1.2.3.06", "19.05.1950", "Secret", "SECRET", "hundred-secrets")
 ODD = {

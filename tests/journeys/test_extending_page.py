@@ -13,7 +13,7 @@ import pytest
 
 from segpipe.__main__ import main
 from segpipe.export.model_folder import read_model_folder
-from tests.processes import Process, segpipe
+from tests.support.processes import Process, segpipe
 
 pytestmark = pytest.mark.slow
 PAGE = Path(__file__).parents[2] / "docs" / "extending.md"

@@ -9,8 +9,8 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from tests.processes import segpipe
-from tests.small_models import skip_onnx_export, skip_pages
+from tests.samples.small_models import skip_onnx_export, skip_pages
+from tests.support.processes import segpipe
 
 pytestmark = pytest.mark.slow
 FOLDS = 3
@@ -130,7 +130,7 @@ def test_the_folder_and_the_mlflow_run_of_a_cross_validation_are_the_same_ten_ca
 
 def test_folds_side_by_side_give_what_they_give_one_after_another(home, folds, cross_validation):
     """The processes of the folds draw no pages: what is compared are figures."""
-    folder, skip = home / "side_by_side", "callbacks=[{_target_: tests.small_models.SkipPages}]"
+    folder, skip = home / "side_by_side", "callbacks=[{_target_: tests.samples.small_models.SkipPages}]"
     text = segpipe(*folds, skip, "trainer.devices=2", f"hydra.run.dir={folder}", cwd=home, before=prepare)
     assert "3 folds, 2 side by side, one on each device" in text
     assert all(f"fold {fold}: lung_nodule: computing on cpu" in text for fold in range(FOLDS))

@@ -10,11 +10,11 @@ import yaml
 from segpipe.cli.train import registries
 from segpipe.config.check import plain
 from segpipe.config.compose import compose
-from tests.leftovers import unfinished
-from tests.processes import Process, as_main, segpipe
-from tests.runs import saved_step, statuses, step_of
-from tests.small_models import skip_pages
-from tests.workers import free_port
+from tests.samples.small_models import skip_pages
+from tests.support.leftovers import unfinished
+from tests.support.processes import Process, as_main, segpipe
+from tests.support.runs import saved_step, statuses, step_of
+from tests.support.workers import free_port
 
 pytestmark = pytest.mark.slow
 

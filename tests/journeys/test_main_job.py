@@ -13,9 +13,9 @@ import SimpleITK as sitk  # noqa: N813
 import torch
 
 from segpipe.io.images.volumes import read_volume, write_volume
-from tests.leftovers import unfinished
-from tests.processes import segpipe
-from tests.small_models import skip_pages
+from tests.samples.small_models import skip_pages
+from tests.support.leftovers import unfinished
+from tests.support.processes import segpipe
 
 pytestmark = pytest.mark.slow
 FIGURES = ("dice", "iou", "precision", "recall", "f1", "volume_error_pct")

@@ -9,11 +9,11 @@ import pytest
 import requests
 
 from segpipe.inference.batch.memory import parse_bytes
-from tests.dcmtk import storescu
-from tests.orthanc import PASSWORD, PATIENCE_S, Orthanc, Service, TlsFront, make_certificate, wait_for
-from tests.synthetic_chest import chest_series
-from tests.synthetic_dicom import PATIENT, save
-from tests.workers import free_port
+from tests.peers.dcmtk import storescu
+from tests.peers.orthanc import PASSWORD, PATIENCE_S, Orthanc, Service, TlsFront, make_certificate, wait_for
+from tests.samples.synthetic_chest import chest_series
+from tests.samples.synthetic_dicom import PATIENT, save
+from tests.support.workers import free_port
 
 pytestmark = pytest.mark.slow
 SERIES = 8

@@ -9,9 +9,9 @@ from segpipe.cli.predict.command import run
 from segpipe.errors import ConfigError, ImageError, SegpipeError
 from segpipe.io.pacs.dicomweb.pacs import Pacs
 from segpipe.io.pacs.errors import PacsAccessError, PacsAwayError, WrongPasswordError
-from tests.orthanc import PASSWORD, ROOT, USER, Orthanc, TlsFront, make_certificate
-from tests.synthetic_chest import chest_series
-from tests.workers import free_port
+from tests.peers.orthanc import PASSWORD, ROOT, USER, Orthanc, TlsFront, make_certificate
+from tests.samples.synthetic_chest import chest_series
+from tests.support.workers import free_port
 
 pytestmark = pytest.mark.slow
 

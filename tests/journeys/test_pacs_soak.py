@@ -19,11 +19,11 @@ import requests
 from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
 
 from segpipe.inference.batch.memory import parse_bytes
-from tests.faulty_pacs import FAULTS, FaultyPacs, SeededPlan
-from tests.orthanc import PASSWORD, PATIENCE_S, Orthanc, Service, wait_for
-from tests.synthetic_chest import chest_series
-from tests.synthetic_dicom import CT_IMAGE, PATIENT
-from tests.workers import free_port
+from tests.peers.faulty_pacs import FAULTS, FaultyPacs, SeededPlan
+from tests.peers.orthanc import PASSWORD, PATIENCE_S, Orthanc, Service, wait_for
+from tests.samples.synthetic_chest import chest_series
+from tests.samples.synthetic_dicom import CT_IMAGE, PATIENT
+from tests.support.workers import free_port
 
 pytestmark = [
     pytest.mark.slow,

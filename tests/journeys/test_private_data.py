@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.hospital_folders import BOX, FAR, all_text, patient_folder
-from tests.processes import segpipe
+from tests.samples.hospital_folders import BOX, FAR, all_text, patient_folder
+from tests.support.processes import segpipe
 
 pytestmark = pytest.mark.slow
 

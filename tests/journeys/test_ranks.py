@@ -12,10 +12,10 @@ import pytest
 from segpipe.export.model_folder import load_network, read_model_folder
 from segpipe.training.callbacks import read_history
 from segpipe.training.checkpoints.files import read_checkpoint
-from tests.processes import Process, as_main, segpipe
-from tests.ranks import Ranks, run_ranks
-from tests.runs import saved_step, statuses, step_of
-from tests.small_models import skip_onnx_export, skip_pages
+from tests.samples.small_models import skip_onnx_export, skip_pages
+from tests.support.processes import Process, as_main, segpipe
+from tests.support.ranks import Ranks, run_ranks
+from tests.support.runs import saved_step, statuses, step_of
 
 pytestmark = pytest.mark.slow
 

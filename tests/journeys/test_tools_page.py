@@ -15,8 +15,8 @@ from segpipe.__main__ import main
 from segpipe.export.model_folder import load_network, read_model_folder, write_model_folder
 from segpipe.geometry import Grid
 from segpipe.io.images.volumes import write_volume
-from tests.processes import run_module
-from tests.small_models import FACTS, POINT, SCAN, UNET, example, network_of
+from tests.samples.small_models import FACTS, POINT, SCAN, UNET, example, network_of
+from tests.support.processes import run_module
 
 pytestmark = pytest.mark.slow
 PAGE = Path(__file__).parents[2] / "docs" / "tools.md"

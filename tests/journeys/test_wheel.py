@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import segpipe
+from tests.support.processes import segpipe
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]

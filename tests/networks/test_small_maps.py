@@ -15,7 +15,7 @@ from torch.nn import functional
 from segpipe.geometry import round_up
 from segpipe.networks import build_network, network_divisor
 from segpipe.networks.small_maps import SmallMapsInFloat32
-from tests.processes import Process
+from tests.support.processes import Process
 
 CONF = Path(__file__).parents[2] / "conf" / "network"
 RECIPE_PATCHES = [(64, 64, 64), (48, 48, 16)]  # ct_tumour's, 128×128×64, is larger along each axis

@@ -12,8 +12,8 @@ from segpipe.io.images.volumes import read_volume, write_volume
 from segpipe.pipelines.comparison.compared_runs import ComparedRun
 from segpipe.pipelines.comparison.differing_cases import draw_differing_cases
 from segpipe.pipelines.reports.case_pictures import choose_cases, mask_files
-from tests.small_models import SCAN
-from tests.two_classes import CORE, RIM, write_two_classes
+from tests.samples.small_models import SCAN
+from tests.samples.two_classes import CORE, RIM, write_two_classes
 
 
 def results(*dice):

@@ -16,7 +16,7 @@ from segpipe.export.model_folder import read_model_folder
 from segpipe.io.images.volumes import read_volume
 from segpipe.pipelines import cross_validation
 from segpipe.training.run_result import RunResult
-from tests.small_models import UNET, example, write_small
+from tests.samples.small_models import UNET, example, write_small
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_onnx")]  # three model folders are written
 ABOUT = {

@@ -10,8 +10,8 @@ from segpipe.cli.export import run
 from segpipe.errors import ConfigError, ModelError
 from segpipe.export.model_folder import load_network, read_model_folder
 from segpipe.pipelines.reexport import describe_parity, reexport
-from tests.foreign_networks import built, install_nets
-from tests.small_models import FACTS, POINT, SCAN, UNET, example, network_of, write_small
+from tests.samples.foreign_networks import built, install_nets
+from tests.samples.small_models import FACTS, POINT, SCAN, UNET, example, network_of, write_small
 
 DATA = {"name": "nifti", "table": None, "case_column": "case", "patient_column": "patient", "cache": None}
 

@@ -14,7 +14,7 @@ from segpipe.errors import ConfigError, TrainingError
 from segpipe.planning import preflight, surroundings, trial
 from segpipe.planning.estimate import Work, time_items, work_of
 from segpipe.planning.trial import Trial
-from tests.processes import segpipe
+from tests.support.processes import segpipe
 
 Usage = namedtuple("Usage", "total used free")
 TRIAL = Trial(

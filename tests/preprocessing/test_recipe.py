@@ -12,7 +12,7 @@ from segpipe.config.schema import check_settings
 from segpipe.errors import ConfigError, ModelError
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.training.fitting import recipe_of
-from tests.prepared_cases import make_recipe
+from tests.samples.prepared_cases import make_recipe
 
 WRONG = [
     ("name", "", "recipe.name=: string should have at least 1 character"),

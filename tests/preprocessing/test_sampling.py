@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from segpipe.errors import DatasetError
 from segpipe.preprocessing.sampling import PlaceSampler, Sampling, lesion_shares, spread
-from tests.prepared_cases import make_recipe, make_scan, prepare
+from tests.samples.prepared_cases import make_recipe, make_scan, prepare
 
 PATCH = (16, 16, 8)
 LESIONS = [

@@ -24,8 +24,8 @@ from segpipe.preprocessing.resampling import apply_window, normalise
 from segpipe.preprocessing.sampling import Sampling
 from segpipe.preprocessing.voxel_transforms import apply_transforms, for_bundle
 from segpipe.training.data.patches import PatchDataset
-from tests.prepared_cases import make_recipe, make_scan, prepare
-from tests.small_models import SCAN, write_small
+from tests.samples.prepared_cases import make_recipe, make_scan, prepare
+from tests.samples.small_models import SCAN, write_small
 
 NORMALIZE = {"_target_": "monai.transforms.NormalizeIntensity", "subtrahend": 0.4, "divisor": 0.25}
 RANGE = {"_target_": "monai.transforms.ScaleIntensityRange", "a_min": 0.0, "a_max": 1.0, "b_min": -1.0, "b_max": 1.0}

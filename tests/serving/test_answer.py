@@ -7,7 +7,7 @@ import pytest
 from segpipe.errors import ImageError
 from segpipe.inference.options import PredictOptions
 from segpipe.serving.answer import Answerer
-from tests.synthetic_dicom import AXIAL, ct_slices, save, thorax
+from tests.samples.synthetic_dicom import AXIAL, ct_slices, save, thorax
 
 
 def test_uids_depend_on_the_instances_that_are_answered(tmp_path):

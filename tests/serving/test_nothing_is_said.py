@@ -13,9 +13,9 @@ from segpipe.cli.serve.command import _answers
 from segpipe.cli.serve.flags import parse_flags
 from segpipe.errors import SegpipeError, explain
 from segpipe.io.pacs.receiving.receiver import Inbox, Peer, Receiver
-from tests.odd_headers import RUINOUS, SECRETS, save_odd
-from tests.synthetic_chest import chest_series
-from tests.workers import free_port
+from tests.samples.odd_headers import RUINOUS, SECRETS, save_odd
+from tests.samples.synthetic_chest import chest_series
+from tests.support.workers import free_port
 
 pytestmark = pytest.mark.slow
 FORMATS = ["nifti", "csv", "json", "html", "dicom-seg", "dicom-labelmap", "dicom-mask", "dicom-sr", "rtstruct"]

@@ -8,7 +8,7 @@ import pytest
 
 from segpipe.errors import OutputError
 from segpipe.serving.state import may_take_more, open_state
-from segpipe.system.atomic_write import atomic_write
+from segpipe.system.files.atomic_write import atomic_write
 
 
 def test_two_workers_cannot_share_a_folder(tmp_path):

@@ -18,7 +18,7 @@ from segpipe.geometry import Grid
 from segpipe.tracking.mlflow import Tracker
 from segpipe.tracking.nested_runs import Child, report_nested_runs
 from segpipe.tracking.tables import side_by_side
-from tests.workers import free_port
+from tests.support.workers import free_port
 
 pytestmark = pytest.mark.slow
 GRID = Grid((30, 20, 12), np.eye(4))

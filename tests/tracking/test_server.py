@@ -13,7 +13,7 @@ from segpipe.errors import ConfigError, ServiceError, explain
 from segpipe.system import credentials
 from segpipe.tracking import server
 from segpipe.tracking.server import absolute_uri, artifact_location, connect, silence
-from tests.workers import free_port
+from tests.support.workers import free_port
 
 
 @pytest.mark.parametrize("uri", ["mlruns", "./mlruns", "/data/mlruns", "file:///data/mlruns"])

@@ -7,7 +7,7 @@ import pytest
 
 from segpipe.cli.sync import run as sync
 from segpipe.errors import ConfigError, ServiceError
-from segpipe.system.held_folder import MARK, hold
+from segpipe.system.files.held_folder import MARK, hold
 from segpipe.tracking import syncing
 from segpipe.tracking.identity import write_tracked_run
 from segpipe.tracking.mlflow import Tracker

@@ -16,7 +16,7 @@ from segpipe.training.checkpoints.saving import Checkpoints
 from segpipe.training.finite_steps import FiniteSteps, weights_are_finite
 from segpipe.training.gradient_spikes import GradientSpikes
 from segpipe.training.optimisation.weight_averaging import AveragedWeights
-from tests.slope import Slope, train
+from tests.support.slope import Slope, train
 
 
 class SteepAtZero(Slope):

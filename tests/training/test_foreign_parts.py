@@ -13,7 +13,7 @@ from segpipe.training.optimisation.losses import LOSSES, build_loss
 from segpipe.training.optimisation.optimizers import OPTIMIZERS, build_optimizer
 from segpipe.training.optimisation.schedulers import SCHEDULERS, build_scheduler
 from tests.parts.plug_ins import install
-from tests.small_models import SCAN, UNET
+from tests.samples.small_models import SCAN, UNET
 
 REGISTRIES = {
     "recipe": made_into(Recipe),

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from segpipe.system.hardware import Compute
+from segpipe.system.processes.hardware import Compute
 from segpipe.training.precision import precision_plugins
 
 

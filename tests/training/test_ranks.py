@@ -10,13 +10,13 @@ from segpipe.cli.train import registries
 from segpipe.config.check import settings_of
 from segpipe.config.compose import compose
 from segpipe.errors import ConfigError
-from segpipe.system import shared_folder
-from segpipe.system.ranks import processes_part
+from segpipe.system.processes import shared_folder
+from segpipe.system.processes.ranks import processes_part
 from segpipe.training.callbacks import read_history
 from segpipe.training.data.run_data import prepare_data
 from segpipe.training.fitting import fit, recipe_of
-from tests.ranks import run_ranks
-from tests.runs import saved_weights
+from tests.support.ranks import run_ranks
+from tests.support.runs import saved_weights
 
 pytestmark = pytest.mark.slow
 FIGURES = ("val/loss", "val/pseudo_dice")

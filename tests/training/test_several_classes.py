@@ -12,7 +12,7 @@ from segpipe.inference.operating_point import OperatingPointRequest, choose_poin
 from segpipe.inference.options import PredictOptions
 from segpipe.inference.predictor import predict_case
 from segpipe.io.images.volumes import read_volume
-from tests.two_classes import write_two_classes
+from tests.samples.two_classes import write_two_classes
 
 REGIONS = "recipe.regions={nodule: [1, 2], core: [2]}"
 

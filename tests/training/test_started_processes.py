@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from segpipe.errors import ModelError, TrainingError
-from segpipe.system.forced_end import before_forced_end
-from segpipe.system.hardware import Compute
+from segpipe.system.processes.forced_end import before_forced_end
+from segpipe.system.processes.hardware import Compute
 from segpipe.training import started_processes as module
 from segpipe.training.started_processes import started_processes
-from tests.processes import Process
+from tests.support.processes import Process
 
 FAILS, WAITS = "exit 3", "exec sleep 600"
 

@@ -47,7 +47,7 @@ def _write(given: argparse.Namespace, report: dict[str, Any], compared_runs: "li
     """Writes `comparison.json` and `comparison.html`; returns the latter, and what is missing in it."""
     from segpipe.pipelines.comparison.differing_cases import draw_differing_cases
     from segpipe.report.comparison import draw_comparison, write_comparison
-    from segpipe.system.atomic_write import write_json
+    from segpipe.system.files.atomic_write import write_json
 
     write_json(given.output / "comparison.json", report, what="the comparison")
     first, second = compared_runs[:2]

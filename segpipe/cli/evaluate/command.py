@@ -8,7 +8,7 @@ from segpipe.cli.evaluate.flags import parse_flags
 from segpipe.cli.evaluate.reporting import report_evaluation
 from segpipe.cli.evaluate.sharding import evaluate_shard
 from segpipe.errors import explain
-from segpipe.system.writable import check_writable
+from segpipe.system.files.writable import check_writable
 
 if TYPE_CHECKING:
     from segpipe.labels import LabelMap

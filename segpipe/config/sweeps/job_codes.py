@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from segpipe.system.atomic_write import write_json
-from segpipe.system.plain_files import read_json
+from segpipe.system.files.atomic_write import write_json
+from segpipe.system.files.plain_files import read_json
 
 _FOLDER = ".exit_codes"
 _CUT_OFF = 1
@@ -35,7 +35,7 @@ def begin_job(sweep: Path, job: JobEnd) -> int:
 
 def note_job(sweep: Path, job: JobEnd) -> None:
     """Notes how a job stands; of processes that train together the first one does."""
-    from segpipe.system.launched import this_rank  # which loads torch
+    from segpipe.system.processes.launched import this_rank  # which loads torch
 
     if this_rank() == 0:
         content = {"folder": str(job.folder), "code": job.code}

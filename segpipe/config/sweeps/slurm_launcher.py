@@ -15,8 +15,8 @@ from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher as PlugIn
 
 from segpipe.config.sweeps.job_codes import JobFailedError
-from segpipe.system.slurm import describe_end, is_queued
-from segpipe.system.stopping import Stopped, stoppable
+from segpipe.system.processes.slurm import describe_end, is_queued
+from segpipe.system.processes.stopping import Stopped, stoppable
 
 if TYPE_CHECKING:
     import submitit

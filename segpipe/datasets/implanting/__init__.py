@@ -12,7 +12,7 @@ from segpipe.datasets.ingested_cases import CaseJob, IngestResult, make_cases
 from segpipe.datasets.manifest import Entry, Manifest
 from segpipe.errors import ConfigError, DatasetError, raise_together
 from segpipe.labels import NODULE
-from segpipe.system.csv_table import write_csv
+from segpipe.system.files.csv_table import write_csv
 
 GENERATOR = "3"  # raise it whenever the same seed gives other voxels
 TABLE = "implants.csv"

@@ -14,7 +14,7 @@ from segpipe.datasets.quality.case import check_case
 from segpipe.datasets.quality.issues import CaseQuality, Issue, Quality
 from segpipe.datasets.quality.pictures import PictureStore
 from segpipe.errors import SegpipeError
-from segpipe.system.parallel_map import parallel_map
+from segpipe.system.processes.parallel_map import parallel_map
 
 OUTLIER_FACTOR = 2.0
 _OUTLIER_SPREADS = 6.0

@@ -12,9 +12,9 @@ from pathlib import Path
 from segpipe.datasets.manifest import Entry
 from segpipe.errors import DatasetError
 from segpipe.io.dicom.series.description import SeriesInfo
-from segpipe.system.atomic_write import write_text
-from segpipe.system.csv_table import csv_text
-from segpipe.system.plain_files import read_json
+from segpipe.system.files.atomic_write import write_text
+from segpipe.system.files.csv_table import csv_text
+from segpipe.system.files.plain_files import read_json
 
 _REGISTRY = Path(".done", "names.json")
 _COLUMNS = ("patient_id", "study_uid", "series_uid", "folder", "name")

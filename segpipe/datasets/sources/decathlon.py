@@ -15,7 +15,7 @@ from segpipe.datasets.sources.image_files import take_in
 from segpipe.errors import ConfigError, DatasetError
 from segpipe.io.archives import unpack
 from segpipe.io.images.volumes import list_volumes, volume_name
-from segpipe.system.plain_files import read_json
+from segpipe.system.files.plain_files import read_json
 
 Folds = Sequence[Mapping[str, Sequence[str]]]
 _GARBLED = (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError)

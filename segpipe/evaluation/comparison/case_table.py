@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from segpipe.errors import DatasetError
-from segpipe.system.csv_table import read_csv
+from segpipe.system.files.csv_table import read_csv
 
 
 def read_case_table(file: Path) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from segpipe.errors import DatasetError
 from segpipe.geometry import FloatArray, flip_ras_lps
-from segpipe.system.csv_table import read_numbered_csv
+from segpipe.system.files.csv_table import read_numbered_csv
 
 MOST_NAMED = 5
 

@@ -11,7 +11,7 @@ from segpipe.evaluation.detection.froc import FP_RATES, froc_curve
 from segpipe.evaluation.detection.froc_summary import BY_DIAMETER, FROC_RESAMPLES, froc_band, froc_summary
 from segpipe.evaluation.marks.matching import MOST_MARKS, MatchedMarks
 from segpipe.evaluation.tables import FROC_COLUMNS, Row, write_froc_by_diameter
-from segpipe.system.csv_table import write_csv
+from segpipe.system.files.csv_table import write_csv
 
 RULE = "centre"
 BAND_RATES = np.linspace(FP_RATES[0], FP_RATES[-1], 10_000)

@@ -9,7 +9,7 @@ from segpipe.inference.batch.results import write_text
 from segpipe.inference.batch.scans import Scan
 from segpipe.inference.findings import Finding
 from segpipe.inference.thumbnail import RECORDS
-from segpipe.system.plain_files import read_json
+from segpipe.system.files.plain_files import read_json
 
 
 class Records:

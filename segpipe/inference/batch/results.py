@@ -13,9 +13,9 @@ from segpipe.export.model_folder import ModelFolder
 from segpipe.inference.batch.scans import Scan
 from segpipe.inference.predictor import Prediction
 from segpipe.io.images.volumes import write_volume
-from segpipe.system import atomic_write
 from segpipe.system.case_errors import attempt
-from segpipe.system.csv_table import csv_text
+from segpipe.system.files import atomic_write
+from segpipe.system.files.csv_table import csv_text
 
 TABLE = "findings.csv"
 FRAME = "centre_mm is RAS+ (as in NIfTI and --at), centre_lps_mm is LPS+ (patient coordinates of DICOM)"

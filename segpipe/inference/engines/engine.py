@@ -13,8 +13,8 @@ from segpipe.labels import LabelMap
 from segpipe.networks.activation import class_probabilities
 from segpipe.networks.small_maps import small_maps_in_float32
 from segpipe.preprocessing.recipe import Shape
-from segpipe.system.hardware import choose_device, computes_bf16
 from segpipe.system.machine.turns import take_turn
+from segpipe.system.processes.hardware import choose_device, computes_bf16
 
 GPU_BATCH = 4
 ONE_CLASS = LabelMap()

@@ -16,7 +16,7 @@ from segpipe.inference.follow_up.registration import Alignment, align
 from segpipe.inference.follow_up.views import Views
 from segpipe.inference.thumbnail import read_thumbnail
 from segpipe.lesions import superior_axis
-from segpipe.system.plain_files import read_json
+from segpipe.system.files.plain_files import read_json
 
 REACH_MM = 10.0
 Status = Literal["matched", "new", "not seen before", "gone", "not covered"]

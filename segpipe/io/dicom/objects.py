@@ -19,7 +19,7 @@ from segpipe.io.dicom.series.stack import Stack
 from segpipe.io.dicom.source_headers import mend_header
 from segpipe.io.quiet import quiet_libraries
 from segpipe.labels import Code, Label
-from segpipe.system.atomic_write import atomic_write
+from segpipe.system.files.atomic_write import atomic_write
 
 MANUFACTURER = "segpipe"
 SERIES_NUMBER = {"SEG": 9001, "SR": 9002, "RTSTRUCT": 9003}

@@ -12,7 +12,7 @@ from segpipe.errors import GeometryError, ImageError, OutputError, SegpipeError
 from segpipe.geometry import Grid
 from segpipe.io.images import itk, nifti
 from segpipe.io.quiet import quiet_libraries
-from segpipe.system.atomic_write import atomic_write
+from segpipe.system.files.atomic_write import atomic_write
 
 _FORMATS = {".nii": nifti, ".nii.gz": nifti, ".nrrd": itk, ".mha": itk, ".mhd": itk}
 SUFFIXES = tuple(_FORMATS)

@@ -14,7 +14,7 @@ from segpipe.pipelines.comparison.compared_runs import ComparedRun
 from segpipe.pipelines.reports.case_pictures import Pictures, configured_dataset, configured_labels, mask_files
 from segpipe.report.overlays import overlay
 from segpipe.report.style import PREDICTION, SECOND_PREDICTION
-from segpipe.system.plain_files import read_yaml
+from segpipe.system.files.plain_files import read_yaml
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -24,9 +24,9 @@ from segpipe.preprocessing.cache.sample_points import find_points
 from segpipe.preprocessing.lungs import crop_to_lungs
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.preprocessing.resampling import plan_preparation, resample_to_recipe
-from segpipe.system.launched import own_first
-from segpipe.system.parallel_map import parallel_map
-from segpipe.system.writable import check_writable
+from segpipe.system.files.writable import check_writable
+from segpipe.system.processes.launched import own_first
+from segpipe.system.processes.parallel_map import parallel_map
 
 
 class Source(Protocol):

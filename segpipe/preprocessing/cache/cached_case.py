@@ -12,7 +12,7 @@ from segpipe.errors import DatasetError, OutputError
 from segpipe.geometry import Grid
 from segpipe.lesions import Lesion
 from segpipe.preprocessing.cache.sample_points import Points, read_point, write_points
-from segpipe.system.plain_files import read_json
+from segpipe.system.files.plain_files import read_json
 
 FORMAT = "segpipe-cache-1"
 # Measured on a thorax CT at 1 mm with patches of 96×96×64: LZ4 with bit shuffle reads a patch in 1 ms at a third of

@@ -6,7 +6,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from segpipe.errors import DatasetError
-from segpipe.system.atomic_write import atomic_write
+from segpipe.system.files.atomic_write import atomic_write
 
 
 def digest_memory(prepared: Path) -> Path:

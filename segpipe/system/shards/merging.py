@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from segpipe.errors import ConfigError, OutputError
-from segpipe.system.atomic_write import atomic_write, is_part
-from segpipe.system.held_folder import MARK
+from segpipe.system.files.atomic_write import atomic_write, is_part
+from segpipe.system.files.held_folder import MARK
 from segpipe.system.shards.plain_errors import error_from_dict
 from segpipe.system.shards.records import (
     Result,

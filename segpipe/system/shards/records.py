@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from segpipe.errors import ConfigError, SegpipeError
-from segpipe.system.atomic_write import write_text
-from segpipe.system.held_folder import hold
-from segpipe.system.plain_files import read_json
+from segpipe.system.files.atomic_write import write_text
+from segpipe.system.files.held_folder import hold
+from segpipe.system.files.plain_files import read_json
 from segpipe.system.shards.plain_errors import error_to_dict
 from segpipe.system.shards.shard import Shard, digest_listing
 

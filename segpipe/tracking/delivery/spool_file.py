@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from segpipe.errors import OutputError
-from segpipe.system.atomic_write import append_whole, write_text
+from segpipe.system.files.atomic_write import append_whole, write_text
 
 log = logging.getLogger(__name__)
 Message = dict[str, Any]

@@ -13,7 +13,7 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from segpipe.errors import ModelError, OutputError
-from segpipe.system.atomic_write import atomic_write
+from segpipe.system.files.atomic_write import atomic_write
 from segpipe.training.checkpoints.pacing import PacedStream
 
 LAST, BEST = "last.ckpt", "best.ckpt"

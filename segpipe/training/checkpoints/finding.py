@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from segpipe.errors import ModelError
-from segpipe.system.ranks import Ranks
+from segpipe.system.processes.ranks import Ranks
 from segpipe.training.checkpoints.files import read_checkpoint
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 
 from segpipe.errors import ConfigError
-from segpipe.system.stopping import Stopped, catch_signals, stop_asked
+from segpipe.system.processes.stopping import Stopped, catch_signals, stop_asked
 from segpipe.training.checkpoints.files import BEST, LAST, CheckpointWriter
 
 MONITOR = "val/pseudo_dice"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segpipe.preprocessing.cache.cached_case import CachedCase
-from segpipe.system.csv_table import write_csv
+from segpipe.system.files.csv_table import write_csv
 
 log = logging.getLogger(__name__)
 _COLUMNS = ("case", "lungs", "kept_fraction")

@@ -16,7 +16,7 @@ from segpipe.preprocessing.recipe import Recipe
 from segpipe.preprocessing.resampling import apply_window
 from segpipe.preprocessing.sampling import PlaceSampler, Sampling
 from segpipe.preprocessing.voxel_transforms import apply_transforms
-from segpipe.system.stopping import SIGNALS
+from segpipe.system.processes.stopping import SIGNALS
 
 Patch = dict[str, torch.Tensor]
 

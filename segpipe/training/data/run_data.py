@@ -15,9 +15,9 @@ from segpipe.errors import DatasetError, SegpipeError, raise_together
 from segpipe.preprocessing.cache.build import build_cache
 from segpipe.preprocessing.cache.cached_case import CachedCase
 from segpipe.preprocessing.recipe import Recipe
-from segpipe.system.csv_table import write_csv
-from segpipe.system.launched import launch
+from segpipe.system.files.csv_table import write_csv
 from segpipe.system.machine.cores import available_cores
+from segpipe.system.processes.launched import launch
 from segpipe.training.data.datamodule import PatchDataModule
 
 log = logging.getLogger(__name__)

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from segpipe.errors import ServiceError, explain
-from segpipe.system.launched import this_rank
-from segpipe.system.slurm import job_name, requeue_job
-from segpipe.system.stopping import Stopped
+from segpipe.system.processes.launched import this_rank
+from segpipe.system.processes.slurm import job_name, requeue_job
+from segpipe.system.processes.stopping import Stopped
 
 SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
 """What `sbatch --signal` asks for; SIGTERM is what `scancel` sends, and what it ends must not come again."""

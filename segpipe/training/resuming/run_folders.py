@@ -11,10 +11,10 @@ from typing import Any
 
 from segpipe.config.folder_request import FolderRequest
 from segpipe.errors import ConfigError, OutputError
-from segpipe.system.held_folder import was_cut_off
-from segpipe.system.launched import agree_on_folder, started_by_torchrun, step_name
-from segpipe.system.plain_files import read_yaml
-from segpipe.system.slurm import is_restarted, job_name
+from segpipe.system.files.held_folder import was_cut_off
+from segpipe.system.files.plain_files import read_yaml
+from segpipe.system.processes.launched import agree_on_folder, started_by_torchrun, step_name
+from segpipe.system.processes.slurm import is_restarted, job_name
 from segpipe.training.resuming.settings import CONFIG, compare_settings
 
 _MODEL = "model/segpipe.json"

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import yaml
 
 from segpipe.errors import ConfigError
-from segpipe.system.atomic_write import write_text
-from segpipe.system.plain_files import read_yaml
+from segpipe.system.files.atomic_write import write_text
+from segpipe.system.files.plain_files import read_yaml
 from segpipe.training.optimisation.schedulers import CLOSED_FORMS
 
 CONFIG = "config.yaml"

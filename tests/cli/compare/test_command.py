@@ -14,7 +14,7 @@ from segpipe.evaluation.evaluate import evaluate_pair, summarise, write_evaluati
 from segpipe.evaluation.tables import case_rows, lesion_rows
 from segpipe.geometry import Grid
 from segpipe.io.images.volumes import read_volume, write_volume
-from tests.small_models import SCAN
+from tests.samples.small_models import SCAN
 
 GRID = Grid((30, 20, 12), np.eye(4))
 

@@ -49,7 +49,7 @@ def test_the_commands_of_the_jobs_predict_and_merge(tmp_path, monkeypatch, witho
 
     from segpipe.geometry import Grid
     from segpipe.io.images.volumes import write_volume
-    from tests.small_models import UNET, write_small
+    from tests.samples.small_models import UNET, write_small
 
     write_small(tmp_path / "model", UNET)
     for number in range(3):

@@ -113,7 +113,7 @@ def test_marks_are_not_shared_out(capsys):
 
 @pytest.mark.slow
 def test_shards_of_a_model_make_what_one_call_makes(tiny_dataset, tmp_path, monkeypatch, without_onnx):
-    from tests.small_models import UNET, write_small
+    from tests.samples.small_models import UNET, write_small
 
     monkeypatch.chdir(tmp_path)
     write_small(tmp_path / "model", UNET)

@@ -12,10 +12,10 @@ from segpipe.cli.predict.command import run as predict
 from segpipe.errors import ConfigError, OutputError
 from segpipe.geometry import Grid
 from segpipe.io.images.volumes import write_volume
-from segpipe.system.atomic_write import is_part
+from segpipe.system.files.atomic_write import is_part
 from segpipe.system.shards.records import SHARDS
 from segpipe.system.shards.shard import Shard
-from tests.processes import PATIENCE_S, Process, as_main
+from tests.support.processes import PATIENCE_S, Process, as_main
 
 SHAPE, COUNT = (20, 20, 16), 40
 NAMES = [f"scan{number:02d}" for number in range(COUNT)]
@@ -25,7 +25,7 @@ BAD = 17
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):
     """A model, 40 scans of which one is damaged, and what one call makes of them."""
-    from tests.small_models import UNET, skip_onnx_export, write_small
+    from tests.samples.small_models import UNET, skip_onnx_export, write_small
 
     home = tmp_path_factory.mktemp("job")
     with pytest.MonkeyPatch.context() as patch:

@@ -12,9 +12,9 @@ from segpipe.__main__ import main
 from segpipe.export.writing import checksum
 from segpipe.geometry import Grid
 from segpipe.io.images.volumes import write_volume
-from tests.processes import segpipe
-from tests.synthetic_chest import chest, chest_series
-from tests.synthetic_dicom import save
+from tests.samples.synthetic_chest import chest, chest_series
+from tests.samples.synthetic_dicom import save
+from tests.support.processes import segpipe
 
 pytestmark = pytest.mark.slow  # a model folder is exported to ONNX once
 FORMATS = ["nifti", "csv", "json", "html", "dicom-seg", "dicom-sr", "rtstruct"]

@@ -12,8 +12,8 @@ from segpipe.cli.predict.flags import parse_flags
 from segpipe.errors import ConfigError, ImageError, ModelError
 from segpipe.geometry import Grid
 from segpipe.io.images.volumes import write_volume
-from segpipe.system.held_folder import hold
-from tests.processes import segpipe
+from segpipe.system.files.held_folder import hold
+from tests.support.processes import segpipe
 
 AFFINE = np.array([[-1.0, 0, 0, 20], [0, -1.0, 0, 30], [0, 0, 2.0, -40], [0, 0, 0, 1]])
 SHAPE = (36, 34, 18)

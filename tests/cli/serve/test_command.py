@@ -13,7 +13,7 @@ from segpipe.cli.serve import flags as serve_flags
 from segpipe.cli.serve.flags import parse_flags
 from segpipe.errors import ConfigError
 from segpipe.serving.worker import Worker
-from tests.workers import free_port
+from tests.support.workers import free_port
 
 NEEDED = ["--model", "m", "--dicomweb", "https://pacs/x", "--state", "s"]
 

@@ -12,7 +12,7 @@ from segpipe.datasets.implanting.blending import GONE_MM, Pose, blend
 from segpipe.datasets.implanting.donor import cut_donor
 from segpipe.datasets.implanting.noise import Noise, make_noise
 from segpipe.geometry import Grid, to_voxel, to_world
-from tests.synthetic_lungs import LUNG_HU, TISSUE_HU, crop
+from tests.samples.synthetic_lungs import LUNG_HU, TISSUE_HU, crop
 
 SPACINGS = st.tuples(st.floats(0.5, 1.0), st.floats(0.5, 1.0), st.floats(0.6, 3.0))
 

@@ -7,7 +7,7 @@ from segpipe.case import Case
 from segpipe.datasets.implanting.donor import cut_donor
 from segpipe.errors import DatasetError
 from segpipe.geometry import Grid
-from tests.synthetic_lungs import crop, lungs
+from tests.samples.synthetic_lungs import crop, lungs
 
 
 def cut(case, seed=0):

@@ -24,8 +24,8 @@ from segpipe.io.dicom.series.series import find_series, read_series
 from segpipe.io.images.volumes import read_volume, write_volume
 from segpipe.labels import LabelMap
 from segpipe.lesions import label_lesions
-from segpipe.system.csv_table import read_csv
-from tests.synthetic_lungs import crop, lungs, write_cases
+from segpipe.system.files.csv_table import read_csv
+from tests.samples.synthetic_lungs import crop, lungs, write_cases
 
 SETTINGS = ImplantSettings(copies=2, per_scan=2, healthy=0.5, seed=0)
 NONE = {"table": None, "case_column": "case", "patient_column": "patient"}
@@ -63,7 +63,7 @@ def manifests(inputs):
 @pytest.fixture
 def one_process(monkeypatch):
     """Cases are made in this process, which starts sooner."""
-    monkeypatch.setattr("segpipe.system.parallel_map.available_cores", lambda: 1)
+    monkeypatch.setattr("segpipe.system.processes.parallel_map.available_cores", lambda: 1)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from segpipe.datasets.implanting.donor import DENSE_HU, cut_donor
 from segpipe.datasets.implanting.sites import APART_MM, Ball, LungSites
 from segpipe.errors import ImageError
 from segpipe.geometry import to_voxel
-from tests.synthetic_lungs import crop, lungs
+from tests.samples.synthetic_lungs import crop, lungs
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,9 @@ from segpipe.datasets.sources.dicom import parse_regions, parse_repair
 from segpipe.datasets.sources.registry import SOURCES
 from segpipe.errors import ConfigError, GeometryError, LabelError, SegpipeError
 from segpipe.io.images.volumes import read_volume
-from tests.hospital_folders import BOX, FAR, SMALL, all_text, ingest_folder, patient_folder
-from tests.processes import Process, as_main
-from tests.synthetic_dicom import PATIENT, other_object, save, thorax
+from tests.samples.hospital_folders import BOX, FAR, SMALL, all_text, ingest_folder, patient_folder
+from tests.samples.synthetic_dicom import PATIENT, other_object, save, thorax
+from tests.support.processes import Process, as_main
 
 SHAPE = (40, 36, 9)
 

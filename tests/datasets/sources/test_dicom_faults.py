@@ -7,9 +7,9 @@ import pytest
 from segpipe.cli.ingest import run
 from segpipe.errors import ConfigError, ImageError
 from segpipe.io.images.volumes import read_volume
-from tests.hospital_folders import BOX, FAR, SMALL, ingest_folder, patient_folder
-from tests.synthetic_dicom import ct_slices, save, thorax
-from tests.synthetic_structures import structure_set
+from tests.samples.hospital_folders import BOX, FAR, SMALL, ingest_folder, patient_folder
+from tests.samples.synthetic_dicom import ct_slices, save, thorax
+from tests.samples.synthetic_structures import structure_set
 
 TRACED = (((10, 5), (14, 8)), 3)
 

@@ -8,8 +8,8 @@ from segpipe.datasets.sources.base import IngestRequest
 from segpipe.datasets.sources.registry import SOURCES
 from segpipe.errors import ConfigError, DatasetError, GeometryError
 from segpipe.io.images.volumes import read_volume
-from tests.synthetic_dicom import ct_slices, save, thorax
-from tests.synthetic_lidc import message, nodule, ratings, roi, square
+from tests.samples.synthetic_dicom import ct_slices, save, thorax
+from tests.samples.synthetic_lidc import message, nodule, ratings, roi, square
 
 
 def _ingest(tmp_path, **options):

@@ -10,7 +10,7 @@ import pytest
 import SimpleITK
 
 from segpipe.__main__ import main
-from tests.synthetic_dicom import ct_slices, save
+from tests.samples.synthetic_dicom import ct_slices, save
 
 
 @pytest.fixture

@@ -22,9 +22,9 @@ from segpipe.inference.batch.scans import Scan
 from segpipe.io.images.volumes import read_volume, write_volume
 from segpipe.labels import LabelMap
 from segpipe.system.machine.memory import available_memory
-from tests.processes import segpipe
-from tests.synthetic_chest import chest, chest_series
-from tests.synthetic_dicom import save
+from tests.samples.synthetic_chest import chest, chest_series
+from tests.samples.synthetic_dicom import save
+from tests.support.processes import segpipe
 
 
 def scan(voxels):

@@ -10,7 +10,7 @@ from segpipe.geometry import Grid
 from segpipe.inference.batch.scans import Scan, find_scans, number_clashes, number_slices
 from segpipe.io.dicom.series.series import stack_series
 from segpipe.io.images.volumes import write_volume
-from tests.synthetic_dicom import AXIAL, ct_slices, enhanced_ct, save, thorax
+from tests.samples.synthetic_dicom import AXIAL, ct_slices, enhanced_ct, save, thorax
 
 GRID = Grid((4, 5, 6), np.eye(4))
 IMAGE = np.arange(120, dtype=np.int16).reshape(4, 5, 6)

@@ -11,7 +11,7 @@ from segpipe.errors import ConfigError, ModelError
 from segpipe.inference.engines.device_memory import FittingBatches
 from segpipe.inference.engines.engine import OnnxEngine, TorchEngine, onnx_providers
 from segpipe.labels import LabelMap
-from segpipe.system.hardware import choose_device, computes_bf16
+from segpipe.system.processes.hardware import choose_device, computes_bf16
 
 CUDA = "CUDAExecutionProvider"
 PARTS = {1: "rim", 2: "core"}

@@ -13,7 +13,7 @@ from segpipe.inference.window.region import windows_in
 from segpipe.preprocessing.lungs import find_lungs
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.preprocessing.resampling import plan_preparation
-from tests.synthetic_chest import AFFINE, SHAPE, chest
+from tests.samples.synthetic_chest import AFFINE, SHAPE, chest
 
 RECIPE = Recipe("test", (1.0, 1.0, 1.0), (-1000.0, 400.0), (8, 8, 8))
 GRID = Grid((40, 40, 40), np.eye(4))

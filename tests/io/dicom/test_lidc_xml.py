@@ -11,8 +11,8 @@ from segpipe.errors import GeometryError, ImageError
 from segpipe.io.dicom import lidc_xml
 from segpipe.io.dicom.lidc_xml import consensus, mark_centre_mm, mark_masks, read_lidc_xml, reader_masks
 from segpipe.io.dicom.series.series import find_series
-from tests.synthetic_dicom import ct_slices, save, thorax
-from tests.synthetic_lidc import message, nodule, ratings, roi, square
+from tests.samples.synthetic_dicom import ct_slices, save, thorax
+from tests.samples.synthetic_lidc import message, nodule, ratings, roi, square
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from segpipe.io.dicom.seg.writing import write_dicom_seg
 from segpipe.io.dicom.series.series import find_series
 from segpipe.io.dicom.sr import write_dicom_sr
 from segpipe.labels import LabelMap
-from tests.measured import Measured
-from tests.synthetic_dicom import AXIAL, ct_slices, enhanced_ct, save, thorax
+from tests.samples.measured import Measured
+from tests.samples.synthetic_dicom import AXIAL, ct_slices, enhanced_ct, save, thorax
 
 MAKER = Maker(model="lung_nodule", version="1.2.0", recipe="0123456789abcdef", software="0.1.0")
 EXCLUSIVE = LabelMap.build({1: "solid", 2: "ground_glass"}).classes

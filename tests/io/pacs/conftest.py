@@ -8,9 +8,9 @@ import pytest
 from segpipe.io.dicom.series.planes import CT_IMAGE
 from segpipe.io.pacs.receiving.peers import Peer
 from segpipe.io.pacs.receiving.receiver import Inbox, Receiver
-from tests.fake_pacs import FakePacs
-from tests.synthetic_dicom import ct_slices, thorax
-from tests.workers import free_port
+from tests.peers.fake_pacs import FakePacs
+from tests.samples.synthetic_dicom import ct_slices, thorax
+from tests.support.workers import free_port
 
 
 @pytest.fixture(scope="package")

@@ -7,7 +7,7 @@ import pytest
 from segpipe.io.pacs.instance_head import read_uids
 from segpipe.io.pacs.limits import HEAD_BYTES
 from segpipe.io.quiet import quiet_libraries
-from tests.synthetic_dicom import ct_slices, set_odd, thorax
+from tests.samples.synthetic_dicom import ct_slices, set_odd, thorax
 
 
 def file_of(dataset, tail=b""):

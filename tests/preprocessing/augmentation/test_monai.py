@@ -10,8 +10,8 @@ import torch
 from segpipe.preprocessing.augmentation import build_augmentation
 from segpipe.preprocessing.sampling import Sampling
 from segpipe.training.data.patches import PatchDataset, build_train_loader
-from tests.prepared_cases import augmentation_spec, make_recipe, make_scan, prepare
 from tests.preprocessing.augmentation.monai_transforms import COMPOSED, LEFT_OUT, PATCH_TRANSFORMS
+from tests.samples.prepared_cases import augmentation_spec, make_recipe, make_scan, prepare
 
 
 def random_dictionary_transforms() -> set[str]:

@@ -12,7 +12,7 @@ from segpipe.config.compose import compose
 from segpipe.errors import ConfigError
 from segpipe.preprocessing.augmentation import Augmentation, build_augmentation
 from tests.parts.plug_ins import install
-from tests.prepared_cases import augmentation_spec
+from tests.samples.prepared_cases import augmentation_spec
 
 OWN = "segpipe.preprocessing.augmentation"
 MONAI_NOISE = "monai.transforms.RandGaussianNoised"

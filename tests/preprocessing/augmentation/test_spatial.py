@@ -12,7 +12,7 @@ from scipy.ndimage import map_coordinates
 
 from segpipe.preprocessing.augmentation.spatial import SpatialTransform, read_box, read_patch
 from segpipe.preprocessing.augmentation.spatial_transform import rotation
-from tests.prepared_cases import make_recipe, make_scan, prepare
+from tests.samples.prepared_cases import make_recipe, make_scan, prepare
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,8 @@ from segpipe.geometry import Grid
 from segpipe.io.images.volumes import write_volume
 from segpipe.preprocessing.cache.build import build_cache, find_missing
 from segpipe.preprocessing.resampling import plan_preparation, resample_to_recipe
-from tests.leftovers import unfinished
-from tests.prepared_cases import LABELS, die, load_entry, make_recipe, make_scan, prepare, save_entry
+from tests.samples.prepared_cases import LABELS, die, load_entry, make_recipe, make_scan, prepare, save_entry
+from tests.support.leftovers import unfinished
 
 
 def build(entries, recipe, folder, *, load=load_entry, labels=LABELS, workers=0):
@@ -275,7 +275,7 @@ def test_a_damaged_case_is_reported_when_it_is_read(tmp_path):
 
 
 def test_keeps_the_share_that_a_crop_to_the_lungs_kept(tmp_path):
-    from tests.synthetic_chest import AFFINE, chest
+    from tests.samples.synthetic_chest import AFFINE, chest
 
     recipe = make_recipe(spacing_mm=(5.0, 5.0, 10.0), lung_crop=True)
     entries = []
@@ -322,7 +322,7 @@ def test_two_builders_at_once_prepare_each_case_once(tmp_path):
 KILLED = """
     import os, signal, sys
     from pathlib import Path
-    from tests.prepared_cases import *
+    from tests.samples.prepared_cases import *
     from segpipe.preprocessing.cache import build as cache
 
     entries = [save_entry(Path(sys.argv[1]), f"c{n}", make_scan(seed=n)[0], make_scan()[1]) for n in range(3)]

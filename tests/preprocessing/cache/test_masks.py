@@ -9,7 +9,7 @@ from segpipe.labels import LabelMap
 from segpipe.lesions import label_lesions
 from segpipe.preprocessing.cache.masks import resample_labels, resample_mask
 from segpipe.preprocessing.resampling import plan_preparation, resample_to_recipe
-from tests.prepared_cases import make_recipe
+from tests.samples.prepared_cases import make_recipe
 
 
 @st.composite

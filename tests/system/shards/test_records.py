@@ -6,7 +6,7 @@ import pytest
 
 from segpipe.cli.merge import run
 from segpipe.errors import ConfigError
-from segpipe.system.held_folder import hold
+from segpipe.system.files.held_folder import hold
 from segpipe.system.shards.merging import gather, merge_records
 from segpipe.system.shards.records import SHARDS, ShardRecord, hold_output, read_records, write_record
 from segpipe.system.shards.shard import Shard

@@ -8,7 +8,7 @@ from segpipe.errors import ServiceError
 from segpipe.tracking.identity import read_run_id
 from segpipe.tracking.mlflow import SPOOL, Tracker
 from segpipe.tracking.server import connect
-from tests.mlflow_server import Server
+from tests.peers.mlflow_server import Server
 
 pytestmark = pytest.mark.slow
 

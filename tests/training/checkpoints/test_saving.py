@@ -8,7 +8,7 @@ from pytorch_lightning.strategies import SingleDeviceStrategy
 from segpipe.errors import ConfigError, OutputError
 from segpipe.training.checkpoints.files import BEST, LAST, read_checkpoint
 from segpipe.training.checkpoints.saving import Checkpoints
-from tests.slope import train
+from tests.support.slope import train
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers", "ignore:.*isinstance.treespec", "ignore:.*dataloader is not resumable"

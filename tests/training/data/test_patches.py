@@ -7,7 +7,7 @@ import torch
 from segpipe.preprocessing.augmentation import build_augmentation
 from segpipe.preprocessing.sampling import Sampling
 from segpipe.training.data.patches import PatchDataset, StepSampler, build_train_loader
-from tests.prepared_cases import augmentation_spec, make_recipe, make_scan, prepare
+from tests.samples.prepared_cases import augmentation_spec, make_recipe, make_scan, prepare
 
 LESIONS = [[((5, 5, 5), 2), ((20, 20, 10), 6)], [((12, 9, 8), 10)]]
 

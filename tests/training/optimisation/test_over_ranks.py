@@ -5,7 +5,7 @@ import torch.distributed as dist
 
 from segpipe.labels import LabelMap
 from segpipe.training.optimisation.losses import build_loss
-from tests.ranks import run_ranks
+from tests.support.ranks import run_ranks
 
 OVERLAP = {"include_background": False, "batch_dice": True}
 SPECS = {

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from segpipe.errors import ServiceError
-from segpipe.system.slurm import job_name, requeue_job
-from segpipe.system.stopping import Stopped
+from segpipe.system.processes.slurm import job_name, requeue_job
+from segpipe.system.processes.stopping import Stopped
 from segpipe.training.resuming.requeuing import requeues
 
 

@@ -18,8 +18,8 @@ from segpipe.training.callbacks import HISTORY, read_history
 from segpipe.training.checkpoints.files import read_checkpoint
 from segpipe.training.data.run_data import prepare_data
 from segpipe.training.fitting import fit, recipe_of
-from tests.leftovers import unfinished
-from tests.processes import PATIENCE_S, Process
+from tests.support.leftovers import unfinished
+from tests.support.processes import PATIENCE_S, Process
 
 
 def fit_words(words: list[str], folder: Path) -> None:

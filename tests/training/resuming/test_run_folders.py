@@ -11,7 +11,7 @@ import yaml
 
 from segpipe.config.folder_request import FolderRequest
 from segpipe.errors import ConfigError, OutputError
-from segpipe.system.held_folder import MARK, hold, was_cut_off
+from segpipe.system.files.held_folder import MARK, hold, was_cut_off
 from segpipe.training.resuming.run_folders import choose_folder
 
 SETTINGS = {"seed": 0, "resume": False, "optimizer": {"name": "adam", "lr": 0.1}, "scheduler": {"name": "cosine"}}

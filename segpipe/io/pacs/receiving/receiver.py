@@ -18,7 +18,7 @@ from segpipe.io.pacs.limits import ASSOCIATION_BYTES, ASSOCIATION_INSTANCES, SER
 from segpipe.io.pacs.names import instance_name
 from segpipe.io.pacs.receiving.peers import Peer, listening_address, plain_address
 from segpipe.io.quiet import quiet_foreign_threads
-from segpipe.system.atomic_write import atomic_write
+from segpipe.system.files.atomic_write import atomic_write
 
 _LOG = logging.getLogger("segpipe.serve")
 _MOST_STRANGERS, _PATIENCE_S = 100, 5.0

@@ -10,8 +10,8 @@ from numpy.testing import assert_array_equal
 from segpipe.errors import ConfigError, GeometryError, ImageError, LabelError
 from segpipe.io.dicom.rtstruct.reading import read_region_names, read_regions, read_rtstruct
 from segpipe.io.dicom.series.series import find_series
-from tests.synthetic_dicom import AXIAL, ct_slices, oblique, save, set_odd, thorax
-from tests.synthetic_structures import contour, structure_set
+from tests.samples.synthetic_dicom import AXIAL, ct_slices, oblique, save, set_odd, thorax
+from tests.samples.synthetic_structures import contour, structure_set
 
 ROOT = Path(os.environ.get("SEGPIPE_REALDATA", "/nowhere"))
 

@@ -9,7 +9,7 @@ from segpipe.io.dicom.objects import Derivation, FindingMap, Maker
 from segpipe.io.dicom.rtstruct.writing import write_rtstruct
 from segpipe.io.dicom.series.series import find_series, read_series
 from segpipe.labels import NODULE
-from tests.synthetic_dicom import AXIAL, ct_slices, oblique, save
+from tests.samples.synthetic_dicom import AXIAL, ct_slices, oblique, save
 
 MAKER = Maker(model="lung_nodule", version="1.2.0", recipe="0123456789abcdef", software="0.1.0")
 MIRRORED, REVERSED = AXIAL * [[-1], [1], [1], [1]], AXIAL * [[1], [1], [-1], [1]]

@@ -11,7 +11,7 @@ from segpipe.geometry import flip_ras_lps
 from segpipe.io.dicom.seg.reading import read_dicom_seg, read_segment_labels
 from segpipe.io.dicom.series.series import find_series, read_series, read_source_datasets
 from tests.io.dicom.seg.test_reading import _write
-from tests.synthetic_dicom import AXIAL, ct_slices, save, set_odd, thorax
+from tests.samples.synthetic_dicom import AXIAL, ct_slices, save, set_odd, thorax
 
 BOX = (slice(10, 15), slice(5, 9))  # 20 pixels (column, row)
 

@@ -11,7 +11,7 @@ from segpipe.errors import ConfigError, GeometryError, ImageError, LabelError
 from segpipe.geometry import flip_ras_lps
 from segpipe.io.dicom.seg.reading import read_dicom_seg
 from segpipe.io.dicom.series.series import find_series, read_series, read_source_datasets
-from tests.synthetic_dicom import AXIAL, ct_slices, oblique, save, thorax
+from tests.samples.synthetic_dicom import AXIAL, ct_slices, oblique, save, thorax
 
 
 def _mask(seed=4, shape=(40, 36, 9)):

@@ -13,7 +13,7 @@ from segpipe.io.dicom.series import inflation
 from segpipe.io.dicom.series.files import DAMAGED, UNOPENED, list_files
 from segpipe.io.dicom.series.planes import LONGEST_SIDE
 from segpipe.io.dicom.series.series import find_series, read_series
-from tests.synthetic_dicom import ct_slices, save, thorax
+from tests.samples.synthetic_dicom import ct_slices, save, thorax
 
 DEFLATED = str(DeflatedExplicitVRLittleEndian)
 SHAPE = (9, 8, 7)

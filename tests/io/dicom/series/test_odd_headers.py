@@ -10,8 +10,8 @@ from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage
 from segpipe.errors import ImageError
 from segpipe.io.dicom.series.series import find_series, read_series
 from segpipe.io.quiet import quiet_libraries
-from tests.synthetic_dicom import AXIAL, ct_slices, save, set_odd, thorax
-from tests.synthetic_structures import structure_set
+from tests.samples.synthetic_dicom import AXIAL, ct_slices, save, set_odd, thorax
+from tests.samples.synthetic_structures import structure_set
 
 BOX = ((2.5, 3.5), (8.5, 9.5))
 

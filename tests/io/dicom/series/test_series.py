@@ -24,7 +24,7 @@ from pydicom.uid import (
 from segpipe.errors import ImageError
 from segpipe.geometry import flip_ras_lps
 from segpipe.io.dicom.series.series import find_series, read_series, read_source_datasets
-from tests.synthetic_dicom import (
+from tests.samples.synthetic_dicom import (
     AXIAL,
     PATIENT,
     ct_slices,

@@ -10,8 +10,8 @@ from segpipe.errors import ServiceError
 from segpipe.io.pacs.dicomweb import fetching
 from segpipe.io.pacs.dicomweb.pacs import Pacs
 from segpipe.io.pacs.errors import PacsFaultError
-from tests.fake_pacs import gives
-from tests.synthetic_dicom import ct_slices, thorax
+from tests.peers.fake_pacs import gives
+from tests.samples.synthetic_dicom import ct_slices, thorax
 
 
 def fetch(pacs, folder):

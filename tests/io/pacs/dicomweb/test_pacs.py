@@ -11,9 +11,9 @@ from segpipe.io.pacs.dicomweb import web
 from segpipe.io.pacs.dicomweb.pacs import Pacs
 from segpipe.io.pacs.errors import ForbiddenError, MissingError, PacsAwayError, PacsFaultError, WrongPasswordError
 from segpipe.io.pacs.names import instance_name
-from tests.fake_pacs import gives
-from tests.faulty_pacs import FaultyPacs, no_room
-from tests.workers import free_port
+from tests.peers.fake_pacs import gives
+from tests.peers.faulty_pacs import FaultyPacs, no_room
+from tests.support.workers import free_port
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from segpipe.io.pacs.dicomweb import searching
 from segpipe.io.pacs.dicomweb.pacs import Pacs, SeriesEntry
 from segpipe.io.pacs.dicomweb.searching import PAGE
 from segpipe.io.pacs.errors import PacsFaultError
-from tests.fake_pacs import COUNT, SERIES, STUDY, entry
+from tests.peers.fake_pacs import COUNT, SERIES, STUDY, entry
 
 
 def test_a_pacs_that_knows_no_filter(pacs):

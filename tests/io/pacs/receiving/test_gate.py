@@ -13,8 +13,8 @@ from pynetdicom import evt
 
 from segpipe.errors import ConfigError
 from segpipe.io.pacs.receiving import gate
-from tests.orthanc import wait_for
-from tests.synthetic_dicom import ct_slices, thorax
+from tests.peers.orthanc import wait_for
+from tests.samples.synthetic_dicom import ct_slices, thorax
 
 PATIENCE_S = 60
 

@@ -8,9 +8,9 @@ import pytest
 
 from segpipe.io.pacs.receiving import receiver as receiving
 from segpipe.io.quiet import quiet_libraries
-from tests.dcmtk import storescu
-from tests.orthanc import wait_for
-from tests.synthetic_dicom import ct_slices, other_object, save, set_odd, thorax
+from tests.peers.dcmtk import storescu
+from tests.peers.orthanc import wait_for
+from tests.samples.synthetic_dicom import ct_slices, other_object, save, set_odd, thorax
 
 
 def test_a_named_peer_is_received(receive, send, tmp_path):
