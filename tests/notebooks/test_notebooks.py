@@ -60,7 +60,9 @@ def test_a_notebook_runs(name, workplace, monkeypatch):
     notebook = read(name)
     (parameters,) = [cell for cell in code_of(notebook) if "parameters" in cell.metadata.get("tags", [])]
     skipped = SKIPPED.get(name)
-    parameters.source = LITTLE_WORK + (f"from tests import small_models; small_models.{skipped}()" if skipped else "")
+    parameters.source = LITTLE_WORK + (
+        f"from tests.samples import small_models; small_models.{skipped}()" if skipped else ""
+    )
     NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(workplace)}}).execute()
     told = [output for cell in code_of(notebook) for output in cell.outputs]
     text = "".join(output.get("text", "") for output in told)

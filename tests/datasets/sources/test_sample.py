@@ -26,7 +26,7 @@ def index(tmp_path, monkeypatch):
     folder = tmp_path / "index"
     folder.mkdir()
     with tarfile.open(folder / "pyradiomics-3.0.1.tar.gz", "w:gz") as tar:
-        _add(tar, "setup.py", b"import pathlib; pathlib.Path(%r).touch()" % str(tmp_path / "ran").encode())
+        _add(tar, "setup.py", f"import pathlib; pathlib.Path({str(tmp_path / 'ran')!r}).touch()".encode())
         _add(tar, "LICENSE.txt", b"BSD")
         _add(tar, "data/brain1_image.nrrd", b"not wanted")
         for name in ("lung1", "lung2"):

@@ -6,7 +6,7 @@ import torch
 
 from segpipe.case import Case
 from segpipe.geometry import Grid
-from segpipe.inference import predictor
+from segpipe.inference import painting
 from segpipe.inference.engines.device_memory import CPU, FittingBatches, choose_place, fit_batch, memory_of
 from segpipe.inference.options import PredictOptions
 from segpipe.inference.predictor import predict_case
@@ -97,16 +97,16 @@ def test_a_layer_is_summed_up_next_to_the_network_when_it_takes_a_quarter_at_mos
 
 def test_a_layer_for_which_there_is_no_room_after_all_is_summed_up_on_the_cpu(monkeypatch):
     wanted, places = predict(Limited(8)), []
-    painting = predictor._Painting._paint_at
+    paint_at = painting.Painting._paint_at
 
     def full(self, place):
         places.append(place)
         if place == META:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return painting(self, place)
+        return paint_at(self, place)
 
-    monkeypatch.setattr(predictor._Painting, "_paint_at", full)
-    monkeypatch.setattr(predictor, "choose_place", lambda engine, needed: META)
+    monkeypatch.setattr(painting.Painting, "_paint_at", full)
+    monkeypatch.setattr(painting, "choose_place", lambda engine, needed: META)
     found = predict(Limited(8))
     np.testing.assert_array_equal(found.mask, wanted.mask)
     assert places == [META, CPU]
