@@ -60,8 +60,12 @@ def test_a_suspended_process_is_waited_for_once(tmp_path, holder):
         pass
 
 
-def test_who_waits_comes_before_who_has_just_had_a_turn(tmp_path):
-    first, order = Turns(tmp_path, "cores"), []
+@pytest.mark.parametrize(
+    ("slice_s", "expected"), [(0.0, ["second", "first"]), (60.0, ["first", "second"])], ids=["used up", "going on"]
+)
+def test_who_waits_comes_before_who_has_had_a_slice_of_turns(tmp_path, monkeypatch, slice_s, expected):
+    monkeypatch.setattr(module, "_POLL_S", 0.3)  # so that the first is back before the second looks again
+    first, order = Turns(tmp_path, "cores", slice_s=slice_s), []
 
     def work():
         with Turns(tmp_path, "cores").take():
@@ -75,7 +79,7 @@ def test_who_waits_comes_before_who_has_just_had_a_turn(tmp_path):
     with first.take():
         order.append("first")
     second.join()
-    assert order == ["second", "first"]
+    assert order == expected
 
 
 def is_free(file):
