@@ -6,6 +6,7 @@ import pytest
 
 from segpipe.system.machine import cores as module
 from segpipe.system.machine.cores import available_cores, granted_cores
+from tests.system.machine.groups import control_groups
 
 
 @pytest.mark.parametrize(("affinity", "expected"), [(True, 3), (False, 8)])
@@ -26,12 +27,7 @@ def test_a_share_of_a_core_is_no_core_but_there_is_always_one(monkeypatch, grant
 
 
 def grant(tmp_path, own, files):
-    (tmp_path / "own").write_text(own)
-    for name, text in files.items():
-        file = tmp_path / "mount" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-    return granted_cores(tmp_path / "own", tmp_path / "mount")
+    return granted_cores(*control_groups(tmp_path, own, files))
 
 
 def test_version_2_reads_the_quota_of_the_own_group(tmp_path):

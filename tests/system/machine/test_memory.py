@@ -6,17 +6,13 @@ import pytest
 
 from segpipe.system.machine import memory as module
 from segpipe.system.machine.memory import available_memory, granted_memory
+from tests.system.machine.groups import control_groups
 
 GIB = 2**30
 
 
 def grant(tmp_path, own, files):
-    (tmp_path / "own").write_text(own)
-    for name, text in files.items():
-        file = tmp_path / "mount" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-    return granted_memory(tmp_path / "own", tmp_path / "mount")
+    return granted_memory(*control_groups(tmp_path, own, files))
 
 
 @pytest.mark.parametrize(("granted", "expected"), [(inf, 16 * GIB), (2.0 * GIB, 2 * GIB), (64.0 * GIB, 16 * GIB)])
