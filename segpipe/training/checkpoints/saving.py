@@ -45,16 +45,20 @@ class Checkpoints(pl.Callback):
         self.is_sound = is_sound
         self.keep_every = keep_every
         self.best: float | None = None
+        self._figures: dict[str, float] = {}
         self._due = False
         self._saved_step = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """The best figure so far, so that a resumed run goes on comparing with it."""
-        return {"best": self.best}
+        """The best figure so far, so that a resumed run goes on comparing with it, and what was last measured.
+
+        A scheduler that looks at a validation takes its step after `best.ckpt` was written, in a resumed run too.
+        """
+        return {"best": self.best, "figures": self._figures}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes over the best figure of the run that is resumed."""
-        self.best = state_dict["best"]
+        """Takes over the figures of the run that is resumed."""
+        self.best, self._figures = state_dict["best"], state_dict.get("figures", {})
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Writes `last.ckpt` when it is due, and when the run is asked to stop, which all its processes then do."""
@@ -79,7 +83,8 @@ class Checkpoints(pl.Callback):
                 facts={"module": type(pl_module).__name__, "logged": ", ".join(trainer.callback_metrics) or "nothing"},
                 hint="call super() in the validation methods that the module overrides",
             )
-        figure = trainer.strategy.broadcast(float(trainer.callback_metrics[MONITOR]))
+        self._figures = {name: float(figure) for name, figure in trainer.callback_metrics.items()}
+        figure = trainer.strategy.broadcast(self._figures[MONITOR])
         if figure > (-math.inf if self.best is None else self.best):
             self.best = figure
             _save(trainer, self.folder / BEST)
@@ -87,6 +92,7 @@ class Checkpoints(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Counts from the step that a resumed run starts with."""
         self._saved_step = trainer.global_step
+        trainer.callback_metrics.update({name: torch.tensor(figure) for name, figure in self._figures.items()})
         catch_signals()  # Lightning's own handler ends with exit code 0, and processes can wait for each other in it
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:

@@ -82,13 +82,16 @@ def test_a_killed_run_resumes_to_the_same_bits(tiny_words, tmp_path, scheduler, 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("cached")
-def test_a_run_of_which_only_the_best_checkpoint_is_left_resumes_to_the_same_bits(tiny_words, tmp_path):
+@pytest.mark.parametrize("scheduler", ["one_cycle", "plateau"])
+def test_a_run_of_which_only_the_best_checkpoint_is_left_resumes_to_the_same_bits(tiny_words, tmp_path, scheduler):
+    """It was written before a scheduler that looks at the validation took its step."""
+    words = [*tiny_words, f"scheduler={scheduler}"]
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-    fit_words(tiny_words, whole)
-    run_and_kill(tiny_words, killed, after_step=7, names=("best.ckpt", "last.ckpt"))
+    fit_words(words, whole)
+    run_and_kill(words, killed, after_step=7, names=("best.ckpt", "last.ckpt"))
     (killed / "checkpoints" / "last.ckpt").unlink()
     assert read_checkpoint(killed / "checkpoints" / "best.ckpt")["global_step"] == 5
-    fit_words([*tiny_words, "resume=true"], killed)
+    fit_words([*words, "resume=true"], killed)
     assert losses(whole) == losses(killed)
     assert_bit_identical(whole, killed)
 
