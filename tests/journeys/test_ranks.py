@@ -110,14 +110,14 @@ def test_processes_end_together_and_go_on_together(words, tmp_path):
     several = [*words, "trainer.devices=2"]
     long = [word.replace("max_steps=7", "max_steps=100000") for word in several]
     stopped = start(long, tmp_path, "stopped")
-    run = stopped.processes[0].wait_for(partial(begun, tmp_path)).parent
+    run = stopped.wait_for(partial(begun, tmp_path)).parent
     stopped.processes[1].end(signal.SIGTERM)
     assert stopped.wait() == [143, 143], stopped.text()
     assert "to go on: python -m segpipe" in stopped.text()
     saved = saved_step(run)
     assert saved == step_of(run)
     killed = start([*long, "resume=true"], tmp_path, "killed")
-    killed.processes[0].wait_for(lambda: saved_step(run) > saved)
+    killed.wait_for(lambda: saved_step(run) > saved)
     killed.processes[1].end(signal.SIGKILL)
     codes = killed.wait()
     assert codes[1] == -signal.SIGKILL

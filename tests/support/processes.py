@@ -30,6 +30,7 @@ class Process:
     def __init__(self, *work: object, cwd: Path, log: Path, environment: Mapping[str, str] | None = None) -> None:
         context = get_context("forkserver")
         context.set_forkserver_preload(["tests.support.preloaded"])
+        self.log = log
         given = (cwd, log, {**os.environ, **(environment or {})}, *work)
         self._process = context.Process(target=_begin, args=given)
         self._process.start()
@@ -57,7 +58,8 @@ class Process:
             if found := happened():
                 return found
             time.sleep(0.005)
-        raise AssertionError("the process has ended without it")
+        state = "goes on" if self.returncode is None else f"has ended with {self.returncode}"
+        raise AssertionError(f"the process {state} without it:\n{self.log.read_text()[-6000:]}")
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Sends it a signal unless it has ended; returns its exit code."""

@@ -1,13 +1,14 @@
 """Processes that train together: as torchrun starts them, but forked from one that has imported the libraries."""
 
 import signal
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import torch.distributed as dist
 
 from segpipe.system.machine.threads import ONE_THREAD
-from tests.support.processes import PATIENCE_S, Process
+from tests.support.processes import PATIENCE_S, Found, Process
 
 STORE_TIMEOUT = timedelta(seconds=PATIENCE_S)
 
@@ -45,6 +46,16 @@ class Ranks:
         finally:
             for process in self.processes:
                 process.end(signal.SIGKILL)
+
+    def wait_for(self, happened: Callable[[], Found]) -> Found:
+        """Waits for something that happens while all of them run; returns the first thing found that is true."""
+
+        def found() -> Found:
+            if any(process.returncode is not None for process in self.processes):
+                raise AssertionError(f"one of the processes has ended without it:\n{self.text()[-8000:]}")
+            return happened()
+
+        return self.processes[0].wait_for(found)
 
     def text(self) -> str:
         """What all of them wrote."""
