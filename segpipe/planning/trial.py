@@ -14,6 +14,7 @@ from segpipe.datasets.manifest import Manifest, Role
 from segpipe.errors import TrainingError
 from segpipe.planning.dry_step import ran_out_of_memory, taken
 from segpipe.preprocessing.recipe import Recipe
+from segpipe.system.files.walking import files_below
 from segpipe.system.processes.launched import this_rank
 from segpipe.system.processes.ranks import processes_part
 from segpipe.training.data.patches import PatchDataset
@@ -182,5 +183,5 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def _size(path: Path) -> int:
-    files = [path] if path.is_file() else path.rglob("*")
+    files = [path] if path.is_file() else files_below(path)
     return sum(file.stat().st_size for file in files)

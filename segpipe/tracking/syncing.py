@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from segpipe.errors import ConfigError, ServiceError
 from segpipe.system.credentials import without_secrets
 from segpipe.system.files.held_folder import MARK, visit, was_cut_off
+from segpipe.system.files.walking import files_below
 from segpipe.tracking.delivery.sender import Sender
 from segpipe.tracking.delivery.spool import Spool
 from segpipe.tracking.delivery.spool_file import SpoolFile
@@ -59,8 +60,9 @@ def find_tracked_runs(folders: Sequence[Path]) -> list[Path]:
     for folder in folders:
         if not folder.is_dir():
             raise ConfigError("there is no such folder", facts={"found": folder}, hint="name a folder of runs")
-    known = {file.parent for folder in folders for file in folder.rglob(FILE)}
-    found = sorted(known | {file.parents[1] for folder in folders for file in folder.rglob(str(WAITING))})
+    known = {file.parent for folder in folders for file in files_below(folder, FILE)}
+    waiting = [file for folder in folders for file in files_below(folder, WAITING.name) if file.parent.name == SPOOL]
+    found = sorted(known | {file.parents[1] for file in waiting})
     if not found:
         names = ", ".join(map(str, folders))
         raise ConfigError("there is no tracked run", facts={"looked in": names}, hint="name a folder of runs")

@@ -30,6 +30,7 @@ from segpipe.io.dicom.series.description import SeriesInfo
 from segpipe.io.dicom.series.series import find_series, read_series
 from segpipe.io.images.volumes import write_volume
 from segpipe.lesions import label_lesions
+from segpipe.system.files.walking import files_below
 
 Mask = NDArray[np.uint8]
 
@@ -97,7 +98,7 @@ def _share(value: float) -> float:
 
 def _find_readings(folder: Path) -> tuple[dict[str, Reading], list[str]]:
     """Series UID → reading, and notes on files that are none."""
-    files = sorted(folder.rglob("*.xml")) if folder.is_dir() else []
+    files = sorted(files_below(folder, "*.xml"))
     readings: dict[str, Reading] = {}
     foreign = again = 0
     for file in files:

@@ -20,6 +20,7 @@ from segpipe.datasets.tables import read_rows
 from segpipe.errors import DatasetError, GeometryError, SegpipeError
 from segpipe.geometry import Grid, flip_ras_lps, to_voxel
 from segpipe.io.images.volumes import read_volume
+from segpipe.system.files.walking import files_below
 
 _COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "diameter_mm")
 _INT16 = np.iinfo(np.int16)
@@ -40,7 +41,9 @@ def ingest_luna(request: IngestRequest) -> tuple[Manifest, IngestResult]:
         DatasetError: when there is no scan or no usable annotations.csv.
     """
     assert request.input is not None
-    scans = {file.stem: file for file in sorted(request.input.rglob("*.mhd")) if "seg-lungs" not in str(file.parent)}
+    scans = {
+        file.stem: file for file in sorted(files_below(request.input, "*.mhd")) if "seg-lungs" not in str(file.parent)
+    }
     if not scans:
         raise DatasetError(
             "no MetaImage scan (*.mhd) was found", facts={"folder": request.input}, hint="unzip subset0.zip … first"

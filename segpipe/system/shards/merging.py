@@ -9,6 +9,7 @@ from typing import Any
 from segpipe.errors import ConfigError, OutputError
 from segpipe.system.files.atomic_write import atomic_write, is_part
 from segpipe.system.files.held_folder import MARK
+from segpipe.system.files.walking import files_below
 from segpipe.system.shards.plain_errors import error_from_dict
 from segpipe.system.shards.records import (
     Result,
@@ -94,7 +95,7 @@ def _as_met(result: Result) -> Result:
 
 def _files(folder: Path) -> Iterator[Path]:
     """All files but marks of calls at work and what they have written in part."""
-    for file in sorted(folder.rglob("*")):
+    for file in sorted(files_below(folder)):
         if file.is_file() and file.name != MARK and not any(map(is_part, file.relative_to(folder).parts)):
             yield file
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from segpipe.errors import ServiceError, explain
+from segpipe.system.files.walking import files_below
 from segpipe.system.processes.launched import this_rank
 from segpipe.system.processes.slurm import job_name, requeue_job
 from segpipe.system.processes.stopping import Stopped
@@ -47,4 +48,6 @@ def _requeue(*, saved: bool) -> None:
 
 
 def _saves(folder: Path) -> dict[Path, int]:
-    return {file: file.stat().st_mtime_ns for file in folder.rglob("checkpoints/*.ckpt")}
+    """When each checkpoint of a run, or of a sweep's runs, was written; others may be writing some."""
+    files = [file for file in files_below(folder, "*.ckpt") if file.parent.name == "checkpoints"]
+    return {file: file.stat().st_mtime_ns for file in files}
