@@ -11,11 +11,13 @@ from segpipe.case import Case
 from segpipe.geometry import Grid, flip_ras_lps
 from segpipe.inference.measurements.attenuation import Attenuation, measure_attenuation
 from segpipe.inference.measurements.axial import measure_axial
+from segpipe.inference.measurements.borders import Borders, find_borders, whole_scan
 from segpipe.inference.measurements.place import Place, Places
 from segpipe.inference.measurements.slices import Slices, measure_slices
 from segpipe.inference.window.aggregator import Foreground
 from segpipe.labels import Label, LabelMap
 from segpipe.lesions import (
+    Box,
     Components,
     Voxels,
     equivalent_diameter_mm,
@@ -79,7 +81,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Finding(Slices, Place, Attenuation, Size, Found):
+class Finding(Borders, Slices, Place, Attenuation, Size, Found):
     """One lesion that the network found, with everything that is measured of it; docs/measurements.md has the list."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -104,12 +106,18 @@ class ClassComponents:
     confidence: Sequence[tuple[float, float]]
 
 
-def measure_findings(case: Case, classes: Sequence[ClassComponents]) -> list[Finding]:
-    """Measures components of a mask on the scan's own grid; they become findings 1, 2, … in the order given."""
-    places = Places(case)
+def measure_findings(case: Case, classes: Sequence[ClassComponents], *, seen: Box | None = None) -> list[Finding]:
+    """Measures components of a mask on the scan's own grid; they become findings 1, 2, … in the order given.
+
+    Args:
+        case: The scan.
+        classes: The components of each class.
+        seen: The part of the scan that was looked at; all of it by default.
+    """
+    surroundings = _Surroundings(case, Places(case), seen or whole_scan(case.grid))
     chosen = [(found, component) for found in classes for component in found.kept]
     return [
-        _measure(case, found, component, number=number, places=places)
+        _measure(found, component, surroundings, number=number)
         for number, (found, component) in enumerate(chosen, start=1)
     ]
 
@@ -152,10 +160,20 @@ def measure_confidence(
     return list(zip(means.tolist(), peaks[1:].tolist(), strict=True))
 
 
-def _measure(case: Case, found: ClassComponents, component: int, *, number: int, places: Places) -> Finding:
-    voxels = found.components.voxels(component)
+@dataclass(frozen=True, eq=False)
+class _Surroundings:
+    """What a scan's findings have in common: the scan, its places, and the part of it that was looked at."""
+
+    case: Case
+    places: Places
+    seen: Box
+
+
+def _measure(found: ClassComponents, component: int, around: _Surroundings, *, number: int) -> Finding:
+    voxels, part = found.components.voxels(component), found.components.parts[component - 1]
+    case = around.case
     size = _measure_size(voxels, case.grid)
-    box_hu: NDArray[Any] = case.image[found.components.parts[component - 1]]
+    box_hu: NDArray[Any] = case.image[part]
     mean_probability, max_probability = found.confidence[component - 1]
     return Finding(
         number=number,
@@ -165,8 +183,9 @@ def _measure(case: Case, found: ClassComponents, component: int, *, number: int,
         max_probability=max_probability,
         **vars(size),
         **vars(measure_attenuation(box_hu, voxels, case.grid)),
-        **vars(places.find(voxels, size.centre_mm, slice_index=size.slice_index)),
+        **vars(around.places.find(voxels, size.centre_mm, slice_index=size.slice_index)),
         **vars(measure_slices(voxels, case.grid)),
+        **vars(find_borders(part, around.seen, case.grid)),
     )
 
 

@@ -11,6 +11,7 @@ from segpipe.errors import ModelError
 from segpipe.geometry import to_world
 from segpipe.inference.engines.engine import Engine
 from segpipe.inference.findings import ClassComponents, Finding, measure_findings
+from segpipe.inference.measurements.borders import is_cut
 from segpipe.inference.options import PredictOptions
 from segpipe.inference.painting import Painting
 from segpipe.inference.postprocess import choose_findings
@@ -18,7 +19,8 @@ from segpipe.inference.stage_timer import StageTimer
 from segpipe.inference.window.aggregator import Aggregator
 from segpipe.inference.window.grid import InferenceGrid, choose_grid
 from segpipe.inference.window.region import crop_to_lungs
-from segpipe.inference.window.wider import is_cut, middle_mm, wider_views
+from segpipe.inference.window.wider import middle_mm, wider_views
+from segpipe.lesions import find_components
 from segpipe.preprocessing.recipe import Recipe, Shape
 from segpipe.preprocessing.resampling import plan_preparation
 
@@ -86,7 +88,7 @@ def predict_case(
         seen = look.at(recipe, around_mm=at_mm)
     _check_count(sum(len(found.kept) for found in seen.chosen), options.most_findings)
     with timer.stage("findings"):
-        findings = measure_findings(case, seen.chosen) if options.measure else []
+        findings = measure_findings(case, seen.chosen, seen=seen.inference_grid.scan_box) if options.measure else []
     return Prediction(seen.aggregator.mask, findings, seen.aggregator.probabilities, seen.aggregator.entropy)
 
 
@@ -137,9 +139,10 @@ class _Look:
         seen = most
         for view in wider_views(recipe):
             if seen.voxels:
-                if not is_cut(seen.aggregator.mask, seen.inference_grid):
+                part = find_components(seen.aggregator.mask).box
+                if not is_cut(part, seen.inference_grid.scan_box, self.case.grid):
                     break
-                around_mm = middle_mm(seen.aggregator.mask, self.case.grid)
+                around_mm = middle_mm(part, self.case.grid)
             seen = self.at(view, around_mm=around_mm)
             most = seen if seen.voxels > most.voxels else most
         return most

@@ -11,7 +11,7 @@ EXPLANATION = (
     "Diameters are those of the axial slice named: the longest, the longest at a right angle to it, and their mean, as "
     "in Lung-RADS v2022; the Fleischner Society (2017) rounds the mean to whole mm. The solid part is what lies above "
     "−300 HU. The type follows from Hounsfield units by a rule and can differ from what a reader sees. Zones are "
-    "thirds of the lungs' height."
+    "thirds of the lungs' height. ≥: the lesion reaches the border that the note names, and may go on behind it."
 )
 INPUTS = (
     "Size, type and place are inputs of Lung-RADS v2022 and of the Fleischner Society's guideline of 2017. Nothing "
@@ -36,12 +36,27 @@ def cells(finding: Values, *, several_classes: bool) -> list[str]:
         *([finding["label"]] if several_classes else []),
         *(describe(finding) for describe in _COLUMNS.values()),
         *([show(finding["uncertainty"])] if "uncertainty" in finding else []),
-        finding["slice_note"] or "",
+        _note(finding),
     ]
 
 
+def mean_diameter(finding: Values) -> str:
+    """The mean diameter, in 0.1 mm."""
+    return _at_least(finding, f"{finding['mean_diameter_mm']:.1f}")
+
+
+def _at_least(finding: Values, size: str) -> str:
+    """A size, which is a lower limit where a border cuts the lesion."""
+    return f"≥ {size}" if finding["cut_by"] else size
+
+
+def _note(finding: Values) -> str:
+    cut = f"cut by {finding['cut_by']}" if finding["cut_by"] else None
+    return "; ".join(filter(None, [cut, finding["slice_note"]]))
+
+
 def _diameters(finding: Values) -> str:
-    return f"{finding['axial_diameter_mm']:.1f} × {finding['perpendicular_diameter_mm']:.1f}"
+    return _at_least(finding, f"{finding['axial_diameter_mm']:.1f} × {finding['perpendicular_diameter_mm']:.1f}")
 
 
 def _solid_part(finding: Values) -> str:
@@ -62,9 +77,9 @@ def _attenuation(finding: Values) -> str:
 
 
 _COLUMNS: dict[str, Callable[[Values], str]] = {
-    "mean diameter, mm": lambda finding: f"{finding['mean_diameter_mm']:.1f}",
+    "mean diameter, mm": mean_diameter,
     "longest × perpendicular, mm": _diameters,
-    "volume, mm³": lambda finding: f"{finding['volume_mm3']:.0f}",
+    "volume, mm³": lambda finding: _at_least(finding, f"{finding['volume_mm3']:.0f}"),
     "type": lambda finding: str(finding["nodule_type"]),
     "solid part, mm": _solid_part,
     "place": _place,

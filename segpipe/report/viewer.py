@@ -12,7 +12,7 @@ from segpipe.inference.batch.results import Result
 from segpipe.inference.window.aggregator import ENTROPY_STEPS
 from segpipe.labels import Label, LabelMap
 from segpipe.lesions import find_components
-from segpipe.report.finding_rows import EXPLANATION, INPUTS, cells, columns
+from segpipe.report.finding_rows import EXPLANATION, INPUTS, cells, columns, mean_diameter
 from segpipe.report.overlays import LUNG_WINDOW_HU
 from segpipe.report.page import render
 from segpipe.report.tables import show
@@ -73,7 +73,7 @@ def _row(finding: Mapping[str, Any], *, several_classes: bool) -> dict[str, Any]
         "label": finding["label"],
         "cells": cells(finding, several_classes=several_classes),
         "centre_mm": list(finding["centre_mm"]),
-        "size": f"{finding['mean_diameter_mm']:.1f} mm",
+        "size": f"{mean_diameter(finding)} mm",
         "edge": f"{picture_side_mm(finding['axial_diameter_mm']):.0f} mm",
     }
 

@@ -251,6 +251,7 @@ def test_a_report_measures_each_finding_and_points_to_its_segment(tmp_path, axia
             nodule_type="ground glass",
             solid_mean_diameter_mm=None,
             slice_note="slices too thick to measure this nodule's volume",
+            cut_by="upper end of the scan",
         ),
     ]
 
@@ -287,7 +288,11 @@ def test_a_report_measures_each_finding_and_points_to_its_segment(tmp_path, axia
     assert [each["Nodule type by attenuation"] for each in evaluations] == ["Solid", "Ground glass opacity"]
     assert [_comments(group) for group in groups] == [
         [],
-        ["slices too thick to measure this nodule's volume", "outside the lungs"],
+        [
+            "cut by upper end of the scan: volume and diameters are at least these",
+            "slices too thick to measure this nodule's volume",
+            "outside the lungs",
+        ],
     ]
     (scheme,) = pydicom.dcmread(path).CodingSchemeIdentificationSequence
     assert scheme.CodingSchemeDesignator == "99SEGPIPE"

@@ -22,6 +22,7 @@ FINDING = {
     "p95_hu": 35.0,
     "mean_probability": 0.871,
     "slice_note": None,
+    "cut_by": None,
 }
 
 
@@ -62,6 +63,14 @@ def test_class_uncertainty_and_note_have_columns_where_they_are_needed():
     assert found["class"] == "nodule"
     assert list(found)[-2:] == ["uncertainty, bit", "note"]
     assert (found["uncertainty, bit"], found["note"]) == ("0.500", "slices thicker than recommended")
+
+
+def test_sizes_of_a_lesion_that_a_border_cuts_are_lower_limits():
+    found = row(cut_by="upper end of the scan", slice_note="slices thicker than recommended")
+    sizes = ("mean diameter, mm", "longest × perpendicular, mm", "volume, mm³")
+    assert [found[name] for name in sizes] == ["≥ 8.4", "≥ 9.5 × 7.2", "≥ 513"]
+    assert found["note"] == "cut by upper end of the scan; slices thicker than recommended"
+    assert found["solid part, mm"] == row()["solid part, mm"]
 
 
 def test_ground_glass_has_no_solid_part():

@@ -42,6 +42,7 @@ class Finding:
             "side": "left" if number == 1 else None,
             "zone": "upper" if number == 1 else "unknown",
             "slice_note": None if number == 1 else "slices too thick to measure this nodule's volume",
+            "cut_by": None if number == 1 else "window",
             "slice_index": slice_index,
             "slice_number": slice_index + 1,
             "mean_probability": 0.87,

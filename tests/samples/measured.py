@@ -23,3 +23,4 @@ class Measured:
     side: str | None = "left"
     zone: str = "upper"
     slice_note: str | None = None
+    cut_by: str | None = None

@@ -48,6 +48,7 @@ _LATER_MEASURES = (
     "slice_count",
     "slice_spacing_mm",
     "slice_note",
+    "cut_by",
 )
 """They stand after all others, so that a table keeps its first columns."""
 

@@ -12,6 +12,7 @@ REPEATABILITY: Final = 0.25 / (1.96 * math.sqrt(2))
 """Standard deviation of one volume, as a part of it: two scans of an unchanged nodule differ by ±25 % (95 %)."""
 _95_PERCENT = 1.96
 Change = Literal["growth", "shrinkage", "within error", "not measurable"]
+Obstacle = Literal["slices too thick", "cut by a border"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +24,9 @@ class Growth:
         growth_low_percent: Lower end of its 95 % interval.
         growth_high_percent: Upper end.
         change: `growth` or `shrinkage` where the interval does not hold 0, else `within error`; `not measurable` where
-            the slices of either scan are too thick for this lesion.
+            there is an obstacle.
+        obstacle: Why growth cannot be measured: the slices of either scan are too thick for this lesion, or a border
+            of either scan or of the window cuts it.
         mean_diameter_change_mm: Change of the mean axial diameter.
         doubling_days: Days in which the volume doubles at this pace (halves, if negative); None where the volume did
             not change or the time between the scans is unknown.
@@ -38,6 +41,7 @@ class Growth:
     growth_low_percent: float | None = None
     growth_high_percent: float | None = None
     change: Change | None = None
+    obstacle: Obstacle | None = None
     mean_diameter_change_mm: float | None = None
     doubling_days: float | None = None
     doubling_fastest_days: float | None = None
@@ -59,15 +63,14 @@ def measure_growth(
     error = math.hypot(*(volume_error(mm3, spacing_mm=mm) for mm3, mm in zip(volumes, spacing_mm, strict=True)))
     middle = math.log(volumes[1] / volumes[0])
     low, high = middle - _95_PERCENT * error, middle + _95_PERCENT * error
-    change = _change(low, high)
-    if TOO_THICK in (before.get("slice_note"), after.get("slice_note")):
-        change = "not measurable"
+    obstacle = _obstacle(before) or _obstacle(after)
     fastest, slowest = (low, high) if high < 0 else (high, low)
     return Growth(
         growth_percent=_percent(middle),
         growth_low_percent=_percent(low),
         growth_high_percent=_percent(high),
-        change=change,
+        change="not measurable" if obstacle else _change(low, high),
+        obstacle=obstacle,
         mean_diameter_change_mm=_difference(before.get("mean_diameter_mm"), after.get("mean_diameter_mm")),
         doubling_days=_doubling_days(middle, days),
         doubling_fastest_days=_doubling_days(fastest, days),
@@ -90,6 +93,12 @@ def volume_error(volume_mm3: float, *, spacing_mm: float) -> float:
         361 (2009) 2221–2229.
     """
     return math.hypot(REPEATABILITY, spacing_mm / (math.sqrt(6) * equivalent_diameter_mm(volume_mm3)))
+
+
+def _obstacle(finding: Mapping[str, Any]) -> Obstacle | None:
+    if finding.get("cut_by"):
+        return "cut by a border"
+    return "slices too thick" if finding.get("slice_note") == TOO_THICK else None
 
 
 def _change(low: float, high: float) -> Change:

@@ -189,7 +189,7 @@ def _sentence(lesion: Mapping[str, Any]) -> str:
 
 def _growth_in_words(lesion: Mapping[str, Any]) -> str:
     if lesion["change"] == "not measurable":
-        return f"{lesion['growth_percent']:+.0f} %, but slices too thick to measure growth"
+        return f"{lesion['growth_percent']:+.0f} %, but growth is not measurable: {lesion['obstacle']}"
     interval = f"{lesion['growth_low_percent']:+.0f} to {lesion['growth_high_percent']:+.0f}"
     change = {"within error": "within the error of measurement"}.get(lesion["change"], lesion["change"])
     return f"{lesion['growth_percent']:+.0f} % (95 % interval {interval}): {change}{_pace_in_words(lesion)}"

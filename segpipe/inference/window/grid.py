@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from segpipe.errors import GeometryError, ImageError
 from segpipe.geometry import round_up, to_voxel, to_world
+from segpipe.lesions import Box
 from segpipe.preprocessing.recipe import Recipe, Shape
 from segpipe.preprocessing.resampling import Preparation, interpolate, normalise, orient
 
@@ -49,6 +50,16 @@ class InferenceGrid:
         inside = torch.nonzero((index >= -0.51) & (index <= self.size[axis] - 0.49)).flatten()
         first, last = (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (0, 0)
         return slice(first, last), index[first:last].clamp(0, self.size[axis] - 1)
+
+    @property
+    def scan_box(self) -> Box:
+        """The scan's voxels that lie in the box, along the scan's own axes."""
+        ends = [slice(0, 0)] * 3
+        for axis, (source, flip) in enumerate(zip(self.preparation.order, self.preparation.flips, strict=True)):
+            inside, _ = self.box_positions(axis)
+            count = self.preparation.scan.shape[source]
+            ends[source] = slice(count - inside.stop, count - inside.start) if flip else inside
+        return ends[0], ends[1], ends[2]
 
 
 def choose_grid(

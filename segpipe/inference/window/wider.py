@@ -4,13 +4,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from segpipe.geometry import Grid, to_world
-from segpipe.inference.window.grid import InferenceGrid, Point
-from segpipe.lesions import find_components
+from segpipe.inference.window.grid import Point
+from segpipe.lesions import Box
 from segpipe.preprocessing.recipe import Recipe
-from segpipe.preprocessing.resampling import orient
 
 LARGEST_MM = 60.0
 """The longest lesion that a window around a point should hold."""
@@ -36,31 +34,12 @@ def wider_views(recipe: Recipe) -> Iterator[Recipe]:
         yield recipe
 
 
-def is_cut(mask: NDArray[np.uint8], inference_grid: InferenceGrid) -> bool:
-    """Whether the foreground reaches an end of the box behind which the scan goes on.
-
-    Args:
-        mask: On the scan's own grid.
-        inference_grid: The box that was predicted.
-    """
-    oriented = orient(mask, inference_grid.preparation)
-    box = [inference_grid.box_positions(axis)[0] for axis in range(3)]
-    inside = oriented[tuple(box)]
-    for axis, part in enumerate(box):
-        first, last = inside.take(0, axis), inside.take(-1, axis)
-        if (part.start > 0 and first.any()) or (part.stop < oriented.shape[axis] and last.any()):
-            return True
-    return False
-
-
-def middle_mm(mask: NDArray[np.uint8], scan: Grid) -> Point:
-    """The middle of the box around the foreground, RAS+ mm.
+def middle_mm(part: Box, scan: Grid) -> Point:
+    """The middle of a box of the scan's voxels, RAS+ mm.
 
     >>> from segpipe.geometry import Grid
-    >>> mask = np.zeros((9, 9, 9), np.uint8)
-    >>> mask[2:5, 4, 1:3] = 1
-    >>> middle_mm(mask, Grid(mask.shape, np.diag([2.0, 2.0, 2.0, 1.0])))
+    >>> middle_mm((slice(2, 5), slice(4, 5), slice(1, 3)), Grid((9, 9, 9), np.diag([2.0, 2.0, 2.0, 1.0])))
     (6.0, 8.0, 3.0)
     """
-    x, y, z = to_world(scan.affine, [(edge.start + edge.stop - 1) / 2 for edge in find_components(mask).box])
+    x, y, z = to_world(scan.affine, [(edge.start + edge.stop - 1) / 2 for edge in part])
     return float(x), float(y), float(z)

@@ -161,6 +161,8 @@ class Measured(Protocol):
     def zone(self) -> str: ...  # noqa: D102
     @property
     def slice_note(self) -> str | None: ...  # noqa: D102
+    @property
+    def cut_by(self) -> str | None: ...  # noqa: D102
 
 
 def read_sources(derivation: Derivation) -> list[Dataset]:

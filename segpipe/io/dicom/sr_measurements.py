@@ -89,9 +89,10 @@ def code_comments(finding: Measured) -> list[Any]:
     """What a reader must know of the measurements, in words."""
     from highdicom.sr import RelationshipTypeValues, TextContentItem
 
+    cut = f"cut by {finding.cut_by}: volume and diameters are at least these" if finding.cut_by else None
     outside = finding.zone if finding.zone == "outside the lungs" else None
     return [
         TextContentItem(codes.DCM.Comment, text, relationship_type=RelationshipTypeValues.CONTAINS)
-        for text in (finding.slice_note, outside)
+        for text in (cut, finding.slice_note, outside)
         if text
     ]

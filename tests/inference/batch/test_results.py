@@ -76,7 +76,7 @@ def test_a_table_without_findings_still_has_its_columns(tmp_path):
     assert header.startswith("scan,lesion,volume_mm3,longest_diameter_mm,mean_probability,")
     assert header.rstrip().endswith(
         ",class,mean_diameter_mm,nodule_type,solid_axial_diameter_mm,solid_perpendicular_diameter_mm,"
-        "solid_mean_diameter_mm,p5_hu,median_hu,p95_hu,zone,slice_count,slice_spacing_mm,slice_note"
+        "solid_mean_diameter_mm,p5_hu,median_hu,p95_hu,zone,slice_count,slice_spacing_mm,slice_note,cut_by"
     )
     assert header.count("\n") == 1
 

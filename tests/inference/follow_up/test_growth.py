@@ -57,6 +57,13 @@ def test_thicker_slices_turn_growth_into_error():
     assert grown(300.0, 450.0, spacing_mm=(1.0, 5.0)).change == "within error"
 
 
+@pytest.mark.parametrize("cut", [(None, "window"), ("upper end of the scan", None)])
+def test_the_growth_of_a_lesion_that_a_border_cuts_is_not_measurable(cut):
+    before, after = ({"volume_mm3": mm3, "cut_by": by} for mm3, by in zip((300.0, 900.0), cut, strict=True))
+    found = measure_growth(before, after, spacing_mm=(1.0, 1.0), days=90)
+    assert (found.change, found.obstacle) == ("not measurable", "cut by a border")
+
+
 @pytest.mark.parametrize("notes", [(TOO_THICK, None), (None, TOO_THICK), (THICK, TOO_THICK)])
 def test_slices_too_thick_for_the_lesion_measure_no_growth(notes):
     assert grown(100.0, 1000.0, notes=notes).change == "not measurable"

@@ -185,7 +185,7 @@ def test_two_predictions_become_a_follow_up(tmp_path):
             "+5 % (95 % interval -20 to +37): within the error of measurement, doubling in 198 days",
         ),
         (500.0, (None, None), "-50 % (95 % interval -62 to -34): shrinkage, halving in 90 days (65 to 148)"),
-        (4000.0, (TOO_THICK, None), "+300 %, but slices too thick to measure growth"),
+        (4000.0, (TOO_THICK, None), "+300 %, but growth is not measurable: slices too thick"),
     ],
 )
 def test_each_kind_of_change_is_said_in_words(tmp_path, later, notes, expected):

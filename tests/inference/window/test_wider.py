@@ -1,5 +1,7 @@
 """Lesions larger than the window around a point."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +10,10 @@ from segpipe.case import Case
 from segpipe.geometry import Grid, to_voxel, to_world
 from segpipe.inference.options import PredictOptions
 from segpipe.inference.predictor import predict_case
+from segpipe.inference.window.aggregator import Aggregator
 from segpipe.inference.window.grid import choose_grid
-from segpipe.inference.window.wider import is_cut, wider_views
+from segpipe.inference.window.wider import wider_views
+from segpipe.lesions import find_components, superior_axis
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.preprocessing.resampling import plan_preparation
 
@@ -101,18 +105,47 @@ def test_of_several_looks_the_one_that_shows_most_counts():
     assert slices[-1] == pytest.approx(high, abs=1.1)
 
 
-def test_the_end_of_the_scan_cuts_nothing():
-    case, _, _ = ellipsoid(AFFINES["RAS"], np.array([15.0, 15.0, 15.0]), size_mm=30.0)
-    grid = choose_grid(plan_preparation(case.grid, VOI), VOI, (16, 16, 8), at_mm=(10.0, 10.0, 10.0))
-    mask = np.zeros(case.image.shape, np.uint8)
-    mask[0, 0, 4:8] = 1
-    assert not is_cut(mask, grid)
-    mask[0, 0, 1:8] = 1
-    low, _ = grid.box_positions(2)
-    assert low.start == 0  # 8 slices of 1.25 mm lie below the point, which is in slice 8
-    assert not is_cut(mask, grid)
-    mask[:, :, low.stop - 1] = 1
-    assert is_cut(mask, grid)
+@pytest.mark.parametrize("name", AFFINES)
+def test_a_lesion_that_just_fits_is_not_called_cut(name):
+    case, _, middle = ellipsoid(AFFINES[name], np.array([15.0, 15.0, 8.0]))  # in a window of 33.6 × 33.6 × 20 mm
+    found = predict_case(case, VOI, Bright(), PredictOptions(), divisor=(16, 16, 8), at_mm=tuple(middle))
+    assert found.findings[0].cut_by is None
+
+
+@pytest.mark.parametrize("name", AFFINES)
+def test_a_lesion_beyond_the_widest_window_is_called_cut_by_it(name):
+    case, mask, middle = ellipsoid(AFFINES[name], np.array([20.0, 20.0, 44.0]))  # the widest is 67.5 mm high
+    found = predict_case(case, VOI, Bright(), PredictOptions(), divisor=(16, 16, 8), at_mm=tuple(middle + 5.0))
+    assert found.findings[0].cut_by == "window"
+    assert 0.6 < np.count_nonzero(found.mask) / np.count_nonzero(mask) < 1
+
+
+@pytest.mark.parametrize("name", AFFINES)
+@pytest.mark.parametrize("at_point", [True, False])
+def test_half_a_ball_at_the_end_of_a_scan_is_called_cut_by_it(name, at_point):
+    """Of a ball of 8 mm the lower half is in the scan, whatever the model: at a point, or in the whole scan."""
+    case, mask, middle = ellipsoid(AFFINES[name], np.array([8.0, 8.0, 8.0]), size_mm=50)
+    up = superior_axis(case.grid)
+    half = round(to_voxel(case.grid.affine, middle)[up]) + 1
+    kept = np.moveaxis(case.image, up, 0)[:half]
+    image = np.moveaxis(kept, 0, up).copy()
+    shown = Case("half", image, Grid(image.shape, case.grid.affine))
+    recipe, at_mm = (VOI, tuple(middle)) if at_point else (replace(VOI, scope="scan"), None)
+    options = PredictOptions(region=None)
+    (finding,) = predict_case(shown, recipe, Bright(), options, divisor=(16, 16, 8), at_mm=at_mm).findings
+    assert finding.cut_by == "upper end of the scan"
+    assert finding.volume_mm3 < 0.65 * np.count_nonzero(mask) * case.grid.voxel_volume_mm3
+
+
+@pytest.mark.parametrize("name", AFFINES)
+@pytest.mark.parametrize("at_mm", [(0.0, 0.0, 0.0), (9.0, -6.0, 8.0)])  # from the scan's middle
+def test_the_box_that_was_looked_at_is_the_one_that_is_painted(name, at_mm):
+    case, _, middle = ellipsoid(AFFINES[name], np.array([4.0, 4.0, 4.0]), size_mm=50)
+    grid = choose_grid(plan_preparation(case.grid, VOI), VOI, (16, 16, 8), at_mm=tuple(middle - MIDDLE + at_mm))
+    painted = Aggregator(grid, case.image, thresholds=[0.5], labels=VOI.label_map)
+    for number in range(grid.size[2]):
+        painted.add(number, [torch.ones(grid.size[:2])])
+    assert find_components(painted.mask).box == grid.scan_box
 
 
 def test_a_window_of_60_mm_is_not_widened():
