@@ -30,11 +30,14 @@ class Sampling:
         shift: Of the patch's edge: how far the lesion (or, in scope `voi`, the crop's centre) may lie from the patch's
             centre; at 0.5 it may lie at the patch's border.
         size_balance: 0 shows every lesion equally often, 1 every size class equally often.
+        hidden_borders: In scope `voi`: share of patches in which the scan goes on beyond the crop's border, see
+            `continuation`; in the others the border repeats, as it does where a crop is predicted.
     """
 
     lesion_fraction: Fraction
     shift: Annotated[float, Interval(ge=0, le=0.5)]
     size_balance: Fraction = 0.5
+    hidden_borders: Fraction = 0.0
 
 
 @dataclass(frozen=True)

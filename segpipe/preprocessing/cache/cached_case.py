@@ -58,6 +58,10 @@ class CachedCase:
         spans, padding = _clip(start, shape, self.grid.shape)
         return self._read_array(_IMAGE, spans, padding), self._read_array(_MASK, spans, padding)
 
+    def read_whole(self) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+        """Reads all of it, as `read` reads a box."""
+        return self.read((0, 0, 0), self.grid.shape)
+
     def pick_voxel(self, lesion: int | None, rng: np.random.Generator) -> NDArray[np.int64]:
         """A random voxel of one lesion, or of the body for None; of the whole scan where no body was found."""
         group = len(self.point_counts) - 1 if lesion is None else lesion

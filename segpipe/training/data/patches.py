@@ -10,8 +10,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from segpipe.preprocessing.augmentation import Augmentation
-from segpipe.preprocessing.augmentation.spatial import read_patch
+from segpipe.preprocessing.augmentation.spatial import Source, read_patch
 from segpipe.preprocessing.cache.cached_case import CachedCase
+from segpipe.preprocessing.continuation import ContinuedCrop
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.preprocessing.resampling import apply_window
 from segpipe.preprocessing.sampling import PlaceSampler, Sampling
@@ -46,6 +47,7 @@ class PatchDataset(Dataset[Patch]):
         self.augmentation = augmentation
         self.seed = seed
         self._places = PlaceSampler(cases, recipe, sampling, seed)
+        self._hidden_borders = sampling.hidden_borders if recipe.scope == "voi" else 0.0
 
     def __getitem__(self, index: int) -> Patch:
         """Patch number `index` (≥ 0): image float32 (1, x, y, z) and label uint8 (1, x, y, z).
@@ -56,10 +58,16 @@ class PatchDataset(Dataset[Patch]):
         with _one_thread():
             motion = self.augmentation.draw_motion(rng, self.recipe.spacing_mm)
             place = self._places.place(index, rng, motion.source_shape(self.recipe.patch))
-            image_hu, label = read_patch(self.cases[place.case], place.start, self.recipe.patch, motion)
+            source = self._source(self.cases[place.case], rng)
+            image_hu, label = read_patch(source, place.start, self.recipe.patch, motion)
             patch = {"image": apply_window(image_hu, self.recipe)[None], "label": label[None]}
             augmented = self.augmentation.apply(patch, rng)
             return {**augmented, "image": apply_transforms(augmented["image"], self.recipe.transforms or ())}
+
+    def _source(self, case: CachedCase, rng: np.random.Generator) -> Source:
+        if self._hidden_borders and rng.random() < self._hidden_borders:
+            return ContinuedCrop(case, rng)
+        return case
 
 
 class StepSampler(Sampler[int]):

@@ -18,8 +18,8 @@ def cases(tmp_path_factory):
     return prepare(tmp_path_factory.mktemp("patches"), scans, make_recipe())
 
 
-def make_dataset(cases, *, augmentation="strong", seed=3, **recipe):
-    sampling = Sampling(lesion_fraction=0.7, shift=0.3)
+def make_dataset(cases, *, augmentation="strong", seed=3, hidden_borders=0.0, **recipe):
+    sampling = Sampling(lesion_fraction=0.7, shift=0.3, hidden_borders=hidden_borders)
     augment = build_augmentation(augmentation_spec(augmentation))
     return PatchDataset(cases, make_recipe(**recipe), sampling=sampling, augmentation=augment, seed=seed)
 
@@ -154,3 +154,15 @@ def test_voi_crops_smaller_than_the_patch_repeat_their_border(cases):
     image = dataset[0]["image"][0]
     # the crop has 24 slices from slice 4 - shift on; outside of it slices repeat
     assert torch.equal(image[..., 0], image[..., 1]) or torch.equal(image[..., -1], image[..., -2])
+
+
+def test_hidden_borders_are_those_of_crops_alone_and_the_same_each_time(cases):
+    """In scope `scan` they say nothing; in scope `voi` they change the patches that reach beyond the crop."""
+    for scope in ("scan", "voi"):
+        shown, hidden, again = (
+            make_dataset(cases, augmentation="none", scope=scope, patch=(48, 48, 30), hidden_borders=share)
+            for share in (0.0, 1.0, 1.0)
+        )
+        equal = [torch.equal(shown[index]["image"], hidden[index]["image"]) for index in range(4)]
+        assert equal == [scope == "scan"] * 4
+        assert all(torch.equal(hidden[index]["image"], again[index]["image"]) for index in range(4))
