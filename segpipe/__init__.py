@@ -43,7 +43,7 @@ def load_model(folder: str | Path, *, backend: str | None = None, device: str = 
     """Opens a model folder; what it returns predicts many scans without being loaded again.
 
     Args:
-        folder: The folder `model` of a run, whose files are checked by their digests.
+        folder: The folder `model` of a run, or the name of a shipped model; its files are checked by their digests.
         backend: torch, onnx or openvino; None takes the folder's own.
         device: For `torch`: auto, cpu, cuda or mps.
 
@@ -52,9 +52,10 @@ def load_model(folder: str | Path, *, backend: str | None = None, device: str = 
         ConfigError: for an unknown backend or a device that is not there.
     """
     from segpipe.export.model_folder import read_model_folder
+    from segpipe.export.shipped import find_model
     from segpipe.inference.loaded_model import LoadedModel
 
-    return LoadedModel(read_model_folder(Path(folder)), backend=backend, device=device)
+    return LoadedModel(read_model_folder(find_model(folder)), backend=backend, device=device)
 
 
 def predict(
@@ -68,7 +69,7 @@ def predict(
 
     Args:
         scan: An image file (NIfTI, NRRD, MHA), or a folder or zip file with one DICOM series.
-        model: A model folder, or what `load_model` returns.
+        model: A model folder, the name of a shipped model, or what `load_model` returns.
         at_mm: A point in the scan, RAS+ mm: only the lesion there; a model of single nodules needs it.
         output: A folder that gets the mask as `NAME.nii.gz` and the findings as `NAME.json`.
 
@@ -92,7 +93,7 @@ def evaluate(
     """Measures how good a model is on a data set, or how good masks are by reference masks.
 
     Args:
-        evaluated: A model folder or what `load_model` returns, or else a folder of masks.
+        evaluated: A model folder, the name of a shipped model or what `load_model` returns, or else a folder of masks.
         reference: For a model a data set folder (with `manifest.json`), for masks a folder of masks with their names.
         output: A folder that gets `summary.json`, `cases.csv`, `lesions.csv`, `froc.csv`, `froc_by_diameter.csv` and
             `report.html`.

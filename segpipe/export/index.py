@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, StringConstraints, Vali
 
 from segpipe.errors import ModelError
 from segpipe.export.export_spec import FORMAT, INDEX
+from segpipe.export.shipped import shipped_models
 from segpipe.export.writing import checksum
+from segpipe.spelling import did_you_mean
 from segpipe.system.files.plain_files import read_json
 from segpipe.validation import mistakes_in
 
@@ -148,6 +150,11 @@ def read_index(path: Path) -> tuple[Index, dict[str, Any]]:
 
 
 def _content(file: Path) -> dict[str, Any]:
+    if not file.parent.exists():
+        known = shipped_models()
+        facts = {"model": file.parent, "shipped": ", ".join(known) or "none"}
+        hint = "give the folder `model` of a finished run, or the name of a shipped model"
+        raise ModelError(f"there is no such model{did_you_mean(file.parent.name, known)}", facts=facts, hint=hint)
     if not file.is_file():
         raise ModelError(
             f"a model folder must hold {INDEX}",

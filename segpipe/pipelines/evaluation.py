@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from segpipe.errors import ConfigError, explain
 from segpipe.evaluation.evaluated_cases import write_summary
+from segpipe.export.shipped import find_model
 from segpipe.labels import LabelMap
 from segpipe.pipelines.evaluation_plan import Evaluated, plan_masks
 from segpipe.pipelines.reports.case_pictures import draw_evaluated
@@ -72,7 +73,7 @@ def _as_model(evaluated: "LoadedModel | str | Path") -> "LoadedModel | None":
     """The model to evaluate; None for a folder of masks."""
     if not isinstance(evaluated, str | Path):
         return evaluated
-    if not (Path(evaluated) / "segpipe.json").is_file():
+    if not (find_model(evaluated) / "segpipe.json").is_file():
         return None
     from segpipe import load_model
 

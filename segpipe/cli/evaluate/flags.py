@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segpipe.cli.common.flags import VerbParser
+from segpipe.cli.common.model_flags import add_model_flag
 from segpipe.cli.common.shard_flags import add_shard_flag
 from segpipe.errors import ConfigError
 
@@ -82,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     masks.add_argument("--ignore", type=int, metavar="VALUE", help="value of reference voxels that do not count")
     masks.add_argument("--processes", type=int, metavar="N", help="how many work at once (default: one per core)")
     model = parser.add_argument_group("a model folder")
-    model.add_argument("--model", type=Path, metavar="DIR", help="the model folder of a run")
+    add_model_flag(model.add_argument, required=False)
     model.add_argument("--data", type=Path, metavar="DATASET", help="a data set that `ingest` made")
     model.add_argument(
         "--split",

@@ -7,11 +7,13 @@ from typing import Any
 
 from segpipe.cli.common.compute_flags import add_compute_flags, add_memory_flag
 from segpipe.cli.common.flags import VerbParser
+from segpipe.cli.common.model_flags import add_model_flag
 from segpipe.cli.common.pacs_flags import add_pacs_flags
 from segpipe.cli.common.point_flags import add_point_flags
 from segpipe.cli.common.shard_flags import add_shard_flag
 from segpipe.cli.predict.inputs import check_input, parse_input
 from segpipe.errors import ConfigError
+from segpipe.export.shipped import VOI_MODEL, find_model
 
 FORMATS = ("nifti", "csv", "json")
 
@@ -23,6 +25,7 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
         ConfigError: for unknown, missing or unreadable flags.
     """
     given = _parser().parse_args(_join_point(argv))
+    given.model = given.model or _model_for(given)
     check_input(given)
     if given.shard and (given.at or given.follow_up or not isinstance(given.input, Path)):
         raise ConfigError(
@@ -87,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_input(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--model", required=True, type=Path, metavar="DIR", help="the model folder of a run; nothing else is needed")
+    add_model_flag(add, text=f"; with --at it may be left out: {VOI_MODEL}", required=False)
     add(
         "--input",
         required=True,
@@ -144,6 +147,21 @@ def _add_computation(add: Any) -> None:
     add("--flips", type=parse_flips, metavar="AXES", help="average over mirrored axes, e.g. xyz; none switches it off")
     add_memory_flag(add)
     add("--uncertainty", action="store_true", help="show in the page (format html) where the network is not sure")
+
+
+def _model_for(given: argparse.Namespace) -> Path:
+    """The shipped model that measures the nodule at a point.
+
+    Raises:
+        ConfigError: without a point, since none that ships searches a whole scan.
+    """
+    if not given.at:
+        raise ConfigError(
+            "a search of a whole scan needs --model",
+            facts={"shipped": f"{VOI_MODEL}, which measures the nodule at a point"},
+            hint="--at x,y,z (RAS+ mm) measures the nodule there; --model runs/…/model searches with a model of yours",
+        )
+    return find_model(VOI_MODEL)
 
 
 def _join_point(argv: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from segpipe.cli.common.compute_flags import add_compute_flags, add_memory_flag
 from segpipe.cli.common.flags import VerbParser
+from segpipe.cli.common.model_flags import add_model_flag
 from segpipe.cli.common.pacs_flags import add_pacs_flags, read_password, read_secret
 from segpipe.cli.common.point_flags import add_point_flags
 from segpipe.errors import ConfigError
@@ -35,7 +36,7 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
 def _parser() -> argparse.ArgumentParser:
     parser = VerbParser("serve", description="Answers the chest CT series of a PACS with segmentation and report.")
     add = parser.add_argument
-    add("--model", required=True, type=Path, metavar="DIR", help="the model folder of a run")
+    add_model_flag(add)
     add("--dicomweb", required=True, metavar="URL", help="of the PACS, e.g. https://pacs.example/dicom-web")
     add("--state", required=True, type=Path, metavar="DIR", help="queue and what is on its way; keep it")
     add_pacs_flags(add)

@@ -2,14 +2,18 @@
 
 import csv
 import json
+from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 
+from segpipe.__main__ import main
 from segpipe.cli.predict.command import run
 from segpipe.cli.predict.flags import parse_flags
 from segpipe.errors import ConfigError, ImageError, ModelError
+from segpipe.export import shipped
+from segpipe.export.shipped import find_model
 from segpipe.geometry import Grid
 from segpipe.io.images.volumes import write_volume
 from segpipe.system.files.held_folder import hold
@@ -168,7 +172,7 @@ def test_flags_that_cannot_be_read_are_reported(flags, message):
 
 
 def test_missing_flags_are_reported():
-    with pytest.raises(ConfigError, match="--model, --input, --output"):
+    with pytest.raises(ConfigError, match="--input, --output"):
         parse_flags([])
 
 
@@ -182,6 +186,24 @@ def test_the_help_states_the_frame_of_a_point(capsys):
         parse_flags(["--help"])
     assert caught.value.code == 0
     assert "RAS+" in capsys.readouterr().out
+
+
+def test_a_point_needs_no_model_and_a_whole_scan_does():
+    without = ["--input", "i", "--output", "o"]
+    assert parse_flags([*without, "--at", "1,2,3"]).model == find_model("lidc-voi")
+    assert parse_flags([*without, "--at", "1,2,3", "--model", "m"]).model == Path("m")
+    with pytest.raises(ConfigError, match="a search of a whole scan needs --model") as caught:
+        parse_flags(without)
+    assert str(caught.value.hint).startswith("--at x,y,z")
+
+
+def test_an_unknown_model_is_answered_with_the_shipped_ones(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path / "models")
+    (tmp_path / "models" / "lidc-voi").mkdir(parents=True)
+    assert main(["predict", *words("unknown", tmp_path, tmp_path / "out")]) == 2
+    reported = capsys.readouterr().err
+    assert "ModelError: there is no such model" in reported
+    assert "shipped  lidc-voi" in reported
 
 
 def test_mistakes_are_reported_before_any_work(tmp_path):

@@ -1,0 +1,17 @@
+"""The flag by which verbs choose a model: a folder, or one that rides in the package by its name."""
+
+from typing import Any
+
+from segpipe.export.shipped import find_model
+
+
+def add_model_flag(add: Any, *, text: str = "", required: bool = True) -> None:
+    """Adds `--model`.
+
+    Args:
+        add: `add_argument` of a parser or a group of flags.
+        text: What the verb has to say in addition.
+        required: Whether it must be given.
+    """
+    help_text = f"the model folder of a run, or the name of a shipped one, e.g. lidc-voi{text}"
+    add("--model", required=required, type=find_model, metavar="MODEL", help=help_text)

@@ -1,0 +1,49 @@
+"""Models that ride in the package: found by name, whole, small, and the same whatever runs them."""
+
+from pathlib import Path
+
+import pytest
+
+from segpipe.errors import ModelError
+from segpipe.export import shipped
+from segpipe.export.model_folder import read_model_folder
+from segpipe.export.shipped import find_model, shipped_models
+
+LARGEST_MB = 10
+
+
+@pytest.fixture
+def two_models(tmp_path, monkeypatch) -> Path:
+    for name in ("lidc-voi", "lidc-scan"):
+        (tmp_path / "models" / name).mkdir(parents=True)
+    (tmp_path / "models" / "README.md").touch()
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path / "models")
+    return tmp_path / "models"
+
+
+def test_a_name_is_a_folder_of_the_package_and_a_path_stays_one(two_models, tmp_path, monkeypatch):
+    assert shipped_models() == {name: two_models / name for name in ("lidc-scan", "lidc-voi")}
+    monkeypatch.chdir(tmp_path)
+    Path("lidc-voi").mkdir()
+    assert find_model("lidc-voi") == two_models / "lidc-voi"
+    assert find_model("./lidc-voi").resolve() == tmp_path / "lidc-voi"
+    assert find_model(Path("lidc-voi")).resolve() == tmp_path / "lidc-voi"
+
+
+def test_a_model_that_is_not_there_is_answered_with_those_that_are(two_models):
+    with pytest.raises(ModelError, match=r"no such model; did you mean lidc-voi\?") as caught:
+        read_model_folder(find_model("lidc-vio"))
+    assert caught.value.facts == {"model": Path("lidc-vio"), "shipped": "lidc-scan, lidc-voi"}
+
+
+def test_a_package_without_models_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path / "models")
+    assert shipped_models() == {}
+    with pytest.raises(ModelError, match="there is no such model") as caught:
+        read_model_folder(find_model("lidc-voi"))
+    assert caught.value.facts["shipped"] == "none"
+
+
+def test_what_ships_is_small_enough_for_the_package():
+    sizes = [file.stat().st_size for file in shipped.FOLDER.rglob("*") if file.is_file()]
+    assert sum(sizes) <= LARGEST_MB * 10**6
