@@ -6,12 +6,18 @@ from typing import Any
 from segpipe.report.tables import DASH, Column, show
 
 Values = Mapping[str, Any]
-_TEXTS = ("class", "type", "place", "note")
+SINCE = "since the earlier scan"
+_TEXTS = ("class", "type", "place", SINCE, "note")
 EXPLANATION = (
     "Diameters are those of the axial slice named: the longest, the longest at a right angle to it, and their mean, as "
     "in Lung-RADS v2022; the Fleischner Society (2017) rounds the mean to whole mm. The solid part is what lies above "
     "−300 HU. The type follows from Hounsfield units by a rule and can differ from what a reader sees. Zones are "
     "thirds of the lungs' height. ≥: the lesion reaches the border that the note names, and may go on behind it."
+)
+FOLLOWED = (
+    "Since the earlier scan: volume then and now, and its change with the 95 % interval of measuring it, which is "
+    "growth or shrinkage where it does not hold 0. New: the earlier scan shows this place without the lesion. Not seen "
+    "before: the earlier scan does not show the place, or is not aligned there. Gone and not covered: likewise here."
 )
 INPUTS = (
     "Size, type and place are inputs of Lung-RADS v2022 and of the Fleischner Society's guideline of 2017. Nothing "
@@ -19,9 +25,15 @@ INPUTS = (
 )
 
 
-def columns(*, several_classes: bool, uncertainty: bool) -> list[Column]:
+def columns(*, several_classes: bool, uncertainty: bool = False, followed: bool = False) -> list[Column]:
     """The heads of the table."""
-    names = [*(["class"] if several_classes else []), *_COLUMNS, *(["uncertainty, bit"] if uncertainty else []), "note"]
+    names = [
+        *(["class"] if several_classes else []),
+        *_COLUMNS,
+        *(["uncertainty, bit"] if uncertainty else []),
+        *([SINCE] if followed else []),
+        "note",
+    ]
     return [Column(name, text=name in _TEXTS) for name in names]
 
 
@@ -29,13 +41,15 @@ def cells(finding: Values, *, several_classes: bool) -> list[str]:
     """One row of the table, in the order of `columns`.
 
     Args:
-        finding: As plain data, with `uncertainty` where that was measured.
+        finding: As plain data, with `uncertainty` where that was measured, and with `since`, what became of it since an
+            earlier scan, where there is one.
         several_classes: Whether its class is named.
     """
     return [
         *([finding["label"]] if several_classes else []),
         *(describe(finding) for describe in _COLUMNS.values()),
         *([show(finding["uncertainty"])] if "uncertainty" in finding else []),
+        *([finding["since"]] if "since" in finding else []),
         _note(finding),
     ]
 

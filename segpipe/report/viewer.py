@@ -1,6 +1,7 @@
 """A page per scan that a radiologist opens without any network: the scan, the mask over it and the findings."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -9,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from segpipe.inference.batch.results import Result
+from segpipe.inference.follow_up.comparing import FollowUp
+from segpipe.inference.follow_up.words import describe_course, describe_lost, describe_since
 from segpipe.inference.window.aggregator import ENTROPY_STEPS
 from segpipe.labels import Label, LabelMap
 from segpipe.lesions import find_components
-from segpipe.report.finding_rows import EXPLANATION, INPUTS, cells, columns, mean_diameter
+from segpipe.report.finding_rows import EXPLANATION, FOLLOWED, INPUTS, cells, columns, mean_diameter
 from segpipe.report.overlays import LUNG_WINDOW_HU
 from segpipe.report.page import render
 from segpipe.report.tables import show
@@ -45,6 +48,9 @@ def write_page(result: Result, folder: Path) -> list[Path]:
     if prediction.entropy is not None:
         for finding, bits in zip(findings, _mean_entropy(prediction, result.model.recipe.label_map), strict=True):
             finding["uncertainty"] = bits
+    if result.follow_up is not None:
+        for finding in findings:
+            finding["since"] = describe_course(asdict(result.follow_up.by_finding[finding["number"]]))
     file = render(
         folder / f"{result.scan.name}.html",
         "viewer.html",
@@ -52,11 +58,17 @@ def write_page(result: Result, folder: Path) -> list[Path]:
         sought=" or ".join(label.name for label in classes),
         colours=_colours(classes),
         facts=_facts(result, packed),
-        columns=columns(several_classes=len(classes) > 1, uncertainty=prediction.entropy is not None),
+        columns=columns(
+            several_classes=len(classes) > 1,
+            uncertainty=prediction.entropy is not None,
+            followed=result.follow_up is not None,
+        ),
         rows=[_row(finding, several_classes=len(classes) > 1) for finding in findings],
         pictures=[_picture(case, prediction, finding) for finding in findings],
         explanation=EXPLANATION,
+        followed=_follow_up_lines(result.follow_up) if result.follow_up else [],
         inputs=INPUTS,
+        followed_text=FOLLOWED,
         uncertainty_text=UNCERTAINTY,
         packed=packed,
         shown=f"{'×'.join(f'{step:.2f}' for step in packed.grid.spacing_mm)} mm, HU in steps of {STEP_HU}",
@@ -94,6 +106,11 @@ def _mean_entropy(prediction: "Prediction", labels: LabelMap) -> list[float]:
             steps: NDArray[Any] = prediction.entropy[part][components.voxels(number).inside]
             means.append(float(steps.mean()) / ENTROPY_STEPS)
     return means
+
+
+def _follow_up_lines(follow_up: FollowUp) -> list[str]:
+    """What the page says of the earlier scan: which it is, and the lesions that it alone shows."""
+    return [describe_since(follow_up), *describe_lost(follow_up)]
 
 
 def _colours(classes: Sequence[Label]) -> dict[str, list[int]]:

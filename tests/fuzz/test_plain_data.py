@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from segpipe.datasets.manifest import data_hash, read_manifest
 from segpipe.datasets.sources.decathlon import read_description
 from segpipe.datasets.splits import assign_roles
-from segpipe.inference.follow_up.matching import read_findings
+from segpipe.inference.follow_up.comparing import read_findings
 from segpipe.pipelines.reexport import reexport
 from segpipe.training.resuming.settings import check_resume
 from tests.fuzz.mutations import ODD_VALUES, fuzz, places_in, read_or_refuse, with_value

@@ -73,6 +73,14 @@ def test_sizes_of_a_lesion_that_a_border_cuts_are_lower_limits():
     assert found["solid part, mm"] == row()["solid part, mm"]
 
 
+def test_the_course_since_an_earlier_scan_has_a_column_where_there_is_one():
+    heads = [head.name for head in columns(several_classes=False, followed=True)]
+    found = dict(zip(heads, cells({**FINDING, "since": "new"}, several_classes=False), strict=True))
+    assert list(found)[-2:] == ["since the earlier scan", "note"]
+    assert found["since the earlier scan"] == "new"
+    assert "since the earlier scan" not in row()
+
+
 def test_ground_glass_has_no_solid_part():
     assert row(solid_axial_diameter_mm=None, solid_perpendicular_diameter_mm=None)["solid part, mm"] == "–"
 

@@ -69,6 +69,7 @@ def result():
         case=Case("one", image, grid),
         prediction=SimpleNamespace(mask=mask, findings=findings, entropy=None),
         model=SimpleNamespace(recipe=SimpleNamespace(label_map=LabelMap.of("nodule"), name="ct_nodule")),
+        follow_up=None,
         settings={"model": "abc", "recipe": "def", "segpipe": "0", "options": {"threshold": 0.5}},
     )
 

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,8 +39,8 @@ def run(argv: list[str]) -> int:
             outcomes, times = predict_batches(given, job, batches, bound)
         _write_table(given, outcomes)
         report_outcomes(given, job, outcomes, times=times)
-        if given.follow_up and outcomes[0].findings is not None:
-            _follow_up(given, outcomes[0].scan.name)
+        if given.follow_up:
+            _report_follow_up(given.output / f"{outcomes[0].scan.name}.follow_up.json")
     return 2 if any(outcome.error for outcome in outcomes) else 0
 
 
@@ -85,7 +86,8 @@ def _job(given: argparse.Namespace) -> "PredictionJob":
     more = {"overlap": given.overlap, "flips": flips, "region": region, "keep_entropy": given.uncertainty}
     options = PredictOptions.at(point, **more)
     engine = build_engine(model, backend=given.backend, device=given.device, exact=given.exact)
-    return PredictionJob(model, engine, options, writers, given.output, given.at)
+    job = PredictionJob(model, engine, options, writers, given.output, given.at)
+    return _since(job, given.follow_up, given.days) if given.follow_up else job
 
 
 def _write_table(given: argparse.Namespace, outcomes: "Sequence[ScanOutcome]") -> None:
@@ -95,8 +97,17 @@ def _write_table(given: argparse.Namespace, outcomes: "Sequence[ScanOutcome]") -
         write_table(given.output, {one.scan.name: one.findings for one in outcomes if one.findings is not None})
 
 
-def _follow_up(given: argparse.Namespace, name: str) -> None:
-    from segpipe.inference.follow_up.matching import describe_follow_up, follow_up
+def _report_follow_up(file: Path) -> None:
+    from segpipe.inference.follow_up.words import describe_follow_up
 
-    file = follow_up(given.follow_up, given.output / f"{name}.json", days=given.days)
-    print(describe_follow_up(file))
+    if file.is_file():  # scans that cannot be aligned leave none
+        print(describe_follow_up(file))
+
+
+def _since(job: "PredictionJob", earlier: Path, days: float | None) -> "PredictionJob":
+    """The same job, which compares with an earlier scan as well."""
+    from segpipe.inference.batch.results import write_follow_up
+    from segpipe.inference.follow_up.comparing import read_predicted
+
+    writers = {**job.writers, "follow-up": write_follow_up}
+    return replace(job, writers=writers, earlier=read_predicted(earlier), days=days)

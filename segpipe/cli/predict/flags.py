@@ -47,8 +47,6 @@ def check_single(given: argparse.Namespace, scans: int) -> None:
             raise ConfigError(f"{flag} belongs to one scan", facts={"scans": scans}, hint="give one scan as --input")
     if given.uncertainty and "html" not in given.output_format:
         raise ConfigError("--uncertainty is shown in the page", hint="--output-format html …")
-    if given.follow_up and "json" not in given.output_format:
-        raise ConfigError("--follow-up needs the format json", hint="--output-format json …")
     if given.days is not None and (not given.follow_up or given.days <= 0):
         raise ConfigError("--days is the time since the scan of --follow-up", facts={"days": given.days})
 

@@ -13,13 +13,16 @@ from segpipe.inference.batch.results import Result, Writer
 from segpipe.inference.batch.runner import model_digest
 from segpipe.inference.batch.scans import Scan
 from segpipe.inference.findings import number_findings
+from segpipe.inference.follow_up.words import describe_lost, describe_since
 from segpipe.io.dicom.objects import Derivation, FindingMap, Maker, load_standard
 from segpipe.io.dicom.rtstruct.writing import write_rtstruct
 from segpipe.io.dicom.seg.writing import Kind, write_dicom_seg
 from segpipe.io.dicom.series.description import SeriesInfo
 from segpipe.io.dicom.sr import write_dicom_sr
+from segpipe.io.dicom.sr_growth import Changes
 
-_DECISIVE = ("overlap", "flips", "threshold", "min_volume_mm3", "min_probability", "classes")
+_OF_ONE_SCAN = ("at_mm", "earlier", "days")
+_DECISIVE = ("overlap", "flips", "threshold", "min_volume_mm3", "min_probability", "classes", *_OF_ONE_SCAN)
 
 
 def derive(series: SeriesInfo, model: ModelFolder, options: Mapping[str, Any]) -> Derivation:
@@ -70,6 +73,7 @@ def write_report(result: Result, folder: Path, *, former: Derivation | None = No
         result.prediction.findings,
         derivation=_derivation(result),
         segmentation=shown[0] if shown else None,
+        changes=_changes(result),
         former=former,
     )
     return [*shown, report]
@@ -127,7 +131,17 @@ def _finding_maps(result: Result) -> list[FindingMap]:
     return [FindingMap(label, numbers) for label, numbers in zip(labels.classes, numbered, strict=True)]
 
 
+def _changes(result: Result) -> Changes:
+    """What became of the findings since the earlier scan, if there is one."""
+    compared = result.follow_up
+    if compared is None:
+        return Changes()
+    return Changes(compared.by_finding, [describe_since(compared), *describe_lost(compared)])
+
+
 def _derivation(result: Result) -> Derivation:
     if result.scan.series is None:
         raise ConfigError("DICOM results need a DICOM series to refer to")
-    return derive(result.scan.series, result.model, result.settings.get("options", {}))
+    settings = result.settings
+    chosen = {name: settings[name] for name in _OF_ONE_SCAN if settings.get(name) is not None}
+    return derive(result.scan.series, result.model, {**settings.get("options", {}), **chosen})

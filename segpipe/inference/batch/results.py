@@ -11,6 +11,7 @@ from segpipe.case import Case
 from segpipe.errors import ConfigError, OutputError, SegpipeError
 from segpipe.export.model_folder import ModelFolder
 from segpipe.inference.batch.scans import Scan
+from segpipe.inference.follow_up.comparing import FollowUp
 from segpipe.inference.predictor import Prediction
 from segpipe.io.images.volumes import write_volume
 from segpipe.system.case_errors import attempt
@@ -63,6 +64,7 @@ class Result:
         prediction: Mask and findings on the scan's own grid.
         model: The model folder that made it.
         settings: Everything that the result depends on apart from the scan.
+        follow_up: What became of its lesions since an earlier scan, where one was given and can be aligned.
     """
 
     scan: Scan
@@ -70,6 +72,7 @@ class Result:
     prediction: Prediction
     model: ModelFolder
     settings: Mapping[str, Any]
+    follow_up: FollowUp | None = None
 
 
 Writer = Callable[[Result, Path], Sequence[Path]]
@@ -92,6 +95,14 @@ def write_findings(result: Result, folder: Path) -> list[Path]:
         "findings": [finding.to_dict() for finding in result.prediction.findings],
     }
     return [write_text(folder / f"{result.scan.name}.json", json.dumps(content, indent=1) + "\n")]
+
+
+def write_follow_up(result: Result, folder: Path) -> list[Path]:
+    """Writes NAME.follow_up.json: what became of each lesion since the earlier scan; nothing where none is aligned."""
+    if result.follow_up is None:
+        return []
+    text = json.dumps(result.follow_up.to_dict(), indent=1) + "\n"
+    return [write_text(folder / f"{result.scan.name}.follow_up.json", text)]
 
 
 WRITERS: dict[str, Writer] = {"nifti": write_mask, "json": write_findings}

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ from segpipe.inference.batch.results import Result, Writer, write_files
 from segpipe.inference.batch.scans import Scan, number_slices
 from segpipe.inference.batch.stream import stream
 from segpipe.inference.engines.engine import Engine
+from segpipe.inference.follow_up.comparing import FollowUp, PredictedScan, compare_scans
 from segpipe.inference.options import PredictOptions
 from segpipe.inference.predictor import predict_case
 from segpipe.inference.stage_timer import StageTimer
-from segpipe.inference.thumbnail import write_thumbnail
+from segpipe.inference.thumbnail import make_thumbnail, write_thumbnail
 from segpipe.inference.window.grid import Point
+from segpipe.system.case_errors import attempt
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +38,8 @@ class PredictionJob:
         writers: Output formats by name.
         output: Where results go.
         at_mm: A point in the scan, RAS+ mm, or None.
+        earlier: An earlier scan of the same patient, to compare with.
+        days: Since that scan.
     """
 
     model: ModelFolder
@@ -43,6 +48,8 @@ class PredictionJob:
     writers: Mapping[str, Writer]
     output: Path
     at_mm: Point | None = None
+    earlier: PredictedScan | None = None
+    days: float | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -58,6 +65,7 @@ class PredictionJob:
             "options": {**chosen, "flips": list(chosen["flips"]), "region": region.__name__ if region else None},
             "at_mm": list(self.at_mm) if self.at_mm else None,
             "formats": sorted(self.writers),
+            **({"earlier": self.earlier.digest, "days": self.days} if self.earlier else {}),
         }
 
 
@@ -139,9 +147,21 @@ class _Steps:
 
     def write(self, scan: Scan, result: Result) -> None:
         """The files of the result, and then the record that it is done."""
+        compared = self._compare(result) if self.job.earlier else None
+        failed = [compared] if isinstance(compared, SegpipeError) else []
+        if isinstance(compared, FollowUp):
+            result = replace(result, follow_up=compared)
         with self.timer.stage("writing"):
             files, errors = write_files(result, self.job.writers, self.job.output)
             if "json" in self.job.writers:
                 files.append(write_thumbnail(result.case, self.job.output))
-            self.records.keep(scan, files, result.prediction.findings, whole=not errors)
-        raise_together(errors, headline="formats of a result cannot be written")
+            self.records.keep(scan, files, result.prediction.findings, whole=not (failed or errors))
+        raise_together([*failed, *errors], headline="formats of a result cannot be written")
+
+    def _compare(self, result: Result) -> FollowUp | SegpipeError:
+        """What became of the lesions since the earlier scan, or why that cannot be said, which costs that alone."""
+        assert self.job.earlier is not None
+        findings = [finding.to_dict() for finding in result.prediction.findings]
+        later = PredictedScan(result.scan.name, result.case.grid, findings, make_thumbnail(result.case))
+        with self.timer.stage("follow-up"):
+            return attempt(partial(compare_scans, self.job.earlier, later, days=self.job.days))

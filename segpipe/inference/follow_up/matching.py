@@ -1,22 +1,15 @@
-"""Two scans of one patient: which findings belong together, and what became of each."""
+"""Findings of two scans of one patient: which belong together, and what became of each."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from segpipe.errors import ImageError
 from segpipe.geometry import FloatArray, Grid, to_world
-from segpipe.inference.batch.results import write_text
 from segpipe.inference.follow_up.growth import Growth, measure_growth
-from segpipe.inference.follow_up.registration import Alignment, align
 from segpipe.inference.follow_up.views import Views
-from segpipe.inference.thumbnail import read_thumbnail
 from segpipe.lesions import superior_axis
-from segpipe.system.files.plain_files import read_json
 
 REACH_MM = 10.0
 Status = Literal["matched", "new", "not seen before", "gone", "not covered"]
@@ -44,42 +37,6 @@ class Course(Growth):
     distance_mm: float | None = None
     earlier_mm3: float | None = None
     later_mm3: float | None = None
-
-
-def follow_up(earlier: Path, later: Path, *, days: float | None = None) -> Path:
-    """Compares two predicted scans by the findings and thumbnails that their predictions left.
-
-    Args:
-        earlier: `NAME.json` of the earlier scan, in the folder where it was written.
-        later: `NAME.json` of the later scan.
-        days: Between the scans.
-
-    Returns:
-        `NAME.follow_up.json` next to the later one.
-
-    Raises:
-        ImageError: when a file holds no findings, its thumbnail is missing, or the scans cannot be aligned.
-    """
-    before, after = read_findings(earlier), read_findings(later)
-    thumbnails = read_thumbnail(earlier), read_thumbnail(later)
-    alignment = align(*thumbnails)
-    views = Views(_grid(before), _grid(after), alignment.matrix, thumbnails)
-    courses = match_findings(before["findings"], after["findings"], views, days=days)
-    content = {
-        "format": "segpipe-follow-up-2",
-        "earlier": before["scan"],
-        "later": after["scan"],
-        "days": days,
-        "alignment": _describe(alignment),
-        "lesions": [asdict(course) for course in courses],
-    }
-    return write_text(later.with_name(f"{after['scan']}.follow_up.json"), json.dumps(content, indent=1) + "\n")
-
-
-def describe_follow_up(file: Path) -> str:
-    """One line per lesion of a follow-up, for people."""
-    content = read_json(file)
-    return "\n".join([f"follow-up: {file}", *(f"  {_sentence(lesion)}" for lesion in content["lesions"])])
 
 
 def match_findings(earlier: Findings, later: Findings, views: Views, *, days: float | None) -> list[Course]:
@@ -115,25 +72,6 @@ def match_findings(earlier: Findings, later: Findings, views: Views, *, days: fl
         if number not in {j for _, j in pairs}
     ]
     return [*matched, *new, *lost]
-
-
-def read_findings(file: Path) -> dict[str, Any]:
-    """Reads what the format `json` of a prediction holds.
-
-    Raises:
-        ImageError: when it is something else.
-    """
-    try:
-        content = read_json(file)
-    except (OSError, ValueError) as error:
-        raise ImageError("the findings cannot be read", facts={"file": file, "found": error}) from error
-    if not isinstance(content, dict) or content.get("format") != "segpipe-findings-1":
-        raise ImageError(
-            "this is no file of findings",
-            facts={"file": file},
-            hint="give the NAME.json that predict wrote for the earlier scan",
-        )
-    return content
 
 
 def _assign(moved: Sequence[FloatArray], earlier: Findings, later: Findings) -> dict[tuple[int, int], float]:
@@ -176,39 +114,3 @@ def _course(
 
 def _slice_spacing_mm(grid: Grid) -> float:
     return grid.spacing_mm[superior_axis(grid)]
-
-
-def _sentence(lesion: Mapping[str, Any]) -> str:
-    if lesion["earlier"] is None:
-        return f"finding {lesion['later']}: {lesion['status']}, {lesion['later_mm3']:.0f} mm³"
-    if lesion["status"] != "matched":
-        return f"earlier finding {lesion['earlier']} ({lesion['earlier_mm3']:.0f} mm³): {lesion['status']}"
-    volumes = f"{lesion['earlier_mm3']:.0f} → {lesion['later_mm3']:.0f} mm³"
-    return f"finding {lesion['later']} was {lesion['earlier']}: {volumes}, {_growth_in_words(lesion)}"
-
-
-def _growth_in_words(lesion: Mapping[str, Any]) -> str:
-    if lesion["change"] == "not measurable":
-        return f"{lesion['growth_percent']:+.0f} %, but growth is not measurable: {lesion['obstacle']}"
-    interval = f"{lesion['growth_low_percent']:+.0f} to {lesion['growth_high_percent']:+.0f}"
-    change = {"within error": "within the error of measurement"}.get(lesion["change"], lesion["change"])
-    return f"{lesion['growth_percent']:+.0f} % (95 % interval {interval}): {change}{_pace_in_words(lesion)}"
-
-
-def _pace_in_words(lesion: Mapping[str, Any]) -> str:
-    fastest, slowest = lesion["doubling_fastest_days"], lesion["doubling_slowest_days"]
-    if fastest is None:
-        return ""
-    if slowest is None:
-        return f", doubling in {fastest:.0f} days at the fastest"
-    verb = "doubling" if fastest > 0 else "halving"
-    return f", {verb} in {abs(lesion['doubling_days']):.0f} days ({abs(fastest):.0f} to {abs(slowest):.0f})"
-
-
-def _grid(findings: Mapping[str, Any]) -> Grid:
-    """The grid of the scan that findings belong to."""
-    return Grid(tuple(findings["grid"]["shape"]), np.array(findings["grid"]["affine_ras_mm"]))
-
-
-def _describe(alignment: Alignment) -> dict[str, Any]:
-    return {"matrix_ras_mm": alignment.matrix.tolist(), "correlation": alignment.correlation}

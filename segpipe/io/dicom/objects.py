@@ -22,6 +22,8 @@ from segpipe.labels import Code, Label
 from segpipe.system.files.atomic_write import atomic_write
 
 MANUFACTURER = "segpipe"
+SCHEME = "99SEGPIPE"
+"""Our own codes, for what the standard has no concept of; 99 marks local schemes (DICOM PS3.16, 8)."""
 SERIES_NUMBER = {"SEG": 9001, "SR": 9002, "RTSTRUCT": 9003}
 _MUST_HAVE = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SOPInstanceUID")
 

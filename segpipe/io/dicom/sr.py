@@ -1,6 +1,6 @@
 """Writes findings and their measurements as a DICOM structured report, template TID 1500."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,13 @@ from segpipe.io.dicom.objects import (
     save,
     writing,
 )
+from segpipe.io.dicom.sr_growth import NOTHING_EARLIER, Changes, Compared, code_course, code_growth
 from segpipe.io.dicom.sr_measurements import (
-    code_comments,
+    code_comment,
     code_evaluations,
     code_measurements,
     code_sites,
+    comments_on,
     describe_scheme,
 )
 
@@ -41,6 +43,7 @@ def write_dicom_sr(
     *,
     derivation: Derivation,
     segmentation: Path | None = None,
+    changes: Changes = NOTHING_EARLIER,
     former: Derivation | None = None,
 ) -> Path:
     """Writes a measurement report; each finding names the segment that shows it.
@@ -50,6 +53,7 @@ def write_dicom_sr(
         findings: In the order of the report; none gives a report that states a count of 0.
         derivation: Series, classes and model.
         segmentation: The DICOM SEG of the same findings, a segment for each; needed when there are findings.
+        changes: What became of the findings since an earlier scan.
         former: Of the report that this one replaces, if there is one.
 
     Raises:
@@ -72,13 +76,14 @@ def write_dicom_sr(
         )
     with writing():
         sources = read_sources(derivation)
-        groups = [_group(finding, derivation, shown, segments) for finding in findings]
+        groups = [_group(finding, derivation, shown, segments, changes.courses) for finding in findings]
         report = highdicom.sr.MeasurementReport(
             observation_context=_observer(derivation),
             procedure_reported=_CT_CHEST,
             imaging_measurements=groups or [_none_found(derivation)],
             title=codes.DCM.ImagingMeasurementReport,
         )
+        report[0].ContentSequence.extend(map(code_comment, changes.comments))
         series_uid, instance_uid = report_uids(derivation)
         document = highdicom.sr.Comprehensive3DSR(
             evidence=[*sources, *([shown] if shown is not None else [])],
@@ -137,10 +142,17 @@ def _observer(derivation: Derivation) -> Any:
     return ObservationContext(observer_device_context=ObserverContext(codes.DCM.Device, device))
 
 
-def _group(finding: Measured, derivation: Derivation, shown: Dataset | None, segments: dict[str, int]) -> Any:
+def _group(
+    finding: Measured,
+    derivation: Derivation,
+    shown: Dataset | None,
+    segments: dict[str, int],
+    courses: Mapping[int, Compared],
+) -> Any:
     from highdicom import sr
 
     assert shown is not None
+    course = courses.get(finding.number)
     label, maker = derivation.label(finding.label), derivation.maker
     tracking = derivation.tracking_uid(finding.number)
     group = sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
@@ -155,10 +167,12 @@ def _group(finding: Measured, derivation: Derivation, shown: Dataset | None, seg
         finding_category=dicom_code(label.category),
         finding_sites=code_sites(finding, dicom_code(label.anatomy)),
         algorithm_id=sr.AlgorithmIdentification(maker.model, maker.version, parameters=[f"recipe {maker.recipe}"]),
-        measurements=code_measurements(finding),
-        qualitative_evaluations=code_evaluations(finding),
+        measurements=[*code_measurements(finding), *(code_growth(course) if course else [])],
+        qualitative_evaluations=[*code_evaluations(finding), *([code_course(course)] if course else [])],
     )
-    group[0].ContentSequence.extend(code_comments(finding))
+    group[0].ContentSequence.extend(map(code_comment, comments_on(finding)))
+    if course and course.obstacle:
+        group[0].ContentSequence.append(code_comment(f"growth is not measurable: {course.obstacle}"))
     return group
 
 

@@ -6,10 +6,8 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code as DicomCode
 
-from segpipe.io.dicom.objects import MANUFACTURER, Measured
+from segpipe.io.dicom.objects import MANUFACTURER, SCHEME, Measured
 
-SCHEME = "99SEGPIPE"
-"""Our own codes, for what the standard has no concept of; 99 marks local schemes (DICOM PS3.16, 8)."""
 _EQUIVALENT = DicomCode("sphere_diameter", SCHEME, "Diameter of the sphere with the same volume")
 _SOLID_FRACTION = DicomCode("solid_fraction", SCHEME, "Part of the voxels above -300 HU")
 _SOLID_DIAMETER = DicomCode("solid_diameter", SCHEME, "Mean axial diameter of the solid part")
@@ -85,14 +83,15 @@ def code_sites(finding: Measured, anatomy: DicomCode) -> list[Any]:
     ]
 
 
-def code_comments(finding: Measured) -> list[Any]:
+def comments_on(finding: Measured) -> list[str]:
     """What a reader must know of the measurements, in words."""
-    from highdicom.sr import RelationshipTypeValues, TextContentItem
-
     cut = f"cut by {finding.cut_by}: volume and diameters are at least these" if finding.cut_by else None
     outside = finding.zone if finding.zone == "outside the lungs" else None
-    return [
-        TextContentItem(codes.DCM.Comment, text, relationship_type=RelationshipTypeValues.CONTAINS)
-        for text in (cut, finding.slice_note, outside)
-        if text
-    ]
+    return [text for text in (cut, finding.slice_note, outside) if text]
+
+
+def code_comment(text: str) -> Any:
+    """A comment as an item of a report."""
+    from highdicom.sr import RelationshipTypeValues, TextContentItem
+
+    return TextContentItem(codes.DCM.Comment, text, relationship_type=RelationshipTypeValues.CONTAINS)

@@ -17,6 +17,7 @@ from segpipe.export.shipped import find_model
 from segpipe.geometry import Grid
 from segpipe.io.images.volumes import write_volume
 from segpipe.system.files.held_folder import hold
+from tests.inference.follow_up.test_matching import ISOTROPIC, body, predicted
 from tests.support.processes import segpipe
 
 AFFINE = np.array([[-1.0, 0, 0, 20], [0, -1.0, 0, 30], [0, 0, 2.0, -40], [0, 0, 0, 1]])
@@ -132,8 +133,6 @@ def test_a_point_outside_the_scan_is_reported(untrained_model, scans, tmp_path, 
 
 @pytest.mark.slow
 def test_growth_since_an_earlier_scan(untrained_model, tmp_path, capsys):
-    from tests.inference.follow_up.test_matching import ISOTROPIC, body
-
     for name in ("first", "second"):
         write_volume(tmp_path / f"{name}.nii.gz", body(), Grid(body().shape, ISOTROPIC))
     common = ["--search", "everywhere", "--threshold", "0.52", "--overlap", "0"]
@@ -220,7 +219,6 @@ def test_mistakes_are_reported_before_any_work(tmp_path):
     ("more", "message"),
     [
         (["--at", "0,0,0"], "--at belongs to one scan"),
-        (["--follow-up", "x.json"], "--follow-up belongs to one scan"),
         (["--days", "30"], "--days is the time since"),
         (["--uncertainty"], "--uncertainty is shown in the page"),
         (["--backend", "tensorrt"], "unknown backend"),
@@ -235,10 +233,14 @@ def test_flags_that_do_not_fit_are_reported(untrained_model, scans, tmp_path, mo
 
 
 @pytest.mark.slow
-def test_follow_up_needs_json(untrained_model, scans, tmp_path):
-    given = words(untrained_model, scans / "one.nii.gz", tmp_path / "out", "--follow-up", "x.json")
-    with pytest.raises(ConfigError, match="--follow-up needs the format json"):
-        run([*given, "--output-format", "nifti"])
+def test_a_follow_up_that_cannot_be_made_is_reported_before_anything_is_predicted(untrained_model, scans, tmp_path):
+    given = words(untrained_model, scans, tmp_path / "out", "--follow-up")
+    with pytest.raises(ImageError, match="the findings cannot be read"):
+        run([*given, str(tmp_path / "x.json")])
+    earlier = predicted(tmp_path, "first", body(), [])
+    with pytest.raises(ConfigError, match="--follow-up belongs to one scan"):
+        run([*given, str(earlier)])
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

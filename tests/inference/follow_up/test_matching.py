@@ -13,9 +13,11 @@ from segpipe.case import Case, Volume
 from segpipe.errors import ImageError
 from segpipe.geometry import Grid, to_voxel, to_world
 from segpipe.inference.batch.results import write_text
-from segpipe.inference.follow_up.matching import describe_follow_up, follow_up, match_findings
+from segpipe.inference.follow_up.comparing import compare_scans, read_predicted
+from segpipe.inference.follow_up.matching import match_findings
 from segpipe.inference.follow_up.registration import align
 from segpipe.inference.follow_up.views import Views
+from segpipe.inference.follow_up.words import describe_course, describe_lesion
 from segpipe.inference.measurements.slices import TOO_THICK
 from segpipe.inference.thumbnail import make_thumbnail, write_thumbnail
 
@@ -161,7 +163,7 @@ def test_two_predictions_become_a_follow_up(tmp_path):
     earlier = predicted(tmp_path / "a", "first", image, [finding(1, place.tolist(), 200.0)])
     there = to_world(motion, place).tolist()
     later = predicted(tmp_path / "b", "second", moved(image, ISOTROPIC, motion), [finding(1, there, 400.0)])
-    content = json.loads(follow_up(earlier, later, days=75).read_text())
+    content = compare_scans(read_predicted(earlier), read_predicted(later), days=75).to_dict()
     (lesion,) = content["lesions"]
     assert lesion["status"] == "matched"
     assert lesion["growth_percent"] == pytest.approx(100.0)
@@ -171,7 +173,7 @@ def test_two_predictions_become_a_follow_up(tmp_path):
     assert lesion["change"] == "growth"
     assert (
         "finding 1 was 1: 200 → 400 mm³, +100 % (95 % interval +8 to +270): growth, doubling in 75 days (40 to 675)"
-        in describe_follow_up(tmp_path / "b" / "second.follow_up.json")
+        in describe_lesion(lesion)
     )
     assert (content["earlier"], content["later"]) == ("first", "second")
 
@@ -188,30 +190,29 @@ def test_two_predictions_become_a_follow_up(tmp_path):
         (4000.0, (TOO_THICK, None), "+300 %, but growth is not measurable: slices too thick"),
     ],
 )
-def test_each_kind_of_change_is_said_in_words(tmp_path, later, notes, expected):
+def test_each_kind_of_change_is_said_in_words(later, notes, expected):
     """Balls of 12.4, 12.6 and 9.8 mm on slices of 1 mm: errors 0.0960, 0.0958 and 0.0993."""
     grid = Grid((100, 100, 100), np.diag([1.0, 1.0, 1.0, 1.0]))
     pair = [
         finding(1, (50.0, 50, 50), volume) | {"slice_note": note}
         for volume, note in zip((1000.0, later), notes, strict=True)
     ]
-    courses = match_findings(pair[:1], pair[1:], Views(grid, grid, np.eye(4)), days=90)
-    (tmp_path / "x.json").write_text(json.dumps({"lesions": [asdict(course) for course in courses]}))
-    assert expected in describe_follow_up(tmp_path / "x.json")
+    (course,) = match_findings(pair[:1], pair[1:], Views(grid, grid, np.eye(4)), days=90)
+    assert expected in describe_course(asdict(course))
 
 
 def test_a_missing_thumbnail_is_reported(tmp_path):
     file = predicted(tmp_path / "a", "first", body(), [])
     (tmp_path / "a" / ".segpipe" / "first.nii.gz").unlink()
     with pytest.raises(ImageError, match="the scan's thumbnail is missing"):
-        follow_up(file, file)
+        read_predicted(file)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"format": "other"}'])
 def test_a_file_of_something_else_is_reported(tmp_path, text):
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(ImageError, match=r"findings"):
-        follow_up(tmp_path / "x.json", tmp_path / "x.json")
+        read_predicted(tmp_path / "x.json")
 
 
 @pytest.mark.slow
