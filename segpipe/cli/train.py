@@ -70,6 +70,7 @@ def registries() -> Mapping[str, Registry | SectionCheck]:
     from segpipe.training.optimisation.losses import LOSSES
     from segpipe.training.optimisation.optimizers import OPTIMIZERS
     from segpipe.training.optimisation.schedulers import SCHEDULERS
+    from segpipe.training.ratings.settings import RatingSettings
 
     parts: dict[str, Any] = {
         "recipe": made_into(Recipe),
@@ -82,6 +83,7 @@ def registries() -> Mapping[str, Registry | SectionCheck]:
         "tracking": TRACKERS,
         "module": MODULES,
         "callbacks": CALLBACKS,
+        "ratings": made_into(RatingSettings),
     }
     return parts
 
@@ -91,6 +93,10 @@ def _train(settings: "Settings", content: Mapping[str, Any], folder: Path, sweep
     from segpipe.training.resuming.settings import check_resume, write_config
 
     main = this_rank() == 0
+    if settings.ratings is not None:
+        from segpipe.pipelines.ratings import run_ratings
+
+        return JobResult(run_ratings(settings, content, folder))
     if settings.check:
         from segpipe.planning.preflight import check_run
 

@@ -15,6 +15,7 @@ from segpipe.spelling import did_you_mean
 from segpipe.system.files.plain_files import read_json
 from segpipe.validation import mistakes_in
 
+_WHERE = "give the folder `model` of a finished run, or one that the verb export wrote"
 LONGEST_SIDE = 1024
 """Voxels; neither a divisor nor the size of a network's only input is longer."""
 COPY_AGAIN = "copy the folder again from where it was made"
@@ -134,13 +135,7 @@ def read_index(path: Path) -> tuple[Index, dict[str, Any]]:
         ModelError: when there is none, it is of another format, changed, or says what it cannot mean.
     """
     file = path / INDEX
-    content = _content(file)
-    if content.get("checksum") != checksum(content):
-        raise ModelError(
-            "a file of the model folder was changed",
-            facts={"file": file, "found": "content that does not have its checksum"},
-            hint=COPY_AGAIN,
-        )
+    content = read_content(path, wanted=FORMAT, hint=_WHERE)
     try:
         return Index.model_validate(content), content
     except ValidationError as error:
@@ -149,28 +144,46 @@ def read_index(path: Path) -> tuple[Index, dict[str, Any]]:
         raise ModelError(f"{INDEX} is not valid", facts=facts, hint=COPY_AGAIN) from None
 
 
-def _content(file: Path) -> dict[str, Any]:
+def read_content(path: Path, *, wanted: str, hint: str) -> dict[str, Any]:
+    """What the index of a model folder says, as plain data.
+
+    Args:
+        path: The model folder.
+        wanted: Its format.
+        hint: Where such folders are found.
+
+    Raises:
+        ModelError: when there is none, it is of another format, or was changed.
+    """
+    file = path / INDEX
+    content = _content(file, wanted, hint)
+    if content.get("checksum") != checksum(content):
+        raise ModelError(
+            "a file of the model folder was changed",
+            facts={"file": file, "found": "content that does not have its checksum"},
+            hint=COPY_AGAIN,
+        )
+    return content
+
+
+def _content(file: Path, wanted: str, hint: str) -> dict[str, Any]:
     if not file.parent.exists():
         known = shipped_models()
         facts = {"model": file.parent, "shipped": ", ".join(known) or "none"}
-        hint = "give the folder `model` of a finished run, or the name of a shipped model"
-        raise ModelError(f"there is no such model{did_you_mean(file.parent.name, known)}", facts=facts, hint=hint)
+        place = "give the folder `model` of a finished run, or the name of a shipped model"
+        raise ModelError(f"there is no such model{did_you_mean(file.parent.name, known)}", facts=facts, hint=place)
     if not file.is_file():
-        raise ModelError(
-            f"a model folder must hold {INDEX}",
-            facts={"folder": file.parent},
-            hint="give the folder `model` of a finished run, or one that the verb export wrote",
-        )
+        raise ModelError(f"a model folder must hold {INDEX}", facts={"folder": file.parent}, hint=hint)
     try:
         content = read_json(file)
         json.dumps(content, allow_nan=False)
     except (OSError, ValueError) as error:
         raise ModelError(f"{INDEX} is not readable JSON", facts={"file": file, "found": error}) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not isinstance(content, dict) or content.get("format") != wanted:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
         raise ModelError(
             "the model folder has another format",
-            facts={"file": file, "found": found, "known": FORMAT},
+            facts={"file": file, "found": found, "known": wanted},
             hint="use the version of segpipe that wrote it, or export the run again",
         )
     return content

@@ -1,0 +1,107 @@
+"""Ratings out of fold: each nodule is rated, and calibrated, by what was learnt from other patients alone."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from segpipe.evaluation.rating_figures import RatedNodules, rating_figures
+from segpipe.export.rating_folder import build_rating_network
+from segpipe.networks.rating_network import RatingNetwork
+from segpipe.training.ratings.calibration import calibrate, fit_calibration
+from segpipe.training.ratings.fitting import fit_ratings, rate
+from segpipe.training.ratings.samples import MISSING, RatedSamples
+from segpipe.training.ratings.settings import RatingSettings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class RatingStudy:
+    """All that networks of one kind are trained and evaluated with.
+
+    Args:
+        samples: The nodules.
+        folds: The fold of each, by patient.
+        settings: How ratings are learnt.
+        measurements: Names of the measurements.
+        parts: The sections `optimizer` and `scheduler` of the configuration.
+        seed: Of weights and batches.
+    """
+
+    samples: RatedSamples
+    folds: NDArray[np.int64]
+    settings: RatingSettings
+    measurements: tuple[str, ...]
+    parts: Mapping[str, Mapping[str, Any]]
+    seed: int
+
+    def without_crop(self) -> "RatingStudy":
+        """The same for networks that see measurements alone."""
+        layers = self.settings.layers.model_copy(update={"channels": []})
+        return replace(self, settings=replace(self.settings, layers=layers))
+
+    def fit(self, chosen: NDArray[np.bool_]) -> RatingNetwork:
+        """A network that has learnt from the chosen nodules."""
+        torch.manual_seed(self.seed)
+        settings = self.settings
+        network = build_rating_network(settings.scales, self.measurements, settings.layers)
+        indices = torch.from_numpy(np.flatnonzero(chosen))
+        return fit_ratings(
+            network, self.samples, indices,
+            parts=self.parts, steps=settings.steps, batch_size=settings.batch_size, seed=self.seed,
+        )  # fmt: skip
+
+    def rate_out_of_fold(self) -> NDArray[np.float64]:
+        """The probability of each grade of each nodule, (N, ratings, grades), before any calibration."""
+        grades = max(len(scale.grades) for scale in self.settings.scales)
+        rated = np.zeros((len(self.folds), len(self.settings.scales), grades))
+        for fold in np.unique(self.folds):
+            held_out = self.folds == fold
+            network = self.fit(~held_out)
+            rated[held_out] = rate(network, self.samples, torch.from_numpy(np.flatnonzero(held_out))).numpy()
+            log.info("fold %d: %d nodules rated by a network that has seen %d", fold, held_out.sum(), (~held_out).sum())
+        return rated
+
+
+def calibrate_out_of_fold(study: RatingStudy, rated: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """For each rating the probabilities of its grades; each fold is calibrated on the others."""
+    calibrated = []
+    for number, scale in enumerate(study.settings.scales):
+        own = rated[:, number, : len(scale.grades)]
+        result = np.zeros_like(own)
+        for fold in np.unique(study.folds):
+            here = study.folds == fold
+            result[here] = calibrate(own[here], _factor(study, own, number, ~here))
+        calibrated.append(result)
+    return calibrated
+
+
+def fit_all(study: RatingStudy, rated: NDArray[np.float64]) -> RatingNetwork:
+    """The network that has learnt from all nodules, with the calibration of those rated out of fold."""
+    everyone = np.ones(len(study.folds), dtype=bool)
+    network = study.fit(everyone)
+    for number, scale in enumerate(study.settings.scales):
+        network.calibration[number] = _factor(study, rated[:, number, : len(scale.grades)], number, everyone)
+    return network
+
+
+def figures_of(study: RatingStudy, calibrated: list[NDArray[np.float64]]) -> dict[str, Any]:
+    """Name of a rating → `rating_figures` of the nodules that have it."""
+    figures = {}
+    for number, scale in enumerate(study.settings.scales):
+        levels = study.samples.levels_nr[:, number].numpy()
+        known = levels != MISSING
+        patients = [patient for patient, has in zip(study.samples.patients, known, strict=True) if has]
+        figures[scale.name] = rating_figures(RatedNodules(levels[known], calibrated[number][known], patients))
+    return figures
+
+
+def _factor(study: RatingStudy, own: NDArray[np.float64], number: int, chosen: NDArray[np.bool_]) -> float:
+    levels = study.samples.levels_nr[:, number].numpy()
+    used = chosen & (levels != MISSING)
+    return fit_calibration(own[used], levels[used])

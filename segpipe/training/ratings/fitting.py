@@ -1,0 +1,86 @@
+"""Fits a rating network: a few minutes on one core, so in a plain loop and without checkpoints."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from segpipe.networks.rating_network import RatingNetwork
+from segpipe.training.optimisation.optimizers import build_optimizer
+from segpipe.training.optimisation.schedulers import build_scheduler
+from segpipe.training.ratings.samples import MISSING, RatedSamples
+
+_SHIFT = 2
+"""Voxels by which a crop is moved at most: masks of a network have another centre than a reader's."""
+_NOISE = 0.04
+"""Of a whole crop's level, in units of half a window: scanners and kernels differ."""
+_CLIP_NORM = 2.0
+_LEAST = 1e-6
+
+
+def fit_ratings(
+    network: RatingNetwork,
+    samples: RatedSamples,
+    chosen: torch.Tensor,
+    *,
+    parts: Mapping[str, Mapping[str, Any]],
+    steps: int,
+    batch_size: int,
+    seed: int,
+) -> RatingNetwork:
+    """Trains a network on the chosen nodules; returns it in eval mode.
+
+    Args:
+        network: With fresh weights.
+        samples: All nodules.
+        chosen: Indices of those to learn from.
+        parts: The sections `optimizer` and `scheduler` of the configuration.
+        steps: Optimizer steps.
+        batch_size: Nodules per step.
+        seed: Of the order, the augmentation and dropout.
+    """
+    own = samples.measurements_nm[chosen]
+    network.centre.copy_(own.mean(dim=0))
+    network.scale.copy_(own.std(dim=0).clamp_min(1e-3))
+    optimizer = build_optimizer(parts["optimizer"], network)
+    scheduler = build_scheduler(parts["scheduler"], optimizer, steps)
+    network.train()
+    for step in range(steps):
+        torch.manual_seed(seed * 1_000_003 + step)
+        batch = chosen[torch.randperm(len(chosen))[:batch_size]]
+        probabilities = network(augment(samples.crops_n2xyz[batch]), samples.measurements_nm[batch])
+        optimizer.zero_grad()
+        loss = ordinal_loss(probabilities, samples.levels_nr[batch])
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(network.parameters(), _CLIP_NORM)
+        optimizer.step()
+        scheduler.step()
+    return network.eval()
+
+
+def ordinal_loss(probabilities_brg: torch.Tensor, levels_br: torch.Tensor) -> torch.Tensor:
+    """Minus the log likelihood of the readers' grades: the mean over nodules, added up over ratings."""
+    known = levels_br != MISSING
+    own = probabilities_brg.gather(2, levels_br.clamp_min(0).unsqueeze(2)).squeeze(2)
+    losses = -torch.log(own.clamp_min(_LEAST)) * known
+    return (losses.sum(dim=0) / known.sum(dim=0).clamp_min(1)).sum()
+
+
+def augment(crops_b2xyz: torch.Tensor) -> torch.Tensor:
+    """Mirrors, turns and shifts a batch and changes its level of grey, by torch's global generator."""
+    mirrored = [axis for axis in (2, 3, 4) if torch.rand(()) < 0.5]
+    crops = crops_b2xyz.flip(mirrored)
+    if torch.rand(()) < 0.5:
+        crops = crops.transpose(2, 3)  # in the axial plane
+    shifts = torch.randint(-_SHIFT, _SHIFT + 1, (3,)).tolist()
+    crops = crops.roll(shifts, dims=(2, 3, 4))
+    grey = _NOISE * torch.randn(len(crops), 1, 1, 1, 1)
+    return torch.cat([(crops[:, :1] + grey).clamp(-1, 1), crops[:, 1:]], dim=1)
+
+
+@torch.inference_mode()
+def rate(network: RatingNetwork, samples: RatedSamples, chosen: torch.Tensor) -> torch.Tensor:
+    """The probability of each grade of the chosen nodules, (N, ratings, grades)."""
+    loaded = DataLoader(TensorDataset(samples.crops_n2xyz[chosen], samples.measurements_nm[chosen]), batch_size=64)
+    return torch.cat([network(crops, measurements) for crops, measurements in loaded])

@@ -1,0 +1,43 @@
+"""What a run of ratings may be told: the section `ratings` of its configuration."""
+
+from typing import Annotated
+
+from annotated_types import Ge, Gt, MinLen
+from pydantic import AfterValidator, ConfigDict
+from pydantic.dataclasses import dataclass
+
+from segpipe.export.rating_folder import RatingLayers
+from segpipe.labels.ratings import RATING_SCALES, RatingScale
+from segpipe.preprocessing.rating_crop import RatingCrop
+
+
+def _known(names: list[str]) -> list[str]:
+    if unknown := [name for name in names if name not in RATING_SCALES]:
+        raise ValueError(f"must be some of {', '.join(RATING_SCALES)}; found {', '.join(unknown)}")
+    if len(set(names)) < len(names):
+        raise ValueError("must name each rating once")
+    return names
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class RatingSettings:
+    """How ratings are learnt.
+
+    Args:
+        names: The ratings, columns of the data set's table.
+        crop: What the network sees of a scan.
+        layers: What it is built from.
+        steps: Optimizer steps of each fold.
+        batch_size: Nodules per step.
+    """
+
+    names: Annotated[list[str], MinLen(1), AfterValidator(_known)]
+    crop: RatingCrop
+    layers: RatingLayers
+    steps: Annotated[int, Gt(0)]
+    batch_size: Annotated[int, Ge(1)]
+
+    @property
+    def scales(self) -> tuple[RatingScale, ...]:
+        """The scales of the ratings."""
+        return tuple(RATING_SCALES[name] for name in self.names)
