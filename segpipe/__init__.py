@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from segpipe.inference.loaded_model import LoadedModel
     from segpipe.inference.predictor import Prediction
+    from segpipe.inference.prompts.prompt import Prompt
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "evaluate", "load_model", "predict", "train"]
@@ -62,7 +63,7 @@ def predict(
     scan: str | Path,
     model: "LoadedModel | str | Path",
     *,
-    at_mm: tuple[float, float, float] | None = None,
+    at_mm: "tuple[float, float, float] | Prompt | None" = None,
     output: str | Path | None = None,
 ) -> "Prediction":
     """Segments a scan at the model's own operating point.
@@ -70,7 +71,8 @@ def predict(
     Args:
         scan: An image file (NIfTI, NRRD, MHA), or a folder or zip file with one DICOM series.
         model: A model folder, the name of a shipped model, or what `load_model` returns.
-        at_mm: A point in the scan, RAS+ mm: only the lesion there; a model of single nodules needs it.
+        at_mm: A point in the scan, RAS+ mm, or a `segpipe.inference.prompts.prompt.Prompt` of points, box or line:
+            only the lesion there; a model of single nodules needs it.
         output: A folder that gets the mask as `NAME.nii.gz` and the findings as `NAME.json`.
 
     Returns:

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-from segpipe.case import Case
 from segpipe.errors import ConfigError
 from segpipe.export.model_folder import ModelFolder
 from segpipe.inference.batch.results import WRITERS, Result, write_files
@@ -12,7 +11,9 @@ from segpipe.inference.batch.scans import Scan, find_scans, number_slices
 from segpipe.inference.engines.backends import build_engine
 from segpipe.inference.operating_point import OperatingPointRequest, choose_point
 from segpipe.inference.options import PredictOptions
-from segpipe.inference.predictor import Point, Prediction, predict_case
+from segpipe.inference.predictor import Prediction, predict_case
+from segpipe.inference.prompts.prompt import Prompt
+from segpipe.inference.window.grid import Point
 
 
 class LoadedModel:
@@ -33,30 +34,28 @@ class LoadedModel:
         flips = tuple(folder.operating_point.get("flips", ()))
         self.options = PredictOptions.at(choose_point(folder.operating_point, OperatingPointRequest()), flips=flips)
 
-    def predict(self, path: Path, *, at_mm: Point | None = None, output: Path | None = None) -> Prediction:
+    def predict(self, path: Path, *, at_mm: Point | Prompt | None = None, output: Path | None = None) -> Prediction:
         """Predicts one scan.
 
         Args:
             path: An image file, or a folder or zip file with one DICOM series.
-            at_mm: A point in the scan, RAS+ mm: only the lesion there.
+            at_mm: A point in the scan, RAS+ mm, or more that a reader says of a lesion: only the lesion there.
             output: Where `NAME.nii.gz` and `NAME.json` are written, if anywhere.
 
         Raises:
             SegpipeError: when the scan cannot be read or predicted, or the result not be written.
         """
+        prompt = None if at_mm is None else Prompt.of(at_mm)
         scan = find_only_scan(path)
         case = scan.read_case()
         found = predict_case(
-            case, self.folder.recipe, self.engine, self.options, divisor=self.folder.divisor, at_mm=at_mm
+            case, self.folder.recipe, self.engine, self.options, divisor=self.folder.divisor, at_mm=prompt
         )
         prediction = replace(found, findings=number_slices(found.findings, scan, case.grid))
         if output is not None:
-            self._write(scan, case, prediction, output)
+            settings = PredictionJob(self.folder, self.engine, self.options, WRITERS, output, prompt).settings
+            write_files(Result(scan, case, prediction, self.folder, settings), WRITERS, output)
         return prediction
-
-    def _write(self, scan: Scan, case: Case, prediction: Prediction, output: Path) -> None:
-        settings = PredictionJob(self.folder, self.engine, self.options, WRITERS, output).settings
-        write_files(Result(scan, case, prediction, self.folder, settings), WRITERS, output)
 
 
 def find_only_scan(path: Path) -> Scan:

@@ -52,6 +52,10 @@ class OperatingPoint:
         """What lesions of one class must have."""
         return self.classes.get(label, self)
 
+    def of_any_size(self) -> "OperatingPoint":
+        """The same thresholds for lesions of any size and confidence."""
+        return OperatingPoint(self.threshold, classes={name: at.of_any_size() for name, at in self.classes.items()})
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data; without `classes` where all have the same."""
         values = {name: getattr(self, name) for name in FIELDS}

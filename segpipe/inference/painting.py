@@ -20,7 +20,7 @@ from segpipe.preprocessing.recipe import Recipe
 
 @dataclass(frozen=True)
 class Painting:
-    """What is slid over a scan, and what of it is painted on the scan's grid."""
+    """What is slid over a scan, and what of it is painted on the scan's grid; `keep_box` as for `Aggregator`."""
 
     case: Case
     recipe: Recipe
@@ -28,6 +28,7 @@ class Painting:
     options: PredictOptions
     inference_grid: InferenceGrid
     timer: StageTimer
+    keep_box: bool = False
 
     def paint(self) -> Aggregator:
         """Paints where there is room for a layer of windows: on the network's device, or else on the CPU."""
@@ -48,6 +49,7 @@ class Painting:
             labels=labels,
             keep_probability=options.keep_probability,
             keep_entropy=options.keep_entropy,
+            keep_box=self.keep_box,
         )
         batch = options.batch or int(getattr(self.engine, "batch", 1))
         sliding = Sliding(grid.window, options.overlap, batch, len(labels.classes), place)

@@ -22,7 +22,7 @@ def choose_findings(
     *,
     labels: LabelMap,
     point: OperatingPoint,
-    at_mm: Point | None = None,
+    at_mm: Sequence[Point] = (),
 ) -> list[ClassComponents]:
     """The components of each class that are findings; all others are removed from the mask, in place.
 
@@ -33,7 +33,7 @@ def choose_findings(
         preparation: Of the scan.
         labels: The classes.
         point: The smallest volume and the lowest mean probability of a finding, for each class.
-        at_mm: Only the lesion that holds this point (RAS+ mm) is kept, or else the one with the nearest voxel.
+        at_mm: Only the lesions that hold one of these points (RAS+ mm) are kept, or else have the voxel nearest to it.
     """
     mask, grid = aggregator.mask, preparation.scan
     found = [_components(aggregator, preparation, labels, number) for number in range(len(labels.classes))]
@@ -44,7 +44,7 @@ def choose_findings(
     for number in reversed(range(len(found))):
         around = labels.classes[number - 1].value if number and not labels.exclusive else 0
         erase_others(mask, found[number][0], kept[number], left=around)
-    if at_mm is not None and sum(map(len, kept)) > 1:
+    if at_mm and sum(map(len, kept)) > 1:
         _keep_nearest(mask, grid, at_mm)
     return [
         ClassComponents(label, components, [number for number in numbers if _is_left(mask, components, number)], means)
@@ -88,12 +88,13 @@ def _components(
     return components, measure_confidence(components, aggregator.foregrounds[number], preparation)
 
 
-def _keep_nearest(mask: NDArray[np.uint8], grid: Grid, at_mm: Point) -> None:
-    """Keeps one lesion of any classes."""
+def _keep_nearest(mask: NDArray[np.uint8], grid: Grid, at_mm: Sequence[Point]) -> None:
+    """Keeps the lesion of any classes that is nearest to each point."""
     lesions = find_components(mask)
     if lesions.count > 1:
         numbers = range(1, lesions.count + 1)
-        erase_others(mask, lesions, [min(numbers, key=lambda one: _distance_mm(lesions.voxels(one), grid, at_mm))])
+        apart = [[_distance_mm(lesions.voxels(number), grid, point) for number in numbers] for point in at_mm]
+        erase_others(mask, lesions, sorted({numbers[int(np.argmin(distances))] for distances in apart}))
 
 
 def _is_left(mask: NDArray[np.uint8], components: Components, number: int) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from segpipe.export.model_folder import ModelFolder, read_model_folder
 from segpipe.inference.loaded_model import LoadedModel
-from segpipe.inference.predictor import Point
+from segpipe.inference.window.grid import Point
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -26,7 +26,7 @@ def chosen(labels, probability=0.8, at=None, **point):
     inside = [labels.class_mask(mask, number)[:, :, 0] for number in range(2)]
     painted = SimpleNamespace(mask=mask, foregrounds=[[(0, values[where])] for where in inside])
     preparation = plan_preparation(GRID, Recipe("test", (1.0, 1.0, 1.0), (-1000.0, 400.0), (16, 16, 16)))
-    found = choose_findings(painted, preparation, labels=labels, point=OperatingPoint(**point), at_mm=at)
+    found = choose_findings(painted, preparation, labels=labels, point=OperatingPoint(**point), at_mm=at and [at])
     sizes = [(one.label.name, one.components.voxel_counts[number - 1]) for one in found for number in one.kept]
     return sizes, mask.ravel().tolist()
 

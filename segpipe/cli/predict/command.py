@@ -75,18 +75,21 @@ def _job(given: argparse.Namespace) -> "PredictionJob":
     from segpipe.inference.engines.backends import build_engine
     from segpipe.inference.operating_point import choose_point
     from segpipe.inference.options import PredictOptions
+    from segpipe.inference.prompts.prompt import check_scope
     from segpipe.inference.window.region import require_lungs
     from segpipe.report.viewer import write_page
 
     writers = choose_writers(given.output_format, {**WRITERS, "html": write_page, **DICOM_WRITERS})
     model = read_model_folder(given.model)
+    if given.prompt:
+        check_scope(given.prompt, model.recipe)
     flips = given.flips if given.flips is not None else tuple(model.operating_point.get("flips", ()))
     region = require_lungs if given.search == "lungs" else None
     point = choose_point(model.operating_point, wish_of(given))
     more = {"overlap": given.overlap, "flips": flips, "region": region, "keep_entropy": given.uncertainty}
     options = PredictOptions.at(point, **more)
     engine = build_engine(model, backend=given.backend, device=given.device, exact=given.exact)
-    job = PredictionJob(model, engine, options, writers, given.output, given.at)
+    job = PredictionJob(model, engine, options, writers, given.output, given.prompt)
     return _since(job, given.follow_up, given.days) if given.follow_up else job
 
 

@@ -12,6 +12,7 @@ from segpipe.cli.common.pacs_flags import add_pacs_flags
 from segpipe.cli.common.point_flags import add_point_flags
 from segpipe.cli.common.shard_flags import add_shard_flag
 from segpipe.cli.predict.inputs import check_input, parse_input
+from segpipe.cli.predict.prompt_flags import FLAGS, add_prompt_flags, join_words, read_prompt
 from segpipe.errors import ConfigError
 from segpipe.export.shipped import VOI_MODEL, find_model
 
@@ -24,13 +25,16 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
     Raises:
         ConfigError: for unknown, missing or unreadable flags.
     """
-    given = _parser().parse_args(_join_point(argv))
+    given = _parser().parse_args(join_words(argv))
+    given.prompt = read_prompt(given)
     given.model = given.model or _model_for(given)
     check_input(given)
-    if given.shard and (given.at or given.follow_up or not isinstance(given.input, Path)):
+    if given.shard and (given.prompt or given.follow_up or not isinstance(given.input, Path)):
         raise ConfigError(
             "--shard is for a folder of scans",
-            facts={"found": "--at or --follow-up" if isinstance(given.input, Path) else "a DICOMweb address"},
+            facts={
+                "found": "a lesion's place or --follow-up" if isinstance(given.input, Path) else "a DICOMweb address"
+            },
             hint="leave --shard out",
         )
     return given
@@ -42,26 +46,13 @@ def check_single(given: argparse.Namespace, scans: int) -> None:
     Raises:
         ConfigError: for several scans, or flags that do not fit each other.
     """
-    for flag, value in (("--at", given.at), ("--follow-up", given.follow_up)):
+    for flag, value in (*((flag, getattr(given, flag[2:])) for flag in FLAGS), ("--follow-up", given.follow_up)):
         if value and scans > 1:
             raise ConfigError(f"{flag} belongs to one scan", facts={"scans": scans}, hint="give one scan as --input")
     if given.uncertainty and "html" not in given.output_format:
         raise ConfigError("--uncertainty is shown in the page", hint="--output-format html …")
     if given.days is not None and (not given.follow_up or given.days <= 0):
         raise ConfigError("--days is the time since the scan of --follow-up", facts={"days": given.days})
-
-
-def parse_point(text: str) -> tuple[float, float, float]:
-    """Reads a point.
-
-    >>> parse_point("-41.5,20,7")
-    (-41.5, 20.0, 7.0)
-    """
-    try:
-        x, y, z = (float(number) for number in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"a point is three numbers x,y,z in mm, not {text!r}") from None
-    return x, y, z
 
 
 def parse_flips(text: str) -> tuple[int, ...]:
@@ -114,14 +105,7 @@ def _add_output(add: Any) -> None:
 
 
 def _add_target(add: Any) -> None:
-    add(
-        "--at",
-        type=parse_point,
-        metavar="x,y,z",
-        help="segment the lesion at this point alone: RAS+ mm (x to the patient's right, y to the front, z to the head)"
-        ", as NIfTI viewers show it; for a DICOM (LPS) position change the signs of x and y; "
-        "a lesion of up to about 60 mm is seen whole",
-    )
+    add_prompt_flags(add)
     add_point_flags(add)
     add(
         "--search",
@@ -153,21 +137,10 @@ def _model_for(given: argparse.Namespace) -> Path:
     Raises:
         ConfigError: without a point, since none that ships searches a whole scan.
     """
-    if not given.at:
+    if not given.prompt:
         raise ConfigError(
             "a search of a whole scan needs --model",
             facts={"shipped": f"{VOI_MODEL}, which measures the nodule at a point"},
             hint="--at x,y,z (RAS+ mm) measures the nodule there; --model runs/…/model searches with a model of yours",
         )
     return find_model(VOI_MODEL)
-
-
-def _join_point(argv: Sequence[str]) -> list[str]:
-    """Joins `--at` and a point that begins with a minus sign, which argparse would take for a flag."""
-    joined: list[str] = []
-    for word in argv:
-        if joined and joined[-1] == "--at":
-            joined[-1] = f"--at={word}"
-        else:
-            joined.append(word)
-    return joined

@@ -64,7 +64,7 @@ def open_scans(given: argparse.Namespace) -> Iterator[Iterator[list["Scan"]]]:
     pacs = Pacs(given.input.base, user=given.user, password=given.password, authority=given.authority)
     with TemporaryDirectory(prefix="segpipe-", ignore_cleanup_errors=True) as folder:
         batches = fetch_scans(pacs, given.input, Path(folder))
-        if given.at or given.follow_up:
+        if given.prompt or given.follow_up:
             yield iter([list(chain.from_iterable(batches))])
         else:
             yield _one_by_one(batches, Path(folder))

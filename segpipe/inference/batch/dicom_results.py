@@ -21,7 +21,7 @@ from segpipe.io.dicom.series.description import SeriesInfo
 from segpipe.io.dicom.sr import write_dicom_sr
 from segpipe.io.dicom.sr_growth import Changes
 
-_OF_ONE_SCAN = ("at_mm", "earlier", "days")
+_OF_ONE_SCAN = ("prompt", "earlier", "days")
 _DECISIVE = ("overlap", "flips", "threshold", "min_volume_mm3", "min_probability", "classes", *_OF_ONE_SCAN)
 
 
@@ -31,7 +31,7 @@ def derive(series: SeriesInfo, model: ModelFolder, options: Mapping[str, Any]) -
     Args:
         series: The series.
         model: The model.
-        options: The fields of `PredictOptions` with which it predicts.
+        options: The fields of `PredictOptions` with which it predicts, and the prompt if there is one.
     """
     recipe = model.recipe
     maker = Maker(recipe.name, model_digest(model), recipe.digest, __version__, point_digest(options))
@@ -39,7 +39,7 @@ def derive(series: SeriesInfo, model: ModelFolder, options: Mapping[str, Any]) -
 
 
 def point_digest(options: Mapping[str, Any]) -> str:
-    """8 hex digits of what decides which lesions become findings."""
+    """8 hex digits of what decides which lesions become findings, and which voxels they have."""
     chosen = {name: options[name] for name in _DECISIVE if name in options}
     return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
 

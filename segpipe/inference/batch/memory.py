@@ -16,7 +16,8 @@ from segpipe.geometry import round_up
 from segpipe.inference.batch.scans import Scan
 from segpipe.inference.engines.device_memory import FittingBatches
 from segpipe.inference.engines.engine import Engine
-from segpipe.inference.window.grid import Point, choose_grid
+from segpipe.inference.prompts.prompt import Prompt, check_prompt
+from segpipe.inference.window.grid import choose_grid
 from segpipe.preprocessing.resampling import plan_preparation
 from segpipe.system.machine.memory import available_memory
 
@@ -96,15 +97,17 @@ class MemoryBound:
                 hint="raise --memory, or crop the scan to the chest",
             )
 
-    def check_case(self, scan: Scan, case: Case, model: ModelFolder, *, at_mm: Point | None = None) -> None:
+    def check_case(self, scan: Scan, case: Case, model: ModelFolder, *, prompt: Prompt | None = None) -> None:
         """Refuses a scan that was read and does not fit with the layer of its windows that a prediction slides over it.
 
         Raises:
             ImageError: with what it needs, or when the model needs a point and there is none.
-            GeometryError: when the point lies outside the scan.
+            GeometryError: when the prompt does not fit the scan.
         """
         preparation = plan_preparation(case.grid, model.recipe)
-        inference_grid = choose_grid(preparation, model.recipe, model.divisor, at_mm=at_mm)
+        if prompt:
+            check_prompt(prompt, case.grid)
+        inference_grid = choose_grid(preparation, model.recipe, model.divisor, at_mm=prompt.centre if prompt else None)
         self.check(scan, further=inference_grid.layer_bytes(len(model.recipe.label_map.classes)))
 
 

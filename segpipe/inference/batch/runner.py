@@ -21,9 +21,9 @@ from segpipe.inference.engines.engine import Engine
 from segpipe.inference.follow_up.comparing import FollowUp, PredictedScan, compare_scans
 from segpipe.inference.options import PredictOptions
 from segpipe.inference.predictor import predict_case
+from segpipe.inference.prompts.prompt import Prompt
 from segpipe.inference.stage_timer import StageTimer
 from segpipe.inference.thumbnail import make_thumbnail, write_thumbnail
-from segpipe.inference.window.grid import Point
 from segpipe.system.case_errors import attempt
 
 
@@ -37,7 +37,7 @@ class PredictionJob:
         options: See `PredictOptions`.
         writers: Output formats by name.
         output: Where results go.
-        at_mm: A point in the scan, RAS+ mm, or None.
+        prompt: What a reader says of one lesion in the scan, or None.
         earlier: An earlier scan of the same patient, to compare with.
         days: Since that scan.
     """
@@ -47,7 +47,7 @@ class PredictionJob:
     options: PredictOptions
     writers: Mapping[str, Writer]
     output: Path
-    at_mm: Point | None = None
+    prompt: Prompt | None = None
     earlier: PredictedScan | None = None
     days: float | None = None
 
@@ -63,7 +63,8 @@ class PredictionJob:
             "recipe": self.model.recipe.digest,
             "computed_by": getattr(self.engine, "name", "unknown"),
             "options": {**chosen, "flips": list(chosen["flips"]), "region": region.__name__ if region else None},
-            "at_mm": list(self.at_mm) if self.at_mm else None,
+            "at_mm": list(self.prompt.centre) if self.prompt else None,
+            "prompt": self.prompt.to_dict() if self.prompt else None,
             "formats": sorted(self.writers),
             **({"earlier": self.earlier.digest, "days": self.days} if self.earlier else {}),
         }
@@ -132,7 +133,7 @@ class _Steps:
         self.records.forget(scan)
         with self.timer.stage("reading"):
             case = scan.read_case()
-        self.bound.check_case(scan, case, self.job.model, at_mm=self.job.at_mm)
+        self.bound.check_case(scan, case, self.job.model, prompt=self.job.prompt)
         return case
 
     def predict(self, scan: Scan, case: Case) -> Result:
@@ -140,7 +141,7 @@ class _Steps:
         job = self.job
         prediction = predict_case(
             case, job.model.recipe, job.engine, job.options,
-            divisor=job.model.divisor, at_mm=job.at_mm, timer=self.timer,
+            divisor=job.model.divisor, at_mm=job.prompt, timer=self.timer,
         )  # fmt: skip
         numbered = replace(prediction, findings=number_slices(prediction.findings, scan, case.grid))
         return Result(scan, case, numbered, job.model, self.records.settings)

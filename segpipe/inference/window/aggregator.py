@@ -29,10 +29,13 @@ class Aggregator:
         keep_probability: Whether the probability volume of each class is kept, float32 on the scan's grid.
         keep_entropy: Whether the entropy of the foreground's probability is kept, uint8 in steps of 1/`ENTROPY_STEPS`
             bit.
+        keep_box: Whether the probabilities within the box are kept for `repaint`.
 
     Attributes:
         mask: The label map.
         foregrounds: For each class the probabilities of its voxels.
+        boxes: For each class the probabilities of the scan's voxels in the box, along the scan's own axes; none when
+            they are not kept.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class Aggregator:
         labels: LabelMap,
         keep_probability: bool = False,
         keep_entropy: bool = False,
+        keep_box: bool = False,
     ) -> None:
         self.mask = np.zeros_like(like, dtype=np.uint8, subok=False)
         self.probabilities = [
@@ -59,6 +63,8 @@ class Aggregator:
         self._probabilities = [orient(volume, inference_grid.preparation) for volume in self.probabilities]
         self._entropy = None if self.entropy is None else orient(self.entropy, inference_grid.preparation)
         self._ready = _slices_by_need(inference_grid)
+        self.boxes = [np.zeros(inference_grid.covered.shape, np.float32) for _ in thresholds if keep_box]
+        self._preparation, self._first = inference_grid.preparation, inference_grid.box_positions(2)[0].start
         self._kept: dict[int, Sequence[torch.Tensor]] = {}
 
     def add(self, number: int, probabilities_xy: Sequence[torch.Tensor]) -> None:
@@ -69,11 +75,28 @@ class Aggregator:
             between = zip(self._kept[lower], self._kept[upper], strict=True)
             self._paint(scan_slice, [torch.lerp(below, above, weight) for below, above in between])
 
+    def repaint(self, boxes: Sequence[NDArray[np.float32]]) -> None:
+        """Paints the scan's voxels in the box once more, from other probabilities than the network's.
+
+        Args:
+            boxes: Of each class, in the shape of `boxes`.
+        """
+        self.foregrounds = [[] for _ in boxes]
+        oriented = [np.asarray(orient(box, self._preparation), dtype=np.float32) for box in boxes]
+        for number in range(oriented[0].shape[2]):
+            self._decide(self._first + number, [box[:, :, number] for box in oriented])
+
     def _paint(self, scan_slice: int, planes: Sequence[torch.Tensor]) -> None:
-        if not self._probabilities and not any(bool((plane >= self._least).any()) for plane in planes):
+        kept = self._probabilities or self.boxes
+        if not kept and not any(bool((plane >= self._least).any()) for plane in planes):
             return
         positions = [self._row_positions, self._column_positions]
         values = [interpolate_plane(plane, positions).numpy() for plane in planes]
+        for box, plane in zip(self.boxes, values, strict=False):
+            orient(box, self._preparation)[:, :, scan_slice - self._first] = plane
+        self._decide(scan_slice, values)
+
+    def _decide(self, scan_slice: int, values: Sequence[NDArray[np.float32]]) -> None:
         inside = decide_classes(values, self._thresholds, self._labels)
         here = (self._rows, self._columns, scan_slice)
         self._mask[here] = label_plane(inside, self._labels)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from segpipe.errors import GeometryError, ImageError
-from segpipe.geometry import round_up, to_voxel, to_world
+from segpipe.geometry import Grid, round_up, to_voxel, to_world
 from segpipe.lesions import Box
 from segpipe.preprocessing.recipe import Recipe, Shape
 from segpipe.preprocessing.resampling import Preparation, interpolate, normalise, orient
@@ -61,6 +61,22 @@ class InferenceGrid:
             ends[source] = slice(count - inside.stop, count - inside.start) if flip else inside
         return ends[0], ends[1], ends[2]
 
+    @property
+    def covered(self) -> Grid:
+        """The grid of these voxels."""
+        scan, box = self.preparation.scan, self.scan_box
+        affine = scan.affine.copy()
+        affine[:3, 3] = to_world(scan.affine, [part.start for part in box])
+        x, y, z = (part.stop - part.start for part in box)
+        return Grid((x, y, z), affine)
+
+    def holds(self, points_mm: Sequence[Point]) -> bool:
+        """Whether the voxels at all of these points lie in the box, those at its border for points outside the scan."""
+        scan, box = self.preparation.scan, self.scan_box
+        indices = np.rint(to_voxel(scan.affine, np.reshape(points_mm, (-1, 3)))).clip(0, np.array(scan.shape) - 1)
+        first, stop = ([getattr(part, end) for part in box] for end in ("start", "stop"))
+        return bool(((indices >= first) & (indices < stop)).all())
+
 
 def choose_grid(
     preparation: Preparation, recipe: Recipe, divisor: Shape, *, at_mm: Point | None = None, window: Shape | None = None
@@ -81,7 +97,7 @@ def choose_grid(
         ImageError: when a whole scan comes without a point to a recipe of scope `voi`.
     """
     if at_mm is not None:
-        check_point(preparation, at_mm)
+        check_point(preparation.scan, at_mm)
     own = window or round_up(recipe.patch, divisor)
     if recipe.scope == "scan":
         return _centred(preparation, _largest(preparation.grid.shape, own), own)
@@ -105,13 +121,12 @@ def crop_frame(inference_grid: InferenceGrid, box: tuple[slice, slice, slice]) -
     return replace(inference_grid, start=_shape(start), size=_shape(size))
 
 
-def check_point(preparation: Preparation, at_mm: Point) -> None:
+def check_point(scan: Grid, at_mm: Point) -> None:
     """Refuses a point outside the scan.
 
     Raises:
         GeometryError: with the scan's extent.
     """
-    scan = preparation.scan
     index = to_voxel(scan.affine, at_mm)
     if np.all(index >= -0.5) and np.all(index <= np.array(scan.shape) - 0.5):
         return

@@ -15,6 +15,7 @@ from segpipe.errors import ConfigError, ImageError, ModelError
 from segpipe.export import shipped
 from segpipe.export.shipped import find_model
 from segpipe.geometry import Grid
+from segpipe.inference.prompts.prompt import Prompt
 from segpipe.io.images.volumes import write_volume
 from segpipe.system.files.held_folder import hold
 from tests.inference.follow_up.test_matching import ISOTROPIC, body, predicted
@@ -177,7 +178,7 @@ def test_missing_flags_are_reported():
 
 @pytest.mark.parametrize("words", [["--at", "-1,-2.5,3"], ["--at=-1,-2.5,3"]])
 def test_a_point_may_begin_with_a_minus_sign(words):
-    assert parse_flags([*REQUIRED, *words]).at == (-1.0, -2.5, 3.0)
+    assert parse_flags([*REQUIRED, *words]).prompt == Prompt(((-1.0, -2.5, 3.0),))
 
 
 def test_the_help_states_the_frame_of_a_point(capsys):

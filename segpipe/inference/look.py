@@ -1,0 +1,179 @@
+"""How a scan is looked at: whole, or around a lesion, through a window that holds it and as a reader corrects it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from segpipe.case import Case
+from segpipe.errors import GeometryError
+from segpipe.geometry import to_world
+from segpipe.inference.engines.engine import Engine
+from segpipe.inference.findings import ClassComponents
+from segpipe.inference.measurements.borders import is_cut
+from segpipe.inference.options import PredictOptions
+from segpipe.inference.painting import Painting
+from segpipe.inference.postprocess import choose_findings
+from segpipe.inference.prompts.correction import follow_prompt
+from segpipe.inference.prompts.prompt import Prompt, check_prompt, check_scope
+from segpipe.inference.stage_timer import StageTimer
+from segpipe.inference.window.aggregator import Aggregator
+from segpipe.inference.window.grid import InferenceGrid, Point, choose_grid
+from segpipe.inference.window.region import crop_to_lungs
+from segpipe.inference.window.wider import middle_mm, wider_views
+from segpipe.lesions import find_components
+from segpipe.preprocessing.recipe import Recipe, Shape
+from segpipe.preprocessing.resampling import plan_preparation
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What one look at a scan shows.
+
+    Args:
+        aggregator: Holds the mask.
+        chosen: Its findings.
+        inference_grid: The box that was looked at.
+    """
+
+    aggregator: Aggregator
+    chosen: list[ClassComponents]
+    inference_grid: InferenceGrid
+
+    @property
+    def voxels(self) -> int:
+        """Of the foreground."""
+        return int(np.count_nonzero(self.aggregator.mask))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """How a scan is looked at with a model.
+
+    Args:
+        case: The scan.
+        recipe: How the network wants scans.
+        engine: Runs the network.
+        options: See `PredictOptions`.
+        divisor: What the network's input shape must be a multiple of.
+        timer: Receives the time per stage and how far the scan is.
+    """
+
+    case: Case
+    recipe: Recipe
+    engine: Engine
+    options: PredictOptions
+    divisor: Shape
+    timer: StageTimer
+
+    def once(self) -> Seen:
+        """Looks at the whole scan, or at a crop around a lesion."""
+        at_mm = [_middle(self.case)] if self.recipe.scope == "voi" else []
+        return self._through(self.recipe, at_mm=at_mm)
+
+    def follow(self, prompt: Prompt) -> Seen:
+        """Looks at the lesion that a prompt describes, and corrects what the network says of it.
+
+        Raises:
+            ConfigError: for a prompt of more than a point and a model of whole scans.
+            GeometryError: when the prompt does not fit the scan, or no window holds it.
+        """
+        seen = self.around(prompt)
+        return seen if prompt.is_point else self.correct(seen, prompt)
+
+    def around(self, prompt: Prompt) -> Seen:
+        """Looks at the lesion that a prompt describes.
+
+        Raises:
+            ConfigError: for a prompt of more than a point and a model of whole scans.
+            GeometryError: when the prompt does not fit the scan, or no window holds it.
+        """
+        if prompt.is_point and self.recipe.scope == "scan":
+            return self._through(self.recipe, at_mm=[prompt.centre], around_mm=prompt.centre)
+        check_scope(prompt, self.recipe)
+        check_prompt(prompt, self.case.grid)
+        seen = self._at_box(prompt) if prompt.box else self._until_whole(prompt)
+        if not prompt.is_point and not seen.inference_grid.holds(prompt.extent):
+            longest = max(np.multiply(seen.inference_grid.size, seen.inference_grid.preparation.grid.spacing_mm))
+            raise GeometryError(
+                "a prompt must fit into the widest window",
+                facts={"window": f"{longest:.0f} mm", "prompt": prompt.to_dict()},
+                hint="give points of one lesion",
+            )
+        return seen
+
+    def correct(self, seen: Seen, prompt: Prompt) -> Seen:
+        """Paints what was seen as the prompt corrects it; a reader, not the operating point, says what is a finding."""
+        grid, labels, point = seen.inference_grid, self.recipe.label_map, self.options.point
+        with self.timer.stage("correction"):
+            image_hu = self.case.image[grid.scan_box]
+            thresholds = [point.of(label.name).threshold for label in labels.classes]
+            boxes = follow_prompt(
+                seen.aggregator.boxes, image_hu, grid.covered, prompt, thresholds=thresholds, labels=labels
+            )
+            seen.aggregator.repaint(boxes)
+            at_mm = prompt.inside or [prompt.centre]
+            chosen = choose_findings(
+                seen.aggregator, grid.preparation, labels=labels, point=point.of_any_size(), at_mm=at_mm
+            )
+        return replace(seen, chosen=chosen)
+
+    def _at_box(self, prompt: Prompt) -> Seen:
+        """Looks at the middle of a box, through the finest voxels with which the window holds it."""
+        views = list(wider_views(self.recipe))
+        grids = [self._grid(view, prompt.centre) for view in views]
+        fitting = [view for view, grid in zip(views, grids, strict=True) if grid.holds(prompt.extent)]
+        return self._through(fitting[0] if fitting else views[-1], at_mm=[prompt.centre], around_mm=prompt.centre)
+
+    def _until_whole(self, prompt: Prompt) -> Seen:
+        """Looks at a lesion until the window holds all of it: from its middle, then through ever coarser voxels.
+
+        In the midst of a large lesion a window may show nothing. Of several looks the one that shows most counts, among
+        those that hold what the prompt says.
+        """
+        extent = () if prompt.is_point else prompt.extent
+        around_mm, at_mm = prompt.centre, [prompt.centre]
+        most = seen = self._through(self.recipe, at_mm=at_mm, around_mm=around_mm)
+        for view in wider_views(self.recipe):
+            holds = seen.inference_grid.holds(extent)
+            if not holds:
+                around_mm = _between(extent)
+            elif seen.voxels:
+                part = find_components(seen.aggregator.mask).box
+                if not is_cut(part, seen.inference_grid.scan_box, self.case.grid):
+                    break
+                around_mm = middle_mm(part, self.case.grid)
+            seen = self._through(view, at_mm=at_mm, around_mm=around_mm)
+            most = max(most, seen, key=lambda one: (one.inference_grid.holds(extent), one.voxels))
+        return most
+
+    def _through(self, recipe: Recipe, *, at_mm: Sequence[Point], around_mm: Point | None = None) -> Seen:
+        """Looks through the voxels of a recipe, at the scan or around a point; keeps the lesion at the points."""
+        inference_grid = self._grid(recipe, around_mm)
+        if recipe.lung_crop and recipe.scope == "scan":
+            inference_grid = crop_to_lungs(inference_grid, self.case)
+        keep_box = recipe.scope == "voi" and around_mm is not None
+        painting = Painting(self.case, recipe, self.engine, self.options, inference_grid, self.timer, keep_box)
+        aggregator = painting.paint()
+        with self.timer.stage("findings"):
+            chosen = choose_findings(
+                aggregator, inference_grid.preparation,
+                labels=recipe.label_map, point=self.options.point, at_mm=at_mm,
+            )  # fmt: skip
+        return Seen(aggregator, chosen, inference_grid)
+
+    def _grid(self, recipe: Recipe, around_mm: Point | None) -> InferenceGrid:
+        preparation = plan_preparation(self.case.grid, recipe)
+        window = getattr(self.engine, "window", None)
+        return choose_grid(preparation, recipe, self.divisor, at_mm=around_mm, window=window)
+
+
+def _between(points: Sequence[Point]) -> Point:
+    """The middle of the box around points."""
+    x, y, z = ((min(values) + max(values)) / 2 for values in zip(*points, strict=True))
+    return x, y, z
+
+
+def _middle(case: Case) -> Point:
+    x, y, z = to_world(case.grid.affine, [(count - 1) / 2 for count in case.grid.shape])
+    return float(x), float(y), float(z)

@@ -1,0 +1,1 @@
+"""What a reader says of a lesion, and how the network's answer follows it."""
