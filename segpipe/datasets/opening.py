@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from segpipe.datasets.manifest import Manifest, data_hash, read_manifest
+from segpipe.datasets.samples import find_data
 from segpipe.datasets.sources.folders import find_cases
 from segpipe.labels import LabelMap
 from segpipe.preprocessing.cache.file_digests import content_digest, digest_memory
@@ -33,7 +34,7 @@ def open_dataset(name: str, options: Mapping[str, Any], *, labels: LabelMap, cac
         return ensure_phantom(cache, cases=options["cases"], seed=options["phantom_seed"], kind=PhantomKind(**known))
     if name == "implanted":
         return _open_implanted(options, cache)
-    root = Path(options["root"]).expanduser()
+    root = find_data(options["root"])
     if name == "manifest":
         return read_manifest(root)
     columns = {key: options[key] for key in ("table", "case_column", "patient_column")}

@@ -10,7 +10,7 @@ VOI_MODEL = "lidc-voi"
 
 def shipped_models() -> dict[str, Path]:
     """Name → folder of each model that rides in the package."""
-    return {folder.name: folder for folder in sorted(FOLDER.glob("*")) if folder.is_dir()}
+    return {folder.name: folder for folder in sorted(FOLDER.glob("[!.]*")) if folder.is_dir()}
 
 
 def find_model(named: str | Path) -> Path:

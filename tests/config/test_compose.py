@@ -43,9 +43,11 @@ def test_all_mistakes_are_reported_at_once():
     )
     assert len(found) == 10
     for expected in (
-        "+experiment=lung_nodul: must be one of lung_nodule, lung_nodule_voi, lung_tumour; did you mean lung_nodule?",
+        "+experiment=lung_nodul: must be one of lung_nodule, lung_nodule_ratings, lung_nodule_voi, lung_tumour; "
+        "did you mean lung_nodule?",
         "optimzer.lr: no such key; did you mean optimizer.lr?",
-        "data=nifi: must be one of implanted, manifest, nifti, nifti_nodules, phantom; did you mean nifti?",
+        "data=nifi: must be one of implanted, lidc_sample, manifest, nifti, nifti_nodules, phantom; "
+        "did you mean nifti?",
         "training.batch_size=0: input should be greater than 0",
         "trainer.precision=bf16: input should be 'auto', '32-true', 'bf16-mixed' or '16-mixed'; did you mean"
         " bf16-mixed?",

@@ -31,6 +31,11 @@ def test_the_volume_of_interest_keeps_its_numbers():
     assert voi["evaluation"]["flips"] == [0, 1, 2]
 
 
+def test_the_sample_needs_no_root():
+    sample = settings("+experiment=lung_nodule_voi", "data=lidc_sample")["data"]
+    assert (sample["name"], sample["root"], sample["table"]) == ("nifti", "lidc_sample", "nodules.csv")
+
+
 @pytest.mark.parametrize(
     ("word", "key", "value"),
     [

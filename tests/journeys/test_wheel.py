@@ -55,6 +55,12 @@ def test_configurations_travel_with_it(installed, tmp_path):
     assert "name: ct_tumour" in segpipe(*words, cwd=tmp_path, before=partial(take, installed))
 
 
+def test_the_sample_travels_with_it(installed):
+    (table,) = installed.rglob("lidc_sample/nodules.csv")
+    assert {folder.name for folder in table.parent.iterdir()} == {"ATTRIBUTION.md", "images", "masks", "nodules.csv"}
+    assert len(list((table.parent / "images").iterdir())) == len(table.read_text().splitlines()) - 1
+
+
 def test_users_add_experiments(installed, tmp_path):
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(MINE)
