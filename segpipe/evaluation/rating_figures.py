@@ -31,17 +31,27 @@ class RatedNodules:
     @property
     def means(self) -> NDArray[np.float64]:
         """The expected grade, by which nodules are ranked."""
-        return self.probabilities @ np.arange(self.probabilities.shape[1])
+        return expected_grade(self.probabilities)
 
     @property
     def predicted(self) -> Levels:
-        """The grade nearest to the expected one, which costs least where errors count by their square."""
-        return np.floor(self.means + 0.5).astype(np.int64)
+        """The grade nearest to the expected one."""
+        return nearest_grade(self.means)
 
     @property
     def confidence(self) -> NDArray[np.float64]:
         """The probability of the predicted grade."""
         return self.probabilities[np.arange(len(self.levels)), self.predicted]
+
+
+def expected_grade(probabilities: Probabilities) -> NDArray[np.float64]:
+    """The mean of the grades, from 0, by their probabilities along the last axis."""
+    return np.asarray(probabilities @ np.arange(probabilities.shape[-1]))
+
+
+def nearest_grade(means: NDArray[np.float64] | float) -> Levels:
+    """The grade that is shown: the one nearest to the mean, which costs least where errors count by their square."""
+    return np.floor(np.asarray(means) + 0.5).astype(np.int64)
 
 
 def rating_figures(nodules: RatedNodules, *, seed: int = 0) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Findings: lesions of a prediction with the measurements a report needs and the network's confidence."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from segpipe.inference.measurements.attenuation import Attenuation, measure_atte
 from segpipe.inference.measurements.axial import measure_axial
 from segpipe.inference.measurements.borders import Borders, find_borders, whole_scan
 from segpipe.inference.measurements.place import Place, Places
+from segpipe.inference.measurements.rating import PredictedRating
 from segpipe.inference.measurements.slices import Slices, measure_slices
 from segpipe.inference.window.aggregator import Foreground
 from segpipe.labels import Label, LabelMap
@@ -82,11 +83,17 @@ class Found:
 
 @dataclass(frozen=True)
 class Finding(Borders, Slices, Place, Attenuation, Size, Found):
-    """One lesion that the network found, with everything that is measured of it; docs/measurements.md has the list."""
+    """One lesion that the network found, with everything that is measured of it; docs/measurements.md has the list.
+
+    Args:
+        ratings: Name of a scale → what readers would probably say, where a rating model was asked; docs/ratings.md.
+    """
+
+    ratings: Mapping[str, PredictedRating] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return asdict(self)
+        """Plain data; without `ratings` where no rating model was asked."""
+        return {name: value for name, value in asdict(self).items() if name != "ratings" or value}
 
 
 @dataclass(frozen=True, eq=False)

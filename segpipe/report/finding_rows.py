@@ -7,7 +7,8 @@ from segpipe.report.tables import DASH, Column, show
 
 Values = Mapping[str, Any]
 SINCE = "since the earlier scan"
-_TEXTS = ("class", "type", "place", SINCE, "note")
+RATINGS = "predicted ratings of readers"
+_TEXTS = ("class", "type", "place", RATINGS, SINCE, "note")
 EXPLANATION = (
     "Diameters are those of the axial slice named: the longest, the longest at a right angle to it, and their mean, as "
     "in Lung-RADS v2022; the Fleischner Society (2017) rounds the mean to whole mm. The solid part is what lies above "
@@ -19,18 +20,25 @@ FOLLOWED = (
     "growth or shrinkage where it does not hold 0. New: the earlier scan shows this place without the lesion. Not seen "
     "before: the earlier scan does not show the place, or is not aligned there. Gone and not covered: likewise here."
 )
+RATED = (
+    "Predicted ratings: the grade that a reader of LIDC would probably give, and the probability of just this one. "
+    "They are opinions on an image, that on malignancy as well: no diagnosis and no probability of cancer."
+)
 INPUTS = (
     "Size, type and place are inputs of Lung-RADS v2022 and of the Fleischner Society's guideline of 2017. Nothing "
     "here is a category of theirs or a diagnosis."
 )
 
 
-def columns(*, several_classes: bool, uncertainty: bool = False, followed: bool = False) -> list[Column]:
+def columns(
+    *, several_classes: bool, uncertainty: bool = False, rated: bool = False, followed: bool = False
+) -> list[Column]:
     """The heads of the table."""
     names = [
         *(["class"] if several_classes else []),
         *_COLUMNS,
         *(["uncertainty, bit"] if uncertainty else []),
+        *([RATINGS] if rated else []),
         *([SINCE] if followed else []),
         "note",
     ]
@@ -41,14 +49,15 @@ def cells(finding: Values, *, several_classes: bool) -> list[str]:
     """One row of the table, in the order of `columns`.
 
     Args:
-        finding: As plain data, with `uncertainty` where that was measured, and with `since`, what became of it since an
-            earlier scan, where there is one.
+        finding: As plain data, with `uncertainty` where that was measured, `ratings` where they were predicted, and
+            `since`, what became of it since an earlier scan, where there is one.
         several_classes: Whether its class is named.
     """
     return [
         *([finding["label"]] if several_classes else []),
         *(describe(finding) for describe in _COLUMNS.values()),
         *([show(finding["uncertainty"])] if "uncertainty" in finding else []),
+        *([_ratings(finding["ratings"])] if "ratings" in finding else []),
         *([finding["since"]] if "since" in finding else []),
         _note(finding),
     ]
@@ -67,6 +76,13 @@ def _at_least(finding: Values, size: str) -> str:
 def _note(finding: Values) -> str:
     cut = f"cut by {finding['cut_by']}" if finding["cut_by"] else None
     return "; ".join(filter(None, [cut, finding["slice_note"]]))
+
+
+def _ratings(ratings: Mapping[str, Values]) -> str:
+    return ", ".join(
+        f"{name} {rating['grade']} {rating['name']} ({100 * rating['confidence']:.0f} %)"
+        for name, rating in ratings.items()
+    )
 
 
 def _diameters(finding: Values) -> str:

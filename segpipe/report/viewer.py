@@ -15,7 +15,7 @@ from segpipe.inference.follow_up.words import describe_course, describe_lost, de
 from segpipe.inference.window.aggregator import ENTROPY_STEPS
 from segpipe.labels import Label, LabelMap
 from segpipe.lesions import find_components
-from segpipe.report.finding_rows import EXPLANATION, FOLLOWED, INPUTS, cells, columns, mean_diameter
+from segpipe.report.finding_rows import EXPLANATION, FOLLOWED, INPUTS, RATED, cells, columns, mean_diameter
 from segpipe.report.overlays import LUNG_WINDOW_HU
 from segpipe.report.page import render
 from segpipe.report.tables import show
@@ -45,6 +45,7 @@ def write_page(result: Result, folder: Path) -> list[Path]:
     packed = pack(case, prediction.mask, entropy=prediction.entropy)
     findings = [finding.to_dict() for finding in prediction.findings]
     classes = result.model.recipe.label_map.classes
+    rated = any(finding.ratings for finding in prediction.findings)
     if prediction.entropy is not None:
         for finding, bits in zip(findings, _mean_entropy(prediction, result.model.recipe.label_map), strict=True):
             finding["uncertainty"] = bits
@@ -61,6 +62,7 @@ def write_page(result: Result, folder: Path) -> list[Path]:
         columns=columns(
             several_classes=len(classes) > 1,
             uncertainty=prediction.entropy is not None,
+            rated=rated,
             followed=result.follow_up is not None,
         ),
         rows=[_row(finding, several_classes=len(classes) > 1) for finding in findings],
@@ -69,6 +71,7 @@ def write_page(result: Result, folder: Path) -> list[Path]:
         followed=_follow_up_lines(result.follow_up) if result.follow_up else [],
         inputs=INPUTS,
         followed_text=FOLLOWED,
+        rated_text=RATED if rated else "",
         uncertainty_text=UNCERTAINTY,
         packed=packed,
         shown=f"{'×'.join(f'{step:.2f}' for step in packed.grid.spacing_mm)} mm, HU in steps of {STEP_HU}",

@@ -14,6 +14,7 @@ from pydicom.sr.codedict import codes
 
 from segpipe.errors import GeometryError, ImageError, OutputError
 from segpipe.geometry import flip_ras_lps, to_world
+from segpipe.inference.measurements.rating import PredictedRating
 from segpipe.io.dicom.objects import Derivation, FindingMap, Maker
 from segpipe.io.dicom.rtstruct.reading import read_rtstruct
 from segpipe.io.dicom.rtstruct.writing import write_rtstruct
@@ -90,7 +91,7 @@ def _check_valid(path):
         pytest.skip("dciodvfy (dicom3tools) is not installed")
     reported = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True, check=False)
     lines = [line for line in reported.stderr.splitlines() if line.startswith(("Error", "Warning"))]
-    own = ("DICOMDIR", "<99SEGPIPE>")  # it knows the schemes of the standard alone
+    own = ("DICOMDIR", "<99SEGPIPE>", "<99LIDCQIICR>")  # it knows the schemes of the standard alone
     assert [line for line in lines if not any(word in line for word in own)] == []
     assert reported.returncode == 0
 
@@ -296,6 +297,37 @@ def test_a_report_measures_each_finding_and_points_to_its_segment(tmp_path, axia
     ]
     (scheme,) = pydicom.dcmread(path).CodingSchemeIdentificationSequence
     assert scheme.CodingSchemeDesignator == "99SEGPIPE"
+    _check_valid(path)
+
+
+def test_a_report_codes_predicted_ratings_as_those_of_lidc_and_says_that_they_are_predicted(tmp_path, axial):
+    seg = write_dicom_seg(tmp_path / "seg.dcm", nodules(_findings()), derivation=axial)
+    ratings = {
+        "malignancy": PredictedRating(4, "moderately suspicious", 3.7, 0.416),
+        "texture": PredictedRating(5, "solid", 4.9, 0.95),
+        "calcification": PredictedRating(0, "absent", 0.02, 0.98),
+    }
+
+    path = write_dicom_sr(
+        tmp_path / "sr.dcm", [Measured(1, ratings=ratings), Measured(3)], derivation=axial, segmentation=seg
+    )
+
+    first, third = highdicom.sr.srread(path).content.get_volumetric_roi_measurement_groups()
+    coded = {evaluation.name.value: evaluation.value for evaluation in first.get_qualitative_evaluations()}
+    assert {name: (value.scheme_designator, value.value) for name, value in coded.items()} == {
+        "276214006": ("SCT", NODULE.category.value),
+        "nodule_type": ("99SEGPIPE", "solid"),
+        "RID36042": ("99LIDCQIICR", "904"),
+        "C41144": ("RADLEX", "RID50151"),
+        "C3672": ("RADLEX", "RID28473"),
+    }
+    assert _comments(first) == [
+        "Predicted ratings on the scales of LIDC's readers, no diagnosis: "
+        "malignancy moderately suspicious (42 %), texture solid (95 %), calcification absent (98 %)"
+    ]
+    assert (len(third.get_qualitative_evaluations()), _comments(third)) == (2, [])
+    schemes = pydicom.dcmread(path).CodingSchemeIdentificationSequence
+    assert [scheme.CodingSchemeDesignator for scheme in schemes] == ["99SEGPIPE", "99LIDCQIICR"]
     _check_valid(path)
 
 

@@ -28,7 +28,7 @@ FINDING = {
 
 def row(*, several_classes=False, **changes):
     finding = {**FINDING, **changes}
-    heads = columns(several_classes=several_classes, uncertainty="uncertainty" in finding)
+    heads = columns(several_classes=several_classes, uncertainty="uncertainty" in finding, rated="ratings" in finding)
     return dict(zip([head.name for head in heads], cells(finding, several_classes=several_classes), strict=True))
 
 
@@ -88,3 +88,11 @@ def test_ground_glass_has_no_solid_part():
 def test_no_category_is_given():
     assert "inputs of Lung-RADS v2022" in INPUTS
     assert "diagnosis" in INPUTS
+
+
+def test_predicted_ratings_have_grade_meaning_and_confidence():
+    malignancy = {"grade": 4, "name": "moderately suspicious", "mean": 3.7, "confidence": 0.416}
+    texture = {"grade": 5, "name": "solid", "mean": 4.9, "confidence": 0.95}
+    found = row(ratings={"malignancy": malignancy, "texture": texture})
+    assert found["predicted ratings of readers"] == "malignancy 4 moderately suspicious (42 %), texture 5 solid (95 %)"
+    assert "predicted ratings of readers" not in row()

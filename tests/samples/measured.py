@@ -1,6 +1,8 @@
 """A finding with all its measurements, made up, for tests of what is written of findings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from segpipe.inference.measurements.rating import PredictedRating
 
 
 @dataclass
@@ -24,3 +26,4 @@ class Measured:
     zone: str = "upper"
     slice_note: str | None = None
     cut_by: str | None = None
+    ratings: dict[str, PredictedRating] = field(default_factory=dict)

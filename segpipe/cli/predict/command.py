@@ -76,6 +76,7 @@ def _job(given: argparse.Namespace) -> "PredictionJob":
     from segpipe.inference.operating_point import choose_point
     from segpipe.inference.options import PredictOptions
     from segpipe.inference.prompts.prompt import check_scope
+    from segpipe.inference.ratings.rater import Rater
     from segpipe.inference.window.region import require_lungs
     from segpipe.report.viewer import write_page
 
@@ -89,7 +90,8 @@ def _job(given: argparse.Namespace) -> "PredictionJob":
     more = {"overlap": given.overlap, "flips": flips, "region": region, "keep_entropy": given.uncertainty}
     options = PredictOptions.at(point, **more)
     engine = build_engine(model, backend=given.backend, device=given.device, exact=given.exact)
-    job = PredictionJob(model, engine, options, writers, given.output, given.prompt)
+    rater = Rater.open(given.ratings) if given.ratings else None
+    job = PredictionJob(model, engine, options, writers, given.output, given.prompt, rater=rater)
     return _since(job, given.follow_up, given.days) if given.follow_up else job
 
 

@@ -92,6 +92,12 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_output(add: Any) -> None:
+    add(
+        "--ratings",
+        type=find_model,
+        metavar="MODEL",
+        help="a rating model: says how LIDC's readers would probably rate each finding (docs/ratings.md)",
+    )
     add("--output", required=True, type=Path, metavar="DIR", help="where results go; a second call resumes there")
     add_shard_flag(add)
     add(

@@ -21,8 +21,8 @@ from segpipe.io.dicom.series.description import SeriesInfo
 from segpipe.io.dicom.sr import write_dicom_sr
 from segpipe.io.dicom.sr_growth import Changes
 
-_OF_ONE_SCAN = ("prompt", "earlier", "days")
-_DECISIVE = ("overlap", "flips", "threshold", "min_volume_mm3", "min_probability", "classes", *_OF_ONE_SCAN)
+_OF_ONE_CALL = ("prompt", "earlier", "days", "ratings")
+_DECISIVE = ("overlap", "flips", "threshold", "min_volume_mm3", "min_probability", "classes", *_OF_ONE_CALL)
 
 
 def derive(series: SeriesInfo, model: ModelFolder, options: Mapping[str, Any]) -> Derivation:
@@ -143,5 +143,5 @@ def _derivation(result: Result) -> Derivation:
     if result.scan.series is None:
         raise ConfigError("DICOM results need a DICOM series to refer to")
     settings = result.settings
-    chosen = {name: settings[name] for name in _OF_ONE_SCAN if settings.get(name) is not None}
+    chosen = {name: settings[name] for name in _OF_ONE_CALL if settings.get(name) is not None}
     return derive(result.scan.series, result.model, {**settings.get("options", {}), **chosen})

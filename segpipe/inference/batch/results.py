@@ -157,7 +157,15 @@ def finding_row(scan: str, finding: Mapping[str, Any]) -> dict[str, Any]:
         row[name] = f"{value:.6g}" if isinstance(value, float) else value
     for prefix, name in _POSITIONS.items():
         row |= {f"{prefix}_{axis}_mm": f"{value:.3f}" for axis, value in zip("xyz", finding[name], strict=True)}
-    return {**row, "class": finding.get("label", "")}
+    return {**row, "class": finding.get("label", ""), **_rating_columns(finding.get("ratings", {}))}
+
+
+def _rating_columns(ratings: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
+    for name, rating in ratings.items():
+        columns[f"rating_{name}"] = rating["grade"]
+        columns[f"rating_{name}_confidence"] = f"{rating['confidence']:.3f}"
+    return columns
 
 
 def choose_writers(names: Sequence[str], known: Mapping[str, Writer]) -> dict[str, Writer]:

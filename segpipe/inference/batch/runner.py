@@ -22,6 +22,7 @@ from segpipe.inference.follow_up.comparing import FollowUp, PredictedScan, compa
 from segpipe.inference.options import PredictOptions
 from segpipe.inference.predictor import predict_case
 from segpipe.inference.prompts.prompt import Prompt
+from segpipe.inference.ratings.rater import Rater
 from segpipe.inference.stage_timer import StageTimer
 from segpipe.inference.thumbnail import make_thumbnail, write_thumbnail
 from segpipe.system.case_errors import attempt
@@ -40,6 +41,7 @@ class PredictionJob:
         prompt: What a reader says of one lesion in the scan, or None.
         earlier: An earlier scan of the same patient, to compare with.
         days: Since that scan.
+        rater: Adds predicted ratings to findings, if wanted.
     """
 
     model: ModelFolder
@@ -50,6 +52,7 @@ class PredictionJob:
     prompt: Prompt | None = None
     earlier: PredictedScan | None = None
     days: float | None = None
+    rater: Rater | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -67,6 +70,7 @@ class PredictionJob:
             "prompt": self.prompt.to_dict() if self.prompt else None,
             "formats": sorted(self.writers),
             **({"earlier": self.earlier.digest, "days": self.days} if self.earlier else {}),
+            **({"ratings": self.rater.digest} if self.rater else {}),
         }
 
 
@@ -137,13 +141,17 @@ class _Steps:
         return case
 
     def predict(self, scan: Scan, case: Case) -> Result:
-        """Mask and findings, the latter with the slice numbers of the original series."""
+        """Mask and findings, the latter with ratings, if wanted, and the slice numbers of the original series."""
         job = self.job
         prediction = predict_case(
             case, job.model.recipe, job.engine, job.options,
             divisor=job.model.divisor, at_mm=job.prompt, timer=self.timer,
         )  # fmt: skip
-        numbered = replace(prediction, findings=number_slices(prediction.findings, scan, case.grid))
+        findings = prediction.findings
+        if job.rater:
+            with self.timer.stage("ratings"):
+                findings = job.rater.rate(case, prediction.mask, findings, job.model.recipe.label_map)
+        numbered = replace(prediction, findings=number_slices(findings, scan, case.grid))
         return Result(scan, case, numbered, job.model, self.records.settings)
 
     def write(self, scan: Scan, result: Result) -> None:

@@ -1,6 +1,6 @@
 """What DICOM objects of segpipe's own have in common: their maker, UIDs, patient and the way they are saved."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,6 +124,17 @@ def cut_text(text: str, length: int = 64) -> str:
     return text.encode()[:length].decode(errors="ignore").strip()
 
 
+class Rated(Protocol):
+    """A predicted rating; `segpipe.inference.measurements.rating.PredictedRating` is one."""
+
+    @property
+    def grade(self) -> int: ...  # noqa: D102
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def confidence(self) -> float: ...  # noqa: D102
+
+
 class Measured(Protocol):
     """A finding as a report needs it; `segpipe.inference.findings.Finding` is one."""
 
@@ -163,6 +174,8 @@ class Measured(Protocol):
     def zone(self) -> str: ...  # noqa: D102
     @property
     def slice_note(self) -> str | None: ...  # noqa: D102
+    @property
+    def ratings(self) -> Mapping[str, Rated]: ...  # noqa: D102
     @property
     def cut_by(self) -> str | None: ...  # noqa: D102
 

@@ -30,7 +30,7 @@ from segpipe.io.dicom.sr_measurements import (
     code_measurements,
     code_sites,
     comments_on,
-    describe_scheme,
+    describe_schemes,
 )
 
 _CT_CHEST = DicomCode("24627-2", "LN", "CT Chest")
@@ -100,7 +100,9 @@ def write_dicom_sr(
             device_serial_number=derivation.maker.recipe,
             previous_versions=None if former is None else [_reference(former)],
         )
-        document.CodingSchemeIdentificationSequence = [describe_scheme()]
+        document.CodingSchemeIdentificationSequence = describe_schemes(
+            rated=any(finding.ratings for finding in findings)
+        )
     return save(document, path)
 
 

@@ -6,7 +6,8 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code as DicomCode
 
-from segpipe.io.dicom.objects import MANUFACTURER, SCHEME, Measured
+from segpipe.io.dicom.objects import MANUFACTURER, SCHEME, Measured, dicom_code
+from segpipe.labels.ratings import LIDC_SCHEME, RATING_SCALES
 
 _EQUIVALENT = DicomCode("sphere_diameter", SCHEME, "Diameter of the sphere with the same volume")
 _SOLID_FRACTION = DicomCode("solid_fraction", SCHEME, "Part of the voxels above -300 HU")
@@ -30,12 +31,21 @@ _PERCENTILES = {
 }
 
 
-def describe_scheme() -> Dataset:
-    """What explains our own codes to readers of a report (DICOM PS3.3, C.12.1: Coding Scheme Identification)."""
+def describe_schemes(*, rated: bool) -> list[Dataset]:
+    """What explains local codes to readers of a report (DICOM PS3.3, C.12.1: Coding Scheme Identification).
+
+    Args:
+        rated: Whether there are predicted ratings, some of whose codes are LIDC's.
+    """
+    schemes = [_describe_scheme(SCHEME, "Measurements of segpipe", MANUFACTURER)]
+    return [*schemes, *([_describe_scheme(LIDC_SCHEME, "Ratings of LIDC-IDRI in DICOM", "QIICR")] if rated else [])]
+
+
+def _describe_scheme(designator: str, name: str, responsible: str) -> Dataset:
     scheme = Dataset()
-    scheme.CodingSchemeDesignator = SCHEME
-    scheme.CodingSchemeName = "Measurements of segpipe"
-    scheme.CodingSchemeResponsibleOrganization = MANUFACTURER
+    scheme.CodingSchemeDesignator = designator
+    scheme.CodingSchemeName = name
+    scheme.CodingSchemeResponsibleOrganization = responsible
     return scheme
 
 
@@ -65,10 +75,21 @@ def code_measurements(finding: Measured) -> list[Any]:
 
 
 def code_evaluations(finding: Measured) -> list[Any]:
-    """What is said in concepts: the type of the nodule."""
+    """What is said in concepts: the type of the nodule, and the ratings that readers would probably give."""
     from highdicom.sr import QualitativeEvaluation
 
-    return [QualitativeEvaluation(_NODULE_TYPE, _TYPES[finding.nodule_type])]
+    rated = [_rating_codes(name, rating.grade) for name, rating in finding.ratings.items()]
+    return [
+        QualitativeEvaluation(_NODULE_TYPE, _TYPES[finding.nodule_type]),
+        *(QualitativeEvaluation(concept, grade) for concept, grade in rated),
+    ]
+
+
+def _rating_codes(name: str, value: int) -> tuple[DicomCode, DicomCode]:
+    """A scale and one of its grades, coded as TCIA codes the ratings of LIDC's readers."""
+    scale = RATING_SCALES[name]
+    grade = next(grade for grade in scale.grades if grade.value == value)
+    return dicom_code(scale.concept), dicom_code(grade.code)
 
 
 def code_sites(finding: Measured, anatomy: DicomCode) -> list[Any]:
@@ -87,7 +108,15 @@ def comments_on(finding: Measured) -> list[str]:
     """What a reader must know of the measurements, in words."""
     cut = f"cut by {finding.cut_by}: volume and diameters are at least these" if finding.cut_by else None
     outside = finding.zone if finding.zone == "outside the lungs" else None
-    return [text for text in (cut, finding.slice_note, outside) if text]
+    return [text for text in (cut, finding.slice_note, outside, _describe_ratings(finding)) if text]
+
+
+def _describe_ratings(finding: Measured) -> str | None:
+    """Says that ratings are predictions, which their codes do not, and how sure they are."""
+    if not finding.ratings:
+        return None
+    rated = (f"{name} {rating.name} ({100 * rating.confidence:.0f} %)" for name, rating in finding.ratings.items())
+    return f"Predicted ratings on the scales of LIDC's readers, no diagnosis: {', '.join(rated)}"
 
 
 def code_comment(text: str) -> Any:

@@ -1,0 +1,20 @@
+"""A rating that readers would probably give a finding, and how sure that is."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class PredictedRating:
+    """One predicted rating.
+
+    Args:
+        grade: The grade nearest to the mean, as the scale counts: 1 to 5, or 0 and 1.
+        name: What that grade means.
+        mean: The expected grade.
+        confidence: The calibrated probability that a reader gives this grade.
+    """
+
+    grade: int
+    name: str
+    mean: float
+    confidence: float
