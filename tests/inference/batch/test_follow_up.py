@@ -132,7 +132,7 @@ def test_a_report_with_an_earlier_scan_is_another_object_than_one_without(compar
     alone = derive(scan.series, job.model, job.options.to_dict())
     report = pydicom.dcmread(compared / "after.sr.dcm")
     assert report.SOPInstanceUID not in report_uids(alone)
-    options = [{}, {"earlier": "0a"}, {"earlier": "0a", "days": 50.0}, {"at_mm": [1, 2, 3]}, {"at_mm": [1, 2, 4]}]
+    options = [{}, {"earlier": "0a"}, {"earlier": "0a", "days": 50.0}, {"prompt": {"at": 3}}, {"prompt": {"at": 4}}]
     assert len({point_digest(each) for each in options}) == 5
 
 
