@@ -45,7 +45,7 @@ def write_page(result: Result, folder: Path) -> list[Path]:
     packed = pack(case, prediction.mask, entropy=prediction.entropy)
     findings = [finding.to_dict() for finding in prediction.findings]
     classes = result.model.recipe.label_map.classes
-    rated = any(finding.ratings for finding in prediction.findings)
+    rated = any("ratings" in finding for finding in findings)
     if prediction.entropy is not None:
         for finding, bits in zip(findings, _mean_entropy(prediction, result.model.recipe.label_map), strict=True):
             finding["uncertainty"] = bits
