@@ -113,7 +113,25 @@ def _detection(detection: Mapping[str, Any]) -> list[str]:
         for name, title in titles.items()
         if name in detection
     ]
-    return [f"Detection by overlap, at any operating point: {', '.join(known)}.", ""] if known else []
+    line = [f"Detection by overlap, at any operating point: {', '.join(known)}.", ""] if known else []
+    return [*line, *_by_diameter(detection.get("by_diameter") or {})]
+
+
+def _by_diameter(sizes: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Sensitivity along the FROC for the lesions of each diameter, and its mean."""
+    if not sizes:
+        return []
+    rates = list(next(iter(sizes.values()))["sensitivity_at_fp_per_scan"])
+    head = ["diameter", "lesions", *(f"at {rate}" for rate in rates), "mean", "95 % interval"]
+    rows = [[_cell(size), *_cells_of_size(row)] for size, row in sizes.items()]
+    table = [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
+    return ["Sensitivity by the longest diameter, at so many false positives a scan:", "", *table, ""]
+
+
+def _cells_of_size(row: Mapping[str, Any]) -> Iterator[str]:
+    yield _cell(row["lesions"])
+    yield from map(_number, row["sensitivity_at_fp_per_scan"].values())
+    yield from (_number(row.get("cpm")), _interval(row.get("cpm_ci95")))
 
 
 def _figure_row(title: str, row: Mapping[str, Any]) -> str:

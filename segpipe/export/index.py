@@ -62,6 +62,15 @@ class Figure(_Typed):
     ci95: Interval95 = None
 
 
+class DetectionOfSize(_Typed):
+    """The FROC of the lesions of one stratum of diameters."""
+
+    lesions: int
+    sensitivity_at_fp_per_scan: dict[str, Share | None]
+    cpm: FiniteFloat | None = None
+    cpm_ci95: Interval95 = None
+
+
 class Detection(_Typed):
     """The FROC of the evaluation in a few numbers."""
 
@@ -69,6 +78,7 @@ class Detection(_Typed):
     cpm_ci95: Interval95 = None
     average_precision: FiniteFloat | None = None
     average_precision_ci95: Interval95 = None
+    by_diameter: dict[str, DetectionOfSize] = {}
 
 
 class Figures(_Typed):

@@ -85,7 +85,8 @@ def figures_of(summary: Mapping[str, Any] | None) -> dict[str, Any]:
         return {}
     figures = {name: summary[name] for name in ("cases", "patients", "metrics", "lesions")}
     froc = (summary["detection"] or {}).get("overlap", {})
-    detection = {name: value for name, value in froc.items() if name.startswith(("cpm", "average_precision"))}
+    shown = ("cpm", "average_precision", "by_diameter")
+    detection = {name: value for name, value in froc.items() if name.startswith(shown)}
     return {"figures": {**figures, "detection": detection}}
 
 

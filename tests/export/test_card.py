@@ -57,6 +57,22 @@ def test_detection_is_said_where_it_was_measured() -> None:
     assert "Detection" not in card()
 
 
+def test_detection_is_said_for_each_diameter() -> None:
+    sizes = {
+        "under 6 mm": {"lesions": 3, "sensitivity_at_fp_per_scan": {"0.125": 0.0, "8": None}, "cpm": 0.25},
+        "6-8 mm": {
+            "lesions": 1,
+            "sensitivity_at_fp_per_scan": {"0.125": 1.0, "8": 1.0},
+            "cpm": 1.0,
+            "cpm_ci95": [1, 1],
+        },
+    }
+    lines = card(figures={**FACTS["figures"], "detection": {"by_diameter": sizes}}).splitlines()
+    assert "| diameter | lesions | at 0.125 | at 8 | mean | 95 % interval |" in lines
+    assert "| under 6 mm | 3 | 0.000 | undefined | 0.250 | undefined |" in lines
+    assert "| 6-8 mm | 1 | 1.000 | 1.000 | 1.000 | 1 … 1 |" in lines
+
+
 def test_what_a_split_does_not_know_is_left_out() -> None:
     text = card(split={"fold": None, "folds": None, "seed": 3, "train": 7, "training_cases_sha256": "ab"})
     assert "| split | seed 3, train 7, training cases sha256 ab |" in text
