@@ -23,6 +23,7 @@ from slim import settle_weights, share_weights
 from torch import nn
 
 from segpipe.case import Case
+from segpipe.cli.predict.flags import parse_flips
 from segpipe.datasets.loading import load_lesions
 from segpipe.datasets.sources.implanted import open_nodules
 from segpipe.errors import ModelError
@@ -67,7 +68,7 @@ def main() -> None:
     crops = list(_crops(given.crops, given.count))
     target = FOLDER / given.name
     with TemporaryDirectory() as scratch, staged_folder(target, marker=INDEX) as staging:
-        whole = merge(folders, crops[0], Path(scratch) / "model")
+        whole = merge(folders, crops[0], Path(scratch) / "model", flips=given.flips)
         shutil.copytree(whole.path, staging, dirs_exist_ok=True)
         slim(staging)
         _finish(staging, given)
@@ -79,13 +80,16 @@ def main() -> None:
     print(f"{target}: {size / 1e6:.2f} MB")
 
 
-def merge(folders: Sequence[ModelFolder], crop: Case, path: Path) -> ModelFolder:
+def merge(
+    folders: Sequence[ModelFolder], crop: Case, path: Path, *, flips: tuple[int, ...] | None = None
+) -> ModelFolder:
     """One model folder of all, its weights settled for half precision.
 
     Args:
         folders: Of runs with one recipe and one network.
         crop: What PyTorch and ONNX Runtime are compared on.
         path: Where it is written.
+        flips: Axes of test-time flips; None keeps those of the runs.
     """
     first = folders[0]
     if any(folder.recipe != first.recipe or folder.network != first.network for folder in folders):
@@ -100,7 +104,7 @@ def merge(folders: Sequence[ModelFolder], crop: Case, path: Path) -> ModelFolder
         network=network,
         spec=spec,
         recipe=first.recipe,
-        operating_point=first.operating_point,
+        operating_point={**first.operating_point, **({} if flips is None else {"flips": list(flips)})},
         about=about,
         example_bcxyz=_prepare(crop, first.recipe),
     )
@@ -215,6 +219,7 @@ def _parse() -> argparse.Namespace:
     )
     add("--attribution", type=Path, default=Path(__file__).with_name("lidc_attribution.md"), metavar="FILE")
     add("--clicks", type=Path, metavar="CSV", help="what benchmarks/clicks.py wrote about the same models")
+    add("--flips", type=parse_flips, metavar="AXES", help="of the model, e.g. x or none; default: those of the runs")
     add("--count", type=int, default=24, metavar="N", help="nodules on which masks are compared (default: 24)")
     given = parser.parse_args()
     given.table = given.crops / "nodules.csv"

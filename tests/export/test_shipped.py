@@ -2,13 +2,21 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from segpipe import load_model
+from segpipe.datasets.loading import load_lesions
+from segpipe.datasets.samples import find_data
+from segpipe.datasets.sources.folders import find_cases
 from segpipe.errors import ModelError
 from segpipe.export import shipped
 from segpipe.export.model_folder import read_model_folder
 from segpipe.export.shipped import find_model, shipped_models
+from segpipe.inference.predictor import predict_case
+from segpipe.lesions import find_components, measure_components
 
+ENTRIES = find_cases(find_data("lidc_sample")).entries
 LARGEST_MB = 10
 
 
@@ -47,3 +55,25 @@ def test_a_package_without_models_says_so(tmp_path, monkeypatch):
 def test_what_ships_is_small_enough_for_the_package():
     sizes = [file.stat().st_size for file in shipped.FOLDER.rglob("*") if file.is_file()]
     assert sum(sizes) <= LARGEST_MB * 10**6
+
+
+@pytest.mark.parametrize("name", shipped_models())
+def test_a_shipped_model_is_whole_and_says_whose_data_it_learnt_from(name):
+    model = read_model_folder(find_model(name))
+    assert model.recipe.scope == "voi"
+    assert "creativecommons.org/licenses/by/3.0" in (model.path / "ATTRIBUTION.md").read_text()
+    assert "| every nodule once |" in (model.path / "docs" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("backend", ["torch", "onnx"])
+@pytest.mark.parametrize("name", shipped_models())
+def test_a_shipped_model_measures_a_real_nodule(name, backend):
+    case = load_lesions(ENTRIES[0], {1: "nodule"})
+    (lesion,) = measure_components(find_components(case.mask), case.grid)
+    model = load_model(name, backend=backend, device="cpu")
+    found = predict_case(
+        case, model.folder.recipe, model.engine, model.options, divisor=model.folder.divisor, at_mm=lesion.centre_mm
+    )
+    both = np.count_nonzero((found.mask > 0) & (case.mask > 0))
+    assert 2 * both / (np.count_nonzero(found.mask) + np.count_nonzero(case.mask)) > 0.75
+    assert found.findings[0].volume_mm3 == pytest.approx(lesion.volume_mm3, rel=0.4)

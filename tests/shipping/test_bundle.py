@@ -70,7 +70,7 @@ def test_two_runs_become_one_model_of_the_package(crops, tmp_path, monkeypatch, 
         runs = write_runs(tmp_path)
     monkeypatch.setattr("segpipe.export.shipped.FOLDER", tmp_path / "models")
     monkeypatch.setattr(bundle, "FOLDER", tmp_path / "models")
-    words = [*runs, "--name", "tiny", "--crops", crops, "--count", 2]
+    words = [*runs, "--name", "tiny", "--crops", crops, "--count", 2, "--flips", "x"]
     monkeypatch.setattr("sys.argv", ["bundle.py", *map(str, words)])
     bundle.main()
     assert "ONNX Runtime and PyTorch: 0 of 2 masks differ" in capsys.readouterr().out
@@ -79,6 +79,7 @@ def test_two_runs_become_one_model_of_the_package(crops, tmp_path, monkeypatch, 
     assert files == {"ATTRIBUTION.md", "LICENSE", "docs/README.md", "segpipe.json", *WEIGHTS}
     assert model.network == {"name": "ensemble", "members": 2, "member": BATCH_NORM}
     assert "figures" not in model.about
+    assert model.operating_point["flips"] == [0]
     patch = torch.rand(1, 1, 16, 16, 8)
     by_onnx, by_torch = (build_engine(model, backend=name, device="cpu")(patch) for name in ("onnx", "torch"))
     np.testing.assert_allclose(by_onnx, by_torch, atol=5e-2)  # PyTorch may compute in bfloat16
