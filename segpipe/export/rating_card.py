@@ -24,9 +24,9 @@ def rating_card(scales: Sequence[RatingScale], about: Mapping[str, Any]) -> str:
 
     Args:
         scales: What is rated.
-        about: Facts, and under `figures` and `measurements_alone` what `rating_figures` gives for each rating.
+        about: Facts, and the figures of `compared_tables`.
     """
-    listed = {name: value for name, value in about.items() if name not in ("figures", "measurements_alone")}
+    listed = {name: value for name, value in about.items() if not isinstance(value, Mapping)}
     return "\n".join(
         [
             "# Readers' ratings of lung nodules in CT",
@@ -45,11 +45,7 @@ def rating_card(scales: Sequence[RatingScale], about: Mapping[str, Any]) -> str:
             "",
             "Each nodule is rated by a network that has seen none of its patient's; intervals (95 %) over patients.",
             "",
-            *rating_table(about.get("figures", {})),
-            "",
-            "The same from the measurements alone, without the crop:",
-            "",
-            *rating_table(about.get("measurements_alone", {})),
+            *compared_tables(about),
             "",
             "## Use",
             "",
@@ -62,8 +58,22 @@ def rating_card(scales: Sequence[RatingScale], about: Mapping[str, Any]) -> str:
     )
 
 
-def rating_table(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Figures as a table in Markdown, a row for each rating."""
+def compared_tables(about: Mapping[str, Any]) -> list[str]:
+    """The figures of the model and of what it was chosen from, each as a table in Markdown.
+
+    Args:
+        about: `learnt_from` what the model has learnt, `log_loss` by what is learnt from, and for each rating what
+            `rating_figures` gives, under `figures` of the model and under `others`.
+    """
+    kinds = {about.get("learnt_from", "the model"): about.get("figures", {}), **about.get("others", {})}
+    lines: list[str] = []
+    for name, figures in kinds.items():
+        loss = about.get("log_loss", {}).get(name)
+        lines += [f"From {name}" + ("" if loss is None else f" (log loss {loss:.3f})") + ":", "", *_table(figures), ""]
+    return lines[:-1]
+
+
+def _table(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
     head = ["rating", *COLUMNS.values()]
     rows = [[name, *(_cell(of_rating[column]) for column in COLUMNS)] for name, of_rating in figures.items()]
     return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]

@@ -16,7 +16,7 @@ from segpipe.datasets.opening import cache_folder, open_dataset, prepared_folder
 from segpipe.datasets.splits import assign_roles
 from segpipe.errors import ConfigError
 from segpipe.evaluation.rating_figures import RatedNodules
-from segpipe.export.rating_card import rating_table
+from segpipe.export.rating_card import compared_tables
 from segpipe.export.rating_folder import RatingModel, write_rating_folder
 from segpipe.inference.ratings.inputs import MEASUREMENTS
 from segpipe.labels import LabelMap
@@ -25,12 +25,7 @@ from segpipe.system.files.atomic_write import write_json
 from segpipe.system.files.csv_table import write_csv
 from segpipe.tracking.harmless import harmless
 from segpipe.tracking.trackers import RunToTrack, ask_tracker, build_tracker, closed_at_end
-from segpipe.training.ratings.cross_validation import (
-    RatingStudy,
-    calibrate_out_of_fold,
-    figures_of,
-    fit_all,
-)
+from segpipe.training.ratings.cross_validation import RatedStudy, RatingStudy, fit_all
 from segpipe.training.ratings.samples import MISSING, read_samples
 from segpipe.training.ratings.settings import RatingSettings
 from segpipe.training.resuming.settings import write_config
@@ -83,25 +78,29 @@ def run_ratings(settings: Settings, config: Mapping[str, Any], folder: Path) -> 
 
 
 def _learn(settings: Settings) -> _Outcome:
+    """Networks with and without the crop; what is written is of the kind with the lower log loss out of fold."""
     manifest = _open(settings)
-    study = _study(settings, manifest)
-    log.info("%d nodules of %d patients", len(study.folds), len(set(study.samples.patients)))
-    log.info("measurements alone")
-    alone = study.without_crop()
-    bare = figures_of(alone, calibrate_out_of_fold(alone, alone.rate_out_of_fold()))
-    log.info("measurements and crop")
-    rated = study.rate_out_of_fold()
-    calibrated = calibrate_out_of_fold(study, rated)
-    about = {
-        **_about(settings, manifest),
-        "figures": figures_of(study, calibrated),
-        "measurements_alone": bare,
+    outcomes: dict[str, RatedStudy] = {}
+    for name, study in _studies(settings, manifest).items():
+        log.info("%s: %d nodules of %d patients", name, len(study.folds), len(set(study.samples.patients)))
+        outcomes[name] = RatedStudy.of(study)
+    chosen = min(outcomes, key=lambda name: outcomes[name].log_loss)
+    log.info("a network of all patients, from %s", chosen)
+    about = {**_about(settings, manifest), **_compare(outcomes, chosen)}
+    best = outcomes[chosen]
+    ratings = best.study.settings
+    model = RatingModel(fit_all(best), ratings.scales, best.study.measurements, ratings.crop, ratings.layers, about)
+    return _Outcome(_summarise(about), _rows(best), model)
+
+
+def _compare(outcomes: Mapping[str, RatedStudy], chosen: str) -> dict[str, Any]:
+    """What is said of each kind of network."""
+    return {
+        "learnt_from": chosen,
+        "log_loss": {name: outcome.log_loss for name, outcome in outcomes.items()},
+        "figures": outcomes[chosen].figures,
+        "others": {name: outcome.figures for name, outcome in outcomes.items() if name != chosen},
     }
-    log.info("a network of all patients")
-    ratings = study.settings
-    network = fit_all(study, rated)
-    model = RatingModel(network, ratings.scales, study.measurements, ratings.crop, ratings.layers, about)
-    return _Outcome(_summarise(about), _rows(study, calibrated), model)
 
 
 def _open(settings: Settings) -> Manifest:
@@ -109,11 +108,14 @@ def _open(settings: Settings) -> Manifest:
     return open_dataset(data.name, data.model_dump(), labels=LabelMap.of("nodule"), cache=cache)
 
 
-def _study(settings: Settings, manifest: Manifest) -> RatingStudy:
+def _studies(settings: Settings, manifest: Manifest) -> dict[str, RatingStudy]:
+    """What networks learn from → their study."""
     ratings: RatingSettings = settings.ratings
     samples = read_samples(manifest, ratings.scales, ratings.crop)
     parts = {"optimizer": settings.optimizer, "scheduler": settings.scheduler}
-    return RatingStudy(samples, _folds(settings, manifest), ratings, MEASUREMENTS, parts, settings.seed)
+    study = RatingStudy(samples, _folds(settings, manifest), ratings, MEASUREMENTS, parts, settings.seed)
+    alone = {"measurements alone": study.without_crop()}
+    return {**alone, "measurements and crop": study} if ratings.layers.channels else alone
 
 
 def _folds(settings: Settings, manifest: Manifest) -> NDArray[np.int64]:
@@ -142,24 +144,26 @@ def _about(settings: Settings, manifest: Manifest) -> dict[str, Any]:
 
 def _summarise(about: Mapping[str, Any]) -> dict[str, Any]:
     """The figures under names that MLflow's charts line up, e.g. `malignancy_auc`."""
+    kinds = {"": about["figures"], **{f"{name}_".replace(" ", "_"): found for name, found in about["others"].items()}}
     metrics = {
-        f"{rating}_{name}{suffix}": figure
-        for suffix, kind in (("", "figures"), ("_measurements_alone", "measurements_alone"))
-        for rating, figures in about[kind].items()
+        f"{kind}{rating}_{name}": figure
+        for kind, of_kind in kinds.items()
+        for rating, figures in of_kind.items()
         for name, figure in figures.items()
     }
-    return {**{name: value for name, value in about.items() if not isinstance(value, Mapping)}, "metrics": metrics}
+    facts = {name: value for name, value in about.items() if name not in ("figures", "others")}
+    return {**facts, "metrics": metrics}
 
 
-def _rows(study: RatingStudy, calibrated: list[NDArray[np.float64]]) -> list[dict[str, Any]]:
-    samples = study.samples
+def _rows(outcome: RatedStudy) -> list[dict[str, Any]]:
+    study, samples = outcome.study, outcome.study.samples
     rows: list[dict[str, Any]] = [
         {"case": name, "patient": patient, "fold": int(fold)}
         for name, patient, fold in zip(samples.names, samples.patients, study.folds, strict=True)
     ]
     for number, scale in enumerate(study.settings.scales):
         levels = samples.levels_nr[:, number].numpy()
-        rated = RatedNodules(levels, calibrated[number], samples.patients)
+        rated = RatedNodules(levels, outcome.calibrated[number], samples.patients)
         for row, level, place, mean, sure in zip(
             rows, levels, rated.predicted, rated.means, rated.confidence, strict=True
         ):
@@ -191,9 +195,7 @@ def _describe(outcome: _Outcome, folder: Path) -> str:
     return "\n".join(
         [
             f"{about['cases']} nodules of {about['patients']} patients, each rated out of fold:",
-            *rating_table(about["figures"]),
-            "from the measurements alone:",
-            *rating_table(about["measurements_alone"]),
+            *compared_tables(about),
             f"figures  {folder / 'evaluation' / 'summary.json'}",
             f"model    {folder / 'model'}",
             f"predict  python -m segpipe predict --model MODEL --ratings {folder / 'model'} --input SCAN --output DIR",

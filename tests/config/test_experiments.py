@@ -36,6 +36,15 @@ def test_the_sample_needs_no_root():
     assert (sample["name"], sample["root"], sample["table"]) == ("nifti", "lidc_sample", "nodules.csv")
 
 
+def test_ratings_keep_their_numbers():
+    found = settings("+experiment=lung_nodule_ratings", "data.root=scans")
+    assert (found["data"]["table"], found["data"]["folds"], found["optimizer"]["lr"]) == ("nodules.csv", 5, 1e-2)
+    ratings = found["ratings"]
+    assert (ratings["crop"]["side"], ratings["crop"]["spacing_mm"], ratings["crop"]["margin_mm"]) == (24, 1.25, 3.0)
+    assert ratings["layers"] == {"channels": [8, 16, 32], "hidden": 16, "dropout": 0.2}
+    assert (ratings["steps"], ratings["batch_size"]) == (1000, 32)
+
+
 @pytest.mark.parametrize(
     ("word", "key", "value"),
     [

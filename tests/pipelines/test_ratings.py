@@ -61,6 +61,18 @@ def test_figures_model_and_tracking_agree(run):
     assert tracked.info.status == "FINISHED"
 
 
+@pytest.mark.slow
+def test_the_model_is_of_the_kind_with_the_lower_log_loss(run):
+    summary = json.loads((run / "run/evaluation/summary.json").read_text())
+    losses = summary["log_loss"]
+    assert set(losses) == {"measurements alone", "measurements and crop"}
+    assert summary["learnt_from"] == min(losses, key=losses.get)
+    model = read_rating_folder(run / "run/model")
+    assert bool(model.layers.channels) == (summary["learnt_from"] == "measurements and crop")
+    own = sum(summary["metrics"][f"{rating}_log_loss"]["mean"] for rating in ("malignancy", "calcification"))
+    assert own == pytest.approx(min(losses.values()))
+
+
 @pytest.mark.parametrize("word", ["check=true", "resume=true"])
 def test_it_is_neither_tried_nor_resumed(word, tmp_path):
     settings = settings_of(compose([*WORDS, word], registries), registries())

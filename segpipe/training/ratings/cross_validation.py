@@ -41,9 +41,10 @@ class RatingStudy:
     seed: int
 
     def without_crop(self) -> "RatingStudy":
-        """The same for networks that see measurements alone."""
+        """The same for networks that see measurements alone; their crops are a voxel, which costs no time."""
         layers = self.settings.layers.model_copy(update={"channels": []})
-        return replace(self, settings=replace(self.settings, layers=layers))
+        samples = replace(self.samples, crops_n2xyz=torch.zeros(len(self.folds), 2, 1, 1, 1))
+        return replace(self, samples=samples, settings=replace(self.settings, layers=layers))
 
     def fit(self, chosen: NDArray[np.bool_]) -> RatingNetwork:
         """A network that has learnt from the chosen nodules."""
@@ -68,6 +69,35 @@ class RatingStudy:
         return rated
 
 
+@dataclass(frozen=True, eq=False)
+class RatedStudy:
+    """What came of a study.
+
+    Args:
+        study: The study.
+        rated: The probability of each grade of each nodule, out of fold, (N, ratings, grades).
+        calibrated: For each rating the probabilities of its grades, calibrated.
+        figures: Name of a rating → `rating_figures` of the nodules that have it.
+    """
+
+    study: RatingStudy
+    rated: NDArray[np.float64]
+    calibrated: list[NDArray[np.float64]]
+    figures: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, study: RatingStudy) -> "RatedStudy":
+        """Rates all nodules out of fold."""
+        rated = study.rate_out_of_fold()
+        calibrated = calibrate_out_of_fold(study, rated)
+        return cls(study, rated, calibrated, _figures(study, calibrated))
+
+    @property
+    def log_loss(self) -> float:
+        """Of all ratings together."""
+        return float(sum(figures["log_loss"]["mean"] for figures in self.figures.values()))
+
+
 def calibrate_out_of_fold(study: RatingStudy, rated: NDArray[np.float64]) -> list[NDArray[np.float64]]:
     """For each rating the probabilities of its grades; each fold is calibrated on the others."""
     calibrated = []
@@ -81,8 +111,9 @@ def calibrate_out_of_fold(study: RatingStudy, rated: NDArray[np.float64]) -> lis
     return calibrated
 
 
-def fit_all(study: RatingStudy, rated: NDArray[np.float64]) -> RatingNetwork:
+def fit_all(outcome: RatedStudy) -> RatingNetwork:
     """The network that has learnt from all nodules, with the calibration of those rated out of fold."""
+    study, rated = outcome.study, outcome.rated
     everyone = np.ones(len(study.folds), dtype=bool)
     network = study.fit(everyone)
     for number, scale in enumerate(study.settings.scales):
@@ -90,8 +121,7 @@ def fit_all(study: RatingStudy, rated: NDArray[np.float64]) -> RatingNetwork:
     return network
 
 
-def figures_of(study: RatingStudy, calibrated: list[NDArray[np.float64]]) -> dict[str, Any]:
-    """Name of a rating → `rating_figures` of the nodules that have it."""
+def _figures(study: RatingStudy, calibrated: list[NDArray[np.float64]]) -> dict[str, Any]:
     figures = {}
     for number, scale in enumerate(study.settings.scales):
         levels = study.samples.levels_nr[:, number].numpy()

@@ -13,7 +13,7 @@ from segpipe.inference.ratings.inputs import MEASUREMENTS
 from segpipe.labels.ratings import RATING_SCALES
 from segpipe.preprocessing.rating_crop import RatingCrop
 from segpipe.training.ratings.calibration import calibrate, fit_calibration
-from segpipe.training.ratings.cross_validation import RatingStudy, calibrate_out_of_fold, fit_all
+from segpipe.training.ratings.cross_validation import RatedStudy, RatingStudy, fit_all
 from segpipe.training.ratings.fitting import ordinal_loss
 from segpipe.training.ratings.samples import MISSING, RatedSamples, read_samples
 from segpipe.training.ratings.settings import RatingLayers, RatingSettings
@@ -92,7 +92,7 @@ def test_the_fitted_calibration_makes_confidence_the_share_that_is_right(share, 
 def test_ratings_are_learnt_out_of_fold():
     levels = torch.tensor([0, 1, 2, 3, 4] * 4)
     own = study(levels, np.arange(20) // 10)
-    (calibrated,) = calibrate_out_of_fold(own, own.rate_out_of_fold())
+    (calibrated,) = RatedStudy.of(own).calibrated
     np.testing.assert_allclose(calibrated.sum(axis=1), 1.0)
     assert (calibrated.argmax(axis=1) == levels.numpy()).mean() > 0.8
 
@@ -113,5 +113,5 @@ def test_the_network_of_all_patients_carries_the_calibration():
     own = study(torch.tensor([0, 1, 2, 3, 4] * 2), np.arange(10) // 5)
     sure = np.full((10, 1, 5), 0.01)
     sure[np.arange(10), 0, own.samples.levels_nr[:, 0].numpy()] = 0.96
-    network = fit_all(own, sure)
+    network = fit_all(RatedStudy(own, sure, [], {}))
     assert network.calibration.item() > 1.5  # all right with 96 %: surer still
