@@ -13,6 +13,7 @@ from segpipe.errors import ConfigError
 from segpipe.export.rating_folder import read_rating_folder
 from segpipe.pipelines.ratings import run_ratings
 from segpipe.system.files.csv_table import read_csv
+from tests.samples.small_rating_models import skip_onnx
 from tests.samples.tiny_data import write_tiny_data
 from tests.support.processes import segpipe
 
@@ -31,7 +32,7 @@ def run(tmp_path_factory, new_database) -> Path:
     new_database(home)
     rows = [f"case_{number},p{number // 2},{1 + number % 5},{6 if number % 3 else 3}" for number in range(10)]
     (home / "nodules.csv").write_text("\n".join(["nodule,patient,malignancy,calcification", *rows]) + "\n")
-    segpipe(*WORDS, *TINY, "hydra.run.dir=run", cwd=home)
+    segpipe(*WORDS, *TINY, "hydra.run.dir=run", cwd=home, before=skip_onnx)
     return home
 
 
