@@ -113,15 +113,18 @@ class ClassComponents:
     confidence: Sequence[tuple[float, float]]
 
 
-def measure_findings(case: Case, classes: Sequence[ClassComponents], *, seen: Box | None = None) -> list[Finding]:
+def measure_findings(
+    case: Case, classes: Sequence[ClassComponents], *, seen: Box | None = None, places: Places | None = None
+) -> list[Finding]:
     """Measures components of a mask on the scan's own grid; they become findings 1, 2, … in the order given.
 
     Args:
         case: The scan.
         classes: The components of each class.
         seen: The part of the scan that was looked at; all of it by default.
+        places: Where in this scan is what, if that was worked out before.
     """
-    surroundings = _Surroundings(case, Places(case), seen or whole_scan(case.grid))
+    surroundings = _Surroundings(case, places or Places(case), seen or whole_scan(case.grid))
     chosen = [(found, component) for found in classes for component in found.kept]
     return [
         _measure(found, component, surroundings, number=number)

@@ -1,9 +1,10 @@
 """How a scan is looked at: whole, or around a lesion, through a window that holds it and as a reader corrects it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import MutableMapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segpipe.case import Case
 from segpipe.errors import GeometryError
@@ -25,20 +26,31 @@ from segpipe.lesions import find_components
 from segpipe.preprocessing.recipe import Recipe, Shape
 from segpipe.preprocessing.resampling import plan_preparation
 
+Boxes = Sequence[NDArray[np.float32]]
+Memory = MutableMapping[tuple[tuple[float, float, float], Point | None], Boxes]
+"""Spacing of the voxels that were looked through and where → the probabilities of each class there."""
+
 
 @dataclass(frozen=True, eq=False)
 class Seen:
     """What one look at a scan shows.
 
     Args:
+        painting: What was painted, and on which grid.
+        boxes: The network's probabilities, if they are kept; see `Aggregator`.
         aggregator: Holds the mask.
         chosen: Its findings.
-        inference_grid: The box that was looked at.
     """
 
+    painting: Painting
+    boxes: Boxes
     aggregator: Aggregator
     chosen: list[ClassComponents]
-    inference_grid: InferenceGrid
+
+    @property
+    def inference_grid(self) -> InferenceGrid:
+        """The box that was looked at."""
+        return self.painting.inference_grid
 
     @property
     def voxels(self) -> int:
@@ -57,6 +69,7 @@ class Look:
         options: See `PredictOptions`.
         divisor: What the network's input shape must be a multiple of.
         timer: Receives the time per stage and how far the scan is.
+        memory: Where the network's answers are kept, so that it is not asked twice; no answer depends on it.
     """
 
     case: Case
@@ -65,6 +78,7 @@ class Look:
     options: PredictOptions
     divisor: Shape
     timer: StageTimer
+    memory: Memory = field(default_factory=dict)
 
     def once(self) -> Seen:
         """Looks at the whole scan, or at a crop around a lesion."""
@@ -108,15 +122,13 @@ class Look:
         with self.timer.stage("correction"):
             image_hu = self.case.image[grid.scan_box]
             thresholds = [point.of(label.name).threshold for label in labels.classes]
-            boxes = follow_prompt(
-                seen.aggregator.boxes, image_hu, grid.covered, prompt, thresholds=thresholds, labels=labels
-            )
-            seen.aggregator.repaint(boxes)
+            boxes = follow_prompt(seen.boxes, image_hu, grid.covered, prompt, thresholds=thresholds, labels=labels)
+            aggregator = seen.painting.repaint(boxes)
             at_mm = prompt.inside or [prompt.centre]
             chosen = choose_findings(
-                seen.aggregator, grid.preparation, labels=labels, point=point.of_any_size(), at_mm=at_mm
+                aggregator, grid.preparation, labels=labels, point=point.of_any_size(), at_mm=at_mm
             )
-        return replace(seen, chosen=chosen)
+        return replace(seen, aggregator=aggregator, chosen=chosen)
 
     def _at_box(self, prompt: Prompt) -> Seen:
         """Looks at the middle of a box, through the finest voxels with which the window holds it."""
@@ -154,13 +166,15 @@ class Look:
             inference_grid = crop_to_lungs(inference_grid, self.case)
         keep_box = recipe.scope == "voi" and around_mm is not None
         painting = Painting(self.case, recipe, self.engine, self.options, inference_grid, self.timer, keep_box)
-        aggregator = painting.paint()
+        known = self.memory.get((recipe.spacing_mm, around_mm))
+        aggregator = painting.repaint(known) if known else painting.paint()
+        self.memory[recipe.spacing_mm, around_mm] = aggregator.boxes
         with self.timer.stage("findings"):
             chosen = choose_findings(
                 aggregator, inference_grid.preparation,
                 labels=recipe.label_map, point=self.options.point, at_mm=at_mm,
             )  # fmt: skip
-        return Seen(aggregator, chosen, inference_grid)
+        return Seen(painting, aggregator.boxes, aggregator, chosen)
 
     def _grid(self, recipe: Recipe, around_mm: Point | None) -> InferenceGrid:
         preparation = plan_preparation(self.case.grid, recipe)

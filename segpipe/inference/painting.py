@@ -1,10 +1,12 @@
 """A window slides over a scan, and what the network says is painted on the scan's own grid, slice by slice."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from segpipe.case import Case
 from segpipe.inference.engines.device_memory import CPU, FittingBatches, choose_place, release_memory
@@ -39,18 +41,16 @@ class Painting:
             release_memory()
         return self._paint_at(CPU)
 
+    def repaint(self, boxes: Sequence[NDArray[np.float32]]) -> Aggregator:
+        """Paints probabilities that are at hand; see `Aggregator.repaint`."""
+        aggregator = self._aggregator()
+        aggregator.repaint(boxes)
+        return aggregator
+
     def _paint_at(self, place: torch.device) -> Aggregator:
         """Slides over the box and paints each slice on the scan's grid as soon as it is final."""
         labels, options, grid = self.recipe.label_map, self.options, self.inference_grid
-        aggregator = Aggregator(
-            grid,
-            self.case.image,
-            thresholds=[options.point.of(label.name).threshold for label in labels.classes],
-            labels=labels,
-            keep_probability=options.keep_probability,
-            keep_entropy=options.keep_entropy,
-            keep_box=self.keep_box,
-        )
+        aggregator = self._aggregator()
         batch = options.batch or int(getattr(self.engine, "batch", 1))
         sliding = Sliding(grid.window, options.overlap, batch, len(labels.classes), place)
         planes = slide(self._reader(), grid.size, sliding, self._network(), wanted=self._wanted())
@@ -59,6 +59,18 @@ class Painting:
                 aggregator.add(number, probabilities_xy)
             self.timer.advance(number + 1, grid.size[2])
         return aggregator
+
+    def _aggregator(self) -> Aggregator:
+        labels = self.recipe.label_map
+        return Aggregator(
+            self.inference_grid,
+            self.case.image,
+            thresholds=[self.options.point.of(label.name).threshold for label in labels.classes],
+            labels=labels,
+            keep_probability=self.options.keep_probability,
+            keep_entropy=self.options.keep_entropy,
+            keep_box=self.keep_box,
+        )
 
     def _reader(self) -> Callable[[int], torch.Tensor]:
         reader = SliceReader(self.case.image, self.inference_grid, self.recipe)

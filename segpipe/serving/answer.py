@@ -45,7 +45,8 @@ class Answerer:
             raise ModelError(
                 "only a model that searches whole scans can serve",
                 facts={"model": self.model.path, "scope": self.model.recipe.scope},
-                hint="serve a model of whole scans (recipe.scope=scan); this one needs the place: predict --at x,y,z",
+                hint="serve a model of whole scans (recipe.scope=scan); this one needs the place: "
+                "predict --at x,y,z, or serve --interactive",
             )
 
     def answer(self, source: Path, folder: Path, *, instances: str, former: str = "") -> list[Path]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from segpipe.cli.common.compute_flags import memory_limit
 from segpipe.cli.common.point_flags import wish_of
 from segpipe.cli.serve.flags import parse_flags
+from segpipe.cli.serve.interactive import serve_interactive
 
 if TYPE_CHECKING:
     from segpipe.serving.answer import Answerer
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 def run(argv: list[str]) -> int:
     """Serves until it is asked to end; returns 0, or 2 when `--once` refused or gave series up."""
     given = parse_flags(argv)
+    if given.interactive:
+        return serve_interactive(given)
     from segpipe.inference.batch.memory import TOO_LARGE
     from segpipe.io.pacs.dicomweb.pacs import Pacs
     from segpipe.serving.health import HealthPage, HealthServerConfig

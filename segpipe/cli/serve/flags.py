@@ -10,6 +10,7 @@ from segpipe.cli.common.flags import VerbParser
 from segpipe.cli.common.model_flags import add_model_flag
 from segpipe.cli.common.pacs_flags import add_pacs_flags, read_password, read_secret
 from segpipe.cli.common.point_flags import add_point_flags
+from segpipe.cli.serve.interactive import add_interactive_flags, check_interactive
 from segpipe.errors import ConfigError
 
 
@@ -20,6 +21,7 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
         ConfigError: for unknown, missing or contradicting flags.
     """
     given = _parser().parse_args(argv)
+    check_interactive(given)
     if given.dicom_port is not None and not given.peer:
         raise ConfigError("a receiver must know who may send", hint="add --peer AET@ADDRESS for each sender")
     if (given.peer or given.dicom_host) and given.dicom_port is None:
@@ -37,10 +39,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = VerbParser("serve", description="Answers the chest CT series of a PACS with segmentation and report.")
     add = parser.add_argument
     add_model_flag(add)
-    add("--dicomweb", required=True, metavar="URL", help="of the PACS, e.g. https://pacs.example/dicom-web")
-    add("--state", required=True, type=Path, metavar="DIR", help="queue and what is on its way; keep it")
+    add("--dicomweb", metavar="URL", help="of the PACS, e.g. https://pacs.example/dicom-web")
+    add("--state", type=Path, metavar="DIR", help="queue and what is on its way; keep it")
     add_pacs_flags(add)
     _add_choice(parser.add_argument_group("which series").add_argument)
+    add_interactive_flags(parser.add_argument_group("answer viewers").add_argument)
     _add_receiver(parser.add_argument_group("receive by C-STORE").add_argument)
     _add_page(parser.add_argument_group("health page").add_argument)
     add_point_flags(parser.add_argument_group("what is a finding").add_argument)

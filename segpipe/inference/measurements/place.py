@@ -53,6 +53,10 @@ class Places:
         side = lungs.sides[lung] or self._body.find(centre_mm, slice_index=slice_index)
         return Place(side, "outside the lungs" if gap_mm > OUTSIDE_MM else _zone(lungs.height_mm, centre_mm[2]))
 
+    def prepare(self) -> None:
+        """Looks for the lungs now, so that the first lesion need not wait for it."""
+        _ = self._lungs
+
     @cached_property
     def _lungs(self) -> Lungs | None:
         return separate_lungs(self._case)

@@ -11,6 +11,8 @@ from segpipe.lesions import Box, find_components, superior_axis
 
 LEVELS = tuple(np.arange(-4.0, 4.5, 0.5).tolist())
 """Log odds that may be added to all of a box."""
+_PRICE = 0.2
+"""What adding 1 must gain in overlap: the network is believed unless the box says otherwise (`corrections.py`)."""
 
 
 def allowed_voxels(prompt: Prompt, grid: Grid) -> NDArray[np.bool_]:
@@ -44,9 +46,9 @@ def level_in_box(evidence: NDArray[np.float32], allowed: NDArray[np.bool_], limi
     """
     sides = find_components(allowed).box
 
-    def fit(level: float) -> tuple[float, float]:
+    def fit(level: float) -> float:
         lesions = find_components((evidence + level >= limit) & allowed)
-        return (_overlap(lesions.parts[0], sides) if lesions.count else 0.0), -abs(level)
+        return (_overlap(lesions.parts[0], sides) if lesions.count else 0.0) - _PRICE * abs(level)
 
     return float(max(LEVELS, key=fit))
 

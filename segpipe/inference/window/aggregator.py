@@ -76,12 +76,12 @@ class Aggregator:
             self._paint(scan_slice, [torch.lerp(below, above, weight) for below, above in between])
 
     def repaint(self, boxes: Sequence[NDArray[np.float32]]) -> None:
-        """Paints the scan's voxels in the box once more, from other probabilities than the network's.
+        """Paints all voxels of the scan in the box, instead of slice by slice.
 
         Args:
-            boxes: Of each class, in the shape of `boxes`.
+            boxes: The probabilities of each class, as in the attribute of this name.
         """
-        self.foregrounds = [[] for _ in boxes]
+        self.boxes = list(boxes)
         oriented = [np.asarray(orient(box, self._preparation), dtype=np.float32) for box in boxes]
         for number in range(oriented[0].shape[2]):
             self._decide(self._first + number, [box[:, :, number] for box in oriented])

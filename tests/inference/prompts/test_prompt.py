@@ -74,8 +74,10 @@ def test_all_that_does_not_fit_comes_together():
         check_prompt(Prompt((C, (-9.0, 1.0, 1.0)), ((1.0, 99.0, 1.0), C)), GRID)
 
 
-def test_a_box_may_reach_beyond_the_scan():
+def test_a_box_may_reach_beyond_the_scan_but_not_lie_outside():
     check_prompt(Prompt(box=((-5.0, -5.0, -5.0), (9.0, 9.0, 9.0))), GRID)
+    with pytest.raises(GeometryError, match="the point must lie in the scan"):
+        check_prompt(Prompt(box=((-5.0, -5.0, -5.0), (-1.0, -1.0, -1.0))), GRID)
 
 
 def test_models_of_whole_scans_follow_a_point_only():
