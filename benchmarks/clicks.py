@@ -8,7 +8,7 @@
 Each lesion is clicked at its centre and, in random directions, so many millimetres away from it; a click stays within
 the scan. The directions depend on the seed and the lesion alone, so that two models are asked the same.
 
-Crops are padded with surroundings of their own, so that their borders say nothing of the nodule (`hidden_borders.py`).
+Crops go on beyond their borders, so that these say nothing of the nodule (`hidden_borders.py`).
 Each model gets those that its training held out, so that the models of a cross-validation share all of them. Whole
 scans are any data set of `segpipe ingest`, e.g. LIDC or nodules put into lungs (`--source implanted`); the first model
 gets them, which must not have seen their patients. Intervals are over patients.
@@ -17,12 +17,12 @@ gets them, which must not have seen their patients. Intervals are over patients.
 import argparse
 import csv
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from hidden_borders import hide_borders
+from hidden_borders import hide_borders, mask_of
 from numpy.typing import NDArray
 
 from segpipe import load_model
@@ -80,34 +80,36 @@ def main() -> None:
 
 
 def click_crops(models: Sequence[LoadedModel], options: argparse.Namespace) -> Iterator[Click]:
-    """The clicks into padded crops, of each model into those that it was not trained on."""
+    """The clicks into padded crops, each of one nodule, of each model into those that it was not trained on."""
     manifest = open_nodules(options.crops, TABLE)
     for model in models:
         entries, which = choose_entries(manifest, None, model.folder.about)
         print(f"{model.folder.path}: {len(entries)} crops, {which}", flush=True)
         for entry in _some(entries, options.most):
-            crop = load_lesions(entry, manifest.labels)
-            yield from _click_lesions(model, hide_borders(crop, _rng(entry.id, options.seed)), entry, options)
+            crop = hide_borders(load_lesions(entry, manifest.labels), _rng(entry.id, options.seed))
+            yield from _click_lesions(model, crop, entry, [Voxels.of(np.argwhere(mask_of(crop)))], options)
 
 
 def click_scans(model: LoadedModel, options: argparse.Namespace) -> Iterator[Click]:
     """The clicks at the lesions of whole scans."""
     manifest: Manifest = read_manifest(options.scans)
     for entry in _some(manifest.entries, options.most):
-        yield from _click_lesions(model, load_lesions(entry, manifest.labels), entry, options)
+        scan = load_lesions(entry, manifest.labels)
+        components = find_components(mask_of(scan))
+        lesions = (components.voxels(number) for number in range(1, components.count + 1))
+        yield from _click_lesions(model, scan, entry, lesions, options)
 
 
-def _click_lesions(model: LoadedModel, case: Case, entry: Entry, options: argparse.Namespace) -> Iterator[Click]:
-    assert case.mask is not None
-    components = find_components(case.mask)
-    for number in range(1, components.count + 1):
-        voxels = components.voxels(number)
-        diameter = equivalent_diameter_mm(voxels.count * case.grid.voxel_volume_mm3)
+def _click_lesions(
+    model: LoadedModel, case: Case, entry: Entry, lesions: Iterable[Voxels], options: argparse.Namespace
+) -> Iterator[Click]:
+    for number, lesion in enumerate(lesions, start=1):
+        diameter = equivalent_diameter_mm(lesion.count * case.grid.voxel_volume_mm3)
         if diameter < SMALLEST_MM:
             continue
         name = f"{entry.id} {number}"
-        for distance, point in points(voxels, case.grid, _rng(name, options.seed), directions=options.directions):
-            inside, dice = _answer(model, case, voxels, point)
+        for distance, point in points(lesion, case.grid, _rng(name, options.seed), directions=options.directions):
+            inside, dice = _answer(model, case, lesion, point)
             yield Click(name, entry.patient, round(diameter, 2), distance, inside, round(dice, 4))
 
 

@@ -34,6 +34,7 @@ def test_the_volume_of_interest_keeps_its_numbers():
 def test_the_sample_needs_no_root():
     sample = settings("+experiment=lung_nodule_voi", "data=lidc_sample")["data"]
     assert (sample["name"], sample["root"], sample["table"]) == ("nifti", "lidc_sample", "nodules.csv")
+    assert (sample["fold"], sample["schedule"]["max_steps"]) == (0, 1200)
 
 
 def test_ratings_keep_their_numbers():
