@@ -11,7 +11,6 @@ from segpipe.errors import GeometryError
 from segpipe.geometry import to_world
 from segpipe.inference.engines.engine import Engine
 from segpipe.inference.findings import ClassComponents
-from segpipe.inference.measurements.borders import is_cut
 from segpipe.inference.options import PredictOptions
 from segpipe.inference.painting import Painting
 from segpipe.inference.postprocess import choose_findings
@@ -21,7 +20,7 @@ from segpipe.inference.stage_timer import StageTimer
 from segpipe.inference.window.aggregator import Aggregator
 from segpipe.inference.window.grid import InferenceGrid, Point, choose_grid
 from segpipe.inference.window.region import crop_to_lungs
-from segpipe.inference.window.wider import middle_mm, wider_views
+from segpipe.inference.window.wider import LEAST_FILLING, LEAST_SECTION, cut_section, filling, middle_mm, wider_views
 from segpipe.lesions import find_components
 from segpipe.preprocessing.recipe import Recipe, Shape
 from segpipe.preprocessing.resampling import plan_preparation
@@ -29,6 +28,8 @@ from segpipe.preprocessing.resampling import plan_preparation
 Boxes = Sequence[NDArray[np.float32]]
 Memory = MutableMapping[tuple[tuple[float, float, float], Point | None], Boxes]
 """Spacing of the voxels that were looked through and where → the probabilities of each class there."""
+LEAST_AGREEMENT = 0.7
+"""Dice of two looks at one part of a scan, of which the coarser one can be trusted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +57,22 @@ class Seen:
     def voxels(self) -> int:
         """Of the foreground."""
         return int(np.count_nonzero(self.aggregator.mask))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether there is a lesion and the window holds all of it, but for a vessel that runs on."""
+        return self.voxels > 0 and cut_section(self.aggregator.mask, self.inference_grid.scan_box) < LEAST_SECTION
+
+    def confirms(self, other: "Seen") -> bool:
+        """Whether it shows the same in the other's window; what is new there would be a wall or a vessel."""
+        own, others = (one.aggregator.mask[other.inference_grid.scan_box] > 0 for one in (self, other))
+        both, either = np.count_nonzero(own & others), np.count_nonzero(own) + np.count_nonzero(others)
+        return not others.any() or bool(2 * both >= LEAST_AGREEMENT * either)
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the lesion is too small for coarser voxels."""
+        return filling(self.aggregator.mask, self.inference_grid.scan_box) < LEAST_FILLING
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,23 +157,24 @@ class Look:
     def _until_whole(self, prompt: Prompt) -> Seen:
         """Looks at a lesion until the window holds all of it: from its middle, then through ever coarser voxels.
 
-        In the midst of a large lesion a window may show nothing. Of several looks the one that shows most counts, among
-        those that hold what the prompt says.
+        A small lesion is looked at from its middle alone. In the midst of a large one a window may show nothing. Where
+        no look shows the lesion whole, the one that shows most counts, among those that hold what the prompt says and
+        confirm the one before.
         """
         extent = () if prompt.is_point else prompt.extent
         around_mm, at_mm = prompt.centre, [prompt.centre]
-        most = seen = self._through(self.recipe, at_mm=at_mm, around_mm=around_mm)
+        first = most = seen = self._through(self.recipe, at_mm=at_mm, around_mm=around_mm)
         for view in wider_views(self.recipe):
             holds = seen.inference_grid.holds(extent)
             if not holds:
                 around_mm = _between(extent)
             elif seen.voxels:
-                part = find_components(seen.aggregator.mask).box
-                if not is_cut(part, seen.inference_grid.scan_box, self.case.grid):
-                    break
-                around_mm = middle_mm(part, self.case.grid)
+                if seen.is_whole or (seen is not first and seen.is_small):
+                    return seen
+                around_mm = middle_mm(find_components(seen.aggregator.mask).box, self.case.grid)
             seen = self._through(view, at_mm=at_mm, around_mm=around_mm)
-            most = max(most, seen, key=lambda one: (one.inference_grid.holds(extent), one.voxels))
+            if not holds or seen.is_whole or seen.confirms(most):
+                most = max(most, seen, key=lambda one: (one.inference_grid.holds(extent), one.is_whole, one.voxels))
         return most
 
     def _through(self, recipe: Recipe, *, at_mm: Sequence[Point], around_mm: Point | None = None) -> Seen:

@@ -72,6 +72,33 @@ def test_a_click_near_the_edge_of_a_lesion_that_fits_needs_no_coarser_voxels():
     assert dice(prediction.mask > 0, mask) > 0.97
 
 
+def test_a_vessel_that_runs_out_of_the_window_makes_a_small_lesion_no_larger():
+    """Through coarser voxels a network takes what the vessel leads to for a lesion; here that is a block of tissue."""
+    case, mask, middle = ellipsoid(AFFINES["RAS"], np.array([5.0, 5.0, 5.0]), size_mm=90)
+    x, y, z = np.rint(to_voxel(case.grid.affine, middle)).astype(int)
+    case.image[x : x + 50, y - 2 : y + 3, z - 1 : z + 2] = 30
+    case.image[x + 40 :, :, :] = 30
+    engine = Bright()
+    prediction = predict_case(case, VOI, engine, PredictOptions(), divisor=(16, 16, 8), at_mm=tuple(middle))
+    assert engine.windows == 1
+    assert np.count_nonzero(prediction.mask) < 2.5 * np.count_nonzero(mask)
+    assert prediction.findings[0].cut_by == "window"
+
+
+def test_a_wider_look_that_denies_the_finer_one_does_not_count():
+    """Through coarser voxels everything is called a lesion, on and on; what the finest voxels show is left."""
+
+    class Leaking(Bright):
+        def __call__(self, patches_bcxyz):
+            found = super().__call__(patches_bcxyz)
+            return found if self.windows <= 2 else torch.ones_like(found)
+
+    case, mask, middle = ellipsoid(AFFINES["RAS"], np.array([12.0, 12.0, 14.0]), size_mm=150)
+    prediction = predict_case(case, VOI, Leaking(), PredictOptions(), divisor=(16, 16, 8), at_mm=tuple(middle))
+    assert np.count_nonzero(prediction.mask) < np.count_nonzero(mask)
+    assert prediction.findings[0].cut_by == "window"
+
+
 def test_where_nothing_is_found_the_window_becomes_wider():
     case, mask, middle = ellipsoid(AFFINES["RAS"], np.array([28.0, 28.0, 28.0]))
     engine = Bright()  # is not even asked about a window that holds one value, as the first ones do here
