@@ -20,6 +20,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 from hidden_borders import hide_borders, mask_of
@@ -53,6 +54,7 @@ class Click:
         distance_mm: From its centre.
         inside: Whether the click is in the lesion.
         dice: Of the lesion and what was segmented.
+        seconds: That it took.
     """
 
     lesion: str
@@ -61,6 +63,7 @@ class Click:
     distance_mm: float
     inside: bool
     dice: float
+    seconds: float
 
 
 def main() -> None:
@@ -109,8 +112,10 @@ def _click_lesions(
             continue
         name = f"{entry.id} {number}"
         for distance, point in points(lesion, case.grid, _rng(name, options.seed), directions=options.directions):
+            start = perf_counter()
             inside, dice = _answer(model, case, lesion, point)
-            yield Click(name, entry.patient, round(diameter, 2), distance, inside, round(dice, 4))
+            seconds = round(perf_counter() - start, 3)
+            yield Click(name, entry.patient, round(diameter, 2), distance, inside, round(dice, 4), seconds)
 
 
 def points(
@@ -147,7 +152,8 @@ def dice_of(found: NDArray[np.bool_], lesion: Voxels) -> float:
 def _report(title: str, clicks: list[Click]) -> list[Click]:
     """Prints the table of Dice by distance and returns the clicks."""
     lesions, patients = (len({getattr(click, key) for click in clicks}) for key in ("lesion", "patient"))
-    print(f"\n{title}: {lesions} lesions of {patients} patients")
+    seconds = np.median([click.seconds for click in clicks])
+    print(f"\n{title}: {lesions} lesions of {patients} patients, {seconds:.2f} s a click")
     print(f"{'from centre':<12}{'clicks':<14}{'number':>7}{'Dice':>8}{'95 % interval':>18}{'median':>8}{'< 0.5':>8}")
     for distance in DISTANCES_MM:
         chosen = [click for click in clicks if click.distance_mm == distance]

@@ -4,8 +4,8 @@
 
 Of several runs the networks' probabilities are averaged, in one network and one ONNX graph. Weights are kept in half
 precision and once (`slim.py`); what only MONAI's tools read, and TorchScript, stays out. The card gets the figures of
-the cross-validation (`card.py`) and says whose the data is. Then PyTorch and ONNX Runtime
-segment real nodules with what was written: the masks must be the same, and those of the weights in full precision.
+the cross-validation (`card.py`; --folds, where the model is another one) and says whose the data is. Then PyTorch and
+ONNX Runtime segment real nodules with what was written: the masks must be the same, and those of full precision.
 """
 
 import argparse
@@ -45,8 +45,9 @@ LARGEST_BYTES = 10 * 10**6
 LEAST_DICE = 0.99
 """Of the masks by half and by full precision of the weights; those by PyTorch and ONNX Runtime differ by less."""
 HEAD = """Every nodule once, as the network segmented it that had not seen its patient, in its crop's own voxels, with
-95 % bootstrap intervals of the mean over patients. Where several networks are one model, these are figures of each by
-itself: no patient is new to all of them. Diameters and ratings are those of LIDC's readers. Made by
+95 % bootstrap intervals of the mean over patients. These are the networks of the folds, each by itself; the model
+in this folder has learnt from these patients, or from most of them. Diameters and ratings are those of LIDC's readers.
+Made by
 
     {words}
 
@@ -166,7 +167,7 @@ def _finish(folder: Path, given: argparse.Namespace) -> None:
     (folder / "ATTRIBUTION.md").write_text(attribution, encoding="utf-8")
     (folder / "LICENSE").write_text(LICENCE, encoding="utf-8")
     card = (folder / CARD).read_text(encoding="utf-8")
-    figures = "\n".join(out_of_fold(given.runs, given.table, given.clicks))
+    figures = "\n".join(out_of_fold(given.folds, given.table, given.clicks))
     text = describe(card, given.name, figures=HEAD.format(words=_words(given)) + figures, attribution=attribution)
     (folder / CARD).write_text(text, encoding="utf-8")
     sign(folder)
@@ -189,7 +190,7 @@ def describe(card: str, name: str, *, figures: str, attribution: str) -> str:
 
 
 def _words(given: argparse.Namespace) -> str:
-    names = [f"{run.name}/" for run in given.runs]
+    names = [f"{run.name}/" for run in given.folds]
     more = ["--clicks", given.clicks.name] if given.clicks else []
     return shlex.join(["python", "shipping/card.py", *names, "--table", given.table.name, *more])
 
@@ -218,11 +219,13 @@ def _parse() -> argparse.Namespace:
         help="images/, masks/ and nodules.csv: what masks are compared on",
     )
     add("--attribution", type=Path, default=Path(__file__).with_name("lidc_attribution.md"), metavar="FILE")
+    add("--folds", nargs="+", type=Path, metavar="RUN", help="those whose figures the card has; default: the runs")
     add("--clicks", type=Path, metavar="CSV", help="what benchmarks/clicks.py wrote about the same models")
     add("--flips", type=parse_flips, metavar="AXES", help="of the model, e.g. x or none; default: those of the runs")
     add("--count", type=int, default=24, metavar="N", help="nodules on which masks are compared (default: 24)")
     given = parser.parse_args()
     given.table = given.crops / "nodules.csv"
+    given.folds = given.folds or given.runs
     return given
 
 

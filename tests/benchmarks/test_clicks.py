@@ -103,7 +103,7 @@ def test_tables_of_crops_and_of_whole_scans(clicks, tiny_dataset, tmp_path, monk
     words = [tmp_path / "model", "--crops", tmp_path / "crops", "--csv", tmp_path / "clicks.csv", "--directions", 1]
     monkeypatch.setattr(sys, "argv", ["clicks.py", *map(str, words)])
     clicks.main()
-    assert "crops with hidden borders: 3 lesions of 2 patients" in capsys.readouterr().out
+    assert "crops with hidden borders: 3 lesions of 2 patients, " in capsys.readouterr().out
     with (tmp_path / "clicks.csv").open() as stream:
         found = list(csv.DictReader(stream))
     assert [row["distance_mm"] for row in found] == ["0.0", "2.0", "4.0", "6.0"] * 3
