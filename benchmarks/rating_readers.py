@@ -122,7 +122,7 @@ def _compare(levels: Array, means: Array, grades: int, patients: Sequence[str]) 
         np.eye(grades)[below] * (1 - (means - below))[:, None] + np.eye(grades)[above] * (means - below)[:, None]
     )
     figures = rating_figures(RatedNodules(levels, probabilities, patients))
-    return ", ".join(f"{name} {figures[name]['mean']:.3f}" for name in ("auc", "kappa", "accuracy"))
+    return ", ".join(f"{name} {figures[name]['mean']:.3f}" for name in ("auc", "kappa_of_mean", "accuracy"))
 
 
 def _mean_of_others(levels: list[int], own: int) -> float:

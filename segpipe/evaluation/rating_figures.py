@@ -12,6 +12,8 @@ from segpipe.evaluation.bootstrap import interval_of
 Levels = NDArray[np.int64]
 Probabilities = NDArray[np.float64]
 BINS = 10
+HALF = 0.5 - 1e-9
+"""But for rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +37,8 @@ class RatedNodules:
 
     @property
     def predicted(self) -> Levels:
-        """The grade nearest to the expected one."""
-        return nearest_grade(self.means)
+        """The median grade, which is the one shown."""
+        return median_grade(self.probabilities)
 
     @property
     def confidence(self) -> NDArray[np.float64]:
@@ -49,13 +51,16 @@ def expected_grade(probabilities: Probabilities) -> NDArray[np.float64]:
     return np.asarray(probabilities @ np.arange(probabilities.shape[-1]))
 
 
-def nearest_grade(means: NDArray[np.float64] | float) -> Levels:
-    """The grade that is shown: the one nearest to the mean, which costs least where errors count by their square."""
-    return np.floor(np.asarray(means) + 0.5).astype(np.int64)
+def median_grade(probabilities: Probabilities) -> Levels:
+    """The grade that is shown: at least half of readers would give it or a lower one, and half it or a higher one."""
+    return np.asarray((np.cumsum(probabilities, axis=-1) < HALF).sum(axis=-1))
 
 
 def rating_figures(nodules: RatedNodules, *, seed: int = 0) -> dict[str, Any]:
     """AUC, kappa and accuracy with 95 % intervals over patients, the calibration error and the log loss.
+
+    Kappa, accuracy and calibration are those of the median grade; `kappa_of_mean` is that of the grade nearest to the
+    expected one, which errors that count by their square prefer, and which few readers may give.
 
     The AUC is that of the expected grade between the upper and the lower grades; nodules in the middle one are left
     out, as in LIDC's literature (malignancy ≥ 4 against ≤ 2).
@@ -63,11 +68,16 @@ def rating_figures(nodules: RatedNodules, *, seed: int = 0) -> dict[str, Any]:
     grades = nodules.probabilities.shape[1]
     upper, lower = nodules.levels > (grades - 1) / 2, nodules.levels < (grades - 1) / 2
     own = nodules.probabilities[np.arange(len(nodules.levels)), nodules.levels]
+    right = nodules.predicted == nodules.levels
+    figures: dict[str, _Auc | _Kappa | _Share] = {
+        "auc": _Auc(nodules.means, upper, lower),
+        "kappa": _Kappa(nodules.levels, nodules.predicted, grades),
+        "kappa_of_mean": _Kappa(nodules.levels, _nearest(nodules.means), grades),
+        "accuracy": _Share(right),
+    }
     return {
-        "auc": _with_interval(_Auc(nodules.means, upper, lower), nodules.patients, seed),
-        "kappa": _with_interval(_Kappa(nodules.levels, nodules.predicted, grades), nodules.patients, seed),
-        "accuracy": _with_interval(_Share(nodules.predicted == nodules.levels), nodules.patients, seed),
-        "calibration_error": {"mean": calibration_error(nodules.confidence, nodules.predicted == nodules.levels)},
+        **{name: _with_interval(figure, nodules.patients, seed) for name, figure in figures.items()},
+        "calibration_error": {"mean": calibration_error(nodules.confidence, right)},
         "log_loss": {"mean": float(-np.log(np.maximum(own, 1e-9)).mean())},
     }
 
@@ -93,6 +103,10 @@ def quadratic_kappa(first: Levels, second: Levels, *, grades: int) -> float:
         Cohen, Psychological Bulletin 70 (1968) 213–220.
     """
     return float(_Kappa(first, second, grades)(np.ones((1, len(first))))[0])
+
+
+def _nearest(means: NDArray[np.float64]) -> Levels:
+    return np.floor(means + 0.5).astype(np.int64)
 
 
 def _with_interval(figure: "_Auc | _Kappa | _Share", patients: Sequence[str], seed: int) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ INTENDED_USE = (
 COLUMNS = {
     "auc": "AUC, upper against lower grades",
     "kappa": "quadratic kappa",
+    "kappa_of_mean": "of the rounded mean",
     "accuracy": "same grade",
     "calibration_error": "calibration error",
 }

@@ -22,8 +22,17 @@ def test_figures_by_hand():
     assert figures["accuracy"]["mean"] == pytest.approx(4 / 5)
     # squared error 4; by chance, of 25 pairs, grades 0…4 against 0 1 2 1 4: 30 + 15 + 10 + 15 + 30 = 100 → 100/5 = 20
     assert figures["kappa"]["mean"] == pytest.approx(1 - 4 / 20)
+    assert figures["kappa_of_mean"] == figures["kappa"]
     assert figures["calibration_error"]["mean"] == pytest.approx(1 / 5)
     assert figures["log_loss"]["mean"] == pytest.approx(-np.log(1e-9) / 5)
+
+
+def test_the_median_is_shown_and_the_mean_ranks():
+    """Two of three would give a 1 and one a 5: the mean of 7/3 is none of these."""
+    nodules = RatedNodules(np.array([0]), np.array([[2 / 3, 0, 0, 0, 1 / 3]]), ["a"])
+    assert nodules.predicted.tolist() == [0]
+    assert nodules.confidence.tolist() == [2 / 3]
+    assert nodules.means.tolist() == pytest.approx([4 / 3])
 
 
 def test_intervals_hold_the_figure_and_need_two_patients():

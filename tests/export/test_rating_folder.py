@@ -10,6 +10,7 @@ import torch
 
 from segpipe.errors import ModelError
 from segpipe.export.model_folder import read_model_folder
+from segpipe.export.rating_card import COLUMNS
 from segpipe.export.rating_folder import (
     RatingLayers,
     RatingModel,
@@ -29,7 +30,7 @@ SCALES = (RATING_SCALES["malignancy"], RATING_SCALES["calcification"])
 FIGURES = {"mean": 0.5, "ci95": [0.25, 0.75]}
 ABOUT = {
     "data": "lidc",
-    "figures": {"malignancy": dict.fromkeys(("auc", "kappa", "accuracy", "calibration_error"), FIGURES)},
+    "figures": {"malignancy": dict.fromkeys(COLUMNS, FIGURES)},
 }
 
 

@@ -8,7 +8,7 @@ class PredictedRating:
     """One predicted rating.
 
     Args:
-        grade: The grade nearest to the mean, as the scale counts: 1 to 5, or 0 and 1.
+        grade: The median grade, as the scale counts: 1 to 5, or 0 and 1.
         name: What that grade means.
         mean: The expected grade.
         confidence: The calibrated probability that a reader gives this grade.

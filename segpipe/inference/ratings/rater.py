@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from segpipe.case import Case
 from segpipe.errors import ModelError
-from segpipe.evaluation.rating_figures import expected_grade, nearest_grade
+from segpipe.evaluation.rating_figures import expected_grade, median_grade
 from segpipe.export.export_spec import INDEX
 from segpipe.export.rating_folder import RatingModel, read_rating_folder
 from segpipe.inference.findings import Finding, number_findings
@@ -76,7 +76,6 @@ class Rater:
 
 
 def _predicted(scale: RatingScale, probabilities_g: NDArray[np.float64]) -> PredictedRating:
-    mean = float(expected_grade(probabilities_g))
-    place = int(nearest_grade(mean))
+    mean, place = float(expected_grade(probabilities_g)), int(median_grade(probabilities_g))
     grade = scale.grades[place]
     return PredictedRating(grade.value, grade.name, mean + scale.grades[0].value, float(probabilities_g[place]))

@@ -50,9 +50,9 @@ def test_a_rating_by_hand(two_nodules):
     assert len(rated) == 2
     ratings = rated[0].ratings
     assert ratings["malignancy"] == PredictedRating(
-        2, "moderately unlikely", pytest.approx(1 + 103 / 90), pytest.approx(1 / 6)
+        1, "highly unlikely", pytest.approx(1 + 103 / 90), pytest.approx(1 / 2)
     )
-    assert ratings["calcification"] == PredictedRating(1, "present", pytest.approx(0.5), pytest.approx(0.5))
+    assert ratings["calcification"] == PredictedRating(0, "absent", pytest.approx(0.5), pytest.approx(0.5))
     assert replace(rated[0], ratings={}) == two_nodules[2][0]
 
 
@@ -81,7 +81,7 @@ def test_plain_data_has_ratings_only_where_a_model_was_asked(two_nodules):
     rated = Rater(indifferent_model(), "").rate(*two_nodules, LABELS)[0].to_dict()
     assert "ratings" not in plain
     assert {**plain, "ratings": rated["ratings"]} == rated
-    assert rated["ratings"]["malignancy"]["grade"] == 2
+    assert rated["ratings"]["malignancy"]["grade"] == 1
 
 
 @pytest.mark.slow
@@ -94,12 +94,12 @@ def test_predict_writes_ratings_in_every_format(chest_model, tmp_path, monkeypat
     assert run([*given, *formats, "--ratings", str(ratings)]) == 0
     (file,) = out.glob("*.json")
     content = json.loads(file.read_text())
-    assert content["findings"][0]["ratings"]["calcification"]["name"] == "present"
+    assert content["findings"][0]["ratings"]["calcification"]["name"] == "absent"
     assert len(content["ratings"]) == 16
     _, rows = read_csv(out / "findings.csv")
-    assert (rows[0]["rating_malignancy"], rows[0]["rating_malignancy_confidence"]) == ("2", "0.167")
+    assert (rows[0]["rating_malignancy"], rows[0]["rating_malignancy_confidence"]) == ("1", "0.500")
     (page,) = out.glob("*.html")
-    assert "malignancy 2 moderately unlikely (17 %), calcification 1 present (50 %)" in page.read_text(encoding="utf-8")
+    assert "malignancy 1 highly unlikely (50 %), calcification 0 absent (50 %)" in page.read_text(encoding="utf-8")
     (report,) = out.glob("*.sr.dcm")
     before = report.read_bytes()
     assert run([*given, *formats]) == 0  # without ratings it is another result
