@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
 from card import out_of_fold
 from slim import settle_weights, share_weights
@@ -27,6 +28,7 @@ from segpipe.cli.predict.flags import parse_flips
 from segpipe.datasets.loading import load_lesions
 from segpipe.datasets.sources.implanted import open_nodules
 from segpipe.errors import ModelError
+from segpipe.evaluation.strata import rating_stratum
 from segpipe.export.export_spec import CARD, INDEX, MONAI_WEIGHTS, ONNX, TORCHSCRIPT, WEIGHTS
 from segpipe.export.model_folder import ModelFolder, load_network, read_model_folder, write_model_folder
 from segpipe.export.shipped import FOLDER
@@ -40,6 +42,7 @@ from segpipe.inference.predictor import predict_case
 from segpipe.networks.ensemble import Ensemble
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.preprocessing.resampling import normalise, plan_preparation, resample_to_recipe
+from segpipe.system.files.csv_table import read_csv
 
 LARGEST_BYTES = 10 * 10**6
 LEAST_DICE = 0.99
@@ -56,6 +59,10 @@ USE = """    python -m segpipe predict --input SCAN --at x,y,z --output DIR
     python -m segpipe predict --model {name} --input SCAN --at x,y,z --output DIR
 
 The weights are kept in half precision in `models/model.safetensors`, from which `models/model.onnx` reads them, too."""
+LIMITS = """- It outlines what lies at a point, and finds nothing by itself: pointed at a vessel, a scar or healthy
+  lung it may outline that as well. It says how large a nodule is, and not what to do about it.
+- It has learnt from {count} nodules of {patients} patients, {sizes} mm in diameter, in slices of {slices} mm. Of them
+  {not_solid:.0%} are rated as part-solid or ground glass; see the tables."""
 LICENCE = "Apache License 2.0, as segpipe. ATTRIBUTION.md says whose data the weights were learnt from.\n"
 OF_ONE_RUN = ("split", "figures", "selection")
 """What a run says of itself; each patient was seen by all networks but one."""
@@ -141,11 +148,16 @@ def compare(folders: Sequence[ModelFolder], written: ModelFolder, crops: Sequenc
     by_onnx = build_engine(written, backend="onnx", device="cpu")
     masks = [_masks(written, engine, crops) for engine in (runs, by_torch, by_onnx)]
     for name, one, other in (("half and full precision", *masks[:2]), ("ONNX Runtime and PyTorch", *masks[1:])):
-        dice = [2.0 * float((a & b).sum()) / float(max(1, a.sum() + b.sum())) for a, b in zip(one, other, strict=True)]
-        unlike = sum(not torch.equal(a, b) for a, b in zip(one, other, strict=True))
+        dice = [_dice(a, b) for a, b in zip(one, other, strict=True)]
+        unlike = sum(value < 1 for value in dice)
         if min(dice) < LEAST_DICE:
             raise ModelError(f"masks differ by {name}", facts={"lowest Dice": min(dice)})
         yield f"{name}: {unlike} of {len(dice)} masks differ, lowest Dice {min(dice):.4f}"
+
+
+def _dice(one: torch.Tensor, other: torch.Tensor) -> float:
+    both, either = int((one & other).sum()), int(one.sum() + other.sum())
+    return 2 * both / either if either else 1.0
 
 
 def _together(folders: Sequence[ModelFolder]) -> nn.Module:
@@ -168,23 +180,42 @@ def _finish(folder: Path, given: argparse.Namespace) -> None:
     (folder / "LICENSE").write_text(LICENCE, encoding="utf-8")
     card = (folder / CARD).read_text(encoding="utf-8")
     figures = "\n".join(out_of_fold(given.folds, given.table, given.clicks))
-    text = describe(card, given.name, figures=HEAD.format(words=_words(given)) + figures, attribution=attribution)
+    figures = HEAD.format(words=_words(given)) + figures
+    text = describe(card, given.name, figures=figures, limits=limits(given.table), attribution=attribution)
     (folder / CARD).write_text(text, encoding="utf-8")
     sign(folder)
 
 
-def describe(card: str, name: str, *, figures: str, attribution: str) -> str:
+def limits(table: Path) -> str:
+    """What the model has learnt from, and what it cannot do, as further lines of a list."""
+    rows = read_csv(table)[1]
+    return LIMITS.format(
+        count=len(rows),
+        patients=len({row["patient"] for row in rows}),
+        sizes=_span([float(row["diameter_mm"]) for row in rows]),
+        slices=_span([float(row["spacing_mm"].split("x")[-1]) for row in rows]),
+        not_solid=np.mean([rating_stratum("texture", float(row["texture"])) != "solid" for row in rows]),
+    )
+
+
+def _span(values: Sequence[float]) -> str:
+    return f"{min(values):.2g} to {max(values):.2g}"
+
+
+def describe(card: str, name: str, *, figures: str, limits: str, attribution: str) -> str:
     """The card of a run with other figures, another use, and whose the data is.
 
     Args:
         card: What the export wrote.
         name: Of the shipped model.
         figures: Tables.
+        limits: Further ones.
         attribution: A page that begins with a headline.
     """
     head, *parts = card.split("\n## ")
     sections = {part.partition("\n")[0]: part.partition("\n")[2].strip("\n") for part in parts}
     sections |= {"Figures": figures.strip("\n"), "Use": USE.format(name=name)}
+    sections["Limits"] += "\n" + limits
     sections["Attribution"] = attribution.partition("\n")[2].strip("\n")
     return "\n".join([head, *(f"## {title}\n\n{text}\n" for title, text in sections.items())])
 

@@ -46,9 +46,16 @@ def crops(tiny_dataset, tmp_path):
         (tmp_path / "crops" / kind).mkdir(parents=True)
         for number in range(2):
             shutil.copy(tiny_dataset / kind / f"case_{number}.nii.gz", tmp_path / "crops" / kind)
-    rows = ["nodule,patient,diameter_mm,texture,margin", "case_0,a,8,5,5", "case_1,b,9,4,2"]
+    rows = ["nodule,patient,spacing_mm,diameter_mm,texture,margin", "case_0,a,1x1x2.5,8,5,5", "case_1,b,1x1x1,9,3,2"]
     (tmp_path / "crops" / "nodules.csv").write_text("\n".join(rows) + "\n")
     return tmp_path / "crops"
+
+
+def test_limits_say_what_it_has_learnt_from(crops):
+    import bundle
+
+    text = " ".join(bundle.limits(crops / "nodules.csv").split())
+    assert "2 nodules of 2 patients, 8 to 9 mm in diameter, in slices of 1 to 2.5 mm. Of them 50% are rated" in text
 
 
 def write_runs(tmp_path):
@@ -93,10 +100,12 @@ def test_its_card_says_what_it_was_measured_on():
     import bundle
 
     card = "# a: b\n\nNot a medical device.\n\n## Figures\n\nold\n\n## Limits\n\n- few\n\n## Use\n\nold\n"
-    text = bundle.describe(card, "tiny", figures="| all |\n", attribution="# Attribution\n\nOf LIDC.\n")
+    text = bundle.describe(
+        card, "tiny", figures="| all |\n", limits="- fewer", attribution="# Attribution\n\nOf LIDC.\n"
+    )
     assert text.startswith("# a: b\n\nNot a medical device.\n")
     assert "## Figures\n\n| all |\n" in text
-    assert "## Limits\n\n- few\n" in text
+    assert "## Limits\n\n- few\n- fewer\n" in text
     assert "predict --model tiny --input SCAN --at x,y,z" in text
     assert text.endswith("## Attribution\n\nOf LIDC.\n")
     assert "old" not in text
