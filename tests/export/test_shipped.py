@@ -13,11 +13,16 @@ from segpipe.errors import ModelError
 from segpipe.export import shipped
 from segpipe.export.model_folder import read_model_folder
 from segpipe.export.shipped import find_model, shipped_models
+from segpipe.inference.findings import ClassComponents, measure_findings
 from segpipe.inference.predictor import predict_case
+from segpipe.inference.ratings.rater import Rater
+from segpipe.labels import NODULE, LabelMap
 from segpipe.lesions import find_components, measure_components
 
 ENTRIES = find_cases(find_data("lidc_sample")).entries
 LARGEST_MB = 10
+RATING = [name for name in shipped_models() if name.endswith("-ratings")]
+SEGMENTING = [name for name in shipped_models() if name not in RATING]
 
 
 @pytest.fixture
@@ -57,7 +62,7 @@ def test_what_ships_is_small_enough_for_the_package():
     assert sum(sizes) <= LARGEST_MB * 10**6
 
 
-@pytest.mark.parametrize("name", shipped_models())
+@pytest.mark.parametrize("name", SEGMENTING)
 def test_a_shipped_model_is_whole_and_says_whose_data_it_learnt_from(name):
     model = read_model_folder(find_model(name))
     assert model.recipe.scope == "voi"
@@ -66,7 +71,7 @@ def test_a_shipped_model_is_whole_and_says_whose_data_it_learnt_from(name):
 
 
 @pytest.mark.parametrize("backend", ["torch", "onnx"])
-@pytest.mark.parametrize("name", shipped_models())
+@pytest.mark.parametrize("name", SEGMENTING)
 def test_a_shipped_model_measures_a_real_nodule(name, backend):
     case = load_lesions(ENTRIES[0], {1: "nodule"})
     (lesion,) = measure_components(find_components(case.mask), case.grid)
@@ -77,3 +82,22 @@ def test_a_shipped_model_measures_a_real_nodule(name, backend):
     both = np.count_nonzero((found.mask > 0) & (case.mask > 0))
     assert 2 * both / (np.count_nonzero(found.mask) + np.count_nonzero(case.mask)) > 0.75
     assert found.findings[0].volume_mm3 == pytest.approx(lesion.volume_mm3, rel=0.4)
+
+
+@pytest.mark.parametrize("name", RATING)
+def test_a_shipped_rating_model_finds_the_largest_nodule_more_suspicious_than_the_smallest(name):
+    rater = Rater.open(find_model(name))
+    assert "creativecommons.org/licenses/by/3.0" in (find_model(name) / "ATTRIBUTION.md").read_text()
+    by_size = sorted((rated(rater, entry) for entry in ENTRIES[:20]), key=lambda finding: finding.volume_mm3)
+    smallest, largest = by_size[0], by_size[-1]
+    assert smallest.ratings["malignancy"].grade < 3 < largest.ratings["malignancy"].grade
+    assert set(largest.ratings) == {
+        "malignancy", "spiculation", "lobulation", "margin", "texture", "calcification"
+    }  # fmt: skip
+
+
+def rated(rater, entry):
+    case = load_lesions(entry, {1: "nodule"})
+    components = find_components(case.mask)
+    found = ClassComponents(NODULE, components, [1], [(1.0, 1.0)] * components.count)
+    return rater.rate(case, case.mask, measure_findings(case, [found]), LabelMap.of("nodule"))[0]
