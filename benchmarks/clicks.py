@@ -18,7 +18,7 @@ import argparse
 import csv
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from segpipe import load_model
 from segpipe.case import Case
+from segpipe.cli.predict.flags import parse_flips
 from segpipe.datasets.loading import load_lesions
 from segpipe.datasets.manifest import Entry, Manifest, read_manifest
 from segpipe.datasets.sources.implanted import open_nodules
@@ -70,6 +71,8 @@ def main() -> None:
     """Clicks and prints the tables."""
     options = _parse()
     models = [load_model(folder, device=options.device) for folder in options.models]
+    for model in models if options.flips is not None else ():
+        model.options = replace(model.options, flips=options.flips)
     clicks: list[Click] = []
     if options.crops:
         clicks += _report("crops with hidden borders", list(click_crops(models, options)))
@@ -192,6 +195,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--scans", type=Path, metavar="DIR", help="a data set of whole scans")
     parser.add_argument("--directions", type=int, default=2, metavar="N", help="clicks at each distance (default: 2)")
     parser.add_argument("--most", type=int, metavar="N", help="at most so many crops of each model, or scans")
+    parser.add_argument("--flips", type=parse_flips, metavar="AXES", help="xyz, x, none …; default: the model's own")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write every click there")

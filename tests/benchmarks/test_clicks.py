@@ -100,8 +100,8 @@ def test_tables_of_crops_and_of_whole_scans(clicks, tiny_dataset, tmp_path, monk
             (tmp_path / "crops" / kind / name).symlink_to(tiny_dataset / kind / name)
     rows = ["nodule,patient", "case_0,a", "case_1,b", "case_2,b"]
     (tmp_path / "crops" / "nodules.csv").write_text("\n".join(rows) + "\n")
-    words = [tmp_path / "model", "--crops", tmp_path / "crops", "--csv", tmp_path / "clicks.csv", "--directions", 1]
-    monkeypatch.setattr(sys, "argv", ["clicks.py", *map(str, words)])
+    given = ["--crops", tmp_path / "crops", "--csv", tmp_path / "clicks.csv", "--directions", 1, "--flips", "x"]
+    monkeypatch.setattr(sys, "argv", ["clicks.py", *map(str, [tmp_path / "model", *given])])
     clicks.main()
     assert "crops with hidden borders: 3 lesions of 2 patients, " in capsys.readouterr().out
     with (tmp_path / "clicks.csv").open() as stream:
