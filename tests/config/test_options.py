@@ -12,23 +12,26 @@ from segpipe.config.schema import check_settings
 from segpipe.networks import network_divisor
 from segpipe.training.fitting import build_module
 
-GROUPS = sorted(folder.name for folder in conf_folder().iterdir() if folder.is_dir())
-OPTIONS = [
-    (group, file.stem)
-    for group in GROUPS
-    if group not in ("experiment", "hydra", "ratings")
-    for file in sorted((conf_folder() / group).glob("*.yaml"))
-]
+OPTIONS = {
+    folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
+    for folder in sorted(conf_folder().iterdir())
+    if folder.is_dir() and folder.name not in ("experiment", "hydra", "ratings")
+}
+TOGETHER = ("augmentation", "evaluation", "loss", "optimizer", "scheduler", "tracking", "trainer")
+"""Groups that decide nothing of each other: an option of each is tried in one step, and so all of them in a few."""
+JOINT = [{group: OPTIONS[group][number % len(OPTIONS[group])] for group in TOGETHER} for number in range(12)]
+CHOICES = [{group: option} for group in OPTIONS if group not in TOGETHER for option in OPTIONS[group]] + JOINT
 
 SEGMENTATIONS = [name for name in experiments() if name != "lung_nodule_ratings"]  # tests/pipelines/test_ratings.py
 
 
-def words_of(experiment: str, group: str, option: str) -> list[str]:
-    data = option if group == "data" else {"lung_nodule": "phantom"}.get(experiment)
+def words_of(experiment: str, chosen: dict[str, str]) -> list[str]:
+    data = chosen.get("data") or {"lung_nodule": "phantom"}.get(experiment)
     required = {"phantom": (), "implanted": ("hosts", "nodules")}.get(data, ("root",))
     given = [f"data.{key}=scans" for key in required]
-    narrow = [] if group == "network" else ["network.channels=[8,16,32,64]"]  # each network as it is has its own test
-    return [f"+experiment={experiment}", f"{group}={option}", *given, *narrow, "trainer.accelerator=cpu"]
+    narrow = [] if "network" in chosen else ["network.channels=[8,16,32,64]"]  # each network as it is has its own test
+    options = [f"{group}={option}" for group, option in chosen.items()]
+    return [f"+experiment={experiment}", *options, *given, *narrow, "trainer.accelerator=cpu"]
 
 
 def random_patch(divisor: tuple[int, int, int]) -> dict[str, torch.Tensor]:
@@ -38,10 +41,15 @@ def random_patch(divisor: tuple[int, int, int]) -> dict[str, torch.Tensor]:
     return {"image": image, "label": (image > 0.7).to(torch.uint8)}
 
 
-@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_is_chosen():
+    chosen = {item for choice in CHOICES for item in choice.items()}
+    assert chosen == {(group, option) for group, options in OPTIONS.items() for option in options}
+
+
+@pytest.mark.parametrize("chosen", CHOICES, ids=lambda chosen: ",".join(chosen.values()))
 @pytest.mark.parametrize("experiment", SEGMENTATIONS)
-def test_an_option_takes_a_step(experiment, group, option):
-    words = words_of(experiment, group, option)
+def test_options_take_a_step(experiment, chosen):
+    words = words_of(experiment, chosen)
     settings, mistakes = check_settings(plain(compose(words, dict)), registries())
     assert mistakes == []
     assert settings is not None

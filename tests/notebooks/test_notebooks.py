@@ -48,22 +48,41 @@ def test_a_notebook_is_kept_without_outputs_and_defines_nothing(name):
         assert not re.search(r"^\s*(def|class) ", cell.source, flags=re.M)
 
 
+@pytest.fixture(scope="module")
+def kernel(workplace):
+    """One for all notebooks, which loads the libraries once; each of them finds it without a name."""
+    from jupyter_client import AsyncKernelManager
+    from jupyter_core.utils import run_sync
+
+    env = {
+        "OMP_NUM_THREADS": "1",  # the networks are tiny
+        "SEGPIPE_CACHE": str(workplace / "cache"),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{workplace}/mlflow.db",
+        "PYTHONPATH": os.pathsep.join([str(FOLDER.parent), os.environ.get("PYTHONPATH", "")]),
+    }
+    manager = AsyncKernelManager()
+    run_sync(manager.start_kernel)(cwd=str(workplace), env={**os.environ, **env})
+    yield manager
+    run_sync(manager.shutdown_kernel)(now=True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_a_notebook_runs(name, workplace, monkeypatch):
+def test_a_notebook_runs(name, kernel):
     from nbclient import NotebookClient
 
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the networks are tiny
-    monkeypatch.setenv("SEGPIPE_CACHE", str(workplace / "cache"))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workplace}/mlflow.db")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(FOLDER.parent), os.environ.get("PYTHONPATH", "")]))
     notebook = read(name)
     (parameters,) = [cell for cell in code_of(notebook) if "parameters" in cell.metadata.get("tags", [])]
     skipped = SKIPPED.get(name)
     parameters.source = LITTLE_WORK + (
         f"from tests.samples import small_models; small_models.{skipped}()" if skipped else ""
     )
-    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(workplace)}}).execute()
+    notebook.cells.insert(0, nbformat.v4.new_code_cell("%reset_selective -f ^[^_]"))
+    client = NotebookClient(notebook, timeout=600, km=kernel)
+    try:
+        client.execute()
+    finally:
+        client.kc.stop_channels()
     told = [output for cell in code_of(notebook) for output in cell.outputs]
     text = "".join(output.get("text", "") for output in told)
     assert "Error" not in text, text
