@@ -1,5 +1,6 @@
 """The installed wheel works in an empty folder: configurations travel with it, and users add their own."""
 
+import csv
 import os
 import subprocess
 import sys
@@ -8,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from segpipe.export.shipped import VOI_MODEL, shipped_models
+from segpipe.io.images.volumes import read_volume
+from segpipe.lesions import find_components, measure_components
 from tests.support.processes import segpipe
 
 pytestmark = pytest.mark.slow
@@ -73,3 +77,17 @@ def test_predict_needs_a_model_folder_and_a_scan_only(installed, tmp_path, untra
     words = ["--model", untrained_model, "--input", scan, "--output", "out", "--device", "cpu"]
     segpipe("predict", *words, cwd=tmp_path, before=partial(take, installed))
     assert {"case_0.nii.gz", "findings.csv"} <= {file.name for file in (tmp_path / "out").iterdir()}
+
+
+@pytest.mark.parametrize("name", [name for name in shipped_models() if name == VOI_MODEL])
+def test_a_nodule_is_measured_without_training_or_download(installed, tmp_path, name):
+    assert (installed / "segpipe" / "models" / name / "ATTRIBUTION.md").is_file()
+    (scan,) = (installed / "segpipe" / "samples" / "lidc_sample" / "images").glob("LIDC-IDRI-0294_R_2.nii.gz")
+    mask = read_volume(scan.parents[1] / "masks" / scan.name)
+    lesion = measure_components(find_components(mask.array), mask.grid)[0]
+    point = ",".join(f"{mm:.1f}" for mm in lesion.centre_mm)
+    words = ["--input", scan, "--at", point, "--output", "out", "--device", "cpu"]
+    segpipe("predict", *words, cwd=tmp_path, before=partial(take, installed))
+    with (tmp_path / "out" / "findings.csv").open() as stream:
+        (finding,) = csv.DictReader(stream)
+    assert float(finding["volume_mm3"]) == pytest.approx(lesion.volume_mm3, rel=0.2)
