@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from segpipe.cli.train import registries
 from segpipe.config.check import settings_of
@@ -74,7 +73,7 @@ def learn(settings: Settings, manifest: Manifest) -> RatingNetwork:
 
 def report(settings: Settings, network: RatingNetwork, samples: RatedSamples) -> None:
     """Prints a row per rating."""
-    rated = rate(network, samples, torch.arange(len(samples.names))).double().numpy()
+    rated = rate(network, samples).double().numpy()
     for number, scale in enumerate(settings.ratings.scales):
         levels = samples.levels_nr[:, number].numpy()
         figures = rating_figures(RatedNodules(levels, rated[:, number, : len(scale.grades)], samples.patients))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from annotated_types import Interval, MaxLen, MinLen
+from annotated_types import Interval, MaxLen, MinLen, MultipleOf
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from segpipe import __version__
@@ -22,13 +22,13 @@ from segpipe.export.rating_card import rating_card
 from segpipe.export.staging import staged_folder
 from segpipe.export.writing import checksum
 from segpipe.labels.ratings import RATING_SCALES, RatingScale
-from segpipe.networks.rating_network import RatingNetwork
+from segpipe.networks.rating_network import GROUPS, RatingNetwork
 from segpipe.preprocessing.rating_crop import RatingCrop
 from segpipe.validation import mistakes_in
 
 FORMAT = "segpipe-ratings-1"
 INPUTS, OUTPUT = ("crops", "measurements"), "probabilities"
-Width = Annotated[int, Interval(ge=4, le=256)]
+Width = Annotated[int, Interval(ge=4, le=256), MultipleOf(GROUPS)]
 
 
 class RatingLayers(BaseModel):
@@ -37,7 +37,7 @@ class RatingLayers(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
     channels: Annotated[list[Width], MaxLen(5)]
-    hidden: Width
+    hidden: Annotated[int, Interval(ge=1, le=256)]
     dropout: Annotated[float, Interval(ge=0, lt=1)]
 
 

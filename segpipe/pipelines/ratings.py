@@ -131,6 +131,7 @@ def _about(settings: Settings, manifest: Manifest) -> dict[str, Any]:
     return {
         "experiment": settings.name,
         "data": manifest.name,
+        "source": manifest.source,
         "data_hash": quick_hash(manifest, prepared_folder(cache_folder(settings.data.cache))),
         "cases": len(manifest.entries),
         "patients": len({entry.patient for entry in manifest.entries}),
@@ -183,7 +184,9 @@ def _write(outcome: _Outcome, folder: Path) -> None:
 def _track(tracker: "Tracker", outcome: _Outcome, folder: Path) -> None:
     summary, dataset = outcome.summary, f"{outcome.summary['data']} (all folds)"
     counts = {name: summary[name] for name in ("cases", "patients")}
-    tracker.log_dataset(dataset, summary["data_hash"], source="ratings", counts=counts, context="cross-validation")
+    tracker.log_dataset(
+        dataset, summary["data_hash"], source=summary["source"], counts=counts, context="cross-validation"
+    )
     tracker.log_summary(summary, dataset=dataset)
     tracker.log_table(outcome.rows, "evaluation/ratings")
     tracker.log_file(folder / "evaluation" / "summary.json", "evaluation")

@@ -88,6 +88,7 @@ def test_it_is_neither_tried_nor_resumed(word, tmp_path):
         ("ratings.names=[margin,margin]", "must name each rating once"),
         ("ratings.crop.side=4", "ratings.crop.side=4"),
         ("ratings.layers.channel=[8]", "ratings.layers.channel"),
+        ("ratings.layers.channels=[6]", "multiple of 4"),
     ],
 )
 def test_mistakes_in_the_section(word, mistake):

@@ -49,13 +49,9 @@ class RatingStudy:
     def fit(self, chosen: NDArray[np.bool_]) -> RatingNetwork:
         """A network that has learnt from the chosen nodules."""
         torch.manual_seed(self.seed)
-        settings = self.settings
-        network = build_rating_network(settings.scales, self.measurements, settings.layers)
-        indices = torch.from_numpy(np.flatnonzero(chosen))
-        return fit_ratings(
-            network, self.samples, indices,
-            parts=self.parts, steps=settings.steps, batch_size=settings.batch_size, seed=self.seed,
-        )  # fmt: skip
+        network = build_rating_network(self.settings.scales, self.measurements, self.settings.layers)
+        samples = self.samples.select(chosen)
+        return fit_ratings(network, samples, settings=self.settings, parts=self.parts, seed=self.seed)
 
     def rate_out_of_fold(self) -> NDArray[np.float64]:
         """The probability of each grade of each nodule, (N, ratings, grades), before any calibration."""
@@ -64,7 +60,7 @@ class RatingStudy:
         for fold in np.unique(self.folds):
             held_out = self.folds == fold
             network = self.fit(~held_out)
-            rated[held_out] = rate(network, self.samples, torch.from_numpy(np.flatnonzero(held_out))).numpy()
+            rated[held_out] = rate(network, self.samples.select(held_out)).numpy()
             log.info("fold %d: %d nodules rated by a network that has seen %d", fold, held_out.sum(), (~held_out).sum())
         return rated
 

@@ -10,6 +10,7 @@ from segpipe.networks.rating_network import RatingNetwork
 from segpipe.training.optimisation.optimizers import build_optimizer
 from segpipe.training.optimisation.schedulers import build_scheduler
 from segpipe.training.ratings.samples import MISSING, RatedSamples
+from segpipe.training.ratings.settings import RatingSettings
 
 _SHIFT = 2
 """Voxels by which a crop is moved at most: masks of a network have another centre than a reader's."""
@@ -22,33 +23,28 @@ _LEAST = 1e-6
 def fit_ratings(
     network: RatingNetwork,
     samples: RatedSamples,
-    chosen: torch.Tensor,
     *,
+    settings: RatingSettings,
     parts: Mapping[str, Mapping[str, Any]],
-    steps: int,
-    batch_size: int,
     seed: int,
 ) -> RatingNetwork:
-    """Trains a network on the chosen nodules; returns it in eval mode.
+    """Trains a network; returns it in eval mode.
 
     Args:
         network: With fresh weights.
-        samples: All nodules.
-        chosen: Indices of those to learn from.
+        samples: The nodules to learn from.
+        settings: How long, and from how many at a time.
         parts: The sections `optimizer` and `scheduler` of the configuration.
-        steps: Optimizer steps.
-        batch_size: Nodules per step.
         seed: Of the order, the augmentation and dropout.
     """
-    own = samples.measurements_nm[chosen]
-    network.centre.copy_(own.mean(dim=0))
-    network.scale.copy_(own.std(dim=0).clamp_min(1e-3))
+    network.centre.copy_(samples.measurements_nm.mean(dim=0))
+    network.scale.copy_(samples.measurements_nm.std(dim=0).clamp_min(1e-3))
     optimizer = build_optimizer(parts["optimizer"], network)
-    scheduler = build_scheduler(parts["scheduler"], optimizer, steps)
+    scheduler = build_scheduler(parts["scheduler"], optimizer, settings.steps)
     network.train()
-    for step in range(steps):
+    for step in range(settings.steps):
         torch.manual_seed(seed * 1_000_003 + step)
-        batch = chosen[torch.randperm(len(chosen))[:batch_size]]
+        batch = torch.randperm(len(samples.names))[: settings.batch_size]
         probabilities = network(augment(samples.crops_n2xyz[batch]), samples.measurements_nm[batch])
         optimizer.zero_grad()
         loss = ordinal_loss(probabilities, samples.levels_nr[batch])
@@ -80,7 +76,7 @@ def augment(crops_b2xyz: torch.Tensor) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def rate(network: RatingNetwork, samples: RatedSamples, chosen: torch.Tensor) -> torch.Tensor:
-    """The probability of each grade of the chosen nodules, (N, ratings, grades)."""
-    loaded = DataLoader(TensorDataset(samples.crops_n2xyz[chosen], samples.measurements_nm[chosen]), batch_size=64)
+def rate(network: RatingNetwork, samples: RatedSamples) -> torch.Tensor:
+    """The probability of each grade of each nodule, (N, ratings, grades)."""
+    loaded = DataLoader(TensorDataset(samples.crops_n2xyz, samples.measurements_nm), batch_size=64)
     return torch.cat([network(crops, measurements) for crops, measurements in loaded])

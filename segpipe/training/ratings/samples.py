@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from segpipe.datasets.loading import load_lesions
 from segpipe.datasets.manifest import Entry, Manifest
@@ -38,6 +39,17 @@ class RatedSamples:
     crops_n2xyz: torch.Tensor
     measurements_nm: torch.Tensor
     levels_nr: torch.Tensor
+
+    def select(self, chosen: NDArray[np.bool_]) -> "RatedSamples":
+        """Some of the nodules, in the same order."""
+        where = torch.from_numpy(np.flatnonzero(chosen))
+        return RatedSamples(
+            [self.names[number] for number in where],
+            [self.patients[number] for number in where],
+            self.crops_n2xyz[where],
+            self.measurements_nm[where],
+            self.levels_nr[where],
+        )
 
 
 def read_samples(manifest: Manifest, scales: Sequence[RatingScale], crop: RatingCrop) -> RatedSamples:
