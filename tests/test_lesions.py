@@ -166,3 +166,14 @@ def test_numbered_arrays_are_measured_in_the_order_of_their_numbers():
 def test_the_axial_plane_is_found_in_any_array_order():
     assert superior_axis(grid(np.diag([-0.7, -0.7, 2.5, 1.0]))) == 2
     assert superior_axis(grid([[0, 0, 0.7, 0], [0.7, 0, 0, 0], [0, -2.5, 0.2, 0], [0, 0, 0, 1]])) == 1
+
+
+@pytest.mark.parametrize("within", [(slice(1, 9), slice(2, 8), slice(0, 7)), (slice(0, 10), slice(0, 9), slice(0, 8))])
+def test_components_are_the_same_where_the_part_with_the_foreground_is_known(within):
+    mask = np.zeros((10, 9, 8), np.uint8)
+    mask[2:4, 3:5, 1:3] = 1
+    mask[7, 6, 5:7] = 1
+    known, searched = find_components(mask, within=within), find_components(mask)
+    assert (known.box, known.parts, known.voxel_counts) == (searched.box, searched.parts, searched.voxel_counts)
+    np.testing.assert_array_equal(known.numbers, searched.numbers)
+    assert find_components(np.zeros_like(mask), within=within).count == 0

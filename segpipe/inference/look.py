@@ -56,7 +56,7 @@ class Seen:
     @property
     def voxels(self) -> int:
         """Of the foreground."""
-        return int(np.count_nonzero(self.aggregator.mask))
+        return int(np.count_nonzero(self.aggregator.mask[self.aggregator.box]))
 
     @property
     def is_whole(self) -> bool:
@@ -171,7 +171,9 @@ class Look:
             elif seen.voxels:
                 if seen.is_whole or (seen is not first and seen.is_small):
                     return seen
-                around_mm = middle_mm(find_components(seen.aggregator.mask).box, self.case.grid)
+                around_mm = middle_mm(
+                    find_components(seen.aggregator.mask, within=seen.aggregator.box).box, self.case.grid
+                )
             seen = self._through(view, at_mm=at_mm, around_mm=around_mm)
             if not holds or seen.is_whole or seen.confirms(most):
                 most = max(most, seen, key=lambda one: (one.inference_grid.holds(extent), one.is_whole, one.voxels))

@@ -45,7 +45,7 @@ def choose_findings(
         around = labels.classes[number - 1].value if number and not labels.exclusive else 0
         erase_others(mask, found[number][0], kept[number], left=around)
     if at_mm and sum(map(len, kept)) > 1:
-        _keep_nearest(mask, grid, at_mm)
+        _keep_nearest(aggregator, grid, at_mm)
     return [
         ClassComponents(label, components, [number for number in numbers if _is_left(mask, components, number)], means)
         for label, (components, means), numbers in zip(labels.classes, found, kept, strict=True)
@@ -84,17 +84,18 @@ def _components(
 ) -> tuple[Components, list[tuple[float, float]]]:
     """The components of a class with the mean and the largest probability of each."""
     one_class = len(labels.classes) == 1
-    components = find_components(aggregator.mask if one_class else labels.class_mask(aggregator.mask, number))
+    mask = aggregator.mask if one_class else labels.class_mask(aggregator.mask, number)
+    components = find_components(mask, within=aggregator.box)
     return components, measure_confidence(components, aggregator.foregrounds[number], preparation)
 
 
-def _keep_nearest(mask: NDArray[np.uint8], grid: Grid, at_mm: Sequence[Point]) -> None:
+def _keep_nearest(aggregator: Aggregator, grid: Grid, at_mm: Sequence[Point]) -> None:
     """Keeps the lesion of any classes that is nearest to each point."""
-    lesions = find_components(mask)
+    lesions = find_components(aggregator.mask, within=aggregator.box)
     if lesions.count > 1:
         numbers = range(1, lesions.count + 1)
         apart = [[_distance_mm(lesions.voxels(number), grid, point) for number in numbers] for point in at_mm]
-        erase_others(mask, lesions, sorted({numbers[int(np.argmin(distances))] for distances in apart}))
+        erase_others(aggregator.mask, lesions, sorted({numbers[int(np.argmin(distances))] for distances in apart}))
 
 
 def _is_left(mask: NDArray[np.uint8], components: Components, number: int) -> bool:

@@ -24,7 +24,7 @@ def chosen(labels, probability=0.8, at=None, **point):
     mask = np.array(LINE, np.uint8).reshape(16, 1, 1)
     values = np.broadcast_to(np.float32(probability), 16).reshape(16, 1)
     inside = [labels.class_mask(mask, number)[:, :, 0] for number in range(2)]
-    painted = SimpleNamespace(mask=mask, foregrounds=[[(0, values[where])] for where in inside])
+    painted = SimpleNamespace(mask=mask, box=None, foregrounds=[[(0, values[where])] for where in inside])
     preparation = plan_preparation(GRID, Recipe("test", (1.0, 1.0, 1.0), (-1000.0, 400.0), (16, 16, 16)))
     found = choose_findings(painted, preparation, labels=labels, point=OperatingPoint(**point), at_mm=at and [at])
     sizes = [(one.label.name, one.components.voxel_counts[number - 1]) for one in found for number in one.kept]

@@ -4,24 +4,20 @@ A correction works on what a network says of a window, so that any network can b
 seen a prompt.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.geometry import Grid
 from segpipe.inference.prompts.bounds import allowed_voxels, level_in_box
-from segpipe.inference.prompts.geodesic import Index, geodesic_mm
-from segpipe.inference.prompts.prompt import Prompt, points_inside, voxels_at
+from segpipe.inference.prompts.clicks import find_clicks
+from segpipe.inference.prompts.geodesic import geodesic_mm
+from segpipe.inference.prompts.prompt import Prompt
 from segpipe.inference.window.decision import foreground_probability
 from segpipe.labels import LabelMap
 
 Volume = NDArray[np.float32]
-REACH_MM = 6.0
-"""Farther than this, on a way through tissue like its own, a point changes nothing.
-
-Measured by `benchmarks/corrections.py`; half as far a correction does less, twice as far it does as much harm as good.
-"""
 MARGIN = 0.5
 """By how much the log odds of a point pass the threshold."""
 _LEAST = 1e-6
@@ -76,31 +72,21 @@ def follow_in_one(
         prompt: What the reader says.
         limits: From which probability a voxel is foreground for certain, and below which it is none.
     """
-    before, allowed = log_odds(probability), allowed_voxels(prompt, grid)
+    network, allowed = log_odds(probability), allowed_voxels(prompt, grid)
     sure, unsure = log_odds(np.array(limits, np.float32)).tolist()
-    level = level_in_box(before, allowed, sure) if prompt.box else 0.0
-    after = before + level
+    before = network + (level_in_box(network, allowed, sure) if prompt.box else 0.0)
+    after = before.copy()
     nearest = np.full(before.shape, np.inf, np.float32)
-    for seed, sign in _seeds(prompt, grid):
-        missing = MARGIN + (sure - before[seed] if sign > 0 else before[seed] - unsure) - level * sign
-        distance = geodesic_mm(image_hu, seed, grid.spacing_mm, reach_mm=REACH_MM)
+    for click in find_clicks(prompt, grid, foreground=before >= sure):
+        voxel, sign = click.voxel, click.sign
+        missing = MARGIN + (sure - before[voxel] if sign > 0 else before[voxel] - unsure)
+        distance = geodesic_mm(image_hu, voxel, grid.spacing_mm, reach_mm=click.reach_mm)
         own = distance < nearest
-        allowed[seed] |= sign > 0
+        allowed[voxel] |= sign > 0
         nearest[own] = distance[own]
-        after[own] = before[own] + level + sign * max(0.0, missing) * fall_off(distance[own])
-    changed = np.where(after == before, probability, 1 / (1 + np.exp(-after))).astype(np.float32)
+        after[own] = before[own] + sign * max(0.0, missing) * click.weight(distance[own])
+    changed = np.where(after == network, probability, 1 / (1 + np.exp(-after))).astype(np.float32)
     return np.where(allowed, changed, np.float32(0))
-
-
-def fall_off(distance_mm: Volume) -> Volume:
-    """Part of a point's change at a distance from it."""
-    return np.float32(1) - (distance_mm / REACH_MM) ** 2
-
-
-def _seeds(prompt: Prompt, grid: Grid) -> Iterator[tuple[Index, int]]:
-    """Voxels that a reader has pointed at, and whether they are inside the lesion (1) or outside (-1)."""
-    for points, sign in ((points_inside(prompt, grid), 1), (prompt.negatives, -1)):
-        yield from ((voxel, sign) for voxel in voxels_at(points, grid))
 
 
 def _limits(thresholds: Sequence[float]) -> tuple[float, float]:

@@ -33,6 +33,7 @@ class Aggregator:
 
     Attributes:
         mask: The label map.
+        box: The part of the scan that can be painted.
         foregrounds: For each class the probabilities of its voxels.
         boxes: For each class the probabilities of the scan's voxels in the box, along the scan's own axes; none when
             they are not kept.
@@ -54,6 +55,7 @@ class Aggregator:
             np.zeros_like(like, dtype=np.float32, subok=False) for _ in thresholds if keep_probability
         ]
         self.entropy = np.zeros_like(like, dtype=np.uint8, subok=False) if keep_entropy else None
+        self.box = inference_grid.scan_box
         self.foregrounds: list[Foreground] = [[] for _ in thresholds]
         self._thresholds, self._labels = thresholds, labels
         self._least = min(min(thresholds) / len(thresholds), _SURELY_NOT if keep_entropy else 1.0)
