@@ -10,8 +10,8 @@ the scan. The directions depend on the seed and the lesion alone, so that two mo
 
 Crops go on beyond their borders, so that these say nothing of the nodule (`hidden_borders.py`).
 Each model gets those that its training held out, so that the models of a cross-validation share all of them. Whole
-scans are any data set of `segpipe ingest`, e.g. LIDC or nodules put into lungs (`--source implanted`); the first model
-gets them, which must not have seen their patients. Intervals are over patients.
+scans are any data set of `segpipe ingest`, e.g. LIDC or nodules put into lungs (`--source implanted`). The first model
+gets the first data set, the second one the second: no model must have seen its patients. Intervals are over patients.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from segpipe import load_model
 from segpipe.case import Case
 from segpipe.cli.predict.flags import parse_flips
 from segpipe.datasets.loading import load_lesions
-from segpipe.datasets.manifest import Entry, Manifest, read_manifest
+from segpipe.datasets.manifest import Entry, read_manifest
 from segpipe.datasets.sources.implanted import open_nodules
 from segpipe.evaluation.bootstrap import interval_of_mean
 from segpipe.geometry import FloatArray, Grid, to_voxel, to_world
@@ -77,7 +77,7 @@ def main() -> None:
     if options.crops:
         clicks += _report("crops with hidden borders", list(click_crops(models, options)))
     if options.scans:
-        clicks += _report("whole scans", list(click_scans(models[0], options)))
+        clicks += _report("whole scans", list(click_scans(models, options)))
     if options.csv:
         with options.csv.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, list(asdict(clicks[0])))
@@ -96,14 +96,16 @@ def click_crops(models: Sequence[LoadedModel], options: argparse.Namespace) -> I
             yield from _click_lesions(model, crop, entry, [Voxels.of(np.argwhere(mask_of(crop)))], options)
 
 
-def click_scans(model: LoadedModel, options: argparse.Namespace) -> Iterator[Click]:
-    """The clicks at the lesions of whole scans."""
-    manifest: Manifest = read_manifest(options.scans)
-    for entry in _some(manifest.entries, options.most):
-        scan = load_lesions(entry, manifest.labels)
-        components = find_components(mask_of(scan))
-        lesions = (components.voxels(number) for number in range(1, components.count + 1))
-        yield from _click_lesions(model, scan, entry, lesions, options)
+def click_scans(models: Sequence[LoadedModel], options: argparse.Namespace) -> Iterator[Click]:
+    """The clicks at the lesions of whole scans: the first data set for the first model, and so on."""
+    for model, root in zip(models, options.scans, strict=False):
+        manifest = read_manifest(root)
+        for entry in _some(manifest.entries, options.most):
+            scan = load_lesions(entry, manifest.labels)
+            components = find_components(mask_of(scan))
+            lesions = (components.voxels(number) for number in range(1, components.count + 1))
+            own = replace(entry, id=f"{root.name} {entry.id}", patient=f"{root.name} {entry.patient}")
+            yield from _click_lesions(model, scan, own, lesions, options)
 
 
 def _click_lesions(
@@ -192,7 +194,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", type=Path, metavar="MODEL", help="model folders of runs")
     parser.add_argument("--crops", type=Path, metavar="DIR", help="images/, masks/ and nodules.csv")
-    parser.add_argument("--scans", type=Path, metavar="DIR", help="a data set of whole scans")
+    parser.add_argument("--scans", nargs="+", type=Path, metavar="DIR", help="data sets of whole scans, one a model")
     parser.add_argument("--directions", type=int, default=2, metavar="N", help="clicks at each distance (default: 2)")
     parser.add_argument("--most", type=int, metavar="N", help="at most so many crops of each model, or scans")
     parser.add_argument("--flips", type=parse_flips, metavar="AXES", help="xyz, x, none …; default: the model's own")

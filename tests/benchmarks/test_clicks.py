@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from segpipe.case import Case
+from segpipe.datasets.manifest import Entry, Manifest, write_manifest
 from segpipe.geometry import Grid
 from segpipe.lesions import Voxels
 from tests.samples.small_models import VOI, write_small
@@ -109,3 +110,18 @@ def test_tables_of_crops_and_of_whole_scans(clicks, tiny_dataset, tmp_path, monk
     assert [row["distance_mm"] for row in found] == ["0.0", "2.0", "4.0", "6.0"] * 3
     assert [row["inside"] for row in found[:2]] == ["True", "True"]  # of a ball of at least 4 mm radius
     assert all(0 <= float(row["dice"]) <= 1 for row in found)
+
+
+def test_each_model_clicks_at_the_lesions_of_its_own_scans(
+    clicks, tiny_dataset, tmp_path, monkeypatch, capsys, without_onnx
+):
+    write_small(tmp_path / "model", recipe=VOI, about={})
+    for name in ("one", "two"):
+        entry = Entry(
+            "case_0", "a", tiny_dataset / "images" / "case_0.nii.gz", tiny_dataset / "masks" / "case_0.nii.gz"
+        )
+        write_manifest(Manifest(name, "nifti", (entry,), {1: "nodule"}), tmp_path / name)
+    given = [*[tmp_path / "model"] * 3, "--scans", tmp_path / "one", tmp_path / "two", "--directions", 1]
+    monkeypatch.setattr(sys, "argv", ["clicks.py", *map(str, given), "--flips", "none"])
+    clicks.main()
+    assert "whole scans: 2 lesions of 2 patients, " in capsys.readouterr().out

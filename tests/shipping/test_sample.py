@@ -56,7 +56,7 @@ def rows(count):
 def test_the_draw_most_like_all_is_taken_and_the_same_each_time(monkeypatch):
     import sample
 
-    monkeypatch.setattr(sample, "DRAWS", 200)
+    monkeypatch.setattr(sample, "DRAWS", 50)
     monkeypatch.setattr(sample, "LEFT_OUT", ("000",))
     chosen = sample.choose(rows(100))
     assert chosen == sample.choose(rows(100))
@@ -65,6 +65,7 @@ def test_the_draw_most_like_all_is_taken_and_the_same_each_time(monkeypatch):
     assert sample.shares(chosen)["texture", "solid"] == 0.5  # as in all
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 def test_it_is_what_the_script_makes(realdata, tmp_path, monkeypatch, capsys):
     import sample
