@@ -26,8 +26,10 @@ from segpipe.preprocessing.recipe import Recipe, Shape
 from segpipe.preprocessing.resampling import plan_preparation
 
 Boxes = Sequence[NDArray[np.float32]]
-Memory = MutableMapping[tuple[tuple[float, float, float], Point | None], Boxes]
-"""Spacing of the voxels that were looked through and where → the probabilities of each class there."""
+Place = tuple[tuple[float, float, float], Point | None]
+"""Spacing of the voxels that are looked through, and where."""
+Memory = MutableMapping[Place, Boxes]
+"""Place → the probabilities of each class there."""
 LEAST_AGREEMENT = 0.7
 """Dice of two looks at one part of a scan, of which the coarser one can be trusted."""
 

@@ -10,9 +10,7 @@ from segpipe.errors import SegpipeError
 from segpipe.geometry import Grid
 from segpipe.inference.loaded_model import LoadedModel
 from segpipe.io.pacs.address import UID
-from segpipe.serving.interactive.session import Answer, Session, Step
-
-MOST_POINTS = 1000
+from segpipe.serving.interactive.session import MOST_POINTS, Answer, Session, Step
 
 
 def check_uid(text: str) -> str:

@@ -1,6 +1,7 @@
 """One opened scan and what a reader has said of a lesion in it, step by step."""
 
 import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,11 +14,14 @@ from segpipe.errors import ConfigError
 from segpipe.geometry import Grid
 from segpipe.inference.findings import measure_findings
 from segpipe.inference.loaded_model import LoadedModel
-from segpipe.inference.look import Look
+from segpipe.inference.look import Boxes, Look, Place
 from segpipe.inference.measurements.place import Places
 from segpipe.inference.prompts.prompt import Ends, Prompt
 from segpipe.inference.stage_timer import StageTimer
 from segpipe.inference.window.grid import Point
+
+MOST_STEPS, MOST_POINTS, MOST_WINDOWS = 200, 200, 16
+"""Steps and points of a session, and windows whose answers it keeps."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,13 @@ class Session:
 
     def _take(self, steps: list[Step]) -> Answer:
         prompt = together(steps)
+        points = len(prompt.positives) + len(prompt.negatives)
+        if len(steps) > MOST_STEPS or points > MOST_POINTS:
+            raise ConfigError(
+                f"a lesion takes at most {MOST_STEPS} steps and {MOST_POINTS} points",
+                facts={"steps": len(steps), "points": points},
+                hint="begin again with reset",
+            )
         seen = self._look.follow(prompt)
         box, grid = seen.inference_grid.scan_box, seen.inference_grid.covered
         found = measure_findings(self.case, seen.chosen, seen=box, places=self._places)
@@ -118,6 +129,7 @@ class Session:
     def _new_look(self) -> Look:
         folder = self.model.folder
         return Look(
+            memory=Recent(),
             case=self.case,
             recipe=folder.recipe,
             engine=self.model.engine,
@@ -125,6 +137,17 @@ class Session:
             divisor=folder.divisor,
             timer=StageTimer(),
         )
+
+
+class Recent(OrderedDict[Place, Boxes]):
+    """The network's answers for the windows that were looked through last."""
+
+    def __setitem__(self, place: Place, boxes: Boxes) -> None:
+        """Keeps an answer, and forgets the oldest of too many."""
+        super().__setitem__(place, boxes)
+        self.move_to_end(place)
+        if len(self) > MOST_WINDOWS:
+            self.popitem(last=False)
 
 
 def together(steps: Sequence[Step]) -> Prompt:

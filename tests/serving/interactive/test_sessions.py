@@ -10,7 +10,7 @@ from segpipe.inference.loaded_model import LoadedModel
 from segpipe.inference.prompts.prompt import Prompt
 from segpipe.io.images.volumes import write_volume
 from segpipe.serving.interactive.opening import Sources
-from segpipe.serving.interactive.session import Session, Step, together
+from segpipe.serving.interactive.session import MOST_WINDOWS, Recent, Session, Step, together
 from segpipe.serving.interactive.sessions import Bounds, ServiceFullError, Sessions, UnknownSessionError
 from tests.samples.small_models import VOI, without_onnx_export, write_small
 
@@ -95,6 +95,20 @@ def test_the_network_is_asked_once_for_each_window(model, case, monkeypatch):
     session.undo()
     assert asked
     assert len(calls) == asked
+
+
+def test_a_session_takes_no_more_than_so_many_points(model, case):
+    session = Session(case, model)
+    with pytest.raises(ConfigError, match=r"at most 200 steps and 200 points\n  steps +1\n  points +201"):
+        session.add(Step((INSIDE,) * 201))
+    assert session.steps == []
+
+
+def test_only_the_windows_that_were_looked_through_last_are_kept(model, case):
+    recent = Recent()
+    for number in range(MOST_WINDOWS + 2):
+        recent[(1.0, 1.0, 1.0), (float(number), 0.0, 0.0)] = []
+    assert [place[1][0] for place in recent] == [float(number) for number in range(2, MOST_WINDOWS + 2)]
 
 
 def test_no_more_scans_are_open_than_allowed(model, case):
