@@ -81,7 +81,8 @@ def _table(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _grades(scale: RatingScale) -> str:
-    return f"| {scale.name} | {', '.join(f'{grade.value} {grade.name}' for grade in scale.grades)} |"
+    grades = (f"{grade.value} {grade.name}".strip() for grade in scale.grades)
+    return f"| {scale.name} | {', '.join(grades)} |"
 
 
 def _cell(figure: Mapping[str, Any]) -> str:

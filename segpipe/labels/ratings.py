@@ -15,7 +15,7 @@ class Grade:
 
     Args:
         value: What stands for it in findings and tables.
-        name: What it means.
+        name: What it means; empty for one that lies between two that have names.
         code: How DICOM codes it.
         ratings: The readers' ratings that count as this grade.
     """
@@ -57,7 +57,7 @@ def _out_of_five(name: str, concept: Code, named: Ends) -> RatingScale:
     """A scale of five grades of which only some have names."""
     grades = []
     for number in range(1, 6):
-        plain = (f"{number} of 5", _lidc(f"{number:03d}", f"{number} out of 5"))
+        plain = ("", _lidc(f"{number:03d}", f"{number} out of 5"))
         grades.append(Grade(number, *named.get(number, plain), (number,)))
     return RatingScale(name, concept, tuple(grades))
 

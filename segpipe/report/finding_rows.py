@@ -80,7 +80,7 @@ def _note(finding: Values) -> str:
 
 def _ratings(ratings: Mapping[str, Values]) -> str:
     return ", ".join(
-        f"{name} {rating['grade']} {rating['name']} ({100 * rating['confidence']:.0f} %)"
+        f"{name} {rating['grade']} {rating['name']}".strip() + f" ({100 * rating['confidence']:.0f} %)"
         for name, rating in ratings.items()
     )
 

@@ -304,7 +304,7 @@ def test_a_report_codes_predicted_ratings_as_those_of_lidc_and_says_that_they_ar
     seg = write_dicom_seg(tmp_path / "seg.dcm", nodules(_findings()), derivation=axial)
     ratings = {
         "malignancy": PredictedRating(4, "moderately suspicious", 3.7, 0.416),
-        "texture": PredictedRating(5, "solid", 4.9, 0.95),
+        "texture": PredictedRating(4, "", 3.9, 0.55),
         "calcification": PredictedRating(0, "absent", 0.02, 0.98),
     }
 
@@ -318,12 +318,12 @@ def test_a_report_codes_predicted_ratings_as_those_of_lidc_and_says_that_they_ar
         "276214006": ("SCT", NODULE.category.value),
         "nodule_type": ("99SEGPIPE", "solid"),
         "RID36042": ("99LIDCQIICR", "904"),
-        "C41144": ("RADLEX", "RID50151"),
+        "C41144": ("99LIDCQIICR", "004"),
         "C3672": ("RADLEX", "RID28473"),
     }
     assert _comments(first) == [
         "Predicted ratings on the scales of LIDC's readers, no diagnosis: "
-        "malignancy moderately suspicious (42 %), texture solid (95 %), calcification absent (98 %)"
+        "malignancy 4 moderately suspicious (42 %), texture 4 (55 %), calcification 0 absent (98 %)"
     ]
     assert (len(third.get_qualitative_evaluations()), _comments(third)) == (2, [])
     schemes = pydicom.dcmread(path).CodingSchemeIdentificationSequence

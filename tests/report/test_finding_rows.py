@@ -92,7 +92,7 @@ def test_no_category_is_given():
 
 def test_predicted_ratings_have_grade_meaning_and_confidence():
     malignancy = {"grade": 4, "name": "moderately suspicious", "mean": 3.7, "confidence": 0.416}
-    texture = {"grade": 5, "name": "solid", "mean": 4.9, "confidence": 0.95}
+    texture = {"grade": 4, "name": "", "mean": 3.9, "confidence": 0.55}
     found = row(ratings={"malignancy": malignancy, "texture": texture})
-    assert found["predicted ratings of readers"] == "malignancy 4 moderately suspicious (42 %), texture 5 solid (95 %)"
+    assert found["predicted ratings of readers"] == "malignancy 4 moderately suspicious (42 %), texture 4 (55 %)"
     assert "predicted ratings of readers" not in row()

@@ -9,7 +9,7 @@ class PredictedRating:
 
     Args:
         grade: The median grade, as the scale counts: 1 to 5, or 0 and 1.
-        name: What that grade means.
+        name: What that grade means; empty for one that lies between two that have names.
         mean: The expected grade.
         confidence: The calibrated probability that a reader gives this grade.
     """

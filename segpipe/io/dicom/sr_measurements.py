@@ -115,7 +115,10 @@ def _describe_ratings(finding: Measured) -> str | None:
     """Says that ratings are predictions, which their codes do not, and how sure they are."""
     if not finding.ratings:
         return None
-    rated = (f"{name} {rating.name} ({100 * rating.confidence:.0f} %)" for name, rating in finding.ratings.items())
+    rated = (
+        f"{name} {rating.grade} {rating.name}".strip() + f" ({100 * rating.confidence:.0f} %)"
+        for name, rating in finding.ratings.items()
+    )
     return f"Predicted ratings on the scales of LIDC's readers, no diagnosis: {', '.join(rated)}"
 
 
