@@ -1,6 +1,7 @@
 """`python -m segpipe serve --interactive`: viewers send prompts, and get mask and measurements."""
 
 import argparse
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,7 @@ def serve_interactive(given: argparse.Namespace) -> int:
     sources = Sources(bounds.memory, given.root, pacs, given.dicomweb or "")
     hosts = (*Door.hosts, given.host, *given.name)
     door = Door(given.page_user, given.page_password, hosts, parse_bytes(given.most_sent))
+    logging.getLogger("segpipe.predict").setLevel(logging.ERROR)  # remarks on a scan name it, and so its folder
     app = make_app(Sessions(_open_model(given), bounds), sources, door)
     serve(app, Listening(given.host, given.port, given.certificate, given.key))
     return 0

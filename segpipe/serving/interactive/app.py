@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from segpipe.serving.interactive import messages
 from segpipe.serving.interactive.opening import SENT, Sources
 from segpipe.serving.interactive.sessions import ServiceFullError, Sessions, UnknownSessionError
 
+_LOG = logging.getLogger("segpipe.serve")
 _EXPIRE_EVERY_S = 30.0
 
 
@@ -65,6 +67,7 @@ def make_app(sessions: Sessions, sources: Sources, door: Door = Door()) -> FastA
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(door.hosts))
     app.add_exception_handler(SegpipeError, _explain)
     app.add_exception_handler(RequestValidationError, _explain_invalid)
+    app.add_exception_handler(Exception, _explain_unforeseen)
     _add_opening(app, sessions, sources, door)
     _add_prompts(app, sessions)
     return app
@@ -191,3 +194,11 @@ async def _explain_invalid(_: Request, error: Exception) -> Response:
         error="RequestError", message="the message must be as /openapi.json says", facts=facts
     )
     return JSONResponse(shown.model_dump(), _WRONG)
+
+
+async def _explain_unforeseen(_: Request, error: Exception) -> Response:
+    """Says the kind alone, since texts may quote."""
+    kind = type(error).__name__
+    _LOG.error("the service fails: %s", kind)
+    shown = messages.ErrorMessage(error=kind, message="something went wrong that nobody foresaw")
+    return JSONResponse(shown.model_dump(), 500)

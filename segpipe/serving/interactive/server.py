@@ -42,7 +42,7 @@ def serve(app: FastAPI, where: Listening) -> None:
     with _listen(where) as door:
         config = uvicorn.Config(
             app,
-            log_level="warning",
+            log_level="critical",  # a traceback may quote; the application says what there is to say
             access_log=False,
             server_header=False,
             limit_concurrency=MOST_CALLERS,

@@ -1,5 +1,7 @@
 """Who may call the service and where from, and what it says when it cannot listen."""
 
+import asyncio
+import json
 import socket
 from io import BytesIO
 
@@ -10,7 +12,7 @@ from fastapi.security import HTTPBasicCredentials
 from segpipe.errors import ConfigError, ImageError
 from segpipe.io.pacs.dicomweb.pacs import Pacs
 from segpipe.serving.interactive import server
-from segpipe.serving.interactive.app import Door, _guard
+from segpipe.serving.interactive.app import Door, _explain_unforeseen, _guard
 from segpipe.serving.interactive.opening import Sources
 from segpipe.serving.interactive.server import Listening, serve
 from tests.peers.fake_pacs import FakePacs, gives
@@ -29,6 +31,14 @@ def test_only_the_user_with_the_password_comes_in():
         with pytest.raises(HTTPException) as caught:
             check(HTTPBasicCredentials(username=user, password=password))
         assert caught.value.status_code == 401
+
+
+def test_what_nobody_foresaw_is_said_without_quoting(caplog):
+    answer = asyncio.run(_explain_unforeseen(None, ValueError("Doe^Jane")))
+    assert answer.status_code == 500
+    assert json.loads(answer.body)["error"] == "ValueError"
+    assert caplog.messages == ["the service fails: ValueError"]
+    assert b"Jane" not in answer.body
 
 
 def test_a_port_that_is_taken_is_reported(signals):
