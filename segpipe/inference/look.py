@@ -65,16 +65,16 @@ class Seen:
         """Whether there is a lesion and the window holds all of it, but for a vessel that runs on."""
         return self.voxels > 0 and cut_section(self.aggregator.mask, self.inference_grid.scan_box) < LEAST_SECTION
 
+    @property
+    def is_small(self) -> bool:
+        """Whether the lesion is too small for coarser voxels."""
+        return filling(self.aggregator.mask, self.inference_grid.scan_box) < LEAST_FILLING
+
     def confirms(self, other: "Seen") -> bool:
         """Whether it shows the same in the other's window; what is new there would be a wall or a vessel."""
         own, others = (one.aggregator.mask[other.inference_grid.scan_box] > 0 for one in (self, other))
         both, either = np.count_nonzero(own & others), np.count_nonzero(own) + np.count_nonzero(others)
         return not others.any() or bool(2 * both >= LEAST_AGREEMENT * either)
-
-    @property
-    def is_small(self) -> bool:
-        """Whether the lesion is too small for coarser voxels."""
-        return filling(self.aggregator.mask, self.inference_grid.scan_box) < LEAST_FILLING
 
 
 @dataclass(frozen=True, kw_only=True)
