@@ -77,10 +77,10 @@ def test_a_job_gets_configuration_and_folder_and_leaves_a_log(tmp_path, capsys):
 
 
 def test_a_sweep_takes_lists_globs_and_ranges_wherever_the_flag_stands():
-    assert run("optimizer=glob(adam*,exclude=adama*)", "-m", "seed=range(0,2)") == 0
-    names = [(seen(f"sweep/{number}")["name"], seen(f"sweep/{number}")["sweep"]) for number in range(6)]
-    assert names == [("adam", "sweep")] * 2 + [("adamw", "sweep")] * 4
-    assert not Path("sweep/6").exists()
+    assert run("optimizer=glob(adam*,exclude=[adama*,adamw_*])", "-m", "seed=range(0,2)") == 0
+    names = [(seen(f"sweep/{number}")["name"], seen(f"sweep/{number}")["sweep"]) for number in range(4)]
+    assert names == [("adam", "sweep")] * 2 + [("adamw", "sweep")] * 2
+    assert not Path("sweep/4").exists()
 
 
 def test_a_job_of_a_sweep_that_fails_is_explained_and_the_others_go_on(capsys):
@@ -164,7 +164,7 @@ def test_the_shell_completes_groups_options_and_keys(capsys, monkeypatch):
     monkeypatch.setenv("COMP_LINE", line)
     monkeypatch.setenv("COMP_POINT", str(len(line)))
     assert shown(capsys, "-sc", "query=bash").split() == [
-        f"optimizer={option}" for option in ("adam", "adamax", "adamw", "adamw_nodule")
+        f"optimizer={option}" for option in ("adam", "adamax", "adamw", "adamw_nodule", "adamw_ratings")
     ]
 
 

@@ -116,7 +116,10 @@ def test_shards_of_other_settings_are_refused_and_a_part_is_merged_on_request(jo
 
 @pytest.mark.parametrize(
     ("more", "found"),
-    [(["--at", "1,2,3"], "--at or --follow-up"), (["--input", "https://pacs/studies/1.2"], "a DICOMweb address")],
+    [
+        (["--at", "1,2,3"], "a lesion's place or --follow-up"),
+        (["--input", "https://pacs/studies/1.2"], "a DICOMweb address"),
+    ],
 )
 def test_what_is_no_folder_of_scans_is_not_shared_out(more, found):
     with pytest.raises(ConfigError, match="--shard is for a folder of scans") as caught:
