@@ -5,13 +5,16 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from segpipe.errors import ModelError
 from segpipe.preprocessing.recipe import Shape
+
+if TYPE_CHECKING:
+    import onnx
 
 INPUT, OUTPUT = "image", "logits"
 OPSET = 20
@@ -57,12 +60,18 @@ def export_onnx(
     except Exception as error:  # torch raises kinds of its own for each step
         reason = str(error.__cause__ or error).strip().splitlines()[0]
         raise ModelError("the network cannot be written as ONNX", facts={"found": reason}) from error
-    assert program is not None
-    model = program.model_proto
-    for node in model.graph.node:
-        del node.metadata_props[:]  # where in which file of this machine it was traced
+    model = without_traces(program)
     onnx.helper.set_model_props(model, dict(properties))
     onnx.save(model, file)
+
+
+def without_traces(program: "torch.onnx.ONNXProgram | None") -> "onnx.ModelProto":
+    """What torch has exported, without where in which file of this machine each node was traced."""
+    assert program is not None
+    model: onnx.ModelProto = program.model_proto  # made anew at each look
+    for node in model.graph.node:
+        del node.metadata_props[:]
+    return model
 
 
 def traced_size(window: Shape, divisor: Shape | None) -> Shape:

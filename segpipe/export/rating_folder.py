@@ -16,7 +16,7 @@ from segpipe.errors import ModelError, raise_together
 from segpipe.export.contents import content_errors
 from segpipe.export.export_spec import CARD, INDEX, ONNX, WEIGHTS, plain
 from segpipe.export.index import read_content
-from segpipe.export.onnx import OPSET, quiet
+from segpipe.export.onnx import OPSET, quiet, without_traces
 from segpipe.export.parity import TOLERANCE
 from segpipe.export.rating_card import rating_card
 from segpipe.export.staging import staged_folder
@@ -177,10 +177,7 @@ def _write_onnx(file: Path, model: RatingModel) -> None:
             model.network, example, dynamo=True, dynamic_shapes=(batch, batch),
             input_names=list(INPUTS), output_names=[OUTPUT], opset_version=OPSET, verbose=False,
         )  # fmt: skip
-    assert program is not None
-    for node in program.model_proto.graph.node:
-        del node.metadata_props[:]  # where in which file of this machine it was traced
-    file.write_bytes(program.model_proto.SerializeToString())
+    file.write_bytes(without_traces(program).SerializeToString())
     _check_parity(model, open_rating_onnx(file))
 
 

@@ -104,3 +104,8 @@ def test_onnx_speaks_of_the_recipe(untrained_model) -> None:
     assert json.loads(reported["divisor"]) == [2, 2, 2]
     assert json.loads(reported["threshold"]) == 0.5
     assert reported["segpipe_version"] == index["segpipe_version"]
+
+
+@pytest.mark.slow
+def test_onnx_says_nothing_of_the_machine_that_wrote_it(untrained_model) -> None:
+    assert b".py" not in (untrained_model / "models/model.onnx").read_bytes()

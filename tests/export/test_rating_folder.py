@@ -66,6 +66,7 @@ def test_what_was_written_is_read(model, written):
         expected = model.network(crops, rows)
         torch.testing.assert_close(read.network(crops, rows), expected, rtol=0, atol=0)
     torch.testing.assert_close(open_rating_onnx(written / "models/model.onnx")(crops, rows), expected)
+    assert b".py" not in (written / "models/model.onnx").read_bytes()  # nothing of the machine that wrote it
 
 
 def test_the_card_names_grades_and_figures(written):

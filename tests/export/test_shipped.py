@@ -62,6 +62,13 @@ def test_what_ships_is_small_enough_for_the_package():
     assert sum(sizes) <= LARGEST_MB * 10**6
 
 
+def test_what_ships_says_nothing_of_the_machine_that_made_it():
+    for file in shipped.FOLDER.rglob("*.onnx"):
+        assert b".py" not in file.read_bytes()
+    for file in (file for file in shipped.FOLDER.rglob("*") if file.suffix in (".json", ".md")):
+        assert str(shipped.FOLDER.parents[1]) not in file.read_text()
+
+
 @pytest.mark.parametrize("name", SEGMENTING)
 def test_a_shipped_model_is_whole_and_says_whose_data_it_learnt_from(name):
     model = read_model_folder(find_model(name))
