@@ -13,5 +13,5 @@ def add_model_flag(add: Any, *, text: str = "", required: bool = True) -> None:
         text: What the verb has to say in addition.
         required: Whether it must be given.
     """
-    help_text = f"the model folder of a run, or the name of a shipped one, e.g. lidc-voi{text}"
+    help_text = f"the model folder of a run, or the name of a shipped one{text}"
     add("--model", required=required, type=find_model, metavar="MODEL", help=help_text)

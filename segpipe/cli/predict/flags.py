@@ -14,7 +14,7 @@ from segpipe.cli.common.shard_flags import add_shard_flag
 from segpipe.cli.predict.inputs import check_input, parse_input
 from segpipe.cli.predict.prompt_flags import FLAGS, add_prompt_flags, join_words, read_prompt
 from segpipe.errors import ConfigError
-from segpipe.export.shipped import VOI_MODEL, find_model
+from segpipe.export.shipped import VOI_MODEL, find_model, shipped_models
 
 FORMATS = ("nifti", "csv", "json")
 
@@ -79,7 +79,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_input(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add_model_flag(add, text=f"; with --at it may be left out: {VOI_MODEL}", required=False)
+    text = f"; with --at it may be left out: {VOI_MODEL}" if VOI_MODEL in shipped_models() else ""
+    add_model_flag(add, text=text, required=False)
     add(
         "--input",
         required=True,
@@ -141,8 +142,10 @@ def _model_for(given: argparse.Namespace) -> Path:
     """The shipped model that measures the nodule at a point.
 
     Raises:
-        ConfigError: without a point, since none that ships searches a whole scan.
+        ConfigError: without a point, since none that ships searches a whole scan; or when none ships at all.
     """
+    if VOI_MODEL not in shipped_models():
+        raise ConfigError("predict needs --model", hint="--model runs/…/model, the model folder of a finished run")
     if not given.prompt:
         raise ConfigError(
             "a search of a whole scan needs --model",

@@ -188,7 +188,19 @@ def test_the_help_states_the_frame_of_a_point(capsys):
     assert "RAS+" in capsys.readouterr().out
 
 
-def test_a_point_needs_no_model_and_a_whole_scan_does():
+def test_while_none_ships_that_takes_a_point_a_model_must_be_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    (tmp_path / "lidc-ratings").mkdir()
+    with pytest.raises(ConfigError, match="predict needs --model"):
+        parse_flags(["--input", "i", "--output", "o", "--at", "1,2,3"])
+    with pytest.raises(SystemExit):
+        parse_flags(["--help"])
+    assert "lidc-voi" not in capsys.readouterr().out
+
+
+def test_a_point_needs_no_model_and_a_whole_scan_does(tmp_path, monkeypatch):
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    (tmp_path / "lidc-voi").mkdir()
     without = ["--input", "i", "--output", "o"]
     assert parse_flags([*without, "--at", "1,2,3"]).model == find_model("lidc-voi")
     assert parse_flags([*without, "--at", "1,2,3", "--model", "m"]).model == Path("m")
