@@ -69,6 +69,11 @@ def own_logging() -> Iterator[None]:
             root.removeHandler(handler)
             handler.close()
     root.setLevel(logging.WARNING)
+    for name, logger in root.manager.loggerDict.items():
+        if isinstance(logger, logging.Logger):
+            logger.disabled = False  # some of Hydra's ways of logging disable every logger there is
+            if name.startswith("segpipe"):
+                logger.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -132,7 +132,6 @@ def test_every_way_of_logging_works(option, capsys):
     assert run(f"hydra/job_logging={option}", "hydra/hydra_logging=disabled") == 0
     assert Path("run/train.log").exists() == (option in ("run", "default"))
     assert ("noted" in capsys.readouterr().out) == (option in ("run", "default", "stdout"))
-    logging.getLogger("job").disabled = False
 
 
 @pytest.mark.parametrize(
