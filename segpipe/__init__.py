@@ -40,23 +40,28 @@ def train(*overrides: str, folder: str | Path) -> Path:
     return train_in_folder(overrides, Path(folder))
 
 
-def load_model(folder: str | Path, *, backend: str | None = None, device: str = "auto") -> "LoadedModel":
+def load_model(
+    folder: str | Path, *, backend: str | None = None, device: str = "auto", ratings: str | Path | None = None
+) -> "LoadedModel":
     """Opens a model folder; what it returns predicts many scans without being loaded again.
 
     Args:
         folder: The folder `model` of a run, or the name of a shipped model; its files are checked by their digests.
         backend: torch, onnx or openvino; None takes the folder's own.
         device: For `torch`: auto, cpu, cuda or mps.
+        ratings: A rating model, by its folder or name (`lidc-ratings`), that rates each finding.
 
     Raises:
-        ModelError: when the folder is damaged or no model folder.
+        ModelError: when a folder is damaged or no model folder.
         ConfigError: for an unknown backend or a device that is not there.
     """
     from segpipe.export.model_folder import read_model_folder
     from segpipe.export.shipped import find_model
     from segpipe.inference.loaded_model import LoadedModel
+    from segpipe.inference.ratings.rater import Rater
 
-    return LoadedModel(read_model_folder(find_model(folder)), backend=backend, device=device)
+    rater = Rater.open(find_model(ratings)) if ratings is not None else None
+    return LoadedModel(read_model_folder(find_model(folder)), backend=backend, device=device, rater=rater)
 
 
 def predict(

@@ -61,15 +61,16 @@ def test_a_scan_is_segmented_as_by_the_command_line(untrained_model, tiny_datase
     from segpipe.__main__ import main
 
     scan = tiny_dataset / "images" / "case_0.nii.gz"
-    model = segpipe.load_model(untrained_model, device="cpu")
+    model = segpipe.load_model(untrained_model, device="cpu", ratings="lidc-ratings")
     found = segpipe.predict(scan, model, output=tmp_path / "api")
     words = ["--model", str(untrained_model), "--input", str(scan), "--output", str(tmp_path / "verb")]
+    words += ["--ratings", "lidc-ratings"]
     assert main(["predict", *words]) == 0
     np.testing.assert_array_equal(found.mask, read_volume(tmp_path / "verb" / "case_0.nii.gz").array)
     reported = [json.loads((tmp_path / kind / "case_0.json").read_text()) for kind in ("api", "verb")]
     assert reported[0]["findings"] == reported[1]["findings"]
     assert reported[0]["findings"] == json.loads(json.dumps([finding.to_dict() for finding in found.findings]))
-    assert found.findings
+    assert found.findings[0].ratings
     np.testing.assert_array_equal(segpipe.predict(str(scan), str(untrained_model)).mask, found.mask)
     with pytest.raises(ConfigError, match="a path must name one scan") as caught:
         segpipe.predict(tiny_dataset / "images", model)

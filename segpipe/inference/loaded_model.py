@@ -13,6 +13,7 @@ from segpipe.inference.operating_point import OperatingPointRequest, choose_poin
 from segpipe.inference.options import PredictOptions
 from segpipe.inference.predictor import Prediction, predict_case
 from segpipe.inference.prompts.prompt import Prompt
+from segpipe.inference.ratings.rater import Rater
 from segpipe.inference.window.grid import Point
 
 
@@ -23,13 +24,16 @@ class LoadedModel:
         folder: A verified model folder.
         backend: torch, onnx or openvino; None takes the folder's own.
         device: For `torch`: auto, cpu, cuda or mps.
+        rater: Adds predicted ratings to findings, if wanted.
 
     Raises:
         ConfigError: for an unknown backend or a device that is not there.
     """
 
-    def __init__(self, folder: ModelFolder, *, backend: str | None = None, device: str = "auto") -> None:
-        self.folder = folder
+    def __init__(
+        self, folder: ModelFolder, *, backend: str | None = None, device: str = "auto", rater: Rater | None = None
+    ) -> None:
+        self.folder, self.rater = folder, rater
         self.engine = build_engine(folder, backend=backend, device=device)
         flips = tuple(folder.operating_point.get("flips", ()))
         self.options = PredictOptions.at(choose_point(folder.operating_point, OperatingPointRequest()), flips=flips)
@@ -51,10 +55,13 @@ class LoadedModel:
         found = predict_case(
             case, self.folder.recipe, self.engine, self.options, divisor=self.folder.divisor, at_mm=prompt
         )
-        prediction = replace(found, findings=number_slices(found.findings, scan, case.grid))
+        findings = found.findings
+        if self.rater:
+            findings = self.rater.rate(case, found.mask, findings, self.folder.recipe.label_map)
+        prediction = replace(found, findings=number_slices(findings, scan, case.grid))
         if output is not None:
-            settings = PredictionJob(self.folder, self.engine, self.options, WRITERS, output, prompt).settings
-            write_files(Result(scan, case, prediction, self.folder, settings), WRITERS, output)
+            job = PredictionJob(self.folder, self.engine, self.options, WRITERS, output, prompt, rater=self.rater)
+            write_files(Result(scan, case, prediction, self.folder, job.settings), WRITERS, output)
         return prediction
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from segpipe.case import Case, Volume
 from segpipe.errors import ImageError, ModelError
@@ -14,6 +15,7 @@ from segpipe.inference.batch.scans import scan_of
 from segpipe.inference.engines.engine import Engine
 from segpipe.inference.options import PredictOptions
 from segpipe.inference.predictor import predict_case
+from segpipe.inference.ratings.rater import Rater
 from segpipe.io.dicom.objects import Derivation
 from segpipe.io.dicom.series.description import Identity, SeriesInfo
 from segpipe.io.dicom.series.series import find_series
@@ -30,6 +32,7 @@ class Answerer:
         engine: Runs its network.
         options: See `PredictOptions`; every scan must show lungs.
         bound: How much memory may be taken; it never changes an answer.
+        rater: Adds predicted ratings to findings, if wanted.
 
     Raises:
         ModelError: for a model that needs to know where the lesion is.
@@ -39,6 +42,7 @@ class Answerer:
     engine: Engine
     options: PredictOptions
     bound: MemoryBound
+    rater: Rater | None = None
 
     def __post_init__(self) -> None:
         if self.model.recipe.scope != "scan":
@@ -71,8 +75,10 @@ class Answerer:
         self.bound.check_case(scan, case, self.model)
         options = replace(self.options, region=find_lungs)
         prediction = predict_case(case, self.model.recipe, self.engine, options, divisor=self.model.divisor)
-        settings = {"options": self.options.to_dict()}
-        result = Result(scan, case, prediction, self.model, settings)
+        if self.rater:
+            rated = self.rater.rate(case, prediction.mask, prediction.findings, self.model.recipe.label_map)
+            prediction = replace(prediction, findings=rated)
+        result = Result(scan, case, prediction, self.model, {"options": self._options})
         identity = series.identity
         before = self._derivation(identity.study_uid, identity.series_uid, former) if former else None
         return write_report(result, folder, former=before)
@@ -80,7 +86,7 @@ class Answerer:
     @property
     def digest(self) -> str:
         """Of the model and of the options with which it answers."""
-        return f"{model_digest(self.model)}-{point_digest(self.options.to_dict())}"
+        return f"{model_digest(self.model)}-{point_digest(self._options)}"
 
     def report_uid(self, study_uid: str, series_uid: str, instances: str) -> str:
         """The UID that the report to a series has or will have.
@@ -92,7 +98,12 @@ class Answerer:
 
     def _derivation(self, study_uid: str, series_uid: str, instances: str) -> Derivation:
         series = SeriesInfo(1, (), Identity("", study_uid, series_uid, "", instances=instances), {})
-        return derive(series, self.model, self.options.to_dict())
+        return derive(series, self.model, self._options)
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        """All but the model that decides what an answer says."""
+        return {**self.options.to_dict(), **({"ratings": self.rater.digest} if self.rater else {})}
 
 
 def _largest_series(source: Path, instances: str) -> SeriesInfo:

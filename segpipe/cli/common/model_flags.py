@@ -1,4 +1,4 @@
-"""The flag by which verbs choose a model: a folder, or one that rides in the package by its name."""
+"""The flags by which verbs choose models: folders, or those that ride in the package by their names."""
 
 from typing import Any
 
@@ -15,3 +15,9 @@ def add_model_flag(add: Any, *, text: str = "", required: bool = True) -> None:
     """
     help_text = f"the model folder of a run, or the name of a shipped one{text}"
     add("--model", required=required, type=find_model, metavar="MODEL", help=help_text)
+
+
+def add_ratings_flag(add: Any) -> None:
+    """Adds `--ratings`."""
+    help_text = "a rating model: says how LIDC's readers would probably rate each finding (docs/ratings.md)"
+    add("--ratings", type=find_model, metavar="MODEL", help=help_text)

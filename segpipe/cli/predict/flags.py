@@ -7,7 +7,7 @@ from typing import Any
 
 from segpipe.cli.common.compute_flags import add_compute_flags, add_memory_flag
 from segpipe.cli.common.flags import VerbParser
-from segpipe.cli.common.model_flags import add_model_flag
+from segpipe.cli.common.model_flags import add_model_flag, add_ratings_flag
 from segpipe.cli.common.pacs_flags import add_pacs_flags
 from segpipe.cli.common.point_flags import add_point_flags
 from segpipe.cli.common.shard_flags import add_shard_flag
@@ -93,12 +93,7 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_output(add: Any) -> None:
-    add(
-        "--ratings",
-        type=find_model,
-        metavar="MODEL",
-        help="a rating model: says how LIDC's readers would probably rate each finding (docs/ratings.md)",
-    )
+    add_ratings_flag(add)
     add("--output", required=True, type=Path, metavar="DIR", help="where results go; a second call resumes there")
     add_shard_flag(add)
     add(

@@ -81,6 +81,7 @@ def _answers(given: argparse.Namespace) -> "Answerer":
     from segpipe.inference.engines.backends import build_engine
     from segpipe.inference.operating_point import choose_point
     from segpipe.inference.options import PredictOptions
+    from segpipe.inference.ratings.rater import Rater
     from segpipe.serving.answer import Answerer
 
     limit = memory_limit(given)
@@ -89,7 +90,8 @@ def _answers(given: argparse.Namespace) -> "Answerer":
     options = PredictOptions.at(choose_point(model.operating_point, wish_of(given)), flips=flips)
     engine = build_engine(model, backend=given.backend, device=given.device)
     load_writers(["dicom-sr"])
-    return Answerer(model, engine, options, MemoryBound.of(engine, model, limit))
+    rater = Rater.open(given.ratings) if given.ratings else None
+    return Answerer(model, engine, options, MemoryBound.of(engine, model, limit), rater)
 
 
 def _receiver(given: argparse.Namespace, worker: "Worker") -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 from segpipe.cli.common.compute_flags import add_compute_flags, add_memory_flag
 from segpipe.cli.common.flags import VerbParser
-from segpipe.cli.common.model_flags import add_model_flag
+from segpipe.cli.common.model_flags import add_model_flag, add_ratings_flag
 from segpipe.cli.common.pacs_flags import add_pacs_flags, read_password, read_secret
 from segpipe.cli.common.point_flags import add_point_flags
 from segpipe.cli.serve.interactive import add_interactive_flags, check_interactive
@@ -46,7 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     add_interactive_flags(parser.add_argument_group("answer viewers").add_argument)
     _add_receiver(parser.add_argument_group("receive by C-STORE").add_argument)
     _add_page(parser.add_argument_group("health page").add_argument)
-    add_point_flags(parser.add_argument_group("what is a finding").add_argument)
+    findings = parser.add_argument_group("what is a finding").add_argument
+    add_point_flags(findings)
+    add_ratings_flag(findings)
     how = parser.add_argument_group("how to compute").add_argument
     add_compute_flags(how)
     add_memory_flag(how)

@@ -120,6 +120,8 @@ class Session:
         seen = self._look.follow(prompt)
         box, grid = seen.inference_grid.scan_box, seen.inference_grid.covered
         found = measure_findings(self.case, seen.chosen, seen=box, places=self._places)
+        if rater := self.model.rater:
+            found = rater.rate(self.case, seen.aggregator.mask, found, self.model.folder.recipe.label_map)
         start = (box[0].start, box[1].start, box[2].start)
         mask = np.ascontiguousarray(seen.aggregator.mask[box])
         self.answer = Answer(len(steps), prompt, [finding.to_dict() for finding in found], mask, start, grid)

@@ -8,11 +8,13 @@ from segpipe.errors import ConfigError, GeometryError, ImageError
 from segpipe.geometry import Grid
 from segpipe.inference.loaded_model import LoadedModel
 from segpipe.inference.prompts.prompt import Prompt
+from segpipe.inference.ratings.rater import Rater
 from segpipe.io.images.volumes import write_volume
 from segpipe.serving.interactive.opening import Sources
 from segpipe.serving.interactive.session import MOST_WINDOWS, Recent, Session, Step, together
 from segpipe.serving.interactive.sessions import Bounds, ServiceFullError, Sessions, UnknownSessionError
 from tests.samples.small_models import VOI, without_onnx_export, write_small
+from tests.samples.small_rating_models import indifferent_model
 
 GRID = Grid((40, 36, 24), np.diag([1.0, 1.0, 1.5, 1.0]))
 INSIDE, OUTSIDE = (20.0, 18.0, 18.0), (20.0, 18.0, 3.0)
@@ -56,6 +58,14 @@ def test_answers_are_those_of_predict_and_undo_takes_back_a_step(model, case):
     assert session.undo() is None
     with pytest.raises(ConfigError, match="there is no step to undo"):
         session.undo()
+
+
+def test_findings_are_rated_as_predict_rates_them(case, model):
+    rater = Rater(indifferent_model(), "")
+    (finding,) = Session(case, LoadedModel(model.folder, rater=rater)).add(Step((INSIDE,))).findings
+    (bare,) = Session(case, model).add(Step((INSIDE,))).findings
+    assert finding.pop("ratings")["malignancy"]["name"] == "highly unlikely"
+    assert finding == {name: value for name, value in bare.items() if name != "ratings"}
 
 
 def predicted(model, case, prompt):
