@@ -22,12 +22,14 @@ def test_the_main_job_keeps_its_numbers():
 def test_the_volume_of_interest_keeps_its_numbers():
     voi = settings("+experiment=lung_nodule_voi", "data.root=scans")
     assert (voi["data"]["table"], voi["data"]["fold"], voi["data"]["schedule"]["max_steps"]) == ("nodules.csv", 0, 2400)
-    assert (voi["network"]["norm"], voi["network"]["act"], voi["network"]["channels"][0]) == ("batch", "relu", 32)
+    network = {"channels": [16, 32, 64, 128], "strides": [1, 2, 2, 2], "deep_supervision": 0, "norm": "batch"}
+    assert {key: voi["network"][key] for key in network} == network
+    assert (voi["network"]["name"], voi["network"]["act"]) == ("dynunet", "relu")
     assert (voi["optimizer"]["lr"], voi["optimizer"]["weight_decay"]) == (3e-3, 1e-2)
     assert (voi["scheduler"]["name"], voi["scheduler"]["warmup"]) == ("cosine", 0.1)
     assert voi["loss"]["batch_dice"] is False
-    assert [voi["training"][key] for key in ("batch_size", "clip_norm", "validation_patches")] == [16, 5.0, 64]
-    assert [voi["sampling"][key] for key in ("lesion_fraction", "shift", "size_balance")] == [0.0, 0.08, 0.5]
+    assert [voi["training"][key] for key in ("batch_size", "clip_norm", "validation_patches")] == [8, 5.0, 64]
+    assert [voi["sampling"][key] for key in ("lesion_fraction", "shift", "hidden_borders")] == [0.0, 0.15, 0.5]
     assert voi["evaluation"]["flips"] == [0, 1, 2]
 
 
