@@ -29,9 +29,9 @@ from segpipe.training.gradient_spikes import GradientSpikes
 from segpipe.training.hardware import compute_of, environment_plugins, to_channels_last
 from segpipe.training.module import MODULES, SegmentationModule
 from segpipe.training.optimisation.losses import build_loss
-from segpipe.training.optimisation.optimizers import build_optimizer
+from segpipe.training.optimisation.optimizers import averages_itself, build_optimizer
 from segpipe.training.optimisation.schedulers import build_scheduler
-from segpipe.training.optimisation.weight_averaging import AveragedWeights
+from segpipe.training.optimisation.weight_averaging import AveragedWeights, OwnAverage
 from segpipe.training.precision import precision_plugins
 from segpipe.training.sharding import ShardedStrategy
 from segpipe.training.turns import BatchesInTurns
@@ -176,7 +176,7 @@ def _callbacks(settings: Settings, folder: Path) -> list[Callback]:
     callbacks: list[Callback] = [
         steps,
         ThroughputMonitor(every=training.log_every, batch=batch),
-        *([AveragedWeights(training.ema, steps)] if training.ema else []),  # a step is averaged before it is saved
+        *_averages(settings, steps),  # a step is averaged before it is saved
         Checkpoints(
             folder / "checkpoints",
             every=training.checkpoint_every,
@@ -192,6 +192,16 @@ def _callbacks(settings: Settings, folder: Path) -> list[Callback]:
     if settings.trainer.progress:
         callbacks.append(TrainingProgress())
     return [*callbacks, *(build_part(CALLBACKS, spec) for spec in settings.callbacks)]
+
+
+def _averages(settings: Settings, steps: FiniteSteps) -> list[AveragedWeights]:
+    """What averages the weights; an optimizer that does it itself needs no `training.ema`."""
+    ema = settings.training.ema
+    if averages_itself(settings.optimizer):
+        if ema:
+            log.info("the optimizer averages the weights itself; training.ema is not used")
+        return [OwnAverage()]
+    return [AveragedWeights(ema, steps)] if ema else []
 
 
 def recipe_of(settings: Settings) -> Recipe:

@@ -10,6 +10,7 @@ from segpipe.errors import ConfigError
 from segpipe.system.machine.cores import available_cores
 from segpipe.system.processes.hardware import Compute, choose_compute
 from segpipe.system.processes.launched import launch
+from segpipe.training.optimisation.optimizers import needs_whole_weights
 
 _NARROW = 16  # channels up to which a CPU (oneDNN) convolves faster with the channels last
 
@@ -47,6 +48,12 @@ def check_compute(settings: Settings) -> Compute:
             "sharded weights are neither averaged nor trained in 16-mixed",
             facts={"training.ema": ema, "precision": compute.precision},
             hint="training.ema=null trainer.precision=bf16-mixed, or trainer=ddp",
+        )
+    if compute.strategy == "fsdp" and needs_whole_weights(settings.optimizer):
+        raise ConfigError(
+            "this optimizer needs whole weights, and fsdp shares them out",
+            facts={"optimizer": next(iter(settings.optimizer.values()))},
+            hint="trainer=ddp, or another optimizer, e.g. optimizer=adamw or optimizer=muon",
         )
     return compute
 

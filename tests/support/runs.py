@@ -5,8 +5,23 @@ from pathlib import Path
 import torch
 from mlflow import MlflowClient
 
+from segpipe.cli.train import registries
+from segpipe.config.check import settings_of
+from segpipe.config.compose import compose
 from segpipe.training.callbacks import HISTORY, read_history
 from segpipe.training.checkpoints.files import LAST, read_checkpoint
+from segpipe.training.data.run_data import prepare_data
+from segpipe.training.fitting import fit, recipe_of
+
+
+def fit_words(words: list[str], folder: Path) -> None:
+    """Trains as the command line does, without evaluation and export."""
+    settings = settings_of(compose(words, registries), registries())
+    recipe = recipe_of(settings)
+    run_data = prepare_data(settings, recipe)
+    folder.mkdir(parents=True, exist_ok=True)
+    provenance = {"digest": recipe.digest, "network": settings.network}
+    fit(settings, run_data.patches(settings), folder, provenance=provenance, log_metrics=lambda values, step: None)
 
 
 def step_of(run: Path) -> int:

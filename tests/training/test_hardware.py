@@ -1,13 +1,17 @@
 """What a machine has decides what `auto` means."""
 
 import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+import yaml
 
 from segpipe.errors import ConfigError
 from segpipe.training import hardware
+
+CONF = Path(__file__).parents[2] / "conf" / "optimizer"
 
 
 def test_a_missing_accelerator_is_refused_with_what_to_try(monkeypatch):
@@ -29,9 +33,10 @@ def trainer(**changes):
     return SimpleNamespace(**{**values, **changes})
 
 
-def settings(*, patches=16, ema=None, **changes):
+def settings(*, patches=16, ema=None, optimizer="adamw", **changes):
     training = SimpleNamespace(validation_patches=patches, ema=ema)
-    return SimpleNamespace(training=training, trainer=trainer(**changes))
+    spec = yaml.safe_load((CONF / f"{optimizer}.yaml").read_text())
+    return SimpleNamespace(training=training, trainer=trainer(**changes), optimizer=spec)
 
 
 def test_validation_patches_that_cannot_be_shared_out_are_refused():
@@ -48,6 +53,10 @@ def test_what_sharded_weights_do_not_take_is_refused():
     for changes in ({"ema": 0.99}, {"precision": "16-mixed"}):
         with pytest.raises(ConfigError, match="sharded weights are neither averaged nor trained in 16-mixed"):
             hardware.check_compute(settings(**{**sharded, **changes}))
+    for optimizer in ("soap", "schedule_free"):
+        with pytest.raises(ConfigError, match="this optimizer needs whole weights, and fsdp shares them out") as caught:
+            hardware.check_compute(settings(optimizer=optimizer, **sharded))
+        assert caught.value.facts == {"optimizer": optimizer}
 
 
 @pytest.mark.parametrize(("cores", "processes", "expected"), [(2, 1, 1), (2, 2, 1), (16, 1, 8), (16, 4, 3)])

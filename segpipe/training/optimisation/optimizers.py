@@ -2,21 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from annotated_types import Ge, Gt, Interval
 from torch import nn, optim
 
 from segpipe.errors import ConfigError
 from segpipe.parts import Registry, build_part
 from segpipe.parts.building import try_part
-
-Groups = list[dict[str, Any]]
-Rate = Annotated[float, Gt(0.0)]
-Decay = Annotated[float, Ge(0.0)]
-Share = Annotated[float, Interval(ge=0.0, lt=1.0)]
-Betas = tuple[Share, Share]
+from segpipe.training.optimisation.bounds import Betas, Decay, Groups, Rate, Share, Weight, pair
+from segpipe.training.optimisation.library_optimizers import adabound, lion, muon, schedule_free, soap
 
 
 def build_optimizer(spec: Mapping[str, Any], network: nn.Module) -> optim.Optimizer:
@@ -28,6 +23,16 @@ def build_optimizer(spec: Mapping[str, Any], network: nn.Module) -> optim.Optimi
     optimizer: optim.Optimizer = build_part(OPTIMIZERS, spec, params=parameter_groups(network))
     optimizer.register_load_state_dict_pre_hook(partial(_keep_settings, set(spec) - {"lr"}))
     return optimizer
+
+
+def averages_itself(spec: Mapping[str, Any]) -> bool:
+    """Whether the optimizer of `spec` has averaged weights of its own, which `eval()` puts into the network."""
+    return hasattr(build_optimizer(spec, _one_layer()), "eval")
+
+
+def needs_whole_weights(spec: Mapping[str, Any]) -> bool:
+    """Whether the optimizer of `spec` cannot work on the shards of weights that `trainer=fsdp` gives it."""
+    return spec.get("name") == "soap" or averages_itself(spec)
 
 
 def parameter_groups(network: nn.Module) -> Groups:
@@ -47,27 +52,25 @@ def parameter_groups(network: nn.Module) -> Groups:
 
 def adamw(params: Groups, *, lr: Rate, weight_decay: Decay, betas: Betas, eps: Rate) -> optim.Optimizer:
     """Adam with decoupled weight decay. Source: Loshchilov and Hutter, ICLR 2019, arXiv 1711.05101."""
-    return optim.AdamW(params, lr=lr, weight_decay=weight_decay, betas=_pair(betas), eps=eps)
+    return optim.AdamW(params, lr=lr, weight_decay=weight_decay, betas=pair(betas), eps=eps)
 
 
 def adam(params: Groups, *, lr: Rate, weight_decay: Decay, betas: Betas, eps: Rate) -> optim.Optimizer:
     """Adam; weight decay is an L2 penalty. Source: Kingma and Ba, ICLR 2015, arXiv 1412.6980."""
-    return optim.Adam(params, lr=lr, weight_decay=weight_decay, betas=_pair(betas), eps=eps)
+    return optim.Adam(params, lr=lr, weight_decay=weight_decay, betas=pair(betas), eps=eps)
 
 
 def sgd(params: Groups, *, lr: Rate, weight_decay: Decay) -> optim.Optimizer:
-    """Plain gradient descent."""
+    """Plain gradient descent. Source: Robbins and Monro, Annals of Mathematical Statistics 22 (1951), 400–407."""
     return optim.SGD(params, lr=lr, weight_decay=weight_decay)
 
 
 def momentum(params: Groups, *, lr: Rate, weight_decay: Decay, momentum: Share) -> optim.Optimizer:
-    """Gradient descent with momentum."""
+    """Gradient descent with momentum. Source: Polyak, USSR Comput. Math. Math. Phys. 4 (1964), 1–17."""
     return optim.SGD(params, lr=lr, weight_decay=weight_decay, momentum=momentum)
 
 
-def nesterov(
-    params: Groups, *, lr: Rate, weight_decay: Decay, momentum: Annotated[float, Interval(gt=0.0, lt=1.0)]
-) -> optim.Optimizer:
+def nesterov(params: Groups, *, lr: Rate, weight_decay: Decay, momentum: Weight) -> optim.Optimizer:
     """Gradient descent with Nesterov's momentum, nnU-Net's choice. Source: Sutskever et al., ICML 2013."""
     return optim.SGD(params, lr=lr, weight_decay=weight_decay, momentum=momentum, nesterov=True)
 
@@ -75,47 +78,30 @@ def nesterov(
 def nadam(params: Groups, *, lr: Rate, weight_decay: Decay, betas: Betas, eps: Rate) -> optim.Optimizer:
     """Adam with Nesterov's momentum; decoupled weight decay. Source: Dozat, ICLR workshop 2016."""
     return optim.NAdam(
-        params, lr=lr, weight_decay=weight_decay, betas=_pair(betas), eps=eps, decoupled_weight_decay=True
+        params, lr=lr, weight_decay=weight_decay, betas=pair(betas), eps=eps, decoupled_weight_decay=True
     )
 
 
 def radam(params: Groups, *, lr: Rate, weight_decay: Decay, betas: Betas, eps: Rate) -> optim.Optimizer:
     """Rectified Adam; decoupled weight decay. Source: Liu et al., ICLR 2020, arXiv 1908.03265."""
     return optim.RAdam(
-        params, lr=lr, weight_decay=weight_decay, betas=_pair(betas), eps=eps, decoupled_weight_decay=True
+        params, lr=lr, weight_decay=weight_decay, betas=pair(betas), eps=eps, decoupled_weight_decay=True
     )
 
 
 def adamax(params: Groups, *, lr: Rate, weight_decay: Decay, betas: Betas, eps: Rate) -> optim.Optimizer:
     """Adam with the maximum norm; weight decay is an L2 penalty. Source: Kingma and Ba, arXiv 1412.6980."""
-    return optim.Adamax(params, lr=lr, weight_decay=weight_decay, betas=_pair(betas), eps=eps)
+    return optim.Adamax(params, lr=lr, weight_decay=weight_decay, betas=pair(betas), eps=eps)
 
 
 def rmsprop(
     params: Groups, *, lr: Rate, weight_decay: Decay, alpha: Share, momentum: Share, eps: Rate
 ) -> optim.Optimizer:
-    """Gradients divided by a running mean of their size; weight decay is an L2 penalty."""
-    return optim.RMSprop(params, lr=lr, weight_decay=weight_decay, alpha=alpha, momentum=momentum, eps=eps)
+    """Gradients divided by a running mean of their size; weight decay is an L2 penalty.
 
-
-def adabound(
-    params: Groups, *, lr: Rate, weight_decay: Decay, betas: Betas, eps: Rate, final_lr: Rate, gamma: Rate
-) -> optim.Optimizer:
-    """Adam whose step sizes are bounded ever closer to `final_lr`; decoupled weight decay.
-
-    Source: Luo et al., ICLR 2019, arXiv 1902.09843.
+    Source: Tieleman and Hinton, Coursera 2012, Neural Networks for Machine Learning, lecture 6e.
     """
-    from pytorch_optimizer import AdaBound
-
-    return AdaBound(
-        params,
-        lr=lr,
-        weight_decay=weight_decay,
-        betas=_pair(betas),
-        eps=eps,
-        final_lr=final_lr,
-        gamma=gamma,
-    )
+    return optim.RMSprop(params, lr=lr, weight_decay=weight_decay, alpha=alpha, momentum=momentum, eps=eps)
 
 
 _SHIPPED: dict[str, Callable[..., optim.Optimizer]] = {
@@ -129,17 +115,26 @@ _SHIPPED: dict[str, Callable[..., optim.Optimizer]] = {
     "adamax": adamax,
     "rmsprop": rmsprop,
     "adabound": adabound,
+    "lion": lion,
+    "muon": muon,
+    "soap": soap,
+    "schedule_free": schedule_free,
 }
 
 
 def _try_optimizer(spec: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
     """Whether it can be built, for a network of one convolution."""
-    with torch.random.fork_rng(devices=[]):
-        groups = parameter_groups(nn.Conv3d(1, 1, 1))
+    groups = parameter_groups(_one_layer())
     return try_part(lambda: build_part(OPTIMIZERS, spec, params=groups), optim.Optimizer)
 
 
 OPTIMIZERS = Registry("optimizer", _SHIPPED, group="segpipe.optimizers", given=("params",), trial=_try_optimizer)
+
+
+def _one_layer() -> nn.Module:
+    """A network of one convolution, made without a draw from torch's generator."""
+    with torch.random.fork_rng(devices=[]):
+        return nn.Conv3d(1, 1, 1)
 
 
 def _keep_settings(keys: set[str], optimizer: optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
@@ -152,8 +147,3 @@ def _keep_settings(keys: set[str], optimizer: optim.Optimizer, state: dict[str, 
 def _is_kept(name: str, parameter: torch.Tensor) -> bool:
     # Norm scales, biases and PReLU slopes have one dimension; Swin's table of position biases has two.
     return parameter.ndim <= 1 or "bias" in name.rsplit(".", maxsplit=1)[-1]
-
-
-def _pair(betas: Betas) -> tuple[float, float]:
-    first, second = betas
-    return float(first), float(second)

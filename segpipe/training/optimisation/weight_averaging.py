@@ -1,4 +1,4 @@
-"""Averaged weights (EMA): steadier than the last step's, and not held back by the first steps of a short training."""
+"""Averaged weights, steadier than the last step: an average of ours (EMA), or the one that an optimizer has itself."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -35,6 +35,48 @@ class AveragedWeights(WeightAveraging):
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         """After each optimizer step that was not skipped."""
         return step_idx is not None and self._steps.taken
+
+
+class OwnAverage(AveragedWeights):
+    """Evaluates, saves and exports the averaged weights that an optimizer has itself, as schedule-free ones have.
+
+    They are asked for by `eval()` and taken away by `train()`, which gives back what was there but for rounding. So
+    the weights that are learnt are kept meanwhile, and a run that is resumed goes on with them to the bit.
+    """
+
+    def __init__(self) -> None:
+        WeightAveraging.__init__(self)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Says that steps follow, which some want to hear before the first."""
+        super().on_train_start(trainer, pl_module)
+        trainer.optimizers[0].train()  # type: ignore[attr-defined]
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        """Never: it is asked for when it is needed."""
+        return False
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Puts the averaged weights in the place of those that are learnt."""
+        self._ask(trainer, pl_module)
+        super().on_validation_epoch_start(trainer, pl_module)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Saves both."""
+        self._ask(trainer, pl_module)
+        super().on_save_checkpoint(trainer, pl_module, checkpoint)
+
+    @torch.no_grad()
+    def _ask(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        optimizer: Any = trainer.optimizers[0]
+        learnt = [weight.detach().clone() for weight in module.parameters()]
+        optimizer.eval()
+        self._average_model.module.load_state_dict(module.state_dict())  # type: ignore[union-attr]
+        optimizer.train()
+        for weight, value in zip(module.parameters(), learnt, strict=True):
+            weight.copy_(value)
 
 
 def warm_average(decay: float) -> Average:

@@ -52,7 +52,8 @@ def test_only_weights_decay(name: str) -> None:
     before = {key: parameter.detach().clone() for key, parameter in network.named_parameters()}
     for parameter in network.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
+    for _ in range(2):  # SOAP's first step only finds a basis
+        optimizer.step()
     moved = {key for key, parameter in network.named_parameters() if not torch.equal(parameter, before[key])}
     assert moved == {"0.weight", "3.weight"}
 

@@ -10,25 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from segpipe.cli.train import registries
-from segpipe.config.check import settings_of
-from segpipe.config.compose import compose
 from segpipe.errors import TrainingError
 from segpipe.training.callbacks import HISTORY, read_history
 from segpipe.training.checkpoints.files import read_checkpoint
-from segpipe.training.data.run_data import prepare_data
-from segpipe.training.fitting import fit, recipe_of
 from tests.support.leftovers import unfinished
 from tests.support.processes import PATIENCE_S, Process
-
-
-def fit_words(words: list[str], folder: Path) -> None:
-    settings = settings_of(compose(words, registries), registries())
-    recipe = recipe_of(settings)
-    run_data = prepare_data(settings, recipe)
-    folder.mkdir(parents=True, exist_ok=True)
-    provenance = {"digest": recipe.digest, "network": settings.network}
-    fit(settings, run_data.patches(settings), folder, provenance=provenance, log_metrics=lambda values, step: None)
+from tests.support.runs import fit_words
 
 
 def losses(folder: Path, name: str = "train/loss") -> list[float]:
