@@ -71,11 +71,13 @@ def registries() -> Mapping[str, Registry | SectionCheck]:
     from segpipe.training.optimisation.optimizers import OPTIMIZERS
     from segpipe.training.optimisation.schedulers import SCHEDULERS
     from segpipe.training.ratings.settings import RatingSettings
+    from segpipe.training.transfer.settings import Initialisation
 
     parts: dict[str, Any] = {
         "recipe": made_into(Recipe),
         "sampling": made_into(Sampling),
         "network": NETWORKS,
+        "init": made_into(Initialisation),
         "augmentation": check_augmentation,
         "loss": LOSSES,
         "optimizer": OPTIMIZERS,

@@ -154,6 +154,7 @@ class Settings(Section):
     tracking: dict[str, Any]
     module: dict[str, Any]
     callbacks: list[dict[str, Any]]
+    init: Any = None  # likewise
     ratings: Any = None  # of a run that learns readers' ratings, and no other
 
 

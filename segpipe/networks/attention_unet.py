@@ -5,6 +5,7 @@ from monai.networks.nets import AttentionUnet
 from torch import nn
 
 from segpipe.networks.settings import NORMS, Dropout, NormName, Strides, Widths, as_triple, check_levels
+from segpipe.networks.stages import state_stages
 
 
 def attention_unet(
@@ -30,7 +31,13 @@ def attention_unet(
         dropout=dropout,
     )
     _replace_norms(network, norm)
-    return network
+    levels = ["model.1" + ".submodule.1" * level for level in range(len(strides))]  # each lies within the one before
+    return state_stages(
+        network,
+        encoder=[["model.0"], *([f"{level}.submodule.0"] for level in levels[:-1]), [f"{levels[-1]}.submodule"]],
+        decoder=[f"{level}.{module}" for level in levels for module in ("attention", "upconv", "merge")],
+        head=["model.2"],
+    )
 
 
 def _replace_norms(module: nn.Module, norm: NormName) -> None:

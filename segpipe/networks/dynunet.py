@@ -19,6 +19,7 @@ from segpipe.networks.settings import (
     as_triple,
     check_levels,
 )
+from segpipe.networks.stages import state_stages
 
 
 def dynunet(
@@ -51,7 +52,7 @@ def dynunet(
     check_levels(channels, strides, strides_per_channels=0)
     _check_levels(channels, strides, deep_supervision)
     triples = [as_triple(stride) for stride in strides]
-    return build_monai(
+    network = build_monai(
         SupervisedDynUNet,
         "DynUNet",
         spatial_dims=3,
@@ -67,6 +68,13 @@ def dynunet(
         deep_supervision=deep_supervision > 0,
         deep_supr_num=max(deep_supervision, 1),
         res_block=residual,
+    )
+    between = [[f"downsamples.{level}"] for level in range(len(channels) - 2)]
+    return state_stages(
+        network,
+        encoder=[["input_block"], *between, ["bottleneck"]],
+        decoder=["upsamples"],
+        head=["output_block", "deep_supervision_heads"],
     )
 
 

@@ -20,6 +20,7 @@ from segpipe.networks.settings import (
     as_triple,
     check_levels,
 )
+from segpipe.networks.stages import state_stages
 
 Count = Annotated[int, Ge(1)]
 
@@ -40,7 +41,7 @@ def unet(
     Source: Kerfoot et al., STACOM 2018, doi 10.1007/978-3-030-12029-0_40.
     """
     check_levels(channels, strides, strides_per_channels=-1)
-    return build_monai(
+    network = build_monai(
         UNet,
         "UNet",
         spatial_dims=3,
@@ -52,6 +53,13 @@ def unet(
         norm=NORMS[norm],
         act=act,
         dropout=dropout,
+    )
+    levels = ["model" + ".1.submodule" * level for level in range(len(channels))]  # each lies within the one before
+    return state_stages(
+        network,
+        encoder=[*([f"{level}.0"] for level in levels[:-1]), levels[-1:]],
+        decoder=[f"{level}.2" for level in levels[1:-1]],
+        head=["model.2"],
     )
 
 
@@ -75,7 +83,7 @@ def segresnet(
             "one level fewer goes up than down",
             facts={"network.blocks_down": list(blocks_down), "network.blocks_up": list(blocks_up)},
         )
-    return build_monai(
+    network = build_monai(
         SegResNet,
         "SegResNet",
         spatial_dims=3,
@@ -89,6 +97,9 @@ def segresnet(
         blocks_up=tuple(blocks_up),
         upsample_mode="deconv",
     )
+    lower = [[f"down_layers.{level}"] for level in range(1, len(blocks_down))]
+    encoder = [["convInit", "down_layers.0"], *lower]
+    return state_stages(network, encoder=encoder, decoder=["up_samples", "up_layers"], head=["conv_final"])
 
 
 def swin_unetr(
@@ -108,7 +119,7 @@ def swin_unetr(
     """
     x, y, z = window
     size: Shape = (int(x), int(y), int(z))
-    return build_monai(
+    network = build_monai(
         SwinUNETR,
         "SwinUNETR",
         in_channels=in_channels,
@@ -121,4 +132,10 @@ def swin_unetr(
         drop_rate=dropout,
         attn_drop_rate=attention_dropout,
         spatial_dims=3,
+    )
+    return state_stages(
+        network,
+        encoder=[["swinViT.patch_embed", "swinViT.layers1"], *([f"swinViT.layers{level}"] for level in (2, 3, 4))],
+        decoder=[f"encoder{level}" for level in (1, 2, 3, 4, 10)] + [f"decoder{level}" for level in (5, 4, 3, 2, 1)],
+        head=["out"],
     )

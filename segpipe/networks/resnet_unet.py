@@ -14,6 +14,7 @@ from monai.networks.nets.resnet import ResNetBlock, ResNetBottleneck
 from torch import nn
 
 from segpipe.networks.settings import NORMS, Dropout, NormName, Shape, Stride, as_triple
+from segpipe.networks.stages import state_stages
 
 _BLOCKS: dict[int, tuple[type[ResNetBlock | ResNetBottleneck], tuple[int, int, int, int]]] = {
     10: (ResNetBlock, (1, 1, 1, 1)),
@@ -49,10 +50,13 @@ def resnet_unet(
 
     Source: He et al., CVPR 2016, arXiv 1512.03385.
     """
-    return ResNetUNet(
+    network = ResNetUNet(
         in_channels, out_channels, depth=depth, width=width, strides=[as_triple(s) for s in strides],
         norm=norm, dropout=dropout,
     )  # fmt: skip
+    layers = [[f"encoder.layer{number}"] for number in (1, 2, 3, 4)]
+    encoder = [["encoder.conv1", "encoder.bn1"], *layers]
+    return state_stages(network, encoder=encoder, decoder=["full_size", "decoder"], head=["head"])
 
 
 class ResNetUNet(nn.Module):

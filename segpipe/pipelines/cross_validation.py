@@ -15,7 +15,7 @@ from segpipe.networks import is_shipped
 from segpipe.networks.ensemble import Ensemble
 from segpipe.pipelines.folds import check_folds, run_folds
 from segpipe.pipelines.observers.mlflow_model import describe_model
-from segpipe.pipelines.observers.run_tracking import TAGS
+from segpipe.pipelines.observers.run_tracking import TAGS, init_tags
 from segpipe.pipelines.reports.case_pictures import configured_dataset, draw_cases, mask_files
 from segpipe.pipelines.reports.evaluation_report import write_evaluation_report
 from segpipe.system.case_errors import attempt_step
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _SHARED = ("experiment", "data", "data_hash", "recipe_digest", "segpipe_version", "git_commit")
+_CARD = (*_SHARED, "init", "split", "selection")
 
 
 def cross_validate(settings: Settings, config: Mapping[str, Any], folder: Path) -> int:
@@ -96,7 +97,7 @@ def _about(folds: list[RunResult]) -> dict[str, Any]:
     first = folds[0].about
     headlines = ("cases", "metrics", "lesions")
     return {
-        **{name: first[name] for name in _SHARED},
+        **{name: first[name] for name in (*_SHARED, "init") if name in first},
         "split": {"folds": len(folds), "seed": first["split"]["seed"]},
         "selection": first["selection"],
         "folds": [{name: fold.summary[name] for name in headlines} for fold in folds if fold.summary],
@@ -120,13 +121,13 @@ def _write_ensemble(
         spec={"name": "ensemble", "members": len(folds), "member": member, **regions},
         recipe=first.recipe,
         operating_point=first.operating_point,
-        about={**{name: about[name] for name in (*_SHARED, "split", "selection")}, **figures_of(summary)},
+        about={**{name: about[name] for name in _CARD if name in about}, **figures_of(summary)},
         example_bcxyz=folds[0].example_bcxyz,
     )
 
 
 def _log(parent: "Tracker", folds: list[RunResult], result: RunResult, *, source: str) -> None:
-    parent.set_tags({name: result.about[name] for name in TAGS})
+    parent.set_tags({name: result.about[name] for name in TAGS} | init_tags(result.about))
     parent.log_model(result.model.path, describe_model(result.model))
     if result.summary is None:
         return

@@ -3,6 +3,7 @@
 import hashlib
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,26 @@ from typing import Any
 from segpipe import __version__
 from segpipe.config.schema import Settings
 from segpipe.training.data.run_data import RunData
+from segpipe.training.transfer.initial_weights import with_caution
 
 _PACKAGES = ("torch", "monai", "pytorch-lightning", "numpy", "nibabel", "onnxruntime", "mlflow", "hydra-core")
 
 
-def collect_provenance(settings: Settings, run_data: RunData) -> dict[str, Any]:
-    """The provenance of a run; holds no path and no case id."""
+def collect_provenance(
+    settings: Settings, run_data: RunData, initial: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The provenance of a run; holds no path and no case id.
+
+    Args:
+        settings: The checked configuration.
+        run_data: The cases by role.
+        initial: What its weights begin with; see `describe_initial_weights`.
+    """
+    split = _describe_split(settings, run_data)
+    begun = with_caution(initial, data_hash=run_data.hash, split=split) if initial else None
     return {
         "experiment": settings.name,
+        **({"init": begun} if begun else {}),
         "data": run_data.manifest.name,
         "data_hash": run_data.hash,
         "recipe": run_data.recipe.to_dict(),
@@ -25,7 +38,7 @@ def collect_provenance(settings: Settings, run_data: RunData) -> dict[str, Any]:
         "recipe_digest": run_data.recipe.digest,
         "network": settings.network,
         "labels": {str(value): name for value, name in run_data.manifest.labels.items()},
-        "split": _describe_split(settings, run_data),
+        "split": split,
         "seed": settings.seed,
         "segpipe_version": __version__,
         "git_commit": git_commit(),

@@ -28,6 +28,7 @@ from segpipe.training.hardware import check_compute
 from segpipe.training.resuming.settings import write_config
 from segpipe.training.run_result import RunResult
 from segpipe.training.started_processes import started_processes
+from segpipe.training.transfer.initial_weights import describe_initial_weights, keep_facts
 
 log = logging.getLogger(__name__)
 
@@ -69,13 +70,15 @@ def _begin(settings: Settings, config: Mapping[str, Any], folder: Path) -> Run:
     main, recipe = this_rank() == 0, recipe_of(settings)
     if main:
         write_config(config, folder)  # first, so that a run that is killed while it prepares is found again
+    initial = describe_initial_weights(settings, folder)
     log.info("preparing data")
     data = prepare_data(settings, recipe)
     files: list[Path] = []
     if main:
+        keep_facts(initial, folder)
         files = [write_split(data, folder)]
         files += [report_lung_crop(list(data.cached.values()), folder)] if recipe.lung_crop else []
-    return Run(settings, config, folder, data, collect_provenance(settings, data), files)
+    return Run(settings, config, folder, data, collect_provenance(settings, data, initial), files)
 
 
 def _observers(run: Run, parent: str | None) -> Observers:

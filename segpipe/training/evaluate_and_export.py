@@ -171,5 +171,5 @@ def _selection(settings: Settings, run_data: RunData) -> str:
 
 
 def _about(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("experiment", "data", "data_hash", "recipe_digest", "split", "segpipe_version", "git_commit")
+    names = ("experiment", "init", "data", "data_hash", "recipe_digest", "split", "segpipe_version", "git_commit")
     return {name: provenance[name] for name in names if name in provenance}

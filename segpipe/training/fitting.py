@@ -34,6 +34,8 @@ from segpipe.training.optimisation.schedulers import build_scheduler
 from segpipe.training.optimisation.weight_averaging import AveragedWeights, OwnAverage
 from segpipe.training.precision import precision_plugins
 from segpipe.training.sharding import ShardedStrategy
+from segpipe.training.transfer.initial_weights import load_initial_weights
+from segpipe.training.transfer.settings import initialisation_of
 from segpipe.training.turns import BatchesInTurns
 
 log = logging.getLogger(__name__)
@@ -65,7 +67,7 @@ def fit(
         log_metrics: Takes `{name: value}` and a step.
 
     Raises:
-        ModelError: when the checkpoint to resume was made by another recipe or network.
+        ModelError: when the checkpoint to resume was made by another recipe or network, or initial weights do not fit.
         ConfigError: for hardware that is not there, or processes that do not see one folder.
         TrainingError: when the training diverged.
         Stopped: at the end of a step, with a checkpoint, when a signal asks for it.
@@ -78,6 +80,8 @@ def fit(
         ranks = _meet(trainer, module)
         check_shared(folder, ranks)
         checkpoint = agree_on_checkpoint(folder, provenance, ranks) if settings.resume else None
+        if checkpoint is None:
+            _load_initial_weights(module, settings)
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     trainer.strategy.barrier()  # until the last checkpoint is written
     if compute_of(settings.trainer).strategy == "fsdp":
@@ -138,6 +142,12 @@ def build_trainer(settings: Settings, folder: Path, log_metrics: LogMetrics) -> 
         plugins=[CheckpointWriter(), *precision, *environment_plugins(compute)],
         default_root_dir=folder,
     )
+
+
+def _load_initial_weights(module: SegmentationModule, settings: Settings) -> None:
+    init = initialisation_of(settings)
+    if init.source is not None:
+        load_initial_weights(module.network, init, module.labels)
 
 
 def _meet(trainer: pl.Trainer, module: pl.LightningModule) -> Ranks:

@@ -108,9 +108,14 @@ class RunTracking:
 
 
 def _start(run: Run, parent: str | None) -> "Tracker | None":
-    tags = {name: run.provenance[name] for name in TAGS}
+    tags = {name: run.provenance[name] for name in TAGS} | init_tags(run.provenance)
     run_id = read_run_id(run.folder) if run.settings.resume else None
     return build_tracker(run.settings.tracking, RunToTrack(run.folder, run.config, tags, run_id, parent, may_wait=True))
+
+
+def init_tags(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run's weights began with, as tags; none where they were random."""
+    return {f"init.{name}": value for name, value in provenance.get("init", {}).items()}
 
 
 def _dataset(name: str, role: str) -> str:

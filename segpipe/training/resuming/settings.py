@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from pydantic import TypeAdapter
 
 from segpipe.errors import ConfigError
 from segpipe.system.files.atomic_write import write_text
 from segpipe.system.files.plain_files import read_yaml
 from segpipe.training.optimisation.schedulers import CLOSED_FORMS
+from segpipe.training.transfer.settings import Initialisation
 
 CONFIG = "config.yaml"
 _FREE = (
@@ -20,6 +22,7 @@ _FREE = (
     "training.checkpoint_every", "training.keep_every", "training.log_every",
     "training.max_skipped_steps", "training.spike_factor",
 )  # fmt: skip
+_LATER = {"init": Initialisation}  # sections that the configurations of earlier runs lack
 _KINDS = ("optimizer.name", "optimizer._target_")
 _ABSENT = "(absent)"
 
@@ -72,7 +75,9 @@ def compare_settings(begun: Mapping[str, Any], config: Mapping[str, Any]) -> tup
     Returns:
         What may change when the run is resumed, and what must stay.
     """
-    changes = [change for change in _changes(begun, config) if change.key not in ("resume", "check")]
+    later = {name: _defaults(kind) for name, kind in _LATER.items()}
+    every = _changes({**later, **begun}, {**later, **config})
+    changes = [change for change in every if change.key not in ("resume", "check")]
     free = [change for change in changes if _may_change(change.key, begun, config)]
     return free, [change for change in changes if change not in free]
 
@@ -101,6 +106,11 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Change]
         change = Change(key, before.get(key, _ABSENT), after.get(key, _ABSENT))
         if change.old != change.new:
             yield change
+
+
+def _defaults(kind: type) -> dict[str, Any]:
+    defaults: dict[str, Any] = TypeAdapter(kind).dump_python(kind(), by_alias=True)
+    return defaults
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
