@@ -35,6 +35,8 @@ _LABELS = {
     "samples_per_second": "Patches per second",
     "data_wait_fraction": "Share of time waiting for data",
     "grad_norm": "Gradient norm",
+    "update_ratio": "Norm of the update / of the weights",
+    "clipped_fraction": "Share of clipped steps",
     "skipped_steps": "Steps skipped",
 }
 

@@ -41,7 +41,7 @@ class FiniteSteps(pl.Callback):
         self.taken = True
         self._losses: list[torch.Tensor] = []
         self._statistics: list[torch.Tensor] = []
-        self._norm = 0.0
+        self.norm = 0.0
         self._what, self._hint = "", _ON_INFINITE
 
     def state_dict(self) -> dict[str, Any]:
@@ -71,23 +71,23 @@ class FiniteSteps(pl.Callback):
             TrainingError: after too many of such steps in a row.
         """
         gradients = [parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None]
-        self._norm = float(get_total_norm(gradients))
+        self.norm = float(get_total_norm(gradients))
         of_loss = all(bool(loss.isfinite().all()) for loss in self._losses)
         self._losses = []
         agree = trainer.strategy.reduce_boolean_decision
-        finite = agree(of_loss and math.isfinite(self._norm))
-        spike = finite and agree(self.spikes.holds(self._norm), all=False)
+        finite = agree(of_loss and math.isfinite(self.norm))
+        spike = finite and agree(self.spikes.holds(self.norm), all=False)
         self.taken = finite and not spike
         if self.taken:
             self.in_a_row = 0
-            self.spikes.norms.append(self._norm)
+            self.spikes.norms.append(self.norm)
             return
         optimizer.zero_grad(set_to_none=True)
         for buffer, before in zip(_statistics(pl_module), self._statistics, strict=True):
             buffer.copy_(before)
         if spike:
             self.spiked += 1
-            times = self._norm / self.spikes.usual
+            times = self.norm / self.spikes.usual
             self._skip(trainer, f"gradient is {times:.0f} times as large as usual", _ON_SPIKES)
         elif not agree(of_loss and _finds_scale(trainer)):
             self._skip(trainer, f"{'gradient' if of_loss else 'loss'} is not finite", _ON_INFINITE)
@@ -97,7 +97,7 @@ class FiniteSteps(pl.Callback):
         accumulating = (batch_idx + 1) % trainer.accumulate_grad_batches
         if accumulating or trainer.global_step % self.every or not trainer.logger:
             return
-        points = {"train/grad_norm": self._norm} if math.isfinite(self._norm) else {}
+        points = {"train/grad_norm": self.norm} if math.isfinite(self.norm) else {}
         counts = {"train/skipped_steps": self.skipped, "train/gradient_spikes": self.spiked}
         points |= {name: float(count) for name, count in counts.items() if count}
         if points:

@@ -34,6 +34,7 @@ from segpipe.training.optimisation.schedulers import build_scheduler
 from segpipe.training.optimisation.weight_averaging import AveragedWeights, OwnAverage
 from segpipe.training.precision import precision_plugins
 from segpipe.training.sharding import ShardedStrategy
+from segpipe.training.step_sizes import StepSizes
 from segpipe.training.transfer.initial_weights import load_initial_weights
 from segpipe.training.transfer.settings import initialisation_of
 from segpipe.training.turns import BatchesInTurns
@@ -185,6 +186,7 @@ def _callbacks(settings: Settings, folder: Path) -> list[Callback]:
     steps = FiniteSteps(most=training.max_skipped_steps, every=training.log_every, spikes=spikes)
     callbacks: list[Callback] = [
         steps,
+        StepSizes(every=training.log_every, clip_norm=None if training.clip_value else training.clip_norm, steps=steps),
         ThroughputMonitor(every=training.log_every, batch=batch),
         *_averages(settings, steps),  # a step is averaged before it is saved
         Checkpoints(
