@@ -66,6 +66,7 @@ def registries() -> Mapping[str, Registry | SectionCheck]:
     from segpipe.preprocessing.sampling import Sampling
     from segpipe.tracking.trackers import TRACKERS
     from segpipe.training.callbacks import CALLBACKS
+    from segpipe.training.detector.settings import check_detector
     from segpipe.training.module import MODULES
     from segpipe.training.optimisation.losses import LOSSES
     from segpipe.training.optimisation.optimizers import OPTIMIZERS
@@ -85,6 +86,7 @@ def registries() -> Mapping[str, Registry | SectionCheck]:
         "tracking": TRACKERS,
         "module": MODULES,
         "callbacks": CALLBACKS,
+        "detector": check_detector,
         "ratings": made_into(RatingSettings),
     }
     return parts

@@ -155,6 +155,7 @@ class Settings(Section):
     module: dict[str, Any]
     callbacks: list[dict[str, Any]]
     init: Any = None  # likewise
+    detector: Any = None  # of two stages; None: one
     ratings: Any = None  # of a run that learns readers' ratings, and no other
 
 

@@ -9,6 +9,8 @@ from segpipe.export.export_spec import INDEX, ONNX, PROGRAM, WEIGHTS, Release
 from segpipe.export.metadata import INTENDED_USE
 from segpipe.export.onnx import INPUT, OUTPUT
 from segpipe.export.parity import Parity
+from segpipe.export.second_stage import INPUTS, STAGE_ONNX, STAGE_WEIGHTS
+from segpipe.export.second_stage import OUTPUT as CONFIDENCE
 
 _FIGURES = {
     "dice": "Dice",
@@ -38,6 +40,7 @@ def model_card(release: Release, parity: Parity) -> str:
         *_section("Data and training", _data_rows(release.about)),
         *_figures(release),
         *_section("Operating point", _point_rows(release)),
+        *_second_stage(release),
         *_limits(release),
         *_use(release, parity),
     ]
@@ -154,6 +157,25 @@ def _rows_of_point(point: Mapping[str, Any], prefix: str) -> Iterator[tuple[str,
     yield f"{prefix}lowest mean probability of a lesion", f"{float(point.get('min_probability', 0)):g}"
     if origin := point.get("origin"):
         yield f"{prefix}origin", origin
+
+
+def _second_stage(release: Release) -> list[str]:
+    """What looks again at what the network finds."""
+    if release.second_stage is None:
+        return []
+    spec = release.second_stage.spec
+    sides = " × ".join(map(str, spec.crop.sides))
+    several = f"{spec.members} networks, of which the mean counts" if spec.members > 1 else "one network"
+    return [
+        "## Second stage",
+        "",
+        f"`{STAGE_WEIGHTS}` and `{STAGE_ONNX}` look again at each candidate ({several}):",
+        f"at a crop of {sides} voxels at the spacing above (`{INPUTS[0]}`: the scan from −1 to 1, the probability) and",
+        f"the candidate's largest probability (`{INPUTS[1]}`). The answer (`{CONFIDENCE}`) is its confidence, which",
+        "orders candidates and says which lesions are findings; no voxel of a finding's mask depends on it.",
+        "segpipe runs it; MONAI's bundle and other tools see the first stage alone, and so more false findings.",
+        "",
+    ]
 
 
 def _limits(release: Release) -> list[str]:

@@ -1,13 +1,14 @@
 """What is released: a network with its recipe, and the names of the files that carry it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isfinite
 from typing import Any
 
 from torch import nn
 
+from segpipe.export.second_stage import StageModel
 from segpipe.geometry import round_up
 from segpipe.networks import input_sizes, is_shipped
 from segpipe.networks.definition import monai_definition
@@ -40,6 +41,7 @@ class Release:
         operating_point: Threshold, smallest volume, lowest mean probability, flips and the FROC curve.
         about: Plain data for the model card: data, split, figures.
         settled: Which inputs the exported programs take; None for all that the network takes.
+        second_stage: What looks again at what the network finds, if anything does.
     """
 
     network: nn.Module
@@ -48,6 +50,7 @@ class Release:
     operating_point: Mapping[str, Any]
     about: Mapping[str, Any]
     settled: InputSizes | None = None
+    second_stage: StageModel | None = None
 
     @cached_property
     def sizes(self) -> InputSizes:
@@ -98,6 +101,15 @@ class Release:
     def exclusive(self) -> bool:
         """Whether the channels share a softmax; else each is a region with a sigmoid of its own."""
         return self.recipe.label_map.exclusive
+
+    @property
+    def for_other_tools(self) -> "Release":
+        """The same without the lowest confidence, which other tools could not compare: they have no second stage."""
+        if self.second_stage is None:
+            return self
+        point = self.operating_point
+        classes = {name: {**own, "min_probability": 0.0} for name, own in point.get("classes", {}).items()}
+        return replace(self, operating_point={**point, "min_probability": 0.0, "classes": classes})
 
     @property
     def class_points(self) -> dict[str, Mapping[str, Any]]:

@@ -130,6 +130,7 @@ class Index(_Typed):
     divisor: Sides
     onnx: OnnxFacts
     operating_point: StoredPoint
+    second_stage: dict[str, Any] | None = None
     facts: Facts
     files: dict[Name, Digest]
     checksum: Digest

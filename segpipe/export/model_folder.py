@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 
-from segpipe.errors import ConfigError, ModelError, raise_together
+from segpipe.errors import ConfigError, ModelError, numbered, raise_together
 from segpipe.export.contents import content_errors
 from segpipe.export.export_spec import EXPORTED, INDEX, ONNX, WEIGHTS, Release
-from segpipe.export.index import LONGEST_SIDE, Index, read_index
+from segpipe.export.index import COPY_AGAIN, LONGEST_SIDE, Index, read_index
+from segpipe.export.second_stage import STAGE_ONNX, STAGE_WEIGHTS, StageModel, StageSpec, stage_spec
 from segpipe.export.staging import staged_folder
 from segpipe.export.writing import fill_folder
 from segpipe.networks import build_network, network_divisor
@@ -20,6 +22,7 @@ from segpipe.networks.registry import shipped_mistakes
 from segpipe.networks.size_bound import parameters_within
 from segpipe.parts.building import name_of
 from segpipe.preprocessing.recipe import Recipe, Shape
+from segpipe.validation import mistakes_in
 
 _ROOM = 4
 """Weights may be stored in half the precision, and a network may make parameters that it drops again."""
@@ -38,6 +41,7 @@ class ModelFolder:
         operating_point: `threshold`, `min_volume_mm3`, `min_probability`, `flips` and, if known, the curve `froc`.
         about: Data, split, figures: what the model card says; `facts` in the index.
         fixed_shape: The only spatial size that the ONNX model takes; None when it takes all multiples of the divisor.
+        second_stage: What looks again at what the network finds, if anything does.
     """
 
     path: Path
@@ -47,6 +51,7 @@ class ModelFolder:
     operating_point: Mapping[str, Any]
     about: Mapping[str, Any]
     fixed_shape: Shape | None = None
+    second_stage: StageSpec | None = None
 
     @property
     def exported(self) -> bool:
@@ -82,6 +87,7 @@ def read_model_folder(path: Path) -> ModelFolder:
         content["operating_point"],
         content["facts"],
         _shape(fixed) if fixed else None,
+        _stage_of(index, path / INDEX),
     )
 
 
@@ -94,6 +100,19 @@ def _recipe_of(index: Index, file: Path) -> Recipe:
             hint="the model belongs to another version of segpipe, or its recipe was changed by hand",
         )
     return recipe
+
+
+def _stage_of(index: Index, file: Path) -> StageSpec | None:
+    if index.second_stage is None:
+        return None
+    lacking = [name for name in (STAGE_WEIGHTS, STAGE_ONNX) if name not in index.files]
+    if lacking:
+        raise ModelError("the model folder lists no such file", facts={"file": file, "missing": ", ".join(lacking)})
+    try:
+        return stage_spec(index.second_stage)
+    except ValidationError as error:
+        facts = {"file": file, **numbered(mistakes_in(error, StageSpec, "second_stage")[:8])}
+        raise ModelError("the second stage is not valid", facts=facts, hint=COPY_AGAIN) from None
 
 
 def _divisor_of(index: Index, network: Mapping[str, Any], file: Path) -> Shape:
@@ -153,6 +172,7 @@ def write_model_folder(
     operating_point: Mapping[str, Any],
     about: Mapping[str, Any],
     example_bcxyz: torch.Tensor,
+    second_stage: StageModel | None = None,
 ) -> ModelFolder:
     """Writes a model folder; it appears under `path` whole and checked, or not at all.
 
@@ -164,13 +184,14 @@ def write_model_folder(
         operating_point: See `ModelFolder`.
         about: Plain data for the model card; see `segpipe.export.card`.
         example_bcxyz: A prepared scan (1, 1, x, y, z) in 0…1 on which ONNX Runtime must agree with PyTorch.
+        second_stage: What looks again at what the network finds, if anything does.
 
     Raises:
         ModelError: when network and spec do not fit, or when PyTorch and ONNX Runtime disagree.
         OutputError: when the folder cannot be written or holds something else.
     """
     fresh = _same_network(network, spec, recipe)
-    release = Release(fresh, dict(spec), recipe, dict(operating_point), dict(about))
+    release = Release(fresh, dict(spec), recipe, dict(operating_point), dict(about), second_stage=second_stage)
     with staged_folder(path, marker=INDEX) as staging:
         fill_folder(staging, release, example_bcxyz)
     return read_model_folder(path)

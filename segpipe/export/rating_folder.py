@@ -22,7 +22,8 @@ from segpipe.export.rating_card import rating_card
 from segpipe.export.staging import staged_folder
 from segpipe.export.writing import checksum
 from segpipe.labels.ratings import RATING_SCALES, RatingScale
-from segpipe.networks.rating_network import GROUPS, RatingNetwork
+from segpipe.networks.crop_layers import GROUPS
+from segpipe.networks.rating_network import RatingNetwork
 from segpipe.preprocessing.rating_crop import RatingCrop
 from segpipe.validation import mistakes_in
 

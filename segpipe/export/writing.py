@@ -36,6 +36,7 @@ from segpipe.export.metadata import bundle_metadata
 from segpipe.export.onnx import INPUT, OPSET, OUTPUT, export_onnx, open_onnx
 from segpipe.export.parity import Parity, check_parity, parity_patches
 from segpipe.export.program import export_program, write_program
+from segpipe.export.second_stage import write_stage
 from segpipe.networks.probe import InputSizes
 
 log = logging.getLogger(__name__)
@@ -54,11 +55,13 @@ def fill_folder(folder: Path, release: Release, example_bcxyz: torch.Tensor) -> 
         (folder / name).mkdir()
     _write_weights(folder, release)
     release, parity = (_write_shipped if release.shipped else _write_foreign)(folder, release, example_bcxyz)
-    _write_json(folder / METADATA, bundle_metadata(release))
-    _write_json(folder / INFERENCE, inference_config(release))
+    stage = write_stage(folder, release.second_stage) if release.second_stage else None
+    _write_json(folder / METADATA, bundle_metadata(release.for_other_tools))
+    _write_json(folder / INFERENCE, inference_config(release.for_other_tools))
     (folder / CARD).write_text(model_card(release, parity), encoding="utf-8")
     (folder / "LICENSE").write_text(licence_note(release), encoding="utf-8")
-    _write_json(folder / INDEX, _index(folder, release, parity))
+    further = {"second_stage": stage} if stage else {}
+    _write_json(folder / INDEX, _index(folder, release, parity, further))
     return parity
 
 
@@ -137,6 +140,7 @@ def _write_onnx(
     patches: Sequence[torch.Tensor],
     network: torch.nn.Module | torch.export.ExportedProgram,
 ) -> Parity:
+    release = release.for_other_tools
     metadata = {
         "recipe": release.recipe.to_dict(),
         "labels": release.recipe.label_map.class_names,
@@ -156,7 +160,7 @@ def _write_onnx(
     return check_parity(release.network, open_onnx(file), patches, name="ONNX Runtime", exclusive=release.exclusive)
 
 
-def _index(folder: Path, release: Release, parity: Parity) -> dict[str, Any]:
+def _index(folder: Path, release: Release, parity: Parity, further: Mapping[str, Any]) -> dict[str, Any]:
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     index: dict[str, Any] = plain(
         {
@@ -175,6 +179,7 @@ def _index(folder: Path, release: Release, parity: Parity) -> dict[str, Any]:
                 "parity": asdict(parity),
             },
             "operating_point": release.operating_point,
+            **further,
             "facts": release.about,
             "versions": {name: version(name) for name in LIBRARIES},
             "files": {file.relative_to(folder).as_posix(): _digest(file) for file in files},

@@ -2,6 +2,7 @@
 
 from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from segpipe.inference.painting import Painting
 from segpipe.inference.postprocess import choose_findings
 from segpipe.inference.prompts.correction import follow_prompt
 from segpipe.inference.prompts.prompt import Prompt, check_prompt, check_scope
+from segpipe.inference.second_stage import SecondStage
 from segpipe.inference.stage_timer import StageTimer
 from segpipe.inference.window.aggregator import Aggregator
 from segpipe.inference.window.grid import InferenceGrid, Point, choose_grid
@@ -187,10 +189,15 @@ class Look:
         if recipe.lung_crop and recipe.scope == "scan":
             inference_grid = crop_to_lungs(inference_grid, self.case)
         keep_box = recipe.scope == "voi" and around_mm is not None
-        painting = Painting(self.case, recipe, self.engine, self.options, inference_grid, self.timer, keep_box)
+        stage: SecondStage | None = getattr(self.engine, "second_stage", None)
+        options = replace(self.options, keep_probability=True) if stage else self.options
+        painting = Painting(self.case, recipe, self.engine, options, inference_grid, self.timer, keep_box)
         known = self.memory.get((recipe.spacing_mm, around_mm))
         aggregator = painting.repaint(known) if known else painting.paint()
         self.memory[recipe.spacing_mm, around_mm] = aggregator.boxes
+        if stage:
+            with self.timer.stage("second stage"):
+                aggregator.revise(partial(stage.revise, self.case))
         with self.timer.stage("findings"):
             chosen = choose_findings(
                 aggregator, inference_grid.preparation,

@@ -25,7 +25,8 @@ class Prediction:
     Args:
         mask: Label map, uint8, on the scan's own grid.
         findings: The mask's lesions, class by class, in each largest first; none when they were not measured.
-        probabilities: Of each class, float32 on the scan's own grid before the threshold; empty when not kept.
+        probabilities: Of each class, float32 on the scan's own grid before the threshold; empty when not kept. Behind a
+            second stage those of its candidates, see `SecondStage.revise`.
         entropy: Of the foreground's probability, uint8 in steps of 1/`ENTROPY_STEPS` bit, or None when not kept.
     """
 
@@ -78,7 +79,8 @@ def predict_case(
     _check_count(sum(len(found.kept) for found in seen.chosen), options.most_findings)
     with timer.stage("findings"):
         findings = measure_findings(case, seen.chosen, seen=seen.inference_grid.scan_box) if options.measure else []
-    return Prediction(seen.aggregator.mask, findings, seen.aggregator.probabilities, seen.aggregator.entropy)
+    probabilities = seen.aggregator.probabilities if options.keep_probability else ()
+    return Prediction(seen.aggregator.mask, findings, probabilities, seen.aggregator.entropy)
 
 
 def _check_count(count: int, most: int | None) -> None:

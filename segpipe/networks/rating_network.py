@@ -6,8 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-GROUPS = 4
-"""Of the group norms; widths are multiples of it."""
+from segpipe.networks.crop_layers import crop_convolutions, pool_crops
 
 
 class RatingNetwork(nn.Module):
@@ -45,7 +44,7 @@ class RatingNetwork(nn.Module):
         self.perceptron = nn.Sequential(
             nn.Linear(measurements, hidden), nn.Tanh(), nn.Dropout(dropout), nn.Linear(hidden, len(grades))
         )
-        self.convolutions = _convolutions(channels) if channels else None
+        self.convolutions = crop_convolutions(channels) if channels else None
         self.shape = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * channels[-1], len(grades))) if channels else None
         self.first = nn.Parameter(torch.zeros(len(grades)))
         self.steps = nn.Parameter(torch.zeros(len(grades), max(grades) - 2))
@@ -67,9 +66,7 @@ class RatingNetwork(nn.Module):
         place: torch.Tensor = self.line(measured) + self.perceptron(measured)
         if self.convolutions is None or self.shape is None:
             return place
-        seen = self.convolutions(crops_b2xyz)
-        pooled = torch.cat([seen.mean((2, 3, 4)), seen.amax((2, 3, 4))], dim=1)
-        shape: torch.Tensor = self.shape(pooled)
+        shape: torch.Tensor = self.shape(pool_crops(self.convolutions(crops_b2xyz)))
         return place + shape
 
     def _thresholds(self) -> torch.Tensor:
@@ -82,15 +79,3 @@ class RatingNetwork(nn.Module):
         at_least = torch.cat([ones, above_bk, zeros], dim=1)
         own = at_least[:, :-1] - at_least[:, 1:]
         return functional.pad(own, (0, max(self.grades) - own.shape[1]))
-
-
-def _convolutions(channels: Sequence[int]) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for before, width in zip([2, *channels], channels, strict=False):
-        layers += [*_convolution(before, width, stride=2), *_convolution(width, width, stride=1)]
-    return nn.Sequential(*layers)
-
-
-def _convolution(before: int, width: int, *, stride: int) -> list[nn.Module]:
-    convolution = nn.Conv3d(before, width, 3, stride=stride, padding=1, bias=False)
-    return [convolution, nn.GroupNorm(GROUPS, width), nn.ReLU()]

@@ -11,6 +11,7 @@ from segpipe.config.schema import Settings
 from segpipe.evaluation.evaluated_cases import EvaluatedCases, write_summary
 from segpipe.evaluation.tables import case_rows, lesion_rows
 from segpipe.export.model_folder import ModelFolder, load_network, write_model_folder
+from segpipe.export.second_stage import load_stage, mean_of_stages
 from segpipe.networks import is_shipped
 from segpipe.networks.ensemble import Ensemble
 from segpipe.pipelines.folds import check_folds, run_folds
@@ -114,6 +115,7 @@ def _write_ensemble(
 ) -> ModelFolder:
     """Writes the folds' networks as one; its own figures are not known, those of its members are on the card."""
     first = folds[0].model
+    stages = [(fold.model.path, fold.model.second_stage) for fold in folds if fold.model.second_stage]
     regions = {} if first.recipe.label_map.exclusive else {"exclusive": False}
     return write_model_folder(
         folder / "model",
@@ -123,6 +125,7 @@ def _write_ensemble(
         operating_point=first.operating_point,
         about={**{name: about[name] for name in _CARD if name in about}, **figures_of(summary)},
         example_bcxyz=folds[0].example_bcxyz,
+        second_stage=mean_of_stages([load_stage(path, spec) for path, spec in stages]) if stages else None,
     )
 
 

@@ -12,6 +12,7 @@ from segpipe.datasets.opening import cache_folder, open_dataset
 from segpipe.errors import ConfigError, ModelError, SegpipeError
 from segpipe.export.export_spec import INDEX
 from segpipe.export.model_folder import ModelFolder, read_model_folder, write_model_folder
+from segpipe.export.second_stage import load_stage
 from segpipe.io.images.volumes import read_volume
 from segpipe.networks import build_network
 from segpipe.parts.targets import targets_in
@@ -35,8 +36,8 @@ def reexport(
 ) -> ModelFolder:
     """Writes a model folder from a checkpoint of a run.
 
-    Figures and operating point are those of the run's evaluation; with other weights than the evaluated ones there are
-    none.
+    Figures, operating point and second stage are those of the run's evaluation; with other weights than the evaluated
+    ones there are none.
 
     Args:
         run_folder: The folder that a training left.
@@ -70,6 +71,7 @@ def reexport(
         recipe=recipe,
         operating_point=former.operating_point if former else _DEFAULT_POINT,
         about=former.about if former else about,
+        second_stage=load_stage(former.path, former.second_stage) if former and former.second_stage else None,
         example_bcxyz=_prepare(_read_case(case) if case else _first_case(config, recipe), recipe),
     )
 

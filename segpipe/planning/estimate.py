@@ -11,6 +11,7 @@ from segpipe.datasets.manifest import Manifest
 from segpipe.planning.checklist import Item, describe_seconds, describe_size
 from segpipe.planning.trial import Trial
 from segpipe.system.machine.memory import available_memory
+from segpipe.training.detector.settings import TwoStage
 from segpipe.training.fitting import recipe_of
 from segpipe.training.hardware import compute_of
 
@@ -26,10 +27,11 @@ class Work:
         steps: Optimizer steps.
         patches: Of one process in a step.
         validations: On patches.
-        cases: That are predicted whole, to choose the operating point and to evaluate.
+        cases: That are predicted whole, to choose the operating point and to evaluate, and for a second stage.
         folds: Such trainings.
         side_by_side: How many of them at a time.
         processes: Of each, which share out its cases.
+        stage_steps: Of a second stage, which one process takes.
     """
 
     steps: int
@@ -39,6 +41,7 @@ class Work:
     folds: int = 1
     side_by_side: int = 1
     processes: int = 1
+    stage_steps: int = 0
 
 
 def work_of(settings: Settings, manifest: Manifest) -> Work:
@@ -51,15 +54,17 @@ def work_of(settings: Settings, manifest: Manifest) -> Work:
     steps, training = settings.trainer.max_steps, settings.training
     roles = Counter(entry.split for entry in manifest.entries)
     processes, crossed = compute_of(settings.trainer).processes, settings.data.fold == "all"
+    detector: TwoStage | None = settings.detector
     tunes = settings.evaluation.tune_operating_point and recipe_of(settings).scope == "scan"
     return Work(
         steps=steps,
         patches=training.batch_size * training.accumulate,
         validations=steps // training.validate_every,
-        cases=roles["test"] + (roles["val"] if tunes else 0),
+        cases=roles["test"] + (roles["val"] if tunes else 0) + (roles["train"] + roles["val"] if detector else 0),
         folds=settings.data.folds if crossed else 1,
         side_by_side=processes if crossed else 1,
         processes=1 if crossed else processes,
+        stage_steps=detector.steps if detector else 0,
     )
 
 
@@ -75,8 +80,10 @@ def time_items(trial: Trial, work: Work, *, workers: int) -> list[Item]:
     step_s = max(trial.step_s, loading_s)
     waits = f"loading takes {loading_s / trial.step_s:.1f} times as long as the step: more trainer.workers if there are"
     cases_s = ceil(work.cases / work.processes) * trial.case_s
-    once_s = work.steps * step_s + work.validations * trial.validation_s + cases_s
+    stage_s = work.stage_steps * trial.stage_step_s
+    once_s = work.steps * step_s + work.validations * trial.validation_s + cases_s + stage_s
     what = f"{work.steps} steps, {work.validations} validations, {work.cases} cases predicted and evaluated"
+    what += f", {work.stage_steps} steps of a second stage" if work.stage_steps else ""
     times = f"{work.folds} folds, {work.side_by_side} at a time, of " if work.folds > 1 else ""
     run_s = ceil(work.folds / work.side_by_side) * once_s
     return [

@@ -19,6 +19,7 @@ from segpipe.system.processes.launched import this_rank
 from segpipe.system.processes.ranks import processes_part
 from segpipe.training.data.patches import PatchDataset
 from segpipe.training.data.run_data import RunData, prepare_cases
+from segpipe.training.detector.fitting import try_step
 from segpipe.training.evaluate_and_export import build_evaluator
 from segpipe.training.fitting import fit, recipe_of
 from segpipe.training.hardware import compute_of
@@ -44,6 +45,7 @@ class Trial:
         weights_bytes: Of the network.
         mask_bytes: Of the predicted mask.
         prepared_bytes: Mean of the prepared cases.
+        stage_step_s: Seconds of a step of the second stage; 0 without one.
     """
 
     step_s: float
@@ -55,6 +57,7 @@ class Trial:
     weights_bytes: int
     mask_bytes: int
     prepared_bytes: float
+    stage_step_s: float = 0.0
 
 
 def try_run(settings: Settings, manifest: Manifest, folder: Path) -> Trial | None:
@@ -93,6 +96,7 @@ def try_run(settings: Settings, manifest: Manifest, folder: Path) -> Trial | Non
         weights_bytes=sum(value.nbytes for value in fitted.network.state_dict().values()),
         mask_bytes=_size(folder / f"{held_out.id}.nii.gz"),
         prepared_bytes=sum(_size(case.folder) for case in data.cached.values()) / len(data.cached),
+        stage_step_s=_seconds(partial(try_step, settings.detector, recipe)) if settings.detector else 0.0,
     )
 
 

@@ -9,10 +9,9 @@ from pydantic import ConfigDict, FiniteFloat
 from pydantic.dataclasses import dataclass
 
 from segpipe.case import Case
-from segpipe.geometry import to_voxel
+from segpipe.preprocessing.crop_sampling import crop_positions, sample_crop
 
 Hu = Annotated[FiniteFloat, Interval(ge=-32768, le=32767)]
-Positions = NDArray[np.float64]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -46,26 +45,9 @@ def cut_crop(
     from scipy.ndimage import distance_transform_edt
 
     low, high = crop.window_hu
-    positions = _positions(case, centre_mm, crop)
-    inside = _sample(mask, positions, mode="constant").reshape(3 * (crop.side,))
-    scan_hu = _sample(case.image, positions, mode="nearest").reshape(inside.shape)
+    positions = crop_positions(case.grid, centre_mm, sides=3 * (crop.side,), spacing_mm=3 * (crop.spacing_mm,))
+    inside = sample_crop(mask, positions, mode="constant").reshape(3 * (crop.side,))
+    scan_hu = sample_crop(case.image, positions, mode="nearest").reshape(inside.shape)
     hidden = distance_transform_edt(inside == 0, sampling=crop.spacing_mm) > crop.margin_mm
     scan = np.where(hidden, -1, (2 * (scan_hu - low) / (high - low) - 1).clip(-1, 1))
     return np.stack([scan, inside]).astype(np.float32)
-
-
-def _positions(case: Case, centre_mm: tuple[float, float, float], crop: RatingCrop) -> Positions:
-    """Where the crop's voxels lie in the scan's array, (3, voxels)."""
-    steps = (np.arange(crop.side) - (crop.side - 1) / 2) * crop.spacing_mm
-    offsets = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
-    return np.asarray(to_voxel(case.grid.affine, offsets + np.asarray(centre_mm))).T
-
-
-def _sample(array: NDArray[Any], positions: Positions, *, mode: str) -> NDArray[np.float32]:
-    """Values between voxels, linearly; beyond the array its border (`nearest`) or 0 (`constant`)."""
-    from scipy.ndimage import map_coordinates
-
-    low = np.maximum(np.floor(positions.min(axis=1)).astype(int), 0)
-    high = np.minimum(np.ceil(positions.max(axis=1)).astype(int) + 1, array.shape)
-    box = array[tuple(slice(*ends) for ends in zip(low, high, strict=True))].astype(np.float32)
-    return np.asarray(map_coordinates(box, positions - low[:, None], order=1, mode=mode), dtype=np.float32)

@@ -18,16 +18,19 @@ from segpipe.evaluation.detection.operating_point_search import choose_operating
 from segpipe.evaluation.evaluated_cases import EvaluatedCases, sort_outcomes, write_summary
 from segpipe.evaluation.results import CaseResult
 from segpipe.export.model_folder import write_model_folder
+from segpipe.export.second_stage import StageModel
 from segpipe.inference.case_evaluator import CaseEvaluator
 from segpipe.inference.engines.engine import TorchEngine
 from segpipe.inference.operating_point import OperatingPointRequest, choose_point
 from segpipe.inference.options import PredictOptions
+from segpipe.inference.second_stage import SecondStage
 from segpipe.networks import input_sizes
 from segpipe.preprocessing.resampling import normalise, plan_preparation, resample_to_recipe
 from segpipe.system.case_errors import attempt, attempt_step
 from segpipe.system.processes.parallel_map import parallel_map
 from segpipe.system.processes.ranks import Ranks
 from segpipe.training.data.run_data import RunData
+from segpipe.training.detector.second_stage import fit_second_stage
 from segpipe.training.fitting import TrainingResult
 from segpipe.training.hardware import compute_of
 from segpipe.training.run_result import RunResult
@@ -53,6 +56,9 @@ def evaluate_and_export(
         What was found, or None in the processes that only helped.
     """
     evaluator, ranks = build_evaluator(settings, run_data, fitted.network), Ranks()
+    stage, unlearnt = attempt_step(partial(fit_second_stage, settings, run_data, evaluator, ranks))
+    if stage:
+        evaluator = build_evaluator(settings, run_data, fitted.network, stage.model)
     point, unchosen = attempt_step(partial(_operating_point, settings, run_data, evaluator, ranks))
     point = point or _choose([], evaluator)
     chosen = choose_point(point, OperatingPointRequest())
@@ -63,6 +69,7 @@ def evaluate_and_export(
         return None
     selection = _selection(settings, run_data)
     about = {**_about(provenance), "selection": selection, "steps": fitted.steps, "operating_point": chosen.to_dict()}
+    about |= {"second_stage": stage.about} if stage else {}
     write = partial(write_summary, cases, folder / "evaluation", about=about, seed=settings.seed)
     summary, problem = attempt_step(write)
     log.info("exporting the model folder")
@@ -75,8 +82,9 @@ def evaluate_and_export(
         operating_point={**point, "flips": list(evaluator.options.flips)},
         about={**{name: value for name, value in about.items() if name != "operating_point"}, **figures_of(summary)},
         example_bcxyz=example,
+        second_stage=stage.model if stage else None,
     )
-    return RunResult(folder, model, example, about, cases, summary, problem or unchosen)
+    return RunResult(folder, model, example, about, cases, summary, problem or unchosen or unlearnt)
 
 
 def figures_of(summary: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -90,10 +98,21 @@ def figures_of(summary: Mapping[str, Any] | None) -> dict[str, Any]:
     return {"figures": {**figures, "detection": detection}}
 
 
-def build_evaluator(settings: Settings, run_data: RunData, network: torch.nn.Module) -> CaseEvaluator:
-    """What predicts a case by a trained network and compares it with its reference, at no operating point yet."""
+def build_evaluator(
+    settings: Settings, run_data: RunData, network: torch.nn.Module, stage: StageModel | None = None
+) -> CaseEvaluator:
+    """What predicts a case by a trained network and compares it with its reference, at no operating point yet.
+
+    Args:
+        settings: The checked configuration.
+        run_data: For recipe and labels.
+        network: The trained network.
+        stage: What looks again at its candidates, if anything does.
+    """
+    engine = TorchEngine(network, run_data.recipe.label_map, device=compute_of(settings.trainer).device.type)
+    engine.second_stage = SecondStage(stage.network, stage.spec.crop) if stage else None
     return CaseEvaluator(
-        TorchEngine(network, run_data.recipe.label_map, device=compute_of(settings.trainer).device.type),
+        engine,
         run_data.recipe,
         input_sizes(settings.network, network, run_data.recipe.patch).divisor,
         run_data.manifest.labels,

@@ -2,6 +2,7 @@
 
 import re
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,15 @@ def test_processes_share_out_the_cases():
     whole = time_items(TRIAL, Work(600, 4, 10, 20, processes=3), workers=2)[2]
     # 7 of 20 cases in one of them: 600·0.5 + 10·2 + 7·3 = 341 s
     assert whole.found.startswith("5.7 min: 600 steps")
+
+
+def test_a_second_stage_takes_its_steps_and_predicts_the_cases_that_it_learns_from(configured):
+    work = work_of(configured("detector=two_stage", "detector.steps=100"), manifest(7, 1, 2))
+    assert (work.cases, work.stage_steps) == (11, 100)  # 2 held out and 1 to choose on, then 7 and 1
+    whole = time_items(replace(TRIAL, stage_step_s=0.2), Work(600, 4, 10, 20, stage_steps=100), workers=2)[2]
+    # 600·0.5 + 10·2 + 20·3 + 100·0.2 = 400 s
+    assert whole.found.startswith("6.7 min: ")
+    assert "20 cases predicted and evaluated, 100 steps of a second stage; " in whole.found
 
 
 def test_without_workers_a_step_holds_its_loading():

@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning import Callback
 from torch import nn
 
-from segpipe.export import writing
+from segpipe.export import second_stage, writing
 from segpipe.export.model_folder import ModelFolder, write_model_folder
 from segpipe.networks import build_network
 from segpipe.preprocessing.recipe import Recipe
@@ -62,17 +62,18 @@ def write_small(path: Path, spec: dict[str, Any] = UNET, recipe: Recipe = SCAN, 
 def skip_onnx_export() -> None:
     """From now on this process writes an empty file for an ONNX model, whose export takes long."""
     writing._write_onnx = _empty_onnx
+    second_stage._write_onnx = _empty_stage_onnx
 
 
 @contextmanager
 def without_onnx_export() -> Iterator[None]:
     """Until its end this process writes an empty file for an ONNX model."""
-    before = writing._write_onnx
+    before = writing._write_onnx, second_stage._write_onnx
     skip_onnx_export()
     try:
         yield
     finally:
-        writing._write_onnx = before
+        writing._write_onnx, second_stage._write_onnx = before
 
 
 def skip_pages() -> None:
@@ -95,3 +96,8 @@ class SkipPages(Callback):
 def _empty_onnx(file: Path, *rest: object) -> writing.Parity:
     file.write_bytes(b"")
     return writing.Parity(0.0, ())
+
+
+def _empty_stage_onnx(file: Path, *rest: object) -> float:
+    file.write_bytes(b"")
+    return 0.0

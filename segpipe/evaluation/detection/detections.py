@@ -17,10 +17,7 @@ Index = NDArray[np.int64]
 def detect(
     probability: NDArray[np.floating], reference: Lesions, crops: Sequence[ForegroundCrop], grid: Grid
 ) -> tuple[Detection, ...]:
-    """Finds candidates and matches them, most confident first, so that less confident ones change nothing.
-
-    By overlap each candidate gets the lesion that none before it has and that it overlaps best, with an IoU of at least
-    0.1; by centre see `match_lesions`.
+    """Finds candidates and matches them; see `match_candidates`.
 
     Args:
         probability: Of each voxel, (x, y, z).
@@ -28,7 +25,23 @@ def detect(
         crops: Boxes that hold all of the reference.
         grid: The scan's own grid.
     """
-    candidates = find_candidates(probability)
+    return match_candidates(find_candidates(probability), reference, crops, grid)
+
+
+def match_candidates(
+    candidates: Candidates, reference: Lesions, crops: Sequence[ForegroundCrop], grid: Grid
+) -> tuple[Detection, ...]:
+    """Matches candidates with lesions, most confident first, so that less confident ones change nothing.
+
+    By overlap each candidate gets the lesion that none before it has and that it overlaps best, with an IoU of at least
+    0.1; by centre see `match_lesions`.
+
+    Args:
+        candidates: The candidates of a scan.
+        reference: The lesions of the reference on `crops`.
+        crops: Boxes that hold all of the reference.
+        grid: The scan's own grid.
+    """
     lesion_of_voxel = _reference_at(candidates.voxels, reference, crops)
     matched = _match(candidates, lesion_of_voxel, reference.voxel_counts)
     hits = find_hits(to_world(grid.affine, candidates.centres), reference.measured)

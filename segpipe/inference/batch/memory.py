@@ -27,6 +27,8 @@ BYTES_PER_VOXEL = 12
 
 A voxel of foreground takes 4 more for its probability; of a chest that is little, and `RESERVE` holds it.
 """
+PROBABILITY_PER_VOXEL = 4
+"""For the probability of each class, which a second stage needs."""
 NUMBERS_PER_VOXEL = 4
 """For the numbered components of each further class; they are kept until those of all classes are known."""
 _STATUS = Path("/proc/self/status")
@@ -68,7 +70,9 @@ class MemoryBound:
             for library in _NEEDED_LATER:
                 import_module(library)
         allowed = limit if limit is not None else available_memory() * 4 // 5
-        further = NUMBERS_PER_VOXEL * (len(model.recipe.label_map.classes) - 1)
+        classes = len(model.recipe.label_map.classes)
+        looked_at_again = classes if getattr(engine, "second_stage", None) else 0
+        further = NUMBERS_PER_VOXEL * (classes - 1) + PROBABILITY_PER_VOXEL * looked_at_again
         return cls(allowed, base=peak_memory() + RESERVE, per_voxel=per_voxel + further)
 
     def together(self, scans: Sequence[Scan]) -> bool:

@@ -2,9 +2,11 @@
 
 from segpipe.errors import ConfigError
 from segpipe.export.model_folder import ModelFolder, load_network
+from segpipe.export.second_stage import load_stage, open_stage_onnx
 from segpipe.geometry import round_up
 from segpipe.inference.engines.device_memory import fit_batch, memory_of
 from segpipe.inference.engines.engine import Engine, OnnxEngine, OpenVinoEngine, Precision, TorchEngine
+from segpipe.inference.second_stage import SecondStage
 
 BACKENDS = ("torch", "onnx", "openvino")
 
@@ -22,11 +24,21 @@ def build_engine(
 
     Raises:
         ConfigError: for an unknown backend or a device that is not there.
-        ModelError: when the model cannot be loaded.
+        ModelError: when the model, or its second stage, cannot be loaded.
     """
     backend = backend or ("onnx" if folder.exported else "torch")
     if backend not in BACKENDS:
         raise ConfigError("unknown backend", facts={"found": backend, "known": ", ".join(BACKENDS)})
+    engine = _engine_of(folder, backend, device=device, exact=exact)
+    if folder.second_stage:
+        classify = load_stage(folder.path, folder.second_stage).network if backend == "torch" else None
+        engine.second_stage = SecondStage(classify or open_stage_onnx(folder.path), folder.second_stage.crop)
+    return engine
+
+
+def _engine_of(
+    folder: ModelFolder, backend: str, *, device: str, exact: bool
+) -> TorchEngine | OnnxEngine | OpenVinoEngine:
     labels = folder.recipe.label_map
     if backend == "torch":
         return _torch_engine(folder, device=device, precision="fp32" if exact else "auto")

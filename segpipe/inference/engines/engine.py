@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from segpipe.errors import ConfigError, ModelError
+from segpipe.inference.second_stage import SecondStage
 from segpipe.labels import LabelMap
 from segpipe.networks.activation import class_probabilities
 from segpipe.networks.small_maps import small_maps_in_float32
@@ -27,7 +28,8 @@ class Engine(Protocol):
     """Anything that turns patches (B, 1, x, y, z) in 0…1 into the probability of each class (B, K, x, y, z), float32.
 
     An engine may have `batch`, the windows per pass that suit it (else 1), `window`, the only shape that it takes,
-    `device`, where it would best have its patches (else the CPU), and `name`, which says what computes how.
+    `device`, where it would best have its patches (else the CPU), `name`, which says what computes how, and
+    `second_stage`, which looks again at what is found by it (else nothing does).
     """
 
     def __call__(self, patches_bcxyz: torch.Tensor) -> torch.Tensor:
@@ -53,6 +55,8 @@ class TorchEngine:
     Raises:
         ConfigError: for a device that this machine does not have.
     """
+
+    second_stage: SecondStage | None = None
 
     def __init__(
         self,
@@ -101,6 +105,8 @@ class OnnxEngine:
         ConfigError: for a device on which this ONNX Runtime does not compute.
         ModelError: when ONNX Runtime cannot open the file.
     """
+
+    second_stage: SecondStage | None = None
 
     def __init__(
         self, path: Path, labels: LabelMap = ONE_CLASS, *, window: Shape | None = None, device: str = "auto"
@@ -178,6 +184,8 @@ class OpenVinoEngine:
         ConfigError: when OpenVINO is not installed.
         ModelError: when it cannot open the file.
     """
+
+    second_stage: SecondStage | None = None
 
     def __init__(
         self, path: Path, labels: LabelMap = ONE_CLASS, *, window: Shape | None = None, exact: bool = False

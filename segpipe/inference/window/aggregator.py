@@ -1,6 +1,6 @@
 """Brings probability slices of a frame back to the scan's own grid; decides the classes there, and the entropy."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -87,6 +87,20 @@ class Aggregator:
         oriented = [np.asarray(orient(box, self._preparation), dtype=np.float32) for box in boxes]
         for number in range(oriented[0].shape[2]):
             self._decide(self._first + number, [box[:, :, number] for box in oriented])
+
+    def revise(self, change: Callable[[NDArray[np.float32]], None]) -> None:
+        """Changes the kept probabilities behind the decision on the mask; its voxels get their new ones.
+
+        Args:
+            change: Changes the probabilities of a class in place.
+        """
+        for number, volume in enumerate(self.probabilities):
+            change(volume)
+            members = orient(self._labels.class_mask(self.mask, number), self._preparation)
+            self.foregrounds[number] = [
+                (place, self._probabilities[number][:, :, place][members[:, :, place]])
+                for place, _ in self.foregrounds[number]
+            ]
 
     def _paint(self, scan_slice: int, planes: Sequence[torch.Tensor]) -> None:
         kept = self._probabilities or self.boxes

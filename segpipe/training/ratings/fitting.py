@@ -7,15 +7,12 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from segpipe.networks.rating_network import RatingNetwork
+from segpipe.training.crop_augmentation import augment
 from segpipe.training.optimisation.optimizers import build_optimizer
 from segpipe.training.optimisation.schedulers import build_scheduler
 from segpipe.training.ratings.samples import MISSING, RatedSamples
 from segpipe.training.ratings.settings import RatingSettings
 
-_SHIFT = 2
-"""Voxels by which a crop is moved at most: masks of a network have another centre than a reader's."""
-_NOISE = 0.04
-"""Of a whole crop's level, in units of half a window: scanners and kernels differ."""
 _CLIP_NORM = 2.0
 _LEAST = 1e-6
 
@@ -61,18 +58,6 @@ def ordinal_loss(probabilities_brg: torch.Tensor, levels_br: torch.Tensor) -> to
     own = probabilities_brg.gather(2, levels_br.clamp_min(0).unsqueeze(2)).squeeze(2)
     losses = -torch.log(own.clamp_min(_LEAST)) * known
     return (losses.sum(dim=0) / known.sum(dim=0).clamp_min(1)).sum()
-
-
-def augment(crops_b2xyz: torch.Tensor) -> torch.Tensor:
-    """Mirrors, turns and shifts a batch and changes its level of grey, by torch's global generator."""
-    mirrored = [axis for axis in (2, 3, 4) if torch.rand(()) < 0.5]
-    crops = crops_b2xyz.flip(mirrored)
-    if torch.rand(()) < 0.5:
-        crops = crops.transpose(2, 3)  # in the axial plane
-    shifts = torch.randint(-_SHIFT, _SHIFT + 1, (3,)).tolist()
-    crops = crops.roll(shifts, dims=(2, 3, 4))
-    grey = _NOISE * torch.randn(len(crops), 1, 1, 1, 1)
-    return torch.cat([(crops[:, :1] + grey).clamp(-1, 1), crops[:, 1:]], dim=1)
 
 
 @torch.inference_mode()

@@ -16,7 +16,7 @@ from segpipe.training.transfer.settings import Initialisation
 
 CONFIG = "config.yaml"
 _FREE = (
-    "optimizer", "scheduler", "trainer", "evaluation", "tracking", "callbacks",
+    "optimizer", "scheduler", "trainer", "evaluation", "detector", "tracking", "callbacks",
     "data.root", "data.table", "data.cache", "data.workers", "data.schedule",
     "training.clip_norm", "training.clip_value", "training.early_stopping", "training.validate_every",
     "training.checkpoint_every", "training.keep_every", "training.log_every",
