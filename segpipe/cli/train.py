@@ -72,6 +72,7 @@ def registries() -> Mapping[str, Registry | SectionCheck]:
     from segpipe.training.optimisation.optimizers import OPTIMIZERS
     from segpipe.training.optimisation.schedulers import SCHEDULERS
     from segpipe.training.ratings.settings import RatingSettings
+    from segpipe.training.transfer.fine_tuning import check_fine_tuning
     from segpipe.training.transfer.settings import Initialisation
 
     parts: dict[str, Any] = {
@@ -79,6 +80,7 @@ def registries() -> Mapping[str, Registry | SectionCheck]:
         "sampling": made_into(Sampling),
         "network": NETWORKS,
         "init": made_into(Initialisation),
+        "finetune": check_fine_tuning,
         "augmentation": check_augmentation,
         "loss": LOSSES,
         "optimizer": OPTIMIZERS,

@@ -154,7 +154,8 @@ class Settings(Section):
     tracking: dict[str, Any]
     module: dict[str, Any]
     callbacks: list[dict[str, Any]]
-    init: Any = None  # likewise
+    init: Any = None  # which the configurations of earlier runs lack
+    finetune: Any = None  # likewise
     detector: Any = None  # of two stages; None: one
     ratings: Any = None  # of a run that learns readers' ratings, and no other
 

@@ -35,8 +35,9 @@ from segpipe.training.optimisation.weight_averaging import AveragedWeights, OwnA
 from segpipe.training.precision import precision_plugins
 from segpipe.training.sharding import ShardedStrategy
 from segpipe.training.step_sizes import StepSizes
+from segpipe.training.transfer.fine_tuning import FrozenStages, freeze, layer_scale
 from segpipe.training.transfer.initial_weights import load_initial_weights
-from segpipe.training.transfer.settings import initialisation_of
+from segpipe.training.transfer.settings import fine_tuning_of, initialisation_of
 from segpipe.training.turns import BatchesInTurns
 
 log = logging.getLogger(__name__)
@@ -95,13 +96,14 @@ def build_module(settings: Settings, provenance: Mapping[str, Any]) -> Segmentat
     """The Lightning module of a configuration, with fresh weights drawn from its seed."""
     torch.manual_seed(settings.seed)
     labels = recipe_of(settings).label_map
-    network = build_network(settings.network, out_channels=labels.channels)
+    network, tuning = build_network(settings.network, out_channels=labels.channels), fine_tuning_of(settings)
+    freeze(network, tuning)
     module: SegmentationModule = build_part(
         MODULES,
         settings.module,
         network=to_channels_last(network, compute_of(settings.trainer).device),
         loss=build_loss(settings.loss, labels),
-        make_optimizer=partial(build_optimizer, settings.optimizer),
+        make_optimizer=partial(build_optimizer, settings.optimizer, scale=layer_scale(network, tuning)),
         make_scheduler=lambda optimizer: build_scheduler(settings.scheduler, optimizer, settings.trainer.max_steps),
         seed=settings.seed,
         provenance=provenance,
@@ -184,7 +186,9 @@ def _callbacks(settings: Settings, folder: Path) -> list[Callback]:
     batch = training.batch_size * training.accumulate * compute.processes
     spikes = GradientSpikes(training.spike_factor, least=training.clip_norm or 0.0)
     steps = FiniteSteps(most=training.max_skipped_steps, every=training.log_every, spikes=spikes)
+    tuning = fine_tuning_of(settings)
     callbacks: list[Callback] = [
+        *([FrozenStages(tuning)] if tuning.name != "full" else []),  # what it freezes is in no norm of a gradient
         steps,
         StepSizes(every=training.log_every, clip_norm=None if training.clip_value else training.clip_norm, steps=steps),
         ThroughputMonitor(every=training.log_every, batch=batch),

@@ -14,13 +14,21 @@ from segpipe.training.optimisation.bounds import Betas, Decay, Groups, Rate, Sha
 from segpipe.training.optimisation.library_optimizers import adabound, lion, muon, schedule_free, soap
 
 
-def build_optimizer(spec: Mapping[str, Any], network: nn.Module) -> optim.Optimizer:
+def build_optimizer(
+    spec: Mapping[str, Any], network: nn.Module, *, scale: Callable[[str], float] | None = None
+) -> optim.Optimizer:
     """Builds the optimizer of `spec` for the trainable parameters of `network`.
+
+    Args:
+        spec: Its section.
+        network: The network.
+        scale: Share of the optimizer's learning rate by a parameter's name; all have the whole rate without it.
 
     Raises:
         ConfigError: for a name or key that is not known, or a network without trainable parameters.
     """
-    optimizer: optim.Optimizer = build_part(OPTIMIZERS, spec, params=parameter_groups(network))
+    groups = parameter_groups(network) if scale is None else _scaled_groups(spec, network, scale)
+    optimizer: optim.Optimizer = build_part(OPTIMIZERS, spec, params=groups)
     optimizer.register_load_state_dict_pre_hook(partial(_keep_settings, set(spec) - {"lr"}))
     return optimizer
 
@@ -41,9 +49,31 @@ def parameter_groups(network: nn.Module) -> Groups:
     Raises:
         ConfigError: when no parameter is trainable.
     """
+    return _two_groups(_trainable(network))
+
+
+def _scaled_groups(spec: Mapping[str, Any], network: nn.Module, scale: Callable[[str], float]) -> Groups:
+    """Two groups, as of `parameter_groups`, for each share of the rate; those of the largest share come first."""
+    if "lr" not in spec:
+        raise ConfigError(
+            "rates that differ by layer need the optimizer's rate",
+            facts={"missing": "optimizer.lr"},
+            hint="optimizer.lr=1e-3, or finetune.layer_decay=1",
+        )
+    named = _trainable(network)
+    shares = sorted({scale(name) for name, _ in named}, reverse=True)
+    layers = {share: _two_groups([(name, value) for name, value in named if scale(name) == share]) for share in shares}
+    return [{**group, "lr": float(spec["lr"]) * share} for share, groups in layers.items() for group in groups]
+
+
+def _trainable(network: nn.Module) -> list[tuple[str, nn.Parameter]]:
     named = [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
     if not named:
         raise ConfigError("the network must have trainable parameters", hint="freeze less of it")
+    return named
+
+
+def _two_groups(named: list[tuple[str, nn.Parameter]]) -> Groups:
     kept = [parameter for name, parameter in named if _is_kept(name, parameter)]
     decaying = [parameter for name, parameter in named if not _is_kept(name, parameter)]
     groups: Groups = [{"params": decaying}, {"params": kept, "weight_decay": 0.0}]

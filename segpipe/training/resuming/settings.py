@@ -12,7 +12,7 @@ from segpipe.errors import ConfigError
 from segpipe.system.files.atomic_write import write_text
 from segpipe.system.files.plain_files import read_yaml
 from segpipe.training.optimisation.schedulers import CLOSED_FORMS
-from segpipe.training.transfer.settings import Initialisation
+from segpipe.training.transfer.settings import FineTuning, Initialisation
 
 CONFIG = "config.yaml"
 _FREE = (
@@ -22,7 +22,7 @@ _FREE = (
     "training.checkpoint_every", "training.keep_every", "training.log_every",
     "training.max_skipped_steps", "training.spike_factor",
 )  # fmt: skip
-_LATER = {"init": Initialisation}  # sections that the configurations of earlier runs lack
+_LATER = {"init": Initialisation, "finetune": FineTuning}  # sections that the configurations of earlier runs lack
 _KINDS = ("optimizer.name", "optimizer._target_")
 _ABSENT = "(absent)"
 

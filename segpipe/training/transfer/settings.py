@@ -1,9 +1,9 @@
 """What a configuration says of initial weights and of fine-tuning."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from annotated_types import Interval
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from segpipe.config.schema import Settings
@@ -28,6 +28,43 @@ class Initialisation:
     min_share: Fraction = 0.5
     axes: Axes = "xyz"
     licence: str | None = None
+
+
+@checked_dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class FineTuning:
+    """Which weights are learnt from when on, and how fast; the section `finetune` of the configuration.
+
+    Args:
+        name: `full` learns all of them, `head` and `decoder` never change what lies before, `gradual` releases the
+            encoder stage by stage.
+        layer_decay: The learning rate of each stage as a share of the next one's; the head has the optimizer's.
+        release: Of `gradual`: the shares of the run after which the deepest and the first stage are released.
+    """
+
+    name: Literal["full", "head", "decoder", "gradual"] = "full"
+    layer_decay: Annotated[float, Interval(gt=0, le=1)] = 1.0
+    release: tuple[Fraction, Fraction] | None = None
+
+    @model_validator(mode="after")
+    def _check_release(self) -> Self:
+        if (self.name == "gradual") != (self.release is not None):
+            raise ValueError("gradual, and no other, must say when it releases the encoder: release: [0.2, 0.6]")
+        if self.release and self.release[0] > self.release[1]:
+            raise ValueError(
+                "release must name the deepest stage's share of the run first, which comes before the other"
+            )
+        return self
+
+    @property
+    def needs_stages(self) -> bool:
+        """Whether the network must say what its encoder, decoder and head are."""
+        return self.name != "full" or self.layer_decay < 1
+
+
+def fine_tuning_of(settings: Settings) -> FineTuning:
+    """What the configuration learns when; the configurations of earlier runs learn all of it at once."""
+    tuning: FineTuning | None = settings.finetune
+    return tuning or FineTuning()
 
 
 def initialisation_of(settings: Settings) -> Initialisation:
