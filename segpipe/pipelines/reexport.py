@@ -20,7 +20,7 @@ from segpipe.preprocessing.recipe import Recipe
 from segpipe.preprocessing.resampling import normalise, plan_preparation, resample_to_recipe
 from segpipe.system.files.plain_files import read_json, read_yaml
 from segpipe.training.checkpoints.files import read_checkpoint
-from segpipe.training.fitting import load_weights
+from segpipe.training.checkpoints.weights import load_weights
 
 _DEFAULT_POINT = {"threshold": 0.5, "min_volume_mm3": 0.0, "min_probability": 0.0, "flips": []}
 _SAID_ELSEWHERE = ("recipe", "digest", "network", "labels")

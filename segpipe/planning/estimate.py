@@ -7,12 +7,13 @@ from math import ceil
 import torch
 
 from segpipe.config.schema import Settings
-from segpipe.datasets.manifest import Manifest
+from segpipe.datasets.manifest import Manifest, Role
 from segpipe.planning.checklist import Item, describe_seconds, describe_size
 from segpipe.planning.trial import Trial
 from segpipe.system.machine.memory import available_memory
 from segpipe.training.detector.settings import TwoStage
 from segpipe.training.fitting import recipe_of
+from segpipe.training.hard_negatives import MOST_SCANS, rounds
 from segpipe.training.hardware import compute_of
 
 _FULL = 0.9
@@ -27,7 +28,8 @@ class Work:
         steps: Optimizer steps.
         patches: Of one process in a step.
         validations: On patches.
-        cases: That are predicted whole, to choose the operating point and to evaluate, and for a second stage.
+        cases: That are predicted whole, to choose the operating point and to evaluate, for hard negatives and for a
+            second stage.
         folds: Such trainings.
         side_by_side: How many of them at a time.
         processes: Of each, which share out its cases.
@@ -60,12 +62,18 @@ def work_of(settings: Settings, manifest: Manifest) -> Work:
         steps=steps,
         patches=training.batch_size * training.accumulate,
         validations=steps // training.validate_every,
-        cases=roles["test"] + (roles["val"] if tunes else 0) + (roles["train"] + roles["val"] if detector else 0),
+        cases=roles["test"] + (roles["val"] if tunes else 0) + _learnt_from(settings, roles),
         folds=settings.data.folds if crossed else 1,
         side_by_side=processes if crossed else 1,
         processes=1 if crossed else processes,
         stage_steps=detector.steps if detector else 0,
     )
+
+
+def _learnt_from(settings: Settings, roles: Counter[Role | None]) -> int:
+    """Cases that are predicted to learn from the candidates: by the training itself, and by a second stage."""
+    mined = (len(rounds(settings)) - 1) * min(roles["train"], MOST_SCANS)
+    return mined + (roles["train"] + roles["val"] if settings.detector else 0)
 
 
 def time_items(trial: Trial, work: Work, *, workers: int) -> list[Item]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Interval
 from numpy.typing import NDArray
-from pydantic import ConfigDict
+from pydantic import ConfigDict, model_validator
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from segpipe.errors import DatasetError
@@ -32,12 +32,22 @@ class Sampling:
         size_balance: 0 shows every lesion equally often, 1 every size class equally often.
         hidden_borders: In scope `voi`: share of patches in which the scan goes on beyond the crop's border, see
             `continuation`; in the others the border repeats, as it does where a crop is predicted.
+        hard_negatives: In scope `scan`: share of patches that are placed where the network took something else for a
+            lesion, looked up after each validation; until the first one they lie anywhere in the body, too.
     """
 
     lesion_fraction: Fraction
     shift: Annotated[float, Interval(ge=0, le=0.5)]
     size_balance: Fraction = 0.5
     hidden_borders: Fraction = 0.0
+    hard_negatives: Fraction = 0.0
+
+    @model_validator(mode="after")
+    def _check_shares(self) -> "Sampling":
+        if self.lesion_fraction + self.hard_negatives > 1:
+            found = f"{self.lesion_fraction:g} + {self.hard_negatives:g}"
+            raise ValueError(f"lesion_fraction and hard_negatives are shares of one whole, found {found}")
+        return self
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,14 @@ class _SampledLesion:
     number: int
     diameter_mm: float
     class_number: int
+
+
+@dataclass(frozen=True)
+class HardPlace:
+    """Where something else was taken for a lesion: the case's number and a voxel."""
+
+    case: int
+    voxel: Shape
 
 
 @dataclass(frozen=True)
@@ -70,6 +88,7 @@ class PlaceSampler:
     recipe: Recipe
     sampling: Sampling
     seed: int
+    hard: Sequence[HardPlace] = ()
     _owners: NDArray[np.int32] = field(init=False)
     _numbers: NDArray[np.int32] = field(init=False)
     _shares: NDArray[np.float64] = field(init=False)
@@ -98,11 +117,14 @@ class PlaceSampler:
 
     def place(self, index: int, rng: np.random.Generator, shape: Shape) -> Place:
         """Places the patch of `shape` voxels number `index`; `rng` must belong to that index alone."""
-        on_lesion = rng.random() < self.sampling.lesion_fraction
-        if on_lesion:
+        draw = rng.random()
+        if draw < self.sampling.lesion_fraction:
             row = int(np.searchsorted(self._shares, spread(self.seed, index, len(self._shares)), side="right"))
             row = min(row, len(self._shares) - 1)
             case, lesion = int(self._owners[row]), int(self._numbers[row])
+        elif self.hard and draw < self.sampling.lesion_fraction + self.sampling.hard_negatives:
+            hard = self.hard[int(spread(self.seed, index, len(self.hard)) * len(self.hard))]
+            return Place(hard.case, self._inside(hard.case, np.array(hard.voxel, dtype=np.int64), rng, shape))
         else:
             case, lesion = int(spread(self.seed, index, len(self.cases)) * len(self.cases)), None
         if self.recipe.scope == "voi":

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,12 +21,14 @@ from segpipe.system.processes.ranks import Ranks
 from segpipe.system.processes.shared_folder import check_shared
 from segpipe.system.processes.stopping import stops_wait
 from segpipe.training.callbacks import CALLBACKS, LogMetrics, RunLogger, ThroughputMonitor, TrainingProgress
-from segpipe.training.checkpoints.files import CheckpointWriter, read_checkpoint
+from segpipe.training.checkpoints.files import LAST, CheckpointWriter
 from segpipe.training.checkpoints.finding import agree_on_checkpoint
 from segpipe.training.checkpoints.saving import MONITOR, Checkpoints
+from segpipe.training.checkpoints.weights import load_weights, step_of
 from segpipe.training.data.datamodule import PatchDataModule
 from segpipe.training.finite_steps import FiniteSteps
 from segpipe.training.gradient_spikes import GradientSpikes
+from segpipe.training.hard_negatives import mine, rounds
 from segpipe.training.hardware import compute_of, environment_plugins, to_channels_last
 from segpipe.training.module import MODULES, SegmentationModule
 from segpipe.training.optimisation.losses import build_loss
@@ -61,6 +64,9 @@ def fit(
 ) -> TrainingResult:
     """Trains until `trainer.max_steps` or early stopping, going on from a checkpoint when `resume` asks for it.
 
+    Where hard negatives are wanted, a training is a chain of rounds, each of which goes on from the checkpoint of the
+    one before, as a resumed run does.
+
     Args:
         settings: The checked configuration.
         data: Training and validation patches.
@@ -76,16 +82,26 @@ def fit(
     """
     _quieten()
     pl.seed_everything(settings.seed, workers=False, verbose=False)
-    module = build_module(settings, provenance)
-    trainer = build_trainer(settings, folder, log_metrics)
-    with stops_wait():
-        ranks = _meet(trainer, module)
-        check_shared(folder, ranks)
-        checkpoint = agree_on_checkpoint(folder, provenance, ranks) if settings.resume else None
-        if checkpoint is None:
-            _load_initial_weights(module, settings)
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    trainer.strategy.barrier()  # until the last checkpoint is written
+    checkpoint: Path | None = None
+    for begin, end in pairwise([0, *rounds(settings)]):
+        module = build_module(settings, provenance)
+        trainer = build_trainer(settings, folder, log_metrics, until=end)
+        with stops_wait():
+            ranks = _meet(trainer, module)
+            if begin == 0:
+                check_shared(folder, ranks)
+                checkpoint = agree_on_checkpoint(folder, provenance, ranks) if settings.resume else None
+                if checkpoint is None:
+                    _load_initial_weights(module, settings)
+            if checkpoint and end < settings.trainer.max_steps and step_of(checkpoint) >= end:
+                continue  # a resumed run has this round behind it
+            if checkpoint and begin and step_of(checkpoint) == begin:
+                data.take(mine(settings, data.train.cases, checkpoint, step=begin, ranks=ranks))
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        trainer.strategy.barrier()  # until the last checkpoint is written
+        checkpoint = folder / "checkpoints" / LAST
+        if trainer.should_stop:
+            break
     if compute_of(settings.trainer).strategy == "fsdp":
         module = build_module(settings, provenance)  # whole again
     network = load_weights(module.network, folder / "checkpoints" / f"{settings.evaluation.weights}.ckpt")
@@ -115,8 +131,8 @@ def build_module(settings: Settings, provenance: Mapping[str, Any]) -> Segmentat
     return module
 
 
-def build_trainer(settings: Settings, folder: Path, log_metrics: LogMetrics) -> pl.Trainer:
-    """Lightning's trainer for a configuration."""
+def build_trainer(settings: Settings, folder: Path, log_metrics: LogMetrics, *, until: int | None = None) -> pl.Trainer:
+    """Lightning's trainer for a configuration; `until` is the last step of its round, by default of the training."""
     training, hardware, compute = settings.training, settings.trainer, compute_of(settings.trainer)
     value = training.clip_value is not None
     precision = precision_plugins(compute)
@@ -126,7 +142,7 @@ def build_trainer(settings: Settings, folder: Path, log_metrics: LogMetrics) -> 
         num_nodes=compute.nodes,
         strategy=ShardedStrategy(compute.processes) if compute.strategy == "fsdp" else compute.strategy,
         precision=None if precision else compute.precision,  # type: ignore[arg-type]
-        max_steps=hardware.max_steps,
+        max_steps=until or hardware.max_steps,
         max_epochs=-1,
         accumulate_grad_batches=training.accumulate,
         gradient_clip_val=training.clip_value if value else training.clip_norm,
@@ -169,15 +185,6 @@ def _deterministic(wanted: bool, device: torch.device) -> bool | Literal["warn"]
     # what is not written to is not read either, and filling it takes time
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return "warn" if device.type == "cpu" and not wanted else wanted
-
-
-def load_weights(network: torch.nn.Module, checkpoint: Path) -> torch.nn.Module:
-    """Loads a checkpoint's (averaged) weights into a network, puts it into eval mode and no longer compiles it."""
-    state = read_checkpoint(checkpoint)["state_dict"]
-    prefix = "network."
-    network.load_state_dict({key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)})
-    network._compiled_call_impl = None  # of `compile()`, which has no opposite
-    return network.eval()
 
 
 def _callbacks(settings: Settings, folder: Path) -> list[Callback]:

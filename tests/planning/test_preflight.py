@@ -135,6 +135,8 @@ def test_processes_share_out_the_cases():
 def test_a_second_stage_takes_its_steps_and_predicts_the_cases_that_it_learns_from(configured):
     work = work_of(configured("detector=two_stage", "detector.steps=100"), manifest(7, 1, 2))
     assert (work.cases, work.stage_steps) == (11, 100)  # 2 held out and 1 to choose on, then 7 and 1
+    mined = work_of(configured("sampling.hard_negatives=0.3"), manifest(7, 1, 2))
+    assert mined.cases == 17  # 2 and 1, then 7 after the fifth and the tenth of twelve steps
     whole = time_items(replace(TRIAL, stage_step_s=0.2), Work(600, 4, 10, 20, stage_steps=100), workers=2)[2]
     # 600·0.5 + 10·2 + 20·3 + 100·0.2 = 400 s
     assert whole.found.startswith("6.7 min: ")

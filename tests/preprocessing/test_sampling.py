@@ -1,6 +1,7 @@
 """Where patches lie: in the scan, on lesions of all sizes, and as a function of (seed, index)."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segpipe.errors import DatasetError
-from segpipe.preprocessing.sampling import PlaceSampler, Sampling, lesion_shares, spread
+from segpipe.preprocessing.sampling import HardPlace, PlaceSampler, Sampling, lesion_shares, spread
 from tests.samples.prepared_cases import make_recipe, make_scan, prepare
 
 PATCH = (16, 16, 8)
@@ -153,3 +154,26 @@ def test_patches_see_each_class(tmp_path, regions):
     # of regions the small one is a lesion of the outer region, too
     share_of_core = 0.5 if regions is None else 0.5 + 0.5 / 4
     assert values.count(2) / 200 == pytest.approx(share_of_core, abs=0.02)
+
+
+def test_a_share_of_the_patches_lies_where_mistakes_were_made(cases):
+    hard = [HardPlace(0, (30, 18, 12)), HardPlace(2, (10, 18, 12))]
+    sampler = make_sampler(cases, lesion_fraction=0.5, hard_negatives=0.25)
+    looking = replace(sampler, hard=hard)
+    found = Counter((place.case, tuple(centre_voxel(place))) for place in places(looking, 1000))
+    counts = [found[place.case, place.voxel] for place in hard]
+    assert 200 < sum(counts) < 300
+    assert min(counts) > 80  # each of them in its turn
+    pairs = zip(places(sampler, 1000), places(looking, 1000), strict=True)
+    changed = sum(one != other for one, other in pairs)
+    assert changed <= sum(counts)  # all other patches are where they were
+
+
+def test_before_any_mistake_is_known_patches_lie_where_they_did(cases):
+    plain, waiting = (make_sampler(cases, lesion_fraction=0.5, hard_negatives=share) for share in (0.0, 0.5))
+    assert places(plain) == places(waiting)
+
+
+def test_shares_are_of_one_whole():
+    with pytest.raises(ValueError, match=r"shares of one whole, found 0\.7 \+ 0\.4"):
+        Sampling(lesion_fraction=0.7, shift=0.0, hard_negatives=0.4)

@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.evaluation.detection.candidates import Candidates, find_candidates
-from segpipe.evaluation.detection.matching import MINIMUM_IOU, Lesions, find_hits
-from segpipe.evaluation.measures.foreground_crops import ForegroundCrop
+from segpipe.evaluation.detection.matching import MINIMUM_IOU, Lesions, find_hits, find_lesions
+from segpipe.evaluation.measures.foreground_crops import ForegroundCrop, find_foreground_crops
 from segpipe.evaluation.results import Detection
 from segpipe.geometry import Grid, to_world
+from segpipe.lesions import Lesion
 
 Index = NDArray[np.int64]
 
@@ -26,6 +27,22 @@ def detect(
         grid: The scan's own grid.
     """
     return match_candidates(find_candidates(probability), reference, crops, grid)
+
+
+def find_and_match(
+    probability: NDArray[np.floating], mask: NDArray[np.bool_], grid: Grid
+) -> tuple[Candidates, tuple[Detection, ...], Sequence[Lesion]]:
+    """The candidates of a scan, what each is matched with, and the lesions of its reference.
+
+    Args:
+        probability: Of each voxel, (x, y, z).
+        mask: The reference.
+        grid: The scan's own grid.
+    """
+    crops = find_foreground_crops(np.zeros_like(mask), mask, grid)
+    reference = find_lesions([crop.reference for crop in crops], crops)
+    candidates = find_candidates(probability)
+    return candidates, match_candidates(candidates, reference, crops, grid), reference.measured
 
 
 def match_candidates(

@@ -11,6 +11,7 @@ from segpipe.preprocessing.augmentation import Augmentation
 from segpipe.preprocessing.cache.cached_case import CachedCase
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.preprocessing.sampling import Sampling
+from segpipe.training.data.mined import Mined
 from segpipe.training.data.patches import PatchDataset, build_train_loader, validation_batches
 from segpipe.training.hardware import choose_workers
 
@@ -33,8 +34,23 @@ class PatchDataModule(pl.LightningDataModule):
         sampling: Sampling = settings.sampling
         augmentation: Augmentation = settings.augmentation
         unchanged = Augmentation()
+        self.mined: Mined | None = None
         self.train = PatchDataset(train, recipe, sampling=sampling, augmentation=augmentation, seed=settings.seed)
         self.monitor = PatchDataset(monitor, recipe, sampling=sampling, augmentation=unchanged, seed=settings.seed)
+
+    def take(self, mined: Mined) -> None:
+        """Goes on with the mistakes that a network makes; the newest ones count."""
+        if self.mined is None or mined.step > self.mined.step:
+            self.mined = mined
+            self.train.look_at(mined.places(self.train.cases))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was mined, for checkpoints; nothing where nothing was."""
+        return self.mined.to_dict() if self.mined else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes over what was mined before a run was resumed."""
+        self.take(Mined.from_dict(state_dict))
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches from the step on that the trainer has reached."""

@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from segpipe.preprocessing.cache.cached_case import CachedCase
 from segpipe.preprocessing.continuation import ContinuedCrop
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.preprocessing.resampling import apply_window
-from segpipe.preprocessing.sampling import PlaceSampler, Sampling
+from segpipe.preprocessing.sampling import HardPlace, PlaceSampler, Sampling
 from segpipe.preprocessing.voxel_transforms import apply_transforms
 from segpipe.system.processes.stopping import SIGNALS
 
@@ -48,6 +49,10 @@ class PatchDataset(Dataset[Patch]):
         self.seed = seed
         self._places = PlaceSampler(cases, recipe, sampling, seed)
         self._hidden_borders = sampling.hidden_borders if recipe.scope == "voi" else 0.0
+
+    def look_at(self, places: Sequence[HardPlace]) -> None:
+        """Takes other places where something else was taken for a lesion; the stream goes on with them."""
+        self._places = replace(self._places, hard=places)
 
     def __getitem__(self, index: int) -> Patch:
         """Patch number `index` (≥ 0): image float32 (1, x, y, z) and label uint8 (1, x, y, z).

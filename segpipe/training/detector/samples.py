@@ -14,10 +14,7 @@ from segpipe.case import Case
 from segpipe.datasets.loading import load_lesions
 from segpipe.datasets.manifest import Entry
 from segpipe.errors import SegpipeError, explain
-from segpipe.evaluation.detection.candidates import find_candidates
-from segpipe.evaluation.detection.detections import match_candidates
-from segpipe.evaluation.detection.matching import find_lesions
-from segpipe.evaluation.measures.foreground_crops import find_foreground_crops
+from segpipe.evaluation.detection.detections import find_and_match
 from segpipe.evaluation.results import CaseResult, Detection, ReferenceLesion
 from segpipe.inference.case_evaluator import CaseEvaluator
 from segpipe.inference.predictor import predict_case
@@ -110,17 +107,13 @@ class CandidateReader:
     def _of_class(
         self, entry: Entry, case: Case, volume: NDArray[np.float32], mask: NDArray[np.bool_]
     ) -> CaseCandidates:
-        candidates = find_candidates(volume)
-        boxes = find_foreground_crops(np.zeros_like(mask), mask, case.grid)
-        reference = find_lesions([box.reference for box in boxes], boxes)
-        detections = match_candidates(candidates, reference, boxes, case.grid)[: self.most]
+        candidates, detections, reference = find_and_match(volume, mask, case.grid)
         cut = cut_candidates(case, volume, candidates, self.crop)
         seen = [torch.from_numpy(crop).half() for crop in islice(cut, self.most)]
         lesions = tuple(
-            ReferenceLesion(one.number, one.volume_mm3, one.longest_diameter_mm, one.centre_mm)
-            for one in reference.measured
+            ReferenceLesion(one.number, one.volume_mm3, one.longest_diameter_mm, one.centre_mm) for one in reference
         )
-        result = CaseResult(entry.id, entry.patient, "no", {}, 0.0, 0.0, lesions, detections=detections)
+        result = CaseResult(entry.id, entry.patient, "no", {}, 0.0, 0.0, lesions, detections=detections[: self.most])
         return CaseCandidates(result, torch.stack(seen) if seen else torch.zeros(0, 2, *self.crop.sides).half())
 
 

@@ -8,7 +8,7 @@ import torch
 
 from segpipe.networks import build_network
 from segpipe.training.checkpoints.files import read_checkpoint
-from segpipe.training.fitting import load_weights
+from segpipe.training.checkpoints.weights import load_weights
 from tests.support.runs import fit_words
 
 pytestmark = pytest.mark.slow

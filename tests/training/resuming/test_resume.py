@@ -50,11 +50,12 @@ def test_workers_change_no_loss(tiny_words, tmp_path):
 @pytest.mark.slow
 @pytest.mark.usefixtures("cached")
 @pytest.mark.parametrize(
-    ("scheduler", "step", "accumulate"),
-    [("one_cycle", 4, 1), ("one_cycle", 7, 2), ("plateau", 4, 2), ("plateau", 7, 1)],
+    ("scheduler", "step", "accumulate", "hard_negatives"),
+    [("one_cycle", 4, 1, 0.0), ("one_cycle", 7, 2, 0.33), ("plateau", 4, 2, 0.33), ("plateau", 7, 1, 0.0)],
 )
-def test_a_killed_run_resumes_to_the_same_bits(tiny_words, tmp_path, scheduler, step, accumulate):
+def test_a_killed_run_resumes_to_the_same_bits(tiny_words, tmp_path, scheduler, step, accumulate, hard_negatives):
     words = [*tiny_words, f"scheduler={scheduler}", f"training.accumulate={accumulate}", "training.batch_size=1"]
+    words.append(f"sampling.hard_negatives={hard_negatives}")
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     fit_words(words, whole)
     run_and_kill(words, killed, after_step=step)
