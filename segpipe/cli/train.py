@@ -71,6 +71,7 @@ def registries() -> Mapping[str, Registry | SectionCheck]:
     from segpipe.training.optimisation.losses import LOSSES
     from segpipe.training.optimisation.optimizers import OPTIMIZERS
     from segpipe.training.optimisation.schedulers import SCHEDULERS
+    from segpipe.training.pretraining.settings import Pretraining
     from segpipe.training.ratings.settings import RatingSettings
     from segpipe.training.transfer.fine_tuning import check_fine_tuning
     from segpipe.training.transfer.settings import Initialisation
@@ -90,6 +91,7 @@ def registries() -> Mapping[str, Registry | SectionCheck]:
         "callbacks": CALLBACKS,
         "detector": check_detector,
         "ratings": made_into(RatingSettings),
+        "pretraining": made_into(Pretraining),
     }
     return parts
 
@@ -103,6 +105,12 @@ def _train(settings: "Settings", content: Mapping[str, Any], folder: Path, sweep
         from segpipe.pipelines.ratings import run_ratings
 
         return JobResult(run_ratings(settings, content, folder))
+    if settings.pretraining is not None:
+        from segpipe.pipelines.pretraining import run_pretraining
+
+        if settings.resume:
+            check_resume(content, folder)
+        return JobResult(run_pretraining(settings, content, folder))
     if settings.check:
         from segpipe.planning.preflight import check_run
 

@@ -157,6 +157,7 @@ class Settings(Section):
     init: Any = None  # which the configurations of earlier runs lack
     finetune: Any = None  # likewise
     detector: Any = None  # of two stages; None: one
+    pretraining: Any = None  # of a run that learns from scans without outlines
     ratings: Any = None  # of a run that learns readers' ratings, and no other
 
 

@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from segpipe.datasets.manifest import Manifest, data_hash, read_manifest
 from segpipe.datasets.samples import find_data
-from segpipe.datasets.sources.folders import find_cases
+from segpipe.datasets.sources.folders import find_cases, find_scans
 from segpipe.labels import LabelMap
 from segpipe.preprocessing.cache.file_digests import content_digest, digest_memory
 
@@ -39,6 +40,19 @@ def open_dataset(name: str, options: Mapping[str, Any], *, labels: LabelMap, cac
         return read_manifest(root)
     columns = {key: options[key] for key in ("table", "case_column", "patient_column")}
     return find_cases(root, **columns, names=options.get("labels") or labels.mask_names)
+
+
+def open_scans(name: str, options: Mapping[str, Any], *, labels: LabelMap, cache: Path) -> Manifest:
+    """Lists the scans of a data set as `open_dataset` does, without their masks, which folders need not have.
+
+    Raises:
+        DatasetError: when there is nothing to use.
+    """
+    if name == "nifti":
+        columns = {key: options[key] for key in ("table", "case_column", "patient_column")}
+        return find_scans(find_data(options["root"]), **columns)
+    opened = open_dataset(name, options, labels=labels, cache=cache)
+    return opened.with_entries([replace(entry, mask=None) for entry in opened.entries])
 
 
 def _open_implanted(options: Mapping[str, Any], cache: Path) -> Manifest:

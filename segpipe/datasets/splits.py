@@ -119,7 +119,8 @@ def _checked(manifest: Manifest) -> Manifest:
         entries = [entry for entry in manifest.entries if entry.split == role]
         if not entries and role != "val":
             raise DatasetError("each role must have a case", facts={"role": role, "cases": 0})
-        if entries and not any(_has_lesion(entry) for entry in entries):
+        outlined = [entry for entry in entries if entry.mask is not None]
+        if outlined and not any(_has_lesion(entry) for entry in outlined):
             raise DatasetError(
                 "each role must have a lesion",
                 facts={"role": role, "cases": len(entries), "lesions": 0},
@@ -130,8 +131,7 @@ def _checked(manifest: Manifest) -> Manifest:
 
 def _has_lesion(entry: Entry) -> bool:
     """Whether the mask has foreground; damaged masks count as none here and are reported when the case is loaded."""
-    if entry.mask is None:
-        return False
+    assert entry.mask is not None
     known = (entry.extra or {}).get("lesions")
     if isinstance(known, int):
         return known > 0

@@ -52,8 +52,8 @@ def run_single(
     follow_launcher()
     if parent is None and this_rank() == 0 and not is_restarted():  # a job that comes back goes on without a server
         ask_tracker(settings.tracking)
-    run = _begin(settings, config, folder)
-    with processes_part(), _observers(run, parent) as observers, _started(run, compute, observers):
+    run = begin_run(settings, config, folder)
+    with processes_part(), _observers(run, parent) as observers, started(run, compute, observers):
         fitted = fit(
             settings, run.data.patches(settings), folder, provenance=run.provenance, log_metrics=observers.measured
         )
@@ -64,7 +64,7 @@ def run_single(
     return result
 
 
-def _begin(settings: Settings, config: Mapping[str, Any], folder: Path) -> Run:
+def begin_run(settings: Settings, config: Mapping[str, Any], folder: Path) -> Run:
     """Prepares the data; the first process writes down what is trained on what."""
     folder.mkdir(parents=True, exist_ok=True)
     main, recipe = this_rank() == 0, recipe_of(settings)
@@ -90,7 +90,7 @@ def _observers(run: Run, parent: str | None) -> Observers:
 
 
 @contextmanager
-def _started(run: Run, compute: Compute, observers: Observers) -> Iterator[None]:
+def started(run: Run, compute: Compute, observers: Observers) -> Iterator[None]:
     """The other processes of the run, without which it cannot go on: then its observers learn that it has failed."""
     lost = TrainingError("a process that trained with this one, or had started it, is gone")
     with before_forced_end(partial(observers.closed, lost)), started_processes(compute, run.folder):

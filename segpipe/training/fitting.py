@@ -23,7 +23,7 @@ from segpipe.system.processes.stopping import stops_wait
 from segpipe.training.callbacks import CALLBACKS, LogMetrics, RunLogger, ThroughputMonitor, TrainingProgress
 from segpipe.training.checkpoints.files import LAST, CheckpointWriter
 from segpipe.training.checkpoints.finding import agree_on_checkpoint
-from segpipe.training.checkpoints.saving import MONITOR, Checkpoints
+from segpipe.training.checkpoints.saving import Checkpoints, Monitor
 from segpipe.training.checkpoints.weights import load_weights, step_of
 from segpipe.training.data.datamodule import PatchDataModule
 from segpipe.training.finite_steps import FiniteSteps
@@ -36,6 +36,7 @@ from segpipe.training.optimisation.optimizers import averages_itself, build_opti
 from segpipe.training.optimisation.schedulers import build_scheduler
 from segpipe.training.optimisation.weight_averaging import AveragedWeights, OwnAverage
 from segpipe.training.precision import precision_plugins
+from segpipe.training.pretraining.restoration import RESTORATION, build_restoration
 from segpipe.training.sharding import ShardedStrategy
 from segpipe.training.step_sizes import StepSizes
 from segpipe.training.transfer.fine_tuning import FrozenStages, freeze, layer_scale
@@ -111,19 +112,22 @@ def fit(
 def build_module(settings: Settings, provenance: Mapping[str, Any]) -> SegmentationModule:
     """The Lightning module of a configuration, with fresh weights drawn from its seed."""
     torch.manual_seed(settings.seed)
-    labels = recipe_of(settings).label_map
-    network, tuning = build_network(settings.network, out_channels=labels.channels), fine_tuning_of(settings)
+    labels, tuning = recipe_of(settings).label_map, fine_tuning_of(settings)
+    network = build_network(settings.network, out_channels=1 if settings.pretraining else labels.channels)
     freeze(network, tuning)
-    module: SegmentationModule = build_part(
-        MODULES,
-        settings.module,
-        network=to_channels_last(network, compute_of(settings.trainer).device),
-        loss=build_loss(settings.loss, labels),
-        make_optimizer=partial(build_optimizer, settings.optimizer, scale=layer_scale(network, tuning)),
-        make_scheduler=lambda optimizer: build_scheduler(settings.scheduler, optimizer, settings.trainer.max_steps),
-        seed=settings.seed,
-        provenance=provenance,
-        labels=labels,
+    parts = {
+        "network": to_channels_last(network, compute_of(settings.trainer).device),
+        "loss": build_loss(settings.loss, labels),
+        "make_optimizer": partial(build_optimizer, settings.optimizer, scale=layer_scale(network, tuning)),
+        "make_scheduler": lambda optimizer: build_scheduler(settings.scheduler, optimizer, settings.trainer.max_steps),
+        "seed": settings.seed,
+        "provenance": provenance,
+        "labels": labels,
+    }
+    module: SegmentationModule = (
+        build_restoration(settings.pretraining, **parts)
+        if settings.pretraining
+        else build_part(MODULES, settings.module, **parts)
     )
     module.validate_every = settings.training.validate_every
     if settings.trainer.compile:
@@ -193,9 +197,9 @@ def _callbacks(settings: Settings, folder: Path) -> list[Callback]:
     batch = training.batch_size * training.accumulate * compute.processes
     spikes = GradientSpikes(training.spike_factor, least=training.clip_norm or 0.0)
     steps = FiniteSteps(most=training.max_skipped_steps, every=training.log_every, spikes=spikes)
-    tuning = fine_tuning_of(settings)
+    monitor = RESTORATION if settings.pretraining else Monitor()
     callbacks: list[Callback] = [
-        *([FrozenStages(tuning)] if tuning.name != "full" else []),  # what it freezes is in no norm of a gradient
+        *_freezing(settings),  # first, so that what is frozen is in no norm of a gradient
         steps,
         StepSizes(every=training.log_every, clip_norm=None if training.clip_value else training.clip_norm, steps=steps),
         ThroughputMonitor(every=training.log_every, batch=batch),
@@ -206,15 +210,21 @@ def _callbacks(settings: Settings, folder: Path) -> list[Callback]:
             validate_every=training.validate_every,
             is_sound=steps.is_sound,
             keep_every=training.keep_every,
+            monitor=monitor,
         ),
     ]
     if compute.device.type == "cpu" and compute.processes == 1:
         callbacks.append(BatchesInTurns())
     if training.early_stopping:
-        callbacks.append(EarlyStopping(MONITOR, mode="max", patience=training.early_stopping))
+        callbacks.append(EarlyStopping(monitor.name, mode=monitor.mode, patience=training.early_stopping))
     if settings.trainer.progress:
         callbacks.append(TrainingProgress())
     return [*callbacks, *(build_part(CALLBACKS, spec) for spec in settings.callbacks)]
+
+
+def _freezing(settings: Settings) -> list[Callback]:
+    tuning = fine_tuning_of(settings)
+    return [] if tuning.name == "full" else [FrozenStages(tuning, settings.trainer.max_steps)]
 
 
 def _averages(settings: Settings, steps: FiniteSteps) -> list[AveragedWeights]:

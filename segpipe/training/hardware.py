@@ -11,6 +11,7 @@ from segpipe.system.machine.cores import available_cores
 from segpipe.system.processes.hardware import Compute, choose_compute
 from segpipe.system.processes.launched import launch
 from segpipe.training.optimisation.optimizers import needs_whole_weights
+from segpipe.training.transfer.settings import fine_tuning_of
 
 _NARROW = 16  # channels up to which a CPU (oneDNN) convolves faster with the channels last
 
@@ -54,6 +55,12 @@ def check_compute(settings: Settings) -> Compute:
             "this optimizer needs whole weights, and fsdp shares them out",
             facts={"optimizer": next(iter(settings.optimizer.values()))},
             hint="trainer=ddp, or another optimizer, e.g. optimizer=adamw or optimizer=muon",
+        )
+    if compute.strategy == "fsdp" and fine_tuning_of(settings).name == "gradual":
+        raise ConfigError(
+            "a stage that is released later has no state of the optimizer before, and fsdp shares out that of all",
+            facts={"finetune": "gradual"},
+            hint="trainer=ddp, or finetune=full, decoder or head",
         )
     return compute
 

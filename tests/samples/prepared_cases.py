@@ -51,7 +51,8 @@ def save_entry(folder: Path, case_id: str, image, mask, affine=None) -> Entry:
 
 def load_entry(entry: Entry) -> Case:
     image = np.load(entry.image)
-    return Case(entry.id, image, Grid(image.shape, entry.extra["affine"]), np.load(entry.mask))
+    mask = None if entry.mask is None else np.load(entry.mask)
+    return Case(entry.id, image, Grid(image.shape, entry.extra["affine"]), mask)
 
 
 def die(entry: Entry) -> Case:

@@ -10,6 +10,7 @@ import yaml
 
 from segpipe.errors import ConfigError
 from segpipe.training import hardware
+from segpipe.training.transfer.settings import FineTuning
 
 CONF = Path(__file__).parents[2] / "conf" / "optimizer"
 
@@ -33,10 +34,10 @@ def trainer(**changes):
     return SimpleNamespace(**{**values, **changes})
 
 
-def settings(*, patches=16, ema=None, optimizer="adamw", **changes):
+def settings(*, patches=16, ema=None, optimizer="adamw", finetune=None, **changes):
     training = SimpleNamespace(validation_patches=patches, ema=ema)
     spec = yaml.safe_load((CONF / f"{optimizer}.yaml").read_text())
-    return SimpleNamespace(training=training, trainer=trainer(**changes), optimizer=spec)
+    return SimpleNamespace(training=training, trainer=trainer(**changes), optimizer=spec, finetune=finetune)
 
 
 def test_validation_patches_that_cannot_be_shared_out_are_refused():
@@ -57,6 +58,9 @@ def test_what_sharded_weights_do_not_take_is_refused():
         with pytest.raises(ConfigError, match="this optimizer needs whole weights, and fsdp shares them out") as caught:
             hardware.check_compute(settings(optimizer=optimizer, **sharded))
         assert caught.value.facts == {"optimizer": optimizer}
+    gradual = FineTuning(name="gradual", release=(0.2, 0.6))
+    with pytest.raises(ConfigError, match="a stage that is released later has no state of the optimizer before"):
+        hardware.check_compute(settings(finetune=gradual, **sharded))
 
 
 @pytest.mark.parametrize(("cores", "processes", "expected"), [(2, 1, 1), (2, 2, 1), (16, 1, 8), (16, 4, 3)])

@@ -54,6 +54,28 @@ def find_cases(
     return Manifest(root.resolve().name, "nifti", tuple(entries), dict(names))
 
 
+def find_scans(
+    root: Path, *, table: str | None = None, case_column: str = "case", patient_column: str = "patient"
+) -> Manifest:
+    """Lists the scans of `images/` or `imagesTr/` without masks, whether there are any or not; see `find_cases`.
+
+    Raises:
+        DatasetError: for a missing folder or table, no scans, or cases not in the table.
+    """
+    images = next((root / name for name, _ in LAYOUTS if (root / name).is_dir()), root)
+    scans = _by_name(images) if images.is_dir() else {}
+    if not scans:
+        facts = {"folder": images, "wanted": "images/, or scans in the folder itself"}
+        raise DatasetError("a data folder must hold scans", facts=facts, hint="data.root=FOLDER")
+    rows = read_table(root / table, case_column=case_column, patient_column=patient_column) if table else None
+    if rows is None:
+        rows = {case: Row(case, {}) for case in scans}
+    _require_all(set(scans), rows, table)
+    renamed = name_patients([rows[case].patient for case in sorted(scans)])
+    entries = [Entry(case, renamed[rows[case].patient], scans[case], None) for case in sorted(scans)]
+    return Manifest(root.resolve().name, "nifti", tuple(entries), dict(ONE_CLASS))
+
+
 def find_listed_cases(table: Path, *, names: Mapping[int, str] = ONE_CLASS) -> Manifest:
     """Reads a CSV with the columns `image` and `mask` (paths, relative to the CSV) and, if there, `case` and `patient`.
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from segpipe.datasets.manifest import Role
@@ -64,12 +65,17 @@ class RunTracking:
         """Logs the model, its evaluation, the last and the best checkpoint, and the run folder's figures and pages."""
         with harmless("logging the model"):
             self._tracker.log_model(result.model.path, describe_model(result.model))
-            for name in (LAST, BEST):
-                self._tracker.log_file(self._run.folder / "checkpoints" / name, "checkpoints")
+            self._log_checkpoints()
         with harmless("logging the evaluation"):
             self._tracker.set_tags({"evaluation": None if result.summary else "missing"})
             if result.summary is not None:
                 self._log_evaluation(result, result.summary)
+
+    def log_checkpoints(self, facts: Path) -> None:
+        """Logs the last and the best checkpoint of a run that makes no model, and a file of facts."""
+        with harmless("logging the checkpoints"):
+            self._log_checkpoints()
+            self._tracker.log_file(facts)
 
     def closed(self, error: BaseException | None) -> None:
         """Ends the MLflow run and says where it is."""
@@ -77,6 +83,10 @@ class RunTracking:
             self._tracker.close(error)
             if error is None:
                 log.info("MLflow   %s", self._tracker.run_url)
+
+    def _log_checkpoints(self) -> None:
+        for name in (LAST, BEST):
+            self._tracker.log_file(self._run.folder / "checkpoints" / name, "checkpoints")
 
     def _log_data(self) -> None:
         manifest = self._run.data.manifest

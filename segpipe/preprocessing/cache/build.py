@@ -42,7 +42,7 @@ class Source(Protocol):
 
     @property
     def mask(self) -> Path | None:
-        """Its mask file."""
+        """Its mask file; a case without one is prepared with an empty mask."""
 
 
 def build_cache(
@@ -107,7 +107,7 @@ class _Places:
     def find(self, entry: Source) -> Path | None:
         """Returns the folder of a case that is known to be prepared, without reading any scan."""
         try:
-            digests = [file and remembered_digest(file, self._memory) for file in (entry.image, entry.mask)]
+            digests = [remembered_digest(file, self._memory) for file in _files(entry)]
         except SegpipeError:
             return None
         target = self._target([digest for digest in digests if digest])
@@ -149,13 +149,7 @@ class _Job(_Places):
             raise OutputError("a case cannot be prepared", facts={"case": entry.id, "found": error}) from error
 
     def _prepare(self, entry: Source) -> Path:
-        if entry.mask is None:
-            raise DatasetError(
-                "a case for training must have a mask",
-                facts={"case": entry.id},
-                hint="give scans without lesions an empty mask, or leave the case out",
-            )
-        target = self._target([content_digest(file, self._memory) for file in (entry.image, entry.mask)])
+        target = self._target([content_digest(file, self._memory) for file in _files(entry)])
         if open_case(target, entry.id) is None:
             target.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(target.with_suffix(".lock")):
@@ -181,14 +175,19 @@ class _Job(_Places):
             raise
 
     def _prepared(self, case: Case, lung_share: float | None, *, seed: int) -> PreparedCase:
-        assert case.mask is not None
+        outlined = np.zeros(case.image.shape, dtype=np.uint8) if case.mask is None else case.mask
         preparation = plan_preparation(case.grid, self.recipe)
         image = _clip_to_window(resample_to_recipe(case.image, preparation), self.recipe)
         labels = self.recipe.label_map
-        mask = resample_labels(look_up(self.recode, case.mask), preparation, labels)
+        mask = resample_labels(look_up(self.recode, outlined), preparation, labels)
         rng = np.random.default_rng(seed)
         points, lesions = find_points(image, mask, preparation.grid, labels=labels, rng=rng)
         return PreparedCase(image, mask, preparation.grid, points, lesions, lung_share)
+
+
+def _files(entry: Source) -> list[Path]:
+    """The scan, and the mask of one that has any."""
+    return [entry.image] if entry.mask is None else [entry.image, entry.mask]
 
 
 def _clip_to_window(image_hu: torch.Tensor, recipe: Recipe) -> NDArray[np.int16]:

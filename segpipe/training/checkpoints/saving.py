@@ -1,9 +1,9 @@
 """When checkpoints are written: every few steps, of the best validation, some to be kept, and before a stop."""
 
-import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import pytorch_lightning as pl
 import torch
@@ -15,8 +15,25 @@ from segpipe.training.checkpoints.files import BEST, LAST, CheckpointWriter
 MONITOR = "val/pseudo_dice"
 
 
+@dataclass(frozen=True)
+class Monitor:
+    """The figure of a validation by which the best checkpoint is chosen and a training may stop.
+
+    Args:
+        name: Under which the module logs it.
+        mode: Whether the largest is the best, or the smallest.
+    """
+
+    name: str = MONITOR
+    mode: Literal["max", "min"] = "max"
+
+    def is_better(self, figure: float, best: float | None) -> bool:
+        """Whether a figure beats the best so far."""
+        return best is None or (figure > best if self.mode == "max" else figure < best)
+
+
 class Checkpoints(pl.Callback):
-    """Keeps `last.ckpt` every few steps, `best.ckpt` by the validation patches' Dice, and `step_….ckpt` on request.
+    """Keeps `last.ckpt` every few steps, `best.ckpt` by a figure of validation patches, and `step_….ckpt` on request.
 
     Saving is a collective operation: all processes do it, or none. So whatever decides on it is the same in all of
     them, and what one process sees alone (its disk, its running statistics) is agreed upon first.
@@ -28,6 +45,7 @@ class Checkpoints(pl.Callback):
             does not repeat a validation that a kill cut off.
         is_sound: Whether a module's weights are worth keeping; others replace no checkpoint.
         keep_every: Steps between two checkpoints that are kept, named by their step; None keeps none.
+        monitor: The figure that decides which one is the best.
     """
 
     def __init__(
@@ -38,12 +56,14 @@ class Checkpoints(pl.Callback):
         validate_every: int,
         is_sound: Callable[[torch.nn.Module], bool],
         keep_every: int | None = None,
+        monitor: Monitor = Monitor(),
     ) -> None:
         self.folder = folder
         self.every = every
         self.validate_every = validate_every
         self.is_sound = is_sound
         self.keep_every = keep_every
+        self.monitor = monitor
         self.best: float | None = None
         self._figures: dict[str, float] = {}
         self._due = False
@@ -77,15 +97,15 @@ class Checkpoints(pl.Callback):
         """Writes `best.ckpt` after a validation that beats all before it."""
         if trainer.sanity_checking or not self._is_sound(trainer, pl_module):
             return
-        if MONITOR not in trainer.callback_metrics:
+        if self.monitor.name not in trainer.callback_metrics:
             raise ConfigError(
-                f"the module must log {MONITOR} when it validates, by which the best checkpoint is chosen",
+                f"the module must log {self.monitor.name} when it validates, by which the best checkpoint is chosen",
                 facts={"module": type(pl_module).__name__, "logged": ", ".join(trainer.callback_metrics) or "nothing"},
                 hint="call super() in the validation methods that the module overrides",
             )
         self._figures = {name: float(figure) for name, figure in trainer.callback_metrics.items()}
-        figure = trainer.strategy.broadcast(self._figures[MONITOR])
-        if figure > (-math.inf if self.best is None else self.best):
+        figure = trainer.strategy.broadcast(self._figures[self.monitor.name])
+        if self.monitor.is_better(figure, self.best):
             self.best = figure
             _save(trainer, self.folder / BEST)
 

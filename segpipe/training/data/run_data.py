@@ -9,7 +9,7 @@ from pathlib import Path
 from segpipe.config.schema import Settings
 from segpipe.datasets.loading import load_case
 from segpipe.datasets.manifest import Entry, Manifest, Role
-from segpipe.datasets.opening import cache_folder, open_dataset, prepared_folder, quick_hash
+from segpipe.datasets.opening import cache_folder, open_dataset, open_scans, prepared_folder, quick_hash
 from segpipe.datasets.splits import assign_roles
 from segpipe.errors import DatasetError, SegpipeError, raise_together
 from segpipe.preprocessing.cache.build import build_cache
@@ -76,8 +76,11 @@ def split_data(settings: Settings, recipe: Recipe) -> Manifest:
         ConfigError: for a split that cannot be.
     """
     data, cache = settings.data, cache_folder(settings.data.cache)
-    opened = open_dataset(data.name, data.model_dump(), labels=recipe.label_map, cache=cache)
-    check_outlines(opened)
+    unlabelled = settings.pretraining is not None
+    open_data = open_scans if unlabelled else open_dataset
+    opened = open_data(data.name, data.model_dump(), labels=recipe.label_map, cache=cache)
+    if not unlabelled:
+        check_outlines(opened)
     assert data.fold != "all", "a cross-validation prepares one fold at a time"
     return assign_roles(opened, fold=data.fold, folds=data.folds, seed=data.split_seed, fractions=data.fractions)
 

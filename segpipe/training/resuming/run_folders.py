@@ -17,7 +17,9 @@ from segpipe.system.processes.launched import agree_on_folder, started_by_torchr
 from segpipe.system.processes.slurm import is_restarted, job_name
 from segpipe.training.resuming.settings import CONFIG, compare_settings
 
-_MODEL = "model/segpipe.json"
+PRETRAINED = "pretraining.json"
+"""What a pretraining leaves at its end, which makes no model."""
+_RESULTS = ("model/segpipe.json", PRETRAINED)
 _SWEEP = "multirun.yaml"
 _PASSING = ".check_"
 _SHOWN = 3
@@ -48,8 +50,8 @@ def choose_folder(request: FolderRequest, *, main: bool = True) -> Path:
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether a run has come to its end and has a model."""
-    return (folder / _MODEL).exists() and not was_cut_off(folder)
+    """Whether a run has come to its end and has a model, or the weights of a pretraining."""
+    return any((folder / result).exists() for result in _RESULTS) and not was_cut_off(folder)
 
 
 def _choose(request: FolderRequest, *, main: bool = True) -> Path:

@@ -79,17 +79,19 @@ class FrozenStages(pl.Callback):
 
     Args:
         tuning: What the configuration says.
+        max_steps: Of the run, which may train in several rounds.
     """
 
-    def __init__(self, tuning: FineTuning) -> None:
+    def __init__(self, tuning: FineTuning, max_steps: int) -> None:
         self.tuning = tuning
+        self.max_steps = max_steps
         self._stages: list[tuple[int | None, list[nn.Parameter], list[_NormBase]]] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Looks up what each stage holds."""
         network = pl_module.network
         stages = stages_of(network)
-        steps = release_steps(stages, self.tuning, int(trainer.max_steps))
+        steps = release_steps(stages, self.tuning, self.max_steps)
         self._stages = [
             (
                 step,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from segpipe.datasets.sources.folders import find_cases
+from segpipe.datasets.sources.folders import find_cases, find_scans
 from segpipe.datasets.splits import assign_roles
 from segpipe.errors import DatasetError
 
@@ -113,3 +113,20 @@ def test_real_nodules_are_grouped_by_patient():
     assert "LIDC" not in reported
     assert set(manifest.entries[0].extra) >= {"diameter_mm", "malignancy", "texture"}
     assert [e.split for e in assign_roles(manifest, fold=0).entries].count("test") == 161
+
+
+def test_scans_are_found_without_masks_by_patient(tmp_path):
+    _make(tmp_path, ["b.nii.gz", "a.nii.gz"], ["a.nii.gz"])
+    (tmp_path / "patients.csv").write_text("case,patient\na,X\nb,X\n")
+    found = find_scans(tmp_path, table="patients.csv")
+    assert [(entry.id, entry.patient, entry.mask) for entry in found.entries] == [
+        ("a", "patient_0001", None),
+        ("b", "patient_0001", None),
+    ]
+    assert [entry.id for entry in find_scans(tmp_path / "images").entries] == ["a", "b"]
+
+
+def test_a_folder_without_scans_is_named(tmp_path):
+    with pytest.raises(DatasetError, match="a data folder must hold scans") as caught:
+        find_scans(tmp_path)
+    assert caught.value.facts["folder"] == tmp_path

@@ -207,21 +207,29 @@ def test_a_cache_that_cannot_be_written_is_one_message_for_all_cases(tmp_path):
     assert raised.value.facts == {"folder": tmp_path / "taken" / "cache", "found": "Not a directory"}
 
 
+def test_a_scan_without_a_mask_is_prepared_with_an_empty_one_and_found_again(tmp_path):
+    image, mask = make_scan(lesions=[((10, 10, 10), 3)])
+    outlined = save_entry(tmp_path, "scan", image, mask)
+    entries = [outlined, replace(outlined, id="bare", mask=None)]
+    with_mask, bare = build(entries, make_recipe(), tmp_path / "cache")
+    assert np.array_equal(whole(bare)[0], whole(with_mask)[0])
+    assert (whole(bare)[1].sum(), len(bare.lesion_diameters_mm)) == (0, 0)
+    assert find_missing(entries, make_recipe(), LABELS, folder=tmp_path / "cache") == []
+
+
 def test_reports_all_bad_cases_and_keeps_the_good_ones(tmp_path):
     image, mask = make_scan(lesions=[((10, 10, 10), 3)])
     good = [save_entry(tmp_path, name, image + number, mask) for number, name in enumerate(["g1", "g2"])]
     constant = save_entry(tmp_path, "flat", np.zeros_like(image), mask)
-    unmasked = replace(save_entry(tmp_path, "bare", image + 5, mask), mask=None)
     missing = replace(good[0], id="gone", image=tmp_path / "nowhere.npy")
     with pytest.raises(SegpipeError) as raised:
-        build([constant, good[0], unmasked, missing, good[1]], make_recipe(), tmp_path / "cache")
+        build([constant, good[0], missing, good[1]], make_recipe(), tmp_path / "cache")
     assert isinstance(raised.value, ImageError)
     text = str(raised.value)
-    assert "cannot be prepared for training; the others are done and kept (3 mistakes)" in text
+    assert "cannot be prepared for training; the others are done and kept (2 mistakes)" in text
     assert "the image is constant" in text
-    assert "a case for training must have a mask" in text
     assert "a file of the data set cannot be read" in text
-    for name in ("flat", "bare", "gone"):
+    for name in ("flat", "gone"):
         assert name in text
 
     def refuse(entry):

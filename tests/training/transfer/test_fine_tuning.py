@@ -60,7 +60,7 @@ def train(network: nn.Module, tuning: FineTuning, *, steps: int = STEPS, optimiz
     x, y, z = network.divisor
     size = (2 * x, y, z)
     batches = [{"image": torch.rand(1, 1, *size), "label": torch.zeros(1, 1, *size)} for _ in range(steps)]
-    callbacks = [FrozenStages(tuning)] if tuning.name != "full" else []
+    callbacks = [FrozenStages(tuning, steps)] if tuning.name != "full" else []
     trainer = pl.Trainer(
         accelerator="cpu", max_steps=steps, callbacks=callbacks, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False,

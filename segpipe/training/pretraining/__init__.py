@@ -1,0 +1,1 @@
+"""Learning from scans without outlines: hidden blocks of a patch are to be restored."""
