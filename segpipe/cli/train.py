@@ -61,6 +61,7 @@ def last_pseudo_dice(folder: Path) -> float | None:
 def registries() -> Mapping[str, Registry | SectionCheck]:
     """The sections that choose a part and the parts to choose from, and those that have a check of their own."""
     from segpipe.networks import NETWORKS
+    from segpipe.pipelines.studies.settings import Study
     from segpipe.preprocessing.augmentation import check_augmentation
     from segpipe.preprocessing.recipe import Recipe
     from segpipe.preprocessing.sampling import Sampling
@@ -90,6 +91,7 @@ def registries() -> Mapping[str, Registry | SectionCheck]:
         "module": MODULES,
         "callbacks": CALLBACKS,
         "detector": check_detector,
+        "study": made_into(Study),
         "ratings": made_into(RatingSettings),
         "pretraining": made_into(Pretraining),
     }
@@ -123,6 +125,8 @@ def _train(settings: "Settings", content: Mapping[str, Any], folder: Path, sweep
 
     if settings.resume:
         check_resume(content, folder)
+    if settings.study is not None:
+        return JobResult(_run_study(settings, content, folder))
     if settings.data.fold == "all":
         return JobResult(cross_validate(settings, content, folder))
     parent = open_sweep(settings, content, sweep) if sweep and main else None
@@ -130,3 +134,13 @@ def _train(settings: "Settings", content: Mapping[str, Any], folder: Path, sweep
     if sweep and outcome:
         report_sweep(settings, sweep)
     return JobResult(outcome.exit_code, last_pseudo_dice(folder)) if outcome else JobResult(0)
+
+
+def _run_study(settings: "Settings", content: Mapping[str, Any], folder: Path) -> int:
+    from hydra.core.hydra_config import HydraConfig
+
+    from segpipe.config.check import checked
+    from segpipe.pipelines.studies.study import run_study
+
+    words = list(HydraConfig.get().overrides.task)
+    return run_study(settings, content, folder, words=words, check=lambda row: checked(row, registries()))

@@ -45,7 +45,16 @@ def settings_of(config: DictConfig, registries: Registries) -> Settings:
     Raises:
         ConfigError: listing all mistakes.
     """
-    settings, mistakes = check_settings(plain(config), registries)
+    return checked(plain(config), registries)
+
+
+def checked(content: Mapping[str, Any], registries: Registries) -> Settings:
+    """The typed settings of a configuration as plain data.
+
+    Raises:
+        ConfigError: listing all mistakes.
+    """
+    settings, mistakes = check_settings(content, registries)
     raise_mistakes(mistakes)
     assert settings is not None
     return settings

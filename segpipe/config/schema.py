@@ -158,6 +158,7 @@ class Settings(Section):
     finetune: Any = None  # likewise
     detector: Any = None  # of two stages; None: one
     pretraining: Any = None  # of a run that learns from scans without outlines
+    study: Any = None  # of a study, and no other
     ratings: Any = None  # of a run that learns readers' ratings, and no other
 
 

@@ -64,11 +64,13 @@ def cross_validate(settings: Settings, config: Mapping[str, Any], folder: Path) 
 
 
 @contextmanager
-def open_parent(settings: Settings, config: Mapping[str, Any], folder: Path) -> "Iterator[Tracker | None]":
-    """Opens the MLflow run that holds the folds."""
+def open_parent(
+    settings: Settings, config: Mapping[str, Any], folder: Path, *, kind: str = "cross-validation"
+) -> "Iterator[Tracker | None]":
+    """Opens the MLflow run that holds the folds, or the runs of another kind."""
     earlier = read_run_id(folder) if settings.resume else None
     write_config(config, folder)
-    tracker = build_tracker(settings.tracking, RunToTrack(folder, config, {"kind": "cross-validation"}, earlier))
+    tracker = build_tracker(settings.tracking, RunToTrack(folder, config, {"kind": kind}, earlier))
     with closed_at_end(tracker):
         yield tracker
 

@@ -23,7 +23,7 @@ from segpipe.tracking.trackers import ask_tracker
 from segpipe.training.data.lung_crop_report import report_lung_crop
 from segpipe.training.data.run_data import prepare_data, write_split
 from segpipe.training.evaluate_and_export import evaluate_and_export
-from segpipe.training.fitting import fit, recipe_of
+from segpipe.training.fitting import TrainingResult, fit, recipe_of
 from segpipe.training.hardware import check_compute
 from segpipe.training.resuming.settings import write_config
 from segpipe.training.run_result import RunResult
@@ -47,6 +47,31 @@ def run_single(
     Returns:
         What it found, or None in the processes that only helped to train.
     """
+    with _fitted(settings, config, folder, parent) as (run, fitted, observers):
+        result = evaluate_and_export(settings, run.data, fitted, folder, provenance=run.provenance)
+        if result:
+            result = replace(result, problem=observers.finished(result) or result.problem)
+            log.info("%s", result.describe())
+    return result
+
+
+def train_single(
+    settings: Settings, config: Mapping[str, Any], folder: Path, *, parent: str | None = None
+) -> TrainingResult:
+    """The same without evaluation and export: held-out cases are not looked at. `run_single` can go on from there.
+
+    Raises:
+        TrainingError: when the training diverged.
+    """
+    with _fitted(settings, config, folder, parent) as (_, fitted, _):
+        return fitted
+
+
+@contextmanager
+def _fitted(
+    settings: Settings, config: Mapping[str, Any], folder: Path, parent: str | None
+) -> Iterator[tuple[Run, TrainingResult, Observers]]:
+    """Trains; the run's observers stay until the block ends."""
     compute = check_compute(settings)
     log.info("%s: %s", settings.name, compute.describe())
     follow_launcher()
@@ -57,11 +82,7 @@ def run_single(
         fitted = fit(
             settings, run.data.patches(settings), folder, provenance=run.provenance, log_metrics=observers.measured
         )
-        result = evaluate_and_export(settings, run.data, fitted, folder, provenance=run.provenance)
-        if result:
-            result = replace(result, problem=observers.finished(result) or result.problem)
-            log.info("%s", result.describe())
-    return result
+        yield run, fitted, observers
 
 
 def begin_run(settings: Settings, config: Mapping[str, Any], folder: Path) -> Run:

@@ -15,7 +15,7 @@ from segpipe.training.fitting import build_module
 OPTIONS = {
     folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
     for folder in sorted(conf_folder().iterdir())
-    if folder.is_dir() and folder.name not in ("experiment", "hydra", "pretraining", "ratings")
+    if folder.is_dir() and folder.name not in ("experiment", "hydra", "pretraining", "ratings", "study")
 }
 TOGETHER = ("augmentation", "evaluation", "loss", "optimizer", "scheduler", "tracking", "trainer")
 """Groups that decide nothing of each other: an option of each is tried in one step, and so all of them in a few."""
@@ -23,8 +23,9 @@ MOST = max(len(OPTIONS[group]) for group in TOGETHER)
 JOINT = [{group: OPTIONS[group][number % len(OPTIONS[group])] for group in TOGETHER} for number in range(MOST)]
 CHOICES = [{group: option} for group in OPTIONS if group not in TOGETHER for option in OPTIONS[group]] + JOINT
 
-# the others: tests/pipelines/test_ratings.py, tests/training/pretraining
-SEGMENTATIONS = [name for name in experiments() if name not in ("lung_nodule_ratings", "pretrain_encoder")]
+OWN_TESTS = ("lung_nodule_ratings", "optimizer_study", "pretrain_encoder")
+"""Experiments whose tests are in tests/pipelines and tests/training/pretraining."""
+SEGMENTATIONS = [name for name in experiments() if name not in OWN_TESTS]
 
 
 def words_of(experiment: str, chosen: dict[str, str]) -> list[str]:

@@ -1,0 +1,116 @@
+"""A study: each candidate's best rate by validation, then several seeds on the held-out cases, under one MLflow run."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segpipe.config.schema import Settings
+from segpipe.errors import DatasetError, SegpipeError, raise_together
+from segpipe.evaluation.reading import Evaluation, read_evaluation
+from segpipe.pipelines.cross_validation import open_parent
+from segpipe.pipelines.studies.pages import write_pages
+from segpipe.pipelines.studies.ranking import Rank, rank
+from segpipe.pipelines.studies.rows import Row, config_of
+from segpipe.pipelines.studies.running import Check, Runner
+from segpipe.pipelines.studies.settings import Study
+from segpipe.system.case_errors import attempt
+from segpipe.system.files.plain_files import read_json
+from segpipe.tracking.harmless import harmless
+from segpipe.tracking.identity import read_run_id
+from segpipe.tracking.nested_runs import Child, report_nested_runs
+from segpipe.training.data.run_data import split_data
+from segpipe.training.fitting import recipe_of
+
+if TYPE_CHECKING:
+    from segpipe.tracking.mlflow import Tracker
+
+log = logging.getLogger(__name__)
+
+
+def run_study(
+    settings: Settings, config: Mapping[str, Any], folder: Path, *, words: Sequence[str], check: Check
+) -> int:
+    """Trains all rows of a study and writes `study.csv`, `study.md` and figures; one that is resumed repeats no row.
+
+    Args:
+        settings: The checked configuration, with the section `study`.
+        config: The same as plain data.
+        folder: The study's folder.
+        words: The overrides that it was started with.
+        check: Makes settings of a row's configuration.
+
+    Returns:
+        The exit code: 2 when held-out cases failed, or no candidate could be trained.
+
+    Raises:
+        SegpipeError: for mistakes in any row, before any work.
+        DatasetError: when no case is left out to choose rates by.
+    """
+    study: Study = settings.study
+    _check_rows(study, config, check)
+    _check_validation(settings)
+    with open_parent(settings, config, folder, kind="study") as parent:
+        runner = Runner(study, config, folder, check, parent.run_id if parent else None, words)
+        chosen = _choose(runner)
+        seeds = {name: [replace(row, seed=seed) for seed in study.seeds] for name, row in chosen.items()}
+        variants = [replace(chosen[one.of], variant=name) for name, one in study.variants.items() if one.of in chosen]
+        rows = [*(row for of_name in seeds.values() for row in of_name), *variants]
+        codes = [runner.evaluate(row) for row in rows]
+        ranks = rank({name: _evaluations(runner, of_name) for name, of_name in seeds.items()})
+        files = write_pages(runner, chosen, ranks)
+        log.info("%s", _describe(ranks, folder))
+        if parent:
+            with harmless("logging the study"):
+                _log(parent, runner, rows, ranks=ranks, files=files)
+    return max(codes, default=0) if ranks else 2
+
+
+def _check_rows(study: Study, config: Mapping[str, Any], check: Check) -> None:
+    """Makes settings of one row of each candidate and variant, so that all mistakes are said at once."""
+    rows = [Row(name, study.rates_of(name)[0], study.seeds[0]) for name in study.candidates]
+    rows += [Row(one.of, study.rates_of(one.of)[0], study.seeds[0], name) for name, one in study.variants.items()]
+    found = [attempt(partial(check, config_of(row, study, config)), case=row.name) for row in rows]
+    raise_together(
+        [error for error in found if isinstance(error, SegpipeError)], headline="rows of the study have mistakes"
+    )
+
+
+def _check_validation(settings: Settings) -> None:
+    manifest = split_data(settings, recipe_of(settings))
+    if not any(entry.split == "val" for entry in manifest.entries):
+        raise DatasetError(
+            "a study chooses rates by validation cases, and there are none",
+            facts={"data.fold": settings.data.fold, "data.fractions": list(settings.data.fractions)},
+            hint="data.fold=null 'data.fractions=[0.6,0.2,0.2]'",
+        )
+
+
+def _choose(runner: Runner) -> dict[str, Row]:
+    """The row of the best rate of each candidate that has one."""
+    best = {name: runner.best(runner.search(name)) for name in runner.study.candidates}
+    return {name: row for name, row in best.items() if row}
+
+
+def _evaluations(runner: Runner, rows: Sequence[Row]) -> list[Evaluation]:
+    """The evaluations of rows; a seed that diverged has none."""
+    known = [row for row in rows if runner.summary_of(row).is_file()]
+    return [read_evaluation(runner.summary_of(row).parent, name=row.name) for row in known]
+
+
+def _describe(ranks: Sequence[Rank], folder: Path) -> str:
+    lines = [f"  {one.name:<20} Dice {one.dice:.3f}, {one.seeds} seeds" for one in ranks]
+    return "\n".join(["held-out cases, the best first:", *lines, f"study    {folder / 'study.md'}"])
+
+
+def _log(parent: "Tracker", runner: Runner, rows: Sequence[Row], *, ranks: Sequence[Rank], files: list[Path]) -> None:
+    known = [row for row in rows if runner.summary_of(row).is_file()]
+    children = [Child(row.name, read_run_id(runner.folder_of(row)), read_json(runner.summary_of(row))) for row in known]
+    if children:
+        report_nested_runs(parent, children)
+    parent.log_metrics({f"study/{one.name}/dice": one.dice for one in ranks}, step=0)
+    parent.log_table(runner.lines(), "study")
+    for file in files:
+        parent.log_file(file)

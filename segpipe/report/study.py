@@ -1,0 +1,63 @@
+"""Figures of a study: the curves of each candidate's rates, and how much it matters which rate is taken."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from segpipe.report.style import CYCLE, FAINT, house_style, new_figure, quiet, titled
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Curve = Mapping[int, float]
+
+
+def rate_curves(
+    curves: Mapping[str, Mapping[float, Curve]], chosen: Mapping[str, float], *, data: str | None = None
+) -> "Figure":
+    """Draws the pseudo-Dice of validation patches over the steps, a panel for each candidate, a line for each rate.
+
+    Args:
+        curves: By candidate and rate.
+        chosen: The rate of each candidate that validation chose; its line is thick.
+        data: The data set's name.
+    """
+    columns = min(4, len(curves))
+    lines = math.ceil(len(curves) / columns)
+    with house_style():
+        figure = new_figure(3.2 * columns, 2.5 * lines + 0.4)
+        figure.suptitle(titled("Learning rates", data), x=0.01, ha="left", fontweight="bold")
+        axes = None
+        for number, (name, of_rate) in enumerate(curves.items(), start=1):
+            axes = figure.add_subplot(lines, columns, number, sharey=axes)
+            for colour, (rate, curve) in zip(CYCLE, sorted(of_rate.items()), strict=False):
+                best = rate == chosen.get(name)
+                axes.plot(list(curve), list(curve.values()), color=colour, lw=2.4 if best else 0.9, label=f"{rate:g}")
+            quiet(axes, title=name, x="step", y="pseudo-Dice")
+            axes.legend(fontsize=6.5)
+    return figure
+
+
+def rate_sensitivity(figures: Mapping[str, Mapping[float, float]], *, data: str | None = None) -> "Figure":
+    """Draws the last pseudo-Dice over the rate as a multiple of the one that validation found best.
+
+    Args:
+        figures: By candidate and multiple; rates that diverged or were given up are left out.
+        data: The data set's name.
+    """
+    with house_style():
+        figure = new_figure(6.4, 4.2)
+        axes = figure.add_subplot()
+        for number, (name, of_rate) in enumerate(figures.items()):
+            points = sorted(of_rate.items())
+            style = ("-", "--", ":")[number // len(CYCLE) % 3]
+            axes.plot(*_columns(points), style, marker="o", ms=3, color=CYCLE[number % len(CYCLE)], label=name)
+        axes.axvline(1.0, color=FAINT, lw=0.8)
+        axes.set_xscale("log")
+        quiet(axes, title=titled("Sensitivity to the rate", data), x="rate / best rate", y="pseudo-Dice at the end")
+        figure.legend(loc="outside right upper", fontsize=7)
+    return figure
+
+
+def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [place for place, _ in points], [height for _, height in points]
