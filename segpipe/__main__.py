@@ -20,6 +20,7 @@ VERBS = {
     "evaluate": "compare masks with references",
     "merge": "make one result of what predict, evaluate or ingest did in shards",
     "compare": "say which of several runs is better, by how much, and whether it is luck",
+    "robustness": "say how much a model loses on noisier, blurred, moved or otherwise worse scans",
     "export": "write the model folder of a finished run again",
     "sync": "send MLflow what an outage kept from it, and end the runs there that were killed",
 }

@@ -93,6 +93,19 @@ _ALL = (
 CORRUPTIONS = {one.name: one for one in _ALL}
 
 
+def find_corruption(name: str) -> Corruption:
+    """The corruption of this name.
+
+    Raises:
+        ConfigError: when there is none.
+    """
+    if name in CORRUPTIONS:
+        return CORRUPTIONS[name]
+    near = nearest(name, CORRUPTIONS)
+    hint = f"did you mean {near}?" if near else None
+    raise ConfigError("no such corruption", facts={"found": name, "known": ", ".join(CORRUPTIONS)}, hint=hint)
+
+
 def corrupt(case: Case, name: str, severity: int, *, seed: int = 0) -> Case:
     """A case after a corruption; the same case, name and seed draw the same for every severity.
 
@@ -105,11 +118,7 @@ def corrupt(case: Case, name: str, severity: int, *, seed: int = 0) -> Case:
     Raises:
         ConfigError: for an unknown name or severity.
     """
-    chosen = CORRUPTIONS.get(name)
-    if chosen is None:
-        near = nearest(name, CORRUPTIONS)
-        hint = f"did you mean {near}?" if near else None
-        raise ConfigError("no such corruption", facts={"found": name, "known": ", ".join(CORRUPTIONS)}, hint=hint)
+    chosen = find_corruption(name)
     level = chosen.level(severity)
     digest = hashlib.sha256(f"{case.id} {name}".encode()).digest()
     rng = np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])

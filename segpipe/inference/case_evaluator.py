@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from segpipe.case import Case
 from segpipe.datasets.loading import load_lesions
 from segpipe.datasets.manifest import Entry
 from segpipe.errors import DatasetError
@@ -11,7 +12,7 @@ from segpipe.evaluation.classes import evaluate_label_maps
 from segpipe.evaluation.results import CaseResult
 from segpipe.inference.engines.engine import Engine
 from segpipe.inference.options import PredictOptions
-from segpipe.inference.predictor import predict_case
+from segpipe.inference.predictor import Prediction, predict_case
 from segpipe.io.images.volumes import write_volume
 from segpipe.preprocessing.recipe import Recipe, Shape
 
@@ -43,17 +44,33 @@ class CaseEvaluator:
             DatasetError: when it has no reference mask.
             SegpipeError: when it cannot be read, predicted or written.
         """
+        case = self.read(entry)
+        prediction, result = self.evaluate(entry, case)
+        if self.masks:
+            write_volume(self.masks / f"{entry.id}.nii.gz", prediction.mask, case.grid)
+        return result
+
+    def read(self, entry: Entry) -> Case:
+        """The scan with its reference mask.
+
+        Raises:
+            DatasetError: when it has none.
+            SegpipeError: when it cannot be read.
+        """
         case = load_lesions(entry, self.labels, self.recipe.label_map)
         if case.mask is None:
             raise DatasetError(
                 "a case to evaluate must have a reference mask",
                 hint="python -m segpipe predict --input SCAN   takes scans without masks",
             )
+        return case
+
+    def evaluate(self, entry: Entry, case: Case) -> tuple[Prediction, CaseResult]:
+        """Predicts a scan that `read` returned, or what has become of it; nothing is written."""
+        assert case.mask is not None
         options = replace(self.options, measure=False)
         prediction = predict_case(case, self.recipe, self.engine, options, divisor=self.divisor)
-        if self.masks:
-            write_volume(self.masks / f"{entry.id}.nii.gz", prediction.mask, case.grid)
-        return evaluate_label_maps(
+        return prediction, evaluate_label_maps(
             entry.id,
             entry.patient,
             (prediction.mask, case.mask),
