@@ -3,9 +3,12 @@
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from segpipe.corruptions.planes import Planes
+
+Mask = NDArray[np.uint8]
 
 
 def rotate(planes: Planes, degrees: float, rng: np.random.Generator) -> Planes:
@@ -45,10 +48,17 @@ def _turn(planes: Planes, axes: tuple[int, int], degrees: float) -> Planes:
     matrix = np.diag(1 / spacing) @ turn @ np.diag(spacing)
     offset = middle - matrix @ middle
     image = ndimage.affine_transform(planes.image_hu, matrix, offset, order=1, mode="nearest")
-    mask = planes.mask
-    if mask is not None:
-        mask = ndimage.affine_transform(mask, matrix, offset, order=0, mode="constant")
+    mask = None if planes.mask is None else _turn_mask(planes.mask, matrix, offset)
     return replace(planes, image_hu=image, mask=mask)
+
+
+def _turn_mask(mask: Mask, matrix: NDArray[np.float64], offset: NDArray[np.float64]) -> Mask:
+    """Labels between voxels go over into each other as the image does; the one with most of a voxel has it."""
+    turned = np.zeros_like(mask)
+    for label in np.unique(mask[mask > 0]):
+        share = ndimage.affine_transform((mask == label).astype(np.float32), matrix, offset, order=1)
+        turned[share >= 0.5] = label
+    return turned
 
 
 def _sign(rng: np.random.Generator) -> int:

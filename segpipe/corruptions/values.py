@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from segpipe.corruptions.planes import EMPTY_HU, Floats, Planes
 
 LUNG_CENTRE_HU = -500.0
+_LEAST_SIDE = 256
 
 
 def offset_hu(planes: Planes, offset: float, rng: np.random.Generator) -> Planes:
@@ -32,7 +33,10 @@ def clip_values(planes: Planes, width_hu: float, rng: np.random.Generator) -> Pl
 
 
 def compress(planes: Planes, ratio: float, rng: np.random.Generator) -> Planes:
-    """Each plane compressed by JPEG 2000 with losses, from 16 bits a voxel to so many times fewer."""
+    """Each plane compressed by JPEG 2000 with losses, from 16 bits a voxel to so many times fewer.
+
+    A crop is mirrored to the size of a plane first, since a header takes more of a small file than of a large one.
+    """
     return planes.mapped(lambda plane: _through_jpeg2000(plane, ratio))
 
 
@@ -40,9 +44,11 @@ def _through_jpeg2000(plane: Floats, ratio: float) -> NDArray[np.floating]:
     from PIL import Image
 
     file = BytesIO()
-    stored = np.rint(plane - EMPTY_HU).clip(0, 65535).astype(np.uint16)
+    x, y = plane.shape
+    wide = np.pad(plane, [(0, max(0, _LEAST_SIDE - side)) for side in plane.shape], mode="symmetric")
+    stored = np.rint(wide - EMPTY_HU).clip(0, 65535).astype(np.uint16)
     Image.fromarray(stored).save(file, "JPEG2000", quality_mode="rates", quality_layers=[ratio], irreversible=True)
-    return np.asarray(Image.open(file), dtype=np.float32) + EMPTY_HU
+    return np.asarray(Image.open(file), dtype=np.float32)[:x, :y] + EMPTY_HU
 
 
 def _sign(rng: np.random.Generator) -> int:
