@@ -34,6 +34,7 @@ def words_of(experiment: str, chosen: dict[str, str]) -> list[str]:
     given = [f"data.{key}=scans" for key in required]
     narrow = [] if "network" in chosen else ["network.channels=[8,16,32,64]"]  # each network as it is has its own test
     options = [f"{group}={option}" for group, option in chosen.items()]
+    options += ["recipe=ct_nodule", "sampling=scan"] if chosen.get("detector") == "two_stage" else []  # of whole scans
     return [f"+experiment={experiment}", *options, *given, *narrow, "trainer.accelerator=cpu"]
 
 
