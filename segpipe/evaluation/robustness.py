@@ -33,6 +33,15 @@ class Condition:
 CLEAN = Condition()
 
 
+def show_level(level: float) -> str:
+    """A level with at most three digits that count.
+
+    >>> show_level(1600), show_level(1 / 12)
+    ('1600', '0.0833')
+    """
+    return f"{float(f'{level:.3g}'):g}"
+
+
 def summarise_robustness(results: Results, *, seed: int = 0) -> dict[str, Any]:
     """The content of `summary.json`: plain data, None where a figure is undefined.
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segpipe.evaluation.robustness import show_level
 from segpipe.report.page import pictures, render
 from segpipe.report.style import BLUE, FAINT, house_style, new_figure, quiet, titled
 from segpipe.report.tables import table
@@ -30,7 +31,7 @@ def write_robustness(folder: Path, summary: Row, *, overlays: "Mapping[str, Figu
     Raises:
         OutputError: when the page cannot be written.
     """
-    charts = {name: draw_degradation(summary, name) for name in NAMES if summary["clean"][name]["mean"] is not None}
+    charts = {name: draw_degradation(summary, name) for name in NAMES if any(_ceiling(summary, name))}
     facts = ("data", "data_hash", "recipe_digest", "split", "cases", "patients", "failed_cases", "segpipe_version")
     return render(
         folder / PAGE,
@@ -68,7 +69,7 @@ def draw_degradation(summary: Row, name: str) -> "Figure":
     """
     corruptions = summary["corruptions"]
     rows = max(1, math.ceil(len(corruptions) / _COLUMNS))
-    most = max(value for value in _ceiling(summary, name))
+    most = max(_ceiling(summary, name))
     with house_style():
         figure = new_figure(3.0 * _COLUMNS, 2.1 * rows + 0.4)
         title = f"{NAMES[name][:1].upper()}{NAMES[name][1:]} by severity"
@@ -89,13 +90,13 @@ def _draw(axes: "Axes", found: Row, clean: float, name: str) -> None:
     known = [row for row in rows if row[name]["ci95"]]
     low, high = ([row[name]["ci95"][end] for row in known] for end in (0, 1))
     axes.fill_between([row["severity"] for row in known], low, high, color=BLUE, alpha=0.18, linewidth=0)
-    axes.set_xticks(at, [f"{row['level']:.3g}" for row in rows])
+    axes.set_xticks(at, [show_level(row["level"]) for row in rows])
 
 
 def _ceiling(summary: Row, name: str) -> list[float]:
     corruptions = summary["corruptions"].values()
     found = [summary["clean"][name], *(row[name] for one in corruptions for row in one["severities"])]
-    return [(figure["ci95"] or (0, figure["mean"]))[1] for figure in found if figure["mean"] is not None] or [1.0]
+    return [(figure["ci95"] or (0, figure["mean"]))[1] for figure in found if figure["mean"] is not None]
 
 
 def _rows(summary: Row) -> "list[dict[str, Any]]":
@@ -103,7 +104,7 @@ def _rows(summary: Row) -> "list[dict[str, Any]]":
     for name, row in summary["corruptions"].items():
         severities = {str(one["severity"]): one["dice"]["mean"] for one in row["severities"]}
         means = {"mean Dice": row["mean_dice"], "mean loss": row["mean_drop"]["mean"]}
-        levels = ", ".join(f"{one['level']:.3g}" for one in row["severities"])
+        levels = ", ".join(show_level(one["level"]) for one in row["severities"])
         found.append({"corruption": name.replace("_", " "), **severities, **means, "levels": f"{levels} {row['unit']}",
                       "why these": row["source"]})  # fmt: skip
     return found
@@ -111,7 +112,7 @@ def _rows(summary: Row) -> "list[dict[str, Any]]":
 
 def _worst(row: Row, summary: Row) -> dict[str, Any]:
     name = row["corruption"]
-    level = f"{row['level']:.3g} {summary['corruptions'][name]['unit']}"
+    level = f"{show_level(row['level'])} {summary['corruptions'][name]['unit']}"
     return {"case": row["case"], "corruption": name.replace("_", " "), "level": level,
             "Dice as it is": row["clean_dice"], "Dice": row["dice"]}  # fmt: skip
 

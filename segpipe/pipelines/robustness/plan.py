@@ -14,7 +14,7 @@ from segpipe.datasets.manifest import Entry
 from segpipe.errors import DatasetError, SegpipeError
 from segpipe.evaluation.kept_results import KeptResults, stamp_of
 from segpipe.evaluation.results import CaseResult
-from segpipe.evaluation.robustness import CLEAN, Condition, Results
+from segpipe.evaluation.robustness import CLEAN, Condition, Results, show_level
 from segpipe.inference.case_evaluator import CaseEvaluator
 from segpipe.pipelines.evaluation_plan import EvaluationPlan
 from segpipe.system.processes.parallel_map import parallel_map
@@ -149,4 +149,5 @@ def describe(condition: Condition) -> str:
     """
     if condition == CLEAN:
         return "as it is"
-    return f"{condition.corruption.replace('_', ' ')} {condition.level:.3g} {CORRUPTIONS[condition.corruption].unit}"
+    name, unit = condition.corruption.replace("_", " "), CORRUPTIONS[condition.corruption].unit
+    return f"{name} {show_level(condition.level or 0)} {unit}"
