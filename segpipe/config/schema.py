@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Interval, MinLen
-from pydantic import BaseModel, ConfigDict, Discriminator, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Strict, TypeAdapter, ValidationError
 
 from segpipe.config.bounds import Flips, Overlap
 from segpipe.parts import Registry
@@ -40,6 +40,10 @@ class DataSettings(Section):
     folds: Annotated[int, Ge(2)]
     split_seed: Annotated[int, Ge(0)]
     fractions: tuple[Fraction, Fraction, Fraction]
+    limit: Annotated[int, Strict(), Ge(1)] | Annotated[float, Interval(gt=0, lt=1)] | None = (
+        None  # which the configurations of earlier runs lack
+    )
+    rehearsal: str | None = None  # likewise
     cache: str | None
     workers: Auto | Annotated[int, Ge(0)]
     schedule: ScheduleSettings

@@ -55,6 +55,28 @@ def open_scans(name: str, options: Mapping[str, Any], *, labels: LabelMap, cache
     return opened.with_entries([replace(entry, mask=None) for entry in opened.entries])
 
 
+def open_older(root: str, options: Mapping[str, Any], *, names: Mapping[int, str], labelled: bool = True) -> Manifest:
+    """Lists the cases of a data set that a run rehearses: one with a manifest, or folders of scans and masks.
+
+    Args:
+        root: Its folder.
+        options: Of the new data set: an old one of folders has its patients in a table of the same name, if it has it.
+        names: Mask value → name in the new data set, which folders do not say.
+        labelled: Whether masks are wanted.
+
+    Raises:
+        DatasetError: when there is nothing to use.
+    """
+    folder = find_data(root)
+    if (folder / "manifest.json").is_file():
+        opened = read_manifest(folder)
+        return opened if labelled else opened.with_entries([replace(entry, mask=None) for entry in opened.entries])
+    table = options.get("table")
+    columns = {key: options[key] for key in ("table", "case_column", "patient_column")} if table else {}
+    given = columns if table and (folder / table).is_file() else {}
+    return find_cases(folder, **given, names=names) if labelled else find_scans(folder, **given)
+
+
 def _open_implanted(options: Mapping[str, Any], cache: Path) -> Manifest:
     from segpipe.datasets.implanting import ImplantSettings, ensure_implanted
     from segpipe.datasets.sources.implanted import open_nodules

@@ -40,15 +40,16 @@ def assign_roles(
     if not manifest.entries:
         raise DatasetError("the data set is empty", facts={"data set": manifest.name})
     if fold is not None:
-        roles = _fold_roles(_shuffled(manifest.entries, seed), fold, folds)
+        roles = _fold_roles(shuffled_patients(manifest.entries, seed), fold, folds)
     elif any(entry.split for entry in manifest.entries):
         return _checked(_keep_fixed(manifest))
     else:
-        roles = _drawn_roles(_shuffled(manifest.entries, seed), fractions)
+        roles = _drawn_roles(shuffled_patients(manifest.entries, seed), fractions)
     return _checked(manifest.with_entries([replace(entry, split=roles[entry.patient]) for entry in manifest.entries]))
 
 
-def _shuffled(entries: Sequence[Entry], seed: int) -> list[str]:
+def shuffled_patients(entries: Sequence[Entry], seed: int) -> list[str]:
+    """The patients of a data set in the order that a seed gives them."""
     patients = sorted({entry.patient for entry in entries})
     return [patients[i] for i in np.random.default_rng(seed).permutation(len(patients))]
 

@@ -8,6 +8,7 @@ from typing import Any
 from segpipe.datasets.manifest import Entry, Manifest, read_manifest
 from segpipe.datasets.opening import cache_folder, prepared_folder, quick_hash
 from segpipe.datasets.splits import assign_roles
+from segpipe.datasets.training_cases import limit_training
 from segpipe.errors import DatasetError, SegpipeError
 from segpipe.export.model_folder import ModelFolder
 from segpipe.inference.batch.runner import model_digest
@@ -87,6 +88,8 @@ def _split_of_training(manifest: Manifest, split: dict[str, Any]) -> Manifest | 
         roles = assign_roles(
             manifest, fold=split.get("fold"), folds=split.get("folds") or 5, seed=int(split.get("seed") or 0)
         )
+        if limit := split.get("limit"):
+            roles = limit_training(roles, int(limit), seed=int(split.get("seed") or 0))
     except SegpipeError:
         return None
     trained = "\n".join(sorted(entry.id for entry in roles.entries if entry.split == "train"))

@@ -10,6 +10,7 @@ from typing import Any
 
 from segpipe import __version__
 from segpipe.config.schema import Settings
+from segpipe.datasets.training_cases import without_rehearsed
 from segpipe.training.data.run_data import RunData
 from segpipe.training.transfer.initial_weights import with_caution
 
@@ -60,12 +61,14 @@ def git_commit() -> str:
 
 
 def _describe_split(settings: Settings, run_data: RunData) -> dict[str, Any]:
-    trained = sorted(entry.id for entry in run_data.entries("train"))
+    own = without_rehearsed(run_data.manifest).entries
+    trained = sorted(entry.id for entry in own if entry.split == "train")
     return {
         "fold": settings.data.fold,
         "folds": settings.data.folds if settings.data.fold is not None else None,
         "seed": settings.data.split_seed,
         **{role: len(run_data.entries(role)) for role in ("train", "val", "test")},
+        **({} if settings.data.limit is None else {"limit": len(trained)}),
         "training_cases_sha256": hashlib.sha256("\n".join(trained).encode()).hexdigest(),
     }
 

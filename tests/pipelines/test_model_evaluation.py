@@ -8,6 +8,7 @@ from segpipe.__main__ import main
 from segpipe.datasets.manifest import write_manifest
 from segpipe.datasets.sources.folders import find_cases
 from segpipe.datasets.splits import assign_roles
+from segpipe.datasets.training_cases import limit_training
 from segpipe.errors import DatasetError
 from segpipe.pipelines.model_evaluation import choose_entries
 
@@ -30,6 +31,12 @@ def test_on_its_own_data_a_model_is_evaluated_on_what_its_training_held_out(mani
     entries, words = choose_entries(manifest, None, facts_of(roles, **split))
     assert [entry.id for entry in entries] == [entry.id for entry in roles.entries if entry.split == "test"]
     assert words == "test (of the model's own training)"
+
+
+def test_a_model_that_was_trained_on_fewer_cases_is_evaluated_on_what_its_split_held_out(manifest):
+    roles = limit_training(assign_roles(manifest, fold=1, folds=5, seed=0), 3, seed=0)
+    entries, _ = choose_entries(manifest, None, facts_of(roles, fold=1, folds=5, seed=0, limit=3))
+    assert [entry.id for entry in entries] == [entry.id for entry in roles.entries if entry.split == "test"]
 
 
 def test_a_split_that_cannot_be_made_again_is_not_guessed(manifest):

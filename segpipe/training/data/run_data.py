@@ -9,8 +9,9 @@ from pathlib import Path
 from segpipe.config.schema import Settings
 from segpipe.datasets.loading import load_case
 from segpipe.datasets.manifest import Entry, Manifest, Role
-from segpipe.datasets.opening import cache_folder, open_dataset, open_scans, prepared_folder, quick_hash
+from segpipe.datasets.opening import cache_folder, open_dataset, open_older, open_scans, prepared_folder, quick_hash
 from segpipe.datasets.splits import assign_roles
+from segpipe.datasets.training_cases import limit_training, rehearse, without_rehearsed
 from segpipe.errors import DatasetError, SegpipeError, raise_together
 from segpipe.preprocessing.cache.build import build_cache
 from segpipe.preprocessing.cache.cached_case import CachedCase
@@ -30,7 +31,7 @@ class RunData:
     Args:
         manifest: All cases, each with its role.
         recipe: How scans are prepared.
-        hash: Digest of the data set's content.
+        hash: Digest of the data set's content, without that of an older one that is rehearsed.
         cached: Prepared cases by id.
     """
 
@@ -82,7 +83,16 @@ def split_data(settings: Settings, recipe: Recipe) -> Manifest:
     if not unlabelled:
         check_outlines(opened)
     assert data.fold != "all", "a cross-validation prepares one fold at a time"
-    return assign_roles(opened, fold=data.fold, folds=data.folds, seed=data.split_seed, fractions=data.fractions)
+    roles = partial(assign_roles, fold=data.fold, folds=data.folds, seed=data.split_seed, fractions=data.fractions)
+    own = roles(opened)
+    if data.limit is not None:
+        own = limit_training(own, data.limit, seed=data.split_seed)
+    if data.rehearsal is None:
+        return own
+    old = open_older(data.rehearsal, data.model_dump(), names=opened.labels, labelled=not unlabelled)
+    if not unlabelled:
+        check_outlines(old)
+    return rehearse(own, roles(old))
 
 
 def prepare_cases(manifest: Manifest, settings: Settings, recipe: Recipe) -> RunData:
@@ -101,7 +111,9 @@ def prepare_cases(manifest: Manifest, settings: Settings, recipe: Recipe) -> Run
         workers=_count_workers(settings.data.workers),
         progress=settings.trainer.progress,
     )
-    return RunData(manifest, recipe, quick_hash(manifest, prepared), {case.id: case for case in cached})
+    return RunData(
+        manifest, recipe, quick_hash(without_rehearsed(manifest), prepared), {case.id: case for case in cached}
+    )
 
 
 def cases_to_prepare(manifest: Manifest) -> list[Entry]:

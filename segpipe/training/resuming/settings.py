@@ -101,7 +101,7 @@ def _read(file: Path) -> dict[str, Any] | None:
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Change]:
-    before, after = dict(_flatten(old)), dict(_flatten(new))
+    before, after = ({"data.limit": None, "data.rehearsal": None, **dict(_flatten(config))} for config in (old, new))
     for key in dict.fromkeys([*before, *after]):
         change = Change(key, before.get(key, _ABSENT), after.get(key, _ABSENT))
         if change.old != change.new:

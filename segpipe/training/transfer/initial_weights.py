@@ -22,6 +22,7 @@ from segpipe.training.transfer.sources import Source, open_source
 
 FILE = "init.json"
 _NAMES_SHOWN = 3
+_PREPARED = ("orientation", "spacing_mm", "window_hu", "transforms")
 log = logging.getLogger(__name__)
 
 
@@ -64,6 +65,8 @@ def describe_initial_weights(settings: Settings, folder: Path) -> dict[str, Any]
     source, match = load_initial_weights(network, init, recipe.label_map)
     for line in table(source, match):
         log.info(line)
+    if others := _other_preparation(source, recipe):
+        log.warning("the source learnt from scans that were prepared otherwise: %s", ", ".join(others))
     return _facts(source, match)
 
 
@@ -115,6 +118,12 @@ def _facts(source: Source, match: Match) -> dict[str, Any]:
     }
 
 
+def _other_preparation(source: Source, recipe: Recipe) -> list[str]:
+    """What of the source's recipe is not as it is here; its weights expect it as it was."""
+    pairs = [(name, getattr(source.recipe, name, None), getattr(recipe, name)) for name in _PREPARED]
+    return [f"{name} {theirs} ≠ {ours}" for name, theirs, ours in pairs if source.recipe and theirs != ours]
+
+
 def _training_cases(about: Mapping[str, Any]) -> str | None:
     cases: str | None = (about.get("split") or {}).get("training_cases_sha256")
     return cases
@@ -123,7 +132,8 @@ def _training_cases(about: Mapping[str, Any]) -> str | None:
 def _without_foreign_head(source: Source, network: nn.Module, labels: LabelMap) -> dict[str, Any]:
     """The weights of a source without those of classes that are not the network's, even where the numbers agree."""
     names = [label.name for label in labels.classes]
-    if source.labels is None or len(names) == 1 or names == [label.name for label in source.labels.classes]:
+    theirs = source.recipe.label_map.classes if source.recipe else labels.classes
+    if len(names) == 1 or names == [label.name for label in theirs]:
         return source.weights
     heads = [stage for stage in stages_of(network) if stage.part == "head"]
     return {name: value for name, value in source.weights.items() if not any(head.holds(name) for head in heads)}

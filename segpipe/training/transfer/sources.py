@@ -10,7 +10,7 @@ from segpipe.errors import ModelError
 from segpipe.export.export_spec import INDEX, METADATA, MONAI_WEIGHTS, WEIGHTS
 from segpipe.export.model_folder import read_model_folder
 from segpipe.export.shipped import find_model, shipped_models
-from segpipe.labels import LabelMap
+from segpipe.preprocessing.recipe import Recipe
 from segpipe.spelling import did_you_mean
 from segpipe.system.files.plain_files import read_json
 from segpipe.training.checkpoints.files import LAST, read_checkpoint
@@ -33,7 +33,7 @@ class Source:
         weights: Name → tensor.
         licence: Of the weights.
         axes: The order of the spatial axes in their kernels.
-        labels: The classes of a model of segpipe.
+        recipe: How scans were prepared for a model of segpipe.
         about: What such a model says of its training.
     """
 
@@ -43,7 +43,7 @@ class Source:
     weights: Weights = field(repr=False)
     licence: str = _UNKNOWN
     axes: Axes = "xyz"
-    labels: LabelMap | None = None
+    recipe: Recipe | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -101,9 +101,7 @@ def _of_model(path: Path, *, name: str) -> Source:
         weights = {key.removeprefix(_MEMBER): value for key, value in weights.items() if key.startswith(_MEMBER)}
         kind = f"first of the {model.network['members']} networks of a segpipe model"
     licence = str(model.about.get("licence", "see LICENSE in its folder"))
-    return Source(
-        name, kind, _sha256(model.weights), weights, licence, labels=model.recipe.label_map, about=model.about
-    )
+    return Source(name, kind, _sha256(model.weights), weights, licence, recipe=model.recipe, about=model.about)
 
 
 def _of_checkpoint(file: Path) -> Source:
@@ -112,7 +110,9 @@ def _of_checkpoint(file: Path) -> Source:
     weights = {
         key.removeprefix(prefix): value for key, value in content["state_dict"].items() if key.startswith(prefix)
     }
-    return Source(file.parent.parent.name, "segpipe checkpoint", _sha256(file), weights, "that of its run", about=about)
+    recipe = Recipe.from_dict(about["recipe"]) if "recipe" in about else None
+    name = file.parent.parent.name
+    return Source(name, "segpipe checkpoint", _sha256(file), weights, "that of its run", recipe=recipe, about=about)
 
 
 def _of_bundle(path: Path) -> Source:

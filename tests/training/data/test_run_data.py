@@ -53,6 +53,24 @@ def test_a_run_on_scans_alone_is_refused_before_any_work(manifest, tmp_path, mon
     assert not (tmp_path / "cache").exists()
 
 
+def test_fewer_cases_and_old_ones_leave_the_held_out_cases_and_their_hash(tiny_dataset, tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGPIPE_CACHE", str(tmp_path / "cache"))
+    words = ["+experiment=lung_nodule", "data=nifti", f"data.root={tiny_dataset}", "data.fold=0", "data.workers=0"]
+    few = prepared([*words, "data.limit=3"])
+    joined = prepared([*words, "data.limit=0.25", f"data.rehearsal={tiny_dataset}"])
+    whole = prepared(words)
+    assert [len(data.entries("train")) for data in (whole, few, joined)] == [8, 3, 2 + 8]
+    assert sum(entry.id.startswith("rehearsal_case_") for entry in joined.entries("train")) == 8
+    assert few.entries("test") == joined.entries("test") == whole.entries("test")
+    assert few.hash == joined.hash == whole.hash
+    assert set(few.cached) == {entry.id for role in ("train", "test") for entry in few.entries(role)}
+
+
+def prepared(words):
+    settings = settings_of(compose(words, registries), registries())
+    return prepare_data(settings, recipe_of(settings))
+
+
 def test_no_file_is_hashed_twice_by_the_starts_of_runs_folds_and_patch_sizes(manifest, tmp_path, monkeypatch):
     monkeypatch.setenv("SEGPIPE_CACHE", str(tmp_path / "cache"))
     write_manifest(manifest, tmp_path / "data")

@@ -92,6 +92,16 @@ def test_a_head_of_other_classes_is_left_at_random(tmp_path):
     assert same.share == 1.0
 
 
+@pytest.mark.usefixtures("without_onnx")
+def test_scans_that_were_prepared_otherwise_are_named(tmp_path, caplog):
+    write_small(tmp_path / "model", UNET, SCAN)
+    words = (f"init.from={tmp_path / 'model'}", f"recipe.spacing_mm={[*SCAN.spacing_mm]}")
+    describe_initial_weights(settings(*words, "recipe.window_hu=[-1000.0,400.0]"), tmp_path)
+    assert "prepared otherwise" not in caplog.text
+    describe_initial_weights(settings(*words, "recipe.window_hu=[-1000.0,200.0]"), tmp_path)
+    assert "prepared otherwise: window_hu (-1000.0, 400.0) ≠ (-1000.0, 200.0)" in caplog.text
+
+
 def test_a_resumed_run_needs_the_source_no_more(weights, tmp_path):
     first = describe_initial_weights(settings(f"init.from={weights}"), tmp_path)
     keep_facts(first, tmp_path)

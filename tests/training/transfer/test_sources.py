@@ -36,7 +36,7 @@ def model(tmp_path_factory):
 def test_a_model_folder_and_the_run_that_holds_it_say_where_they_come_from(model):
     source = opened(model)
     assert (source.name, source.kind) == ("model", "segpipe model")
-    assert source.labels.names == {1: "nodule"}
+    assert source.recipe.label_map.names == {1: "nodule"}
     assert source.lineage == f"lung_nodule on phantom ({source.sha256[:12]}) ← pretrain_encoder on scans (0123456789ab)"
     assert all(torch.equal(source.weights[name], value) for name, value in network_of(UNET).state_dict().items())
     assert opened(model.parent).name == model.parent.name
