@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 from segpipe.report.style import CYCLE, FAINT, house_style, new_figure, quiet, titled
@@ -30,9 +31,9 @@ def rate_curves(
         axes = None
         for number, (name, of_rate) in enumerate(curves.items(), start=1):
             axes = figure.add_subplot(lines, columns, number, sharey=axes)
-            for colour, (rate, curve) in zip(CYCLE, sorted(of_rate.items()), strict=False):
-                best = rate == chosen.get(name)
-                axes.plot(list(curve), list(curve.values()), color=colour, lw=2.4 if best else 0.9, label=f"{rate:g}")
+            for colour, (rate, curve) in zip(cycle(CYCLE), sorted(of_rate.items()), strict=False):
+                width = 2.4 if rate == chosen.get(name) else 0.9
+                axes.plot(list(curve), list(curve.values()), "o-", ms=3, color=colour, lw=width, label=f"{rate:g}")
             quiet(axes, title=name, x="step", y="pseudo-Dice")
             axes.legend(fontsize=6.5)
     return figure

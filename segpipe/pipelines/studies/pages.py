@@ -14,13 +14,14 @@ from segpipe.report.style import to_png
 from segpipe.system.files.atomic_write import atomic_write, write_text
 
 
-def write_pages(runner: Runner, chosen: Mapping[str, Row], ranks: Sequence[Rank]) -> list[Path]:
+def write_pages(runner: Runner, chosen: Mapping[str, Row], ranks: Sequence[Rank], *, data: str | None) -> list[Path]:
     """Writes `study.csv`, `study.md`, `curves.png` and `rates.png` into the study's folder.
 
     Args:
         runner: Of the study; its rows are trained.
         chosen: The row of the best rate of each candidate.
         ranks: The best first.
+        data: The data set's name.
     """
     lines, study = runner.lines(), runner.study
     searched = {
@@ -34,10 +35,10 @@ def write_pages(runner: Runner, chosen: Mapping[str, Row], ranks: Sequence[Rank]
         for name in chosen
     }
     pictures = {
-        "curves.png": rate_curves(curves, {name: row.lr for name, row in chosen.items()}),
-        "rates.png": rate_sensitivity(figures),
+        "curves.png": rate_curves(curves, {name: row.lr for name, row in chosen.items()}, data=data),
+        "rates.png": rate_sensitivity(figures, data=data),
     }
-    text = study_text(ranks, lines, chosen, study)
+    text = study_text(ranks, lines, chosen, study, data=data)
     files = [
         write_table(lines, runner.folder),
         write_text(runner.folder / "study.md", text, what="the text of the study"),

@@ -27,7 +27,7 @@ class Runner:
     Args:
         study: What is compared.
         config: The study's configuration, as plain data.
-        folder: The study's; each row has a folder in its `rows`.
+        folder: The study's, in which each row has one.
         check: Makes settings of a row's configuration.
         parent: The MLflow run that holds those of the rows.
         words: The overrides that the study was started with.
@@ -71,7 +71,7 @@ class Runner:
 
     def folder_of(self, row: Row) -> Path:
         """The folder of a row."""
-        return self.folder / "rows" / row.name
+        return self.folder / row.name
 
     def summary_of(self, row: Row) -> Path:
         """The summary of a row's evaluation, which rows have that were evaluated."""

@@ -4,11 +4,12 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from math import gcd
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segpipe.config.schema import Settings
-from segpipe.errors import DatasetError, SegpipeError, raise_together
+from segpipe.errors import ConfigError, DatasetError, SegpipeError, raise_together
 from segpipe.evaluation.reading import Evaluation, read_evaluation
 from segpipe.pipelines.cross_validation import open_parent
 from segpipe.pipelines.studies.pages import write_pages
@@ -47,6 +48,7 @@ def run_study(
 
     Raises:
         SegpipeError: for mistakes in any row, before any work.
+        ConfigError: when the last step is not followed by a validation.
         DatasetError: when no case is left out to choose rates by.
     """
     study: Study = settings.study
@@ -59,8 +61,10 @@ def run_study(
         variants = [replace(chosen[one.of], variant=name) for name, one in study.variants.items() if one.of in chosen]
         rows = [*(row for of_name in seeds.values() for row in of_name), *variants]
         codes = [runner.evaluate(row) for row in rows]
-        ranks = rank({name: _evaluations(runner, of_name) for name, of_name in seeds.items()})
-        files = write_pages(runner, chosen, ranks)
+        evaluations = {name: _evaluations(runner, of_name) for name, of_name in seeds.items()}
+        ranks = rank(evaluations)
+        data = next((one.summary["data"] for rows in evaluations.values() for one in rows), None)
+        files = write_pages(runner, chosen, ranks, data=data)
         log.info("%s", _describe(ranks, folder))
         if parent:
             with harmless("logging the study"):
@@ -79,6 +83,13 @@ def _check_rows(study: Study, config: Mapping[str, Any], check: Check) -> None:
 
 
 def _check_validation(settings: Settings) -> None:
+    steps, every = settings.trainer.max_steps, settings.training.validate_every
+    if steps % every:
+        raise ConfigError(
+            "a study chooses rates by the validation after the last step, and there is none",
+            facts={"trainer.max_steps": steps, "training.validate_every": every},
+            hint=f"training.validate_every={gcd(steps, every)}, or another divisor of trainer.max_steps",
+        )
     manifest = split_data(settings, recipe_of(settings))
     if not any(entry.split == "val" for entry in manifest.entries):
         raise DatasetError(

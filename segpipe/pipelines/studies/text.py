@@ -6,9 +6,12 @@ from segpipe.pipelines.studies.ranking import Rank
 from segpipe.pipelines.studies.rows import Row
 from segpipe.pipelines.studies.settings import Study
 from segpipe.pipelines.studies.table import Line
+from segpipe.report.style import titled
 
 
-def study_text(ranks: Sequence[Rank], lines: Sequence[Line], chosen: Mapping[str, Row], study: Study) -> str:
+def study_text(
+    ranks: Sequence[Rank], lines: Sequence[Line], chosen: Mapping[str, Row], study: Study, *, data: str | None
+) -> str:
     """The text of `study.md`.
 
     Args:
@@ -16,9 +19,10 @@ def study_text(ranks: Sequence[Rank], lines: Sequence[Line], chosen: Mapping[str
         lines: Those of the table.
         chosen: The row of the best rate of each candidate.
         study: What was compared.
+        data: The data set's name.
     """
     parts = [
-        f"# {len(study.candidates)} candidates",
+        titled(f"# {len(study.candidates)} candidates", data),
         _rule(study),
         _ranking(ranks, lines, chosen),
         _rates(lines, chosen),
@@ -101,7 +105,7 @@ def _variants(lines: Sequence[Line], chosen: Mapping[str, Row]) -> str:
 def _how(lines: Sequence[Line]) -> str:
     return (
         f"`study.csv` has all {len(lines)} rows, each with the command that trains it alone; "
-        "`rows/` has their run folders."
+        "their run folders lie next to it."
     )
 
 

@@ -1,7 +1,6 @@
 """A whole study as a user starts it: killed, gone on with, and what it leaves to be read."""
 
 import json
-import shutil
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,7 +46,7 @@ def home(tmp_path_factory, new_database) -> Path:
 
 @pytest.fixture(scope="module")
 def words(home, tiny_words) -> list[str]:
-    own = ["data.fractions=[0.6,0.2,0.2]", "trainer.max_steps=3", "training.validate_every=2"]
+    own = ["data.fractions=[0.6,0.2,0.2]", "trainer.max_steps=4", "training.validate_every=2"]
     own += ["evaluation.tune_operating_point=false"]
     return [*tiny_words, *own, "+study=small", "--config-dir", str(home / "conf"), f"hydra.run.dir={home / 'run'}"]
 
@@ -74,7 +73,7 @@ def lines(home, kept) -> Mapping[str, Mapping[str, str]]:
 
 
 def outcomes(home: Path) -> list[Path]:
-    return sorted((home / "run" / "rows").glob("*/row.json"))
+    return sorted((home / "run").glob("*/row.json"))
 
 
 def test_a_killed_study_repeats_no_row(home, kept, lines):
@@ -83,7 +82,7 @@ def test_a_killed_study_repeats_no_row(home, kept, lines):
     assert {file.parent.name for file in kept} <= SEARCHED
     for file in outcomes(home):
         losses = [point["step"] for point in read_history(file.parent) if "train/loss" in point]
-        assert losses == ([] if file.parent.name.startswith("broken") else [1, 2, 3])
+        assert losses == ([] if file.parent.name.startswith("broken") else [1, 2, 3, 4])
 
 
 def test_each_candidate_has_its_best_rate_by_validation_and_every_seed_of_it_is_evaluated(lines):
@@ -98,17 +97,17 @@ def test_each_candidate_has_its_best_rate_by_validation_and_every_seed_of_it_is_
 
 def test_a_row_says_how_far_it_came_what_it_cost_and_how_it_is_trained_alone(home, lines):
     line = next(line for line in lines.values() if line["candidate"] == "adamw" and line["dice"])
-    assert (line["state"], line["steps"]) == ("trained", "3")
+    assert (line["state"], line["steps"]) == ("trained", "4")
     assert float(line["state_bytes_per_weight"]) == pytest.approx(8.0, abs=0.1)  # two float32 a weight, and a counter
     assert float(line["dice_low"]) <= float(line["dice"]) <= float(line["dice_high"])
     assert float(line["ms_per_step"]) > 0
     assert line["command"].endswith(f"optimizer.lr={float(line['lr'])}" + " seed=1" * (line["seed"] == "1"))
-    summary = json.loads((home / "run" / "rows" / line["row"] / "evaluation" / "summary.json").read_text())
+    summary = json.loads((home / "run" / line["row"] / "evaluation" / "summary.json").read_text())
     assert float(line["dice"]) == summary["metrics"]["dice"]["mean"]
 
 
 def test_held_out_cases_of_rates_that_were_not_taken_are_not_looked_at(home, lines):
-    others = [home / "run" / "rows" / name for name, line in lines.items() if not line["dice"]]
+    others = [home / "run" / name for name, line in lines.items() if not line["dice"]]
     assert len(others) == 4
     assert not any((folder / "evaluation").exists() for folder in others)
 
@@ -149,7 +148,13 @@ def test_a_fold_leaves_nothing_to_choose_rates_by(home, words):
     text = segpipe(*own, "data.fold=0", f"hydra.run.dir={folder}", cwd=home, code=2)
     assert "a study chooses rates by validation cases, and there are none" in text
     assert "data.fold=null 'data.fractions=[0.6,0.2,0.2]'" in text
-    shutil.rmtree(folder)
+
+
+def test_rates_are_chosen_by_the_validation_after_the_last_step(home, words):
+    own = [word for word in words if not word.startswith(("hydra.run.dir", "trainer.max_steps"))]
+    text = segpipe(*own, "trainer.max_steps=5", f"hydra.run.dir={home / 'odd'}", cwd=home, code=2)
+    assert "a study chooses rates by the validation after the last step, and there is none" in text
+    assert "training.validate_every=1, or another divisor of trainer.max_steps" in text
 
 
 def test_mistakes_in_rows_are_all_said_before_any_work(home, words):
@@ -159,4 +164,4 @@ def test_mistakes_in_rows_are_all_said_before_any_work(home, words):
     text = segpipe(*own, f"hydra.run.dir={folder}", cwd=home, code=2)
     assert "optimizer.eps=-1" in text
     assert "optimizer.momentum=2" in text
-    assert not (folder / "rows").exists()
+    assert not list(folder.glob("*/row.json"))
