@@ -41,7 +41,12 @@ def train(*overrides: str, folder: str | Path) -> Path:
 
 
 def load_model(
-    folder: str | Path, *, backend: str | None = None, device: str = "auto", ratings: str | Path | None = None
+    folder: str | Path,
+    *,
+    backend: str | None = None,
+    device: str = "auto",
+    ratings: str | Path | None = None,
+    verify_key: str | Path | None = None,
 ) -> "LoadedModel":
     """Opens a model folder; what it returns predicts many scans without being loaded again.
 
@@ -50,18 +55,22 @@ def load_model(
         backend: torch, onnx or openvino; None takes the folder's own.
         device: For `torch`: auto, cpu, cuda or mps.
         ratings: A rating model, by its folder or name (`lidc-ratings`), that rates each finding.
+        verify_key: A public key (PEM) by which every folder must be signed.
 
     Raises:
-        ModelError: when a folder is damaged or no model folder.
-        ConfigError: for an unknown backend or a device that is not there.
+        ModelError: when a folder is damaged, no model folder, or not signed by this key.
+        ConfigError: for an unreadable key, an unknown backend or a device that is not there.
     """
     from segpipe.export.model_folder import read_model_folder
     from segpipe.export.shipped import find_model
+    from segpipe.export.signature import read_public_key
     from segpipe.inference.loaded_model import LoadedModel
     from segpipe.inference.ratings.rater import Rater
 
-    rater = Rater.open(find_model(ratings)) if ratings is not None else None
-    return LoadedModel(read_model_folder(find_model(folder)), backend=backend, device=device, rater=rater)
+    key = read_public_key(Path(verify_key)) if verify_key is not None else None
+    model = read_model_folder(find_model(folder), key=key)
+    rater = Rater.open(find_model(ratings), key=key) if ratings is not None else None
+    return LoadedModel(model, backend=backend, device=device, rater=rater)
 
 
 def predict(

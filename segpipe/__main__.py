@@ -22,6 +22,7 @@ VERBS = {
     "compare": "say which of several runs is better, by how much, and whether it is luck",
     "robustness": "say how much a model loses on noisier, blurred, moved or otherwise worse scans",
     "export": "write the model folder of a finished run again",
+    "sign": "sign a model folder, so that others can verify who answers for it",
     "sync": "send MLflow what an outage kept from it, and end the runs there that were killed",
 }
 

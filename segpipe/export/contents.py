@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from segpipe.errors import ModelError
-from segpipe.export.export_spec import INDEX, ONNX, WEIGHTS
+from segpipe.export.export_spec import INDEX, ONNX, SIGNATURE, WEIGHTS
 from segpipe.export.index import COPY_AGAIN
 
 _LARGEST_ONNX = 2**31
@@ -28,7 +28,7 @@ def content_errors(folder: Path, files: Mapping[str, str]) -> list[ModelError]:
     if links:
         hint = "copy it with its links followed: cp -rL"
         return [ModelError("a model folder must hold plain files only", facts=_listed(folder, links), hint=hint)]
-    unlisted = sorted(set(found) - set(files) - {INDEX})
+    unlisted = sorted(set(found) - set(files) - {INDEX, SIGNATURE})
     if unlisted:
         hint = f"remove them: {INDEX} vouches for the files that it lists, and tools would read others, too"
         return [

@@ -16,6 +16,7 @@ from segpipe.networks.probe import InputSizes
 from segpipe.parts.building import name_of
 from segpipe.preprocessing.recipe import Recipe, Shape
 
+SIGNATURE = "segpipe.json.sig"
 FORMAT = "segpipe-model-1"
 INDEX = "segpipe.json"
 WEIGHTS = "models/model.safetensors"

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Interval, Len, MaxLen, MinLen
 from pydantic import BaseModel, ConfigDict, FiniteFloat, StringConstraints, ValidationError
@@ -10,10 +10,14 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, StringConstraints, Vali
 from segpipe.errors import ModelError
 from segpipe.export.export_spec import FORMAT, INDEX
 from segpipe.export.shipped import shipped_models
+from segpipe.export.signature import check_signature
 from segpipe.export.writing import checksum
 from segpipe.spelling import did_you_mean
 from segpipe.system.files.plain_files import read_json
 from segpipe.validation import mistakes_in
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 _WHERE = "give the folder `model` of a finished run, or one that the verb export wrote"
 LONGEST_SIDE = 1024
@@ -136,8 +140,12 @@ class Index(_Typed):
     checksum: Digest
 
 
-def read_index(path: Path) -> tuple[Index, dict[str, Any]]:
+def read_index(path: Path, *, key: "Ed25519PublicKey | None" = None) -> tuple[Index, dict[str, Any]]:
     """Reads the index of a model folder.
+
+    Args:
+        path: The model folder.
+        key: Whose signature it must have, if anybody's.
 
     Returns:
         What it says, typed, and the same as plain data.
@@ -146,7 +154,7 @@ def read_index(path: Path) -> tuple[Index, dict[str, Any]]:
         ModelError: when there is none, it is of another format, changed, or says what it cannot mean.
     """
     file = path / INDEX
-    content = read_content(path, wanted=FORMAT, hint=_WHERE)
+    content = read_content(path, wanted=FORMAT, hint=_WHERE, key=key)
     try:
         return Index.model_validate(content), content
     except ValidationError as error:
@@ -155,16 +163,17 @@ def read_index(path: Path) -> tuple[Index, dict[str, Any]]:
         raise ModelError(f"{INDEX} is not valid", facts=facts, hint=COPY_AGAIN) from None
 
 
-def read_content(path: Path, *, wanted: str, hint: str) -> dict[str, Any]:
+def read_content(path: Path, *, wanted: str, hint: str, key: "Ed25519PublicKey | None" = None) -> dict[str, Any]:
     """What the index of a model folder says, as plain data.
 
     Args:
         path: The model folder.
         wanted: Its format.
         hint: Where such folders are found.
+        key: Whose signature it must have, if anybody's.
 
     Raises:
-        ModelError: when there is none, it is of another format, or was changed.
+        ModelError: when there is none, it is of another format, was changed, or is not signed by this key.
     """
     file = path / INDEX
     content = _content(file, wanted, hint)
@@ -174,6 +183,8 @@ def read_content(path: Path, *, wanted: str, hint: str) -> dict[str, Any]:
             facts={"file": file, "found": "content that does not have its checksum"},
             hint=COPY_AGAIN,
         )
+    if key is not None:
+        check_signature(path, content, key)
     return content
 
 

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from pydantic import ValidationError
@@ -23,6 +23,9 @@ from segpipe.networks.size_bound import parameters_within
 from segpipe.parts.building import name_of
 from segpipe.preprocessing.recipe import Recipe, Shape
 from segpipe.validation import mistakes_in
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 _ROOM = 4
 """Weights may be stored in half the precision, and a network may make parameters that it drops again."""
@@ -69,13 +72,18 @@ class ModelFolder:
         return self.path / ONNX
 
 
-def read_model_folder(path: Path) -> ModelFolder:
+def read_model_folder(path: Path, *, key: "Ed25519PublicKey | None" = None) -> ModelFolder:
     """Opens a model folder after it has compared every file with its SHA-256; evaluates and unpickles nothing.
 
+    Args:
+        path: The model folder.
+        key: Whose signature it must have, if anybody's; see `segpipe.export.signature`.
+
     Raises:
-        ModelError: for a folder that is no model folder, of another format, or with a changed or missing file.
+        ModelError: for a folder that is no model folder, of another format, with a changed or missing file, or not
+            signed by this key.
     """
-    index, content = read_index(path)
+    index, content = read_index(path, key=key)
     raise_together(content_errors(path, index.files), headline="the model folder is damaged")
     recipe = _recipe_of(index, path / INDEX)
     network, fixed = content["network"], index.onnx.fixed_shape

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from annotated_types import Interval, MaxLen, MinLen, MultipleOf
@@ -26,6 +26,9 @@ from segpipe.networks.crop_layers import GROUPS
 from segpipe.networks.rating_network import RatingNetwork
 from segpipe.preprocessing.rating_crop import RatingCrop
 from segpipe.validation import mistakes_in
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 FORMAT = "segpipe-ratings-1"
 INPUTS, OUTPUT = ("crops", "measurements"), "probabilities"
@@ -106,13 +109,17 @@ def write_rating_folder(path: Path, model: RatingModel) -> Path:
     return path
 
 
-def read_rating_folder(path: Path) -> RatingModel:
+def read_rating_folder(path: Path, *, key: "Ed25519PublicKey | None" = None) -> RatingModel:
     """Opens a model folder after it has compared every file with its SHA-256; evaluates and unpickles nothing.
+
+    Args:
+        path: The model folder.
+        key: Whose signature it must have, if anybody's.
 
     Raises:
         ModelError: for a folder that is none of this format, or with a changed, missing or invalid file.
     """
-    content = read_content(path, wanted=FORMAT, hint="give the folder `model` of a run of lung_nodule_ratings")
+    content = read_content(path, wanted=FORMAT, hint="give the folder `model` of a run of lung_nodule_ratings", key=key)
     try:
         index = _Index.model_validate(content)
         crop = TypeAdapter(RatingCrop).validate_python(index.crop)

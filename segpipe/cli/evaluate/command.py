@@ -4,6 +4,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from segpipe.cli.common.model_flags import read_verify_key
 from segpipe.cli.evaluate.flags import parse_flags
 from segpipe.cli.evaluate.reporting import report_evaluation
 from segpipe.cli.evaluate.sharding import evaluate_shard
@@ -69,7 +70,7 @@ def _plan_model(given: argparse.Namespace) -> "tuple[EvaluationPlan, LabelMap]":
     from segpipe.inference.engines.backends import build_engine
     from segpipe.pipelines.model_evaluation import plan_model
 
-    model = read_model_folder(given.model)
+    model = read_model_folder(given.model, key=read_verify_key(given))
     engine = build_engine(model, backend=given.backend, device=given.device or "auto")
     plan = plan_model(model, given.data, split=given.split, engine=engine, masks=given.output / "masks")
     return plan, model.recipe.label_map

@@ -14,7 +14,7 @@ _NEEDED = {"predictions": ("references",), "model": ("data",), "marks": ("refere
 """What is evaluated → the flags it needs."""
 _TAKEN = {
     "predictions": ("table", "mask_name", *_ONE_CLASS, "classes", "ignore", "processes", "shard"),
-    "model": ("split", "backend", "device", "shard"),
+    "model": ("split", "verify_key", "backend", "device", "shard"),
     "marks": (),
 }
 """What is evaluated → the flags it takes as well."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segpipe.cli.common.compute_flags import memory_limit
+from segpipe.cli.common.model_flags import read_verify_key
 from segpipe.cli.common.point_flags import wish_of
 from segpipe.cli.predict.flags import parse_flags
 from segpipe.cli.predict.inputs import open_scans
@@ -81,7 +82,7 @@ def _job(given: argparse.Namespace) -> "PredictionJob":
     from segpipe.report.viewer import write_page
 
     writers = choose_writers(given.output_format, {**WRITERS, "html": write_page, **DICOM_WRITERS})
-    model = read_model_folder(given.model)
+    model = read_model_folder(given.model, key=read_verify_key(given))
     if given.prompt:
         check_scope(given.prompt, model.recipe)
     flips = given.flips if given.flips is not None else tuple(model.operating_point.get("flips", ()))
@@ -90,7 +91,7 @@ def _job(given: argparse.Namespace) -> "PredictionJob":
     more = {"overlap": given.overlap, "flips": flips, "region": region, "keep_entropy": given.uncertainty}
     options = PredictOptions.at(point, **more)
     engine = build_engine(model, backend=given.backend, device=given.device, exact=given.exact)
-    rater = Rater.open(given.ratings) if given.ratings else None
+    rater = Rater.open(given.ratings, key=read_verify_key(given)) if given.ratings else None
     job = PredictionJob(model, engine, options, writers, given.output, given.prompt, rater=rater)
     return _since(job, given.follow_up, given.days) if given.follow_up else job
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segpipe.cli.common.model_flags import read_verify_key
 from segpipe.cli.robustness.flags import parse_flags
 from segpipe.errors import explain, merge_alike
 from segpipe.system.files.writable import check_writable
@@ -39,7 +40,7 @@ def _plan(given: argparse.Namespace) -> "RobustnessPlan":
     from segpipe.pipelines.model_evaluation import plan_model
     from segpipe.pipelines.robustness.plan import RobustnessPlan, conditions_of
 
-    model = read_model_folder(given.model)
+    model = read_model_folder(given.model, key=read_verify_key(given))
     engine = build_engine(model, backend=given.backend, device=given.device)
     evaluation = plan_model(model, given.data, split=given.split, engine=engine)
     chosen = conditions_of(given.corruptions, given.severities)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from segpipe.cli.common.compute_flags import memory_limit
+from segpipe.cli.common.model_flags import read_verify_key
 from segpipe.cli.common.point_flags import wish_of
 from segpipe.cli.serve.flags import parse_flags
 from segpipe.cli.serve.interactive import serve_interactive
@@ -85,12 +86,12 @@ def _answers(given: argparse.Namespace) -> "Answerer":
     from segpipe.serving.answer import Answerer
 
     limit = memory_limit(given)
-    model = read_model_folder(given.model)
+    model = read_model_folder(given.model, key=read_verify_key(given))
     flips = tuple(model.operating_point.get("flips", ()))
     options = PredictOptions.at(choose_point(model.operating_point, wish_of(given)), flips=flips)
     engine = build_engine(model, backend=given.backend, device=given.device)
     load_writers(["dicom-sr"])
-    rater = Rater.open(given.ratings) if given.ratings else None
+    rater = Rater.open(given.ratings, key=read_verify_key(given)) if given.ratings else None
     return Answerer(model, engine, options, MemoryBound.of(engine, model, limit), rater)
 
 

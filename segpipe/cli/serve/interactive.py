@@ -90,7 +90,9 @@ def _open_model(given: argparse.Namespace) -> "LoadedModel":
     from segpipe.inference.operating_point import choose_point
     from segpipe.inference.options import PredictOptions
 
-    model = segpipe.load_model(given.model, backend=given.backend, device=given.device, ratings=given.ratings)
+    model = segpipe.load_model(
+        given.model, backend=given.backend, device=given.device, ratings=given.ratings, verify_key=given.verify_key
+    )
     folder, recipe = model.folder, model.folder.recipe
     if recipe.scope != "voi":
         raise ModelError(

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ from segpipe.inference.ratings.inputs import MEASUREMENTS, measurement_row
 from segpipe.labels import LabelMap
 from segpipe.labels.ratings import RatingScale
 from segpipe.preprocessing.rating_crop import cut_crop
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 
 class Rater:
@@ -40,9 +44,9 @@ class Rater:
         self.model, self.digest = model, digest
 
     @classmethod
-    def open(cls, folder: Path) -> "Rater":
+    def open(cls, folder: Path, *, key: "Ed25519PublicKey | None" = None) -> "Rater":
         """Opens a model folder; see `read_rating_folder`."""
-        model = read_rating_folder(folder)
+        model = read_rating_folder(folder, key=key)
         return cls(model, hashlib.sha256((folder / INDEX).read_bytes()).hexdigest()[:16])
 
     def rate(self, case: Case, mask: NDArray[np.uint8], findings: Sequence[Finding], labels: LabelMap) -> list[Finding]:
