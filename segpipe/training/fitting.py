@@ -40,7 +40,7 @@ from segpipe.training.pretraining.restoration import RESTORATION, build_restorat
 from segpipe.training.sharding import ShardedStrategy
 from segpipe.training.step_sizes import StepSizes
 from segpipe.training.transfer.fine_tuning import FrozenStages, freeze, layer_scale
-from segpipe.training.transfer.initial_weights import load_initial_weights
+from segpipe.training.transfer.initial_weights import load_initial_weights, output_channels
 from segpipe.training.transfer.settings import fine_tuning_of, initialisation_of
 from segpipe.training.turns import BatchesInTurns
 
@@ -113,7 +113,7 @@ def build_module(settings: Settings, provenance: Mapping[str, Any]) -> Segmentat
     """The Lightning module of a configuration, with fresh weights drawn from its seed."""
     torch.manual_seed(settings.seed)
     labels, tuning = recipe_of(settings).label_map, fine_tuning_of(settings)
-    network = build_network(settings.network, out_channels=1 if settings.pretraining else labels.channels)
+    network = build_network(settings.network, out_channels=output_channels(settings))
     freeze(network, tuning)
     parts = {
         "network": to_channels_last(network, compute_of(settings.trainer).device),

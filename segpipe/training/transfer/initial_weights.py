@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from math import floor
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def load_initial_weights(network: nn.Module, init: Initialisation, labels: Label
         ModelError: when the source cannot be read, or less of it fits than is wanted.
     """
     source = open_source(init)
-    match = match_weights(_without_foreign_head(source, network, labels), network, axes=source.axes)
+    match = _match(source, network, labels)
     if not match.weights or match.share < init.min_share:
         raise _too_little(source, match, init)
     network.load_state_dict(match.weights, strict=False)
@@ -61,13 +62,19 @@ def describe_initial_weights(settings: Settings, folder: Path) -> dict[str, Any]
         kept: dict[str, Any] = read_json(file)
         return kept
     recipe: Recipe = settings.recipe
-    network = build_network(settings.network, out_channels=recipe.label_map.channels)
+    network = build_network(settings.network, out_channels=output_channels(settings))
     source, match = load_initial_weights(network, init, recipe.label_map)
     for line in table(source, match):
         log.info(line)
     if others := _other_preparation(source, recipe):
         log.warning("the source learnt from scans that were prepared otherwise: %s", ", ".join(others))
     return _facts(source, match)
+
+
+def output_channels(settings: Settings) -> int:
+    """Channels of the network's output: those of the classes, or one where the scan itself is to be restored."""
+    recipe: Recipe = settings.recipe
+    return 1 if settings.pretraining else recipe.label_map.channels
 
 
 def with_caution(facts: Mapping[str, Any], *, data_hash: str, split: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,14 +136,18 @@ def _training_cases(about: Mapping[str, Any]) -> str | None:
     return cases
 
 
-def _without_foreign_head(source: Source, network: nn.Module, labels: LabelMap) -> dict[str, Any]:
-    """The weights of a source without those of classes that are not the network's, even where the numbers agree."""
+def _match(source: Source, network: nn.Module, labels: LabelMap) -> Match:
+    """What fits; of a model for several other classes not the head, even where the numbers of classes agree."""
     names = [label.name for label in labels.classes]
     theirs = source.recipe.label_map.classes if source.recipe else labels.classes
     if len(names) == 1 or names == [label.name for label in theirs]:
-        return source.weights
+        return match_weights(source.weights, network, axes=source.axes)
     heads = [stage for stage in stages_of(network) if stage.part == "head"]
-    return {name: value for name, value in source.weights.items() if not any(head.holds(name) for head in heads)}
+    foreign = {name for name in {*source.weights, *network.state_dict()} if any(head.holds(name) for head in heads)}
+    weights = {name: value for name, value in source.weights.items() if name not in foreign}
+    match = match_weights(weights, network, axes=source.axes)
+    missing = {name: "other classes" if name in foreign else why for name, why in match.missing.items()}
+    return replace(match, missing=missing)
 
 
 def _too_little(source: Source, match: Match, init: Initialisation) -> ModelError:

@@ -88,6 +88,7 @@ def test_a_head_of_other_classes_is_left_at_random(tmp_path):
     init = Initialisation(source=str(tmp_path / "model"), min_share=0.3)
     _, other = load_initial_weights(network_of(UNET, 3), init, OTHER)
     _, same = load_initial_weights(network_of(UNET, 3), init, recipe.label_map)
+    assert set(other.missing.values()) == {"other classes"}
     assert set(other.missing) == {name for name in network_of(UNET, 3).state_dict() if name.startswith("model.2.")}
     assert same.share == 1.0
 
