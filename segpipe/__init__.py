@@ -27,7 +27,7 @@ def train(*overrides: str, folder: str | Path) -> Path:
 
     Args:
         overrides: What to train on what, in Hydra's words, e.g. `+experiment=lung_nodule` and `optimizer.lr=1e-3`.
-        folder: The run folder, which then holds `model/`, `evaluation/` and `report.html`.
+        folder: The run folder, which then holds `model/`, `evaluation/` and `report.html`, of a study `study.md`.
 
     Returns:
         The run folder.

@@ -27,6 +27,6 @@ def train_in_folder(overrides: Sequence[str], folder: Path) -> Path:
         run([*overrides, f"hydra.run.dir={as_text(str(folder.absolute()))}"])
     finally:
         sys.argv[:] = arguments
-    if not (folder / "model" / "segpipe.json").is_file():
+    if not any((folder / made).is_file() for made in ("model/segpipe.json", "study.md")):
         raise ModelError("the training ended without a model", facts={"log": folder / "train.log"})
     return folder

@@ -8,12 +8,12 @@ import nbformat
 import pytest
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
-NAMES = ("01_quickstart", "02_compare_runs", "03_inspect_predictions")
+NAMES = ("01_quickstart", "02_compare_runs", "03_inspect_predictions", "04_optimizers")
 LITTLE_WORK = """
 cases, steps = 4, 10
 spacing_mm = "[3.0,3.0,4.0]"
 """
-SKIPPED = {"01_quickstart": "skip_onnx_export", "02_compare_runs": "skip_pages"}
+SKIPPED = {"01_quickstart": "skip_onnx_export", "02_compare_runs": "skip_pages", "04_optimizers": "skip_pages"}
 """What the notebooks that train do not look at. The third one trains only when it is tested alone."""
 
 
