@@ -25,7 +25,7 @@ from segpipe.training.hardware import compute_of
 
 log = logging.getLogger(__name__)
 MOST_SCANS = 32
-"""Of a round, each time others."""
+"""Of a round, drawn anew for each."""
 MOST_PLACES = 8
 """Of a scan: its most confident mistakes; a FROC looks at no more."""
 LEAST_CONFIDENCE = 0.1

@@ -1,6 +1,7 @@
 """A second stage in a model folder: written, checked, read back and run by PyTorch as by ONNX Runtime."""
 
 import json
+import pickle
 
 import pytest
 import torch
@@ -10,9 +11,6 @@ from segpipe.export import second_stage as module
 from segpipe.export.model_folder import ModelFolder, read_model_folder
 from segpipe.export.second_stage import (
     STAGE_WEIGHTS,
-    CandidateLayers,
-    StageModel,
-    StageSpec,
     load_stage,
     mean_of_stages,
     open_stage_onnx,
@@ -20,35 +18,29 @@ from segpipe.export.second_stage import (
 )
 from segpipe.export.writing import checksum
 from segpipe.inference.engines.backends import build_engine
-from segpipe.preprocessing.candidate_crop import CandidateCrop
-from tests.samples.small_models import POINT, write_small
+from tests.samples.small_models import POINT, small_stage, write_small
 
-SPEC = StageSpec(
-    CandidateCrop((8, 8, 6), (1.0, 1.0, 1.5), (-1000.0, 400.0)), CandidateLayers(channels=[4], dropout=0.1)
-)
+SPEC = small_stage().spec
 CROPS, PEAKS = torch.rand(3, 2, 8, 8, 6), torch.tensor([0.1, 0.5, 0.9])
-
-
-def stage(seed: int = 0) -> StageModel:
-    torch.manual_seed(seed)
-    return StageModel(SPEC, SPEC.build().eval())
 
 
 @pytest.fixture
 def folder(tmp_path, without_onnx) -> ModelFolder:
     """A model folder with a second stage; its ONNX files are empty."""
-    return write_small(tmp_path / "model", operating_point={**POINT, "min_probability": 0.3}, second_stage=stage())
+    return write_small(
+        tmp_path / "model", operating_point={**POINT, "min_probability": 0.3}, second_stage=small_stage()
+    )
 
 
 @pytest.mark.slow
 def test_onnx_runtime_computes_the_same_for_any_number_of_candidates(tmp_path):
     (tmp_path / "models").mkdir()
-    facts = write_stage(tmp_path, stage())
+    facts = write_stage(tmp_path, small_stage())
     assert facts["onnx"]["parity"] < 1e-5
     run = open_stage_onnx(tmp_path)
     with torch.inference_mode():
         for count in (1, 3):
-            expected = stage().network(CROPS[:count], PEAKS[:count])
+            expected = small_stage().network(CROPS[:count], PEAKS[:count])
             assert run(CROPS[:count], PEAKS[:count]).numpy() == pytest.approx(expected.numpy(), abs=1e-5)
 
 
@@ -57,7 +49,7 @@ def test_a_folder_says_what_its_second_stage_is_and_gives_it_back(folder):
     engine = build_engine(folder, backend="torch", device="cpu")
     assert engine.second_stage.crop == SPEC.crop
     with torch.inference_mode():
-        assert torch.equal(engine.second_stage.classify(CROPS, PEAKS), stage().network(CROPS, PEAKS))
+        assert torch.equal(engine.second_stage.classify(CROPS, PEAKS), small_stage().network(CROPS, PEAKS))
     index = json.loads((folder.path / "segpipe.json").read_text())
     assert index["second_stage"]["layers"] == {"channels": [4], "dropout": 0.1}
     assert "## Second stage" in (folder.path / "docs" / "README.md").read_text()
@@ -78,11 +70,18 @@ def test_other_tools_do_not_compare_with_a_confidence_that_they_do_not_have(fold
     assert "0.3" in (alone.path / "configs" / "inference.json").read_text()
 
 
+def test_it_travels_between_processes():
+    sent = pickle.loads(pickle.dumps(small_stage()))
+    assert sent.spec == SPEC
+    with torch.inference_mode():
+        assert torch.equal(sent.network(CROPS, PEAKS), small_stage().network(CROPS, PEAKS))
+
+
 def test_several_give_their_mean():
-    several = mean_of_stages([stage(0), stage(1)])
+    several = mean_of_stages([small_stage(0), small_stage(1)])
     assert several.spec.members == 2
     with torch.inference_mode():
-        mean = (stage(0).network(CROPS, PEAKS) + stage(1).network(CROPS, PEAKS)) / 2
+        mean = (small_stage(0).network(CROPS, PEAKS) + small_stage(1).network(CROPS, PEAKS)) / 2
         assert several.network(CROPS, PEAKS).numpy() == pytest.approx(mean.numpy(), abs=1e-6)
 
 
@@ -127,4 +126,4 @@ def test_an_onnx_model_that_computes_something_else_is_not_written(tmp_path, mon
     (tmp_path / "models").mkdir()
     monkeypatch.setattr(module, "open_stage_onnx", lambda folder: lambda crops, peaks: peaks + 1)
     with pytest.raises(ModelError, match="must compute what the second stage does"):
-        write_stage(tmp_path, stage())
+        write_stage(tmp_path, small_stage())

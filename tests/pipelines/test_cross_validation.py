@@ -16,7 +16,7 @@ from segpipe.export.model_folder import read_model_folder
 from segpipe.io.images.volumes import read_volume
 from segpipe.pipelines import cross_validation
 from segpipe.training.run_result import RunResult
-from tests.samples.small_models import UNET, example, write_small
+from tests.samples.small_models import UNET, example, small_stage, write_small
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_onnx")]  # three model folders are written
 ABOUT = {
@@ -37,7 +37,7 @@ def fold(tiny_dataset, tmp_path):
 
     def make(number, *, fails=False):
         folder = tmp_path / f"fold_{number}"
-        model = write_small(folder / "model", UNET)
+        model = write_small(folder / "model", UNET, second_stage=small_stage(number))
         if fails:
             problem = DatasetError("no case could be evaluated")
             return RunResult(folder, model, example(), ABOUT, EvaluatedCases(errors=[problem]), None, problem)
@@ -69,7 +69,8 @@ def test_the_folds_that_were_evaluated_are_pooled(fold, config, tmp_path):
     assert (summary["cases"], summary["failed_cases"], len(summary["folds"])) == (4, 1, 2)
     assert summary["split"] == {"folds": 3, "seed": 7}
     assert summary["metrics"]["dice"]["mean"] == 1.0
-    assert read_model_folder(result.model.path).network["members"] == 3
+    model = read_model_folder(result.model.path)
+    assert (model.network["members"], model.second_stage.members) == (3, 3)
     assert (tmp_path / "report.html").is_file()
     assert [child.name for child in cross_validation._children(folds)] == ["fold 0", "fold 2"]
 

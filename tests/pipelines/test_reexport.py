@@ -11,7 +11,7 @@ from segpipe.errors import ConfigError, ModelError
 from segpipe.export.model_folder import load_network, read_model_folder
 from segpipe.pipelines.reexport import describe_parity, reexport
 from tests.samples.foreign_networks import built, install_nets
-from tests.samples.small_models import FACTS, POINT, SCAN, UNET, example, network_of, write_small
+from tests.samples.small_models import FACTS, POINT, SCAN, UNET, example, network_of, small_stage, write_small
 
 DATA = {"name": "nifti", "table": None, "case_column": "case", "patient_column": "patient", "cache": None}
 
@@ -59,12 +59,14 @@ def test_the_command_writes_the_model_folder_of_a_run(run_folder, tmp_path, caps
 
 @pytest.mark.slow
 def test_figures_and_operating_point_belong_to_the_evaluated_weights(run_folder, tmp_path, without_onnx) -> None:
-    write_small(run_folder / "model", operating_point={**POINT, "threshold": 0.35})
+    point = {**POINT, "threshold": 0.35}
+    former = write_small(run_folder / "model", operating_point=point, second_stage=small_stage())
     same = reexport(run_folder, tmp_path / "same")
+    assert same.second_stage == former.second_stage == small_stage().spec
     assert same.operating_point["threshold"] == 0.35
     assert same.about == FACTS
     other = reexport(run_folder, tmp_path / "other", weights="best")
-    assert other.operating_point["threshold"] == 0.5
+    assert (other.operating_point["threshold"], other.second_stage) == (0.5, None)
     assert "figures" not in other.about
     with torch.inference_mode():
         expected = network_of(UNET)

@@ -11,7 +11,9 @@ from torch import nn
 
 from segpipe.export import second_stage, writing
 from segpipe.export.model_folder import ModelFolder, write_model_folder
+from segpipe.export.second_stage import CandidateLayers, StageModel, StageSpec
 from segpipe.networks import build_network
+from segpipe.preprocessing.candidate_crop import CandidateCrop
 from segpipe.preprocessing.recipe import Recipe
 
 UNET = {
@@ -57,6 +59,15 @@ def write_small(path: Path, spec: dict[str, Any] = UNET, recipe: Recipe = SCAN, 
     return write_model_folder(
         path, network=network_of(spec, recipe.label_map.channels), spec=spec, recipe=recipe, **given
     )
+
+
+def small_stage(seed: int = 0) -> StageModel:
+    """A second stage with random weights."""
+    spec = StageSpec(
+        CandidateCrop((8, 8, 6), (1.0, 1.0, 1.5), (-1000.0, 400.0)), CandidateLayers(channels=[4], dropout=0.1)
+    )
+    torch.manual_seed(seed)
+    return StageModel(spec, spec.build().eval())
 
 
 def skip_onnx_export() -> None:

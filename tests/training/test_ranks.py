@@ -13,6 +13,7 @@ from segpipe.errors import ConfigError
 from segpipe.system.processes import shared_folder
 from segpipe.system.processes.ranks import processes_part
 from segpipe.training.callbacks import read_history
+from segpipe.training.checkpoints.files import read_checkpoint
 from segpipe.training.data.run_data import prepare_data
 from segpipe.training.fitting import fit, recipe_of
 from tests.support.ranks import run_ranks
@@ -60,7 +61,11 @@ def difference(one: Path, other: Path) -> float:
 
 
 def test_in_float64_losses_gradients_figures_and_weights_are_equal_after_several_steps(fitted):
-    alone, together = fitted("64-true", "training.ema=null")
+    """In two rounds: the last step has patches at mistakes that the processes have looked up together."""
+    alone, together = fitted("64-true", "training.ema=null", "sampling.hard_negatives=0.33")
+    mined = [read_checkpoint(run / "checkpoints" / "last.ckpt")["PatchDataModule"] for run in (alone, together)]
+    assert mined[0]["found"]
+    assert mined[0] == mined[1]
     for name in ("train/loss", "train/grad_norm", *FIGURES):
         expected = curve(alone, name)
         assert len(expected) == (1 if name in FIGURES else 6)

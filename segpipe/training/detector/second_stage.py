@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,8 @@ from segpipe.training.detector.samples import CandidateReader, CaseCandidates, S
 from segpipe.training.detector.settings import TwoStage
 
 log = logging.getLogger(__name__)
+_OVERLAP = 0.25
+"""Of the windows in training scans: a third of the passes that an overlap of a half takes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +60,14 @@ def fit_second_stage(
     if wanted is None:
         return None
     reader = CandidateReader(evaluator, CandidateCrop.of(run_data.recipe, wanted.crop_mm), wanted.candidates_per_scan)
+    sparser = replace(evaluator, options=replace(evaluator.options, overlap=min(_OVERLAP, evaluator.options.overlap)))
+    readers = {"train": replace(reader, evaluator=sparser), "val": reader}
+    title = "candidates" if settings.trainer.progress and ranks.main else None
     found: list[list[CaseCandidates]] = []
-    for role in ("train", "val"):
-        entries = run_data.entries(role)
+    for role, own in readers.items():
+        entries = [entry for entry in run_data.manifest.entries if entry.split == role]
         log.info("second stage: finding the candidates of %d scans (%s)", len(entries), role)
-        title = "candidates" if settings.trainer.progress and ranks.main else None
-        found.append(read_candidates(reader, entries, ranks, title=title))
+        found.append(read_candidates(own, entries, ranks, title=title))
     return ranks.agree(partial(_fit_or_explain, wanted, *found, crop=reader.crop, seed=settings.seed))
 
 
@@ -83,7 +87,10 @@ def _fit(
     samples = Samples.of(learnt) if learnt else None
     lesions = int(samples.lesion_n.sum()) if samples else 0
     if samples is None or not 0 < lesions < len(samples.lesion_n):
-        log.warning("second stage: %d candidates are lesions and all others are not there: nothing to learn", lesions)
+        found = len(samples.lesion_n) if samples else 0
+        log.warning(
+            "second stage: left out, as it learns from two kinds: %d of %d candidates are lesions", lesions, found
+        )
         return None
     log.info("second stage: learning from %d candidates, %d of them lesions", len(samples.lesion_n), lesions)
     torch.manual_seed(seed)
