@@ -24,7 +24,7 @@ from segpipe.training.data.mined import Mined
 from segpipe.training.hardware import compute_of
 
 log = logging.getLogger(__name__)
-MOST_SCANS = 32
+MOST_SCANS = 16
 """Of a round, drawn anew for each."""
 MOST_PLACES = 8
 """Of a scan: its most confident mistakes; a FROC looks at no more."""
