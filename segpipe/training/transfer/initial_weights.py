@@ -180,4 +180,5 @@ def _by_reason(names: Mapping[str, str]) -> list[str]:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %"
+    """Rounded down, since all is not loaded where anything is not."""
+    return f"{floor(1000 * share) / 10:g} %"

@@ -61,8 +61,8 @@ def match_weights(weights: Weights, network: nn.Module, *, axes: Axes = "xyz") -
             missing[name] = f"shape {_times(weights[source])} ≠ {_times(state[name])}"
     sizes = {name: parameter.numel() for name, parameter in network.named_parameters()}
     share = sum(size for name, size in sizes.items() if name in fitted) / max(sum(sizes.values()), 1)
-    used = {names[name] for name in fitted}
-    return Match(fitted, adapted, missing, [name for name in weights if name not in used], share)
+    paired = set(names.values())
+    return Match(fitted, adapted, missing, [name for name in weights if name not in paired], share)
 
 
 def _pair_names(source: Mapping[str, Any], target: Mapping[str, Any]) -> dict[str, str]:

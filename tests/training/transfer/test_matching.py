@@ -37,6 +37,7 @@ def test_another_number_of_classes_leaves_the_head_alone():
     two, three = (build_network(UNET, out_channels=count) for count in (2, 3))
     match = match_weights(two.state_dict(), three)
     assert set(match.missing) == {name for name in three.state_dict() if name.startswith("model.2.")}
+    assert match.unused == []
     assert match.missing["model.2.0.conv.weight"] == "shape 12×2×3×3×3 ≠ 12×3×3×3×3"
 
 
