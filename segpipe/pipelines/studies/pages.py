@@ -31,7 +31,11 @@ def write_pages(runner: Runner, chosen: Mapping[str, Row], ranks: Sequence[Rank]
         name: {rate: curve(runner.folder_of(row)) for rate, row in rows.items()} for name, rows in searched.items()
     }
     figures = {
-        name: {rate / chosen[name].lr: figure for rate, row in searched[name].items() if (figure := runner.figure(row))}
+        name: {
+            rate / chosen[name].lr: figure
+            for rate, row in searched[name].items()
+            if (figure := runner.figure(row)) is not None
+        }
         for name in chosen
     }
     pictures = {

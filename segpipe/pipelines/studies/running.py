@@ -15,6 +15,7 @@ from segpipe.pipelines.studies.settings import Study
 from segpipe.pipelines.studies.table import write_table
 from segpipe.system.files.plain_files import read_json
 from segpipe.training.hardware import on_one_device
+from segpipe.training.resuming.run_folders import is_finished
 
 log = logging.getLogger(__name__)
 Check = Callable[[Mapping[str, Any]], Settings]
@@ -51,7 +52,7 @@ class Runner:
     def evaluate(self, row: Row) -> int:
         """Trains a row, where it is not trained yet, and evaluates it on the held-out cases; returns the exit code."""
         known = self._outcome(row)
-        if known and (known.state != "trained" or self.summary_of(row).is_file()):
+        if known and (known.state != "trained" or self._is_evaluated(row)):
             return 0
         settings, config = self._settings(row)
         log.info("row %s", row.name)
@@ -104,6 +105,9 @@ class Runner:
         log.info("row %s: %s %s", row.name, state, why)
         write_outcome(state, settings, self.folder_of(row))
         write_table(self.lines(), self.folder)
+
+    def _is_evaluated(self, row: Row) -> bool:
+        return self.summary_of(row).is_file() and is_finished(self.folder_of(row))
 
     def _outcome(self, row: Row) -> Outcome | None:
         return read_outcome(self.folder_of(row))

@@ -19,11 +19,13 @@ from segpipe.pipelines.studies.running import Check, Runner
 from segpipe.pipelines.studies.settings import Study
 from segpipe.system.case_errors import attempt
 from segpipe.system.files.plain_files import read_json
+from segpipe.system.processes.launched import launch
 from segpipe.tracking.harmless import harmless
 from segpipe.tracking.identity import read_run_id
 from segpipe.tracking.nested_runs import Child, report_nested_runs
 from segpipe.training.data.run_data import split_data
 from segpipe.training.fitting import recipe_of
+from segpipe.training.hardware import compute_of
 
 if TYPE_CHECKING:
     from segpipe.tracking.mlflow import Tracker
@@ -48,11 +50,12 @@ def run_study(
 
     Raises:
         SegpipeError: for mistakes in any row, before any work.
-        ConfigError: when the last step is not followed by a validation.
+        ConfigError: when the last step is not followed by a validation, or a launcher has started several processes.
         DatasetError: when no case is left out to choose rates by.
     """
     study: Study = settings.study
     _check_rows(study, config, check)
+    _check_alone(settings)
     _check_validation(settings)
     with open_parent(settings, config, folder, kind="study") as parent:
         runner = Runner(study, config, folder, check, parent.run_id if parent else None, words)
@@ -82,6 +85,16 @@ def _check_rows(study: Study, config: Mapping[str, Any], check: Check) -> None:
     )
 
 
+def _check_alone(settings: Settings) -> None:
+    launched = launch()
+    if launched and compute_of(settings.trainer).processes > 1:
+        raise ConfigError(
+            "a study trains each row in one process, on one device",
+            facts={f"{launched.by} started": f"{launched.processes * launched.nodes} processes"},
+            hint=f"start it without {launched.by}",
+        )
+
+
 def _check_validation(settings: Settings) -> None:
     steps, every = settings.trainer.max_steps, settings.training.validate_every
     if steps % every:
@@ -90,8 +103,8 @@ def _check_validation(settings: Settings) -> None:
             facts={"trainer.max_steps": steps, "training.validate_every": every},
             hint=f"training.validate_every={gcd(steps, every)}, or another divisor of trainer.max_steps",
         )
-    manifest = split_data(settings, recipe_of(settings))
-    if not any(entry.split == "val" for entry in manifest.entries):
+    one = settings.data.fold is None
+    if not one or all(entry.split != "val" for entry in split_data(settings, recipe_of(settings)).entries):
         raise DatasetError(
             "a study chooses rates by validation cases, and there are none",
             facts={"data.fold": settings.data.fold, "data.fractions": list(settings.data.fractions)},
