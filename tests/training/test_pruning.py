@@ -2,6 +2,7 @@
 
 import pytest
 
+from segpipe.pipelines.studies.outcomes import curve
 from tests.support.runs import fit_words, saved_step
 
 pytestmark = pytest.mark.slow
@@ -21,3 +22,4 @@ def test_a_training_ends_when_it_lies_far_behind(tiny_words, tmp_path, reached, 
     words = [*tiny_words, "trainer.max_steps=6", "training.validate_every=2", f"callbacks=[{stop}]"]
     fit_words(words, tmp_path)
     assert saved_step(tmp_path) == steps
+    assert list(curve(tmp_path)) == list(range(2, steps + 1, 2))  # the steps that others are compared at

@@ -48,13 +48,13 @@ def read_outcome(folder: Path) -> Outcome | None:
 def write_outcome(state: State, settings: Settings, folder: Path) -> Outcome:
     """Says what came of a row, of what its training has written."""
     history = read_history(folder)
-    figures = list(curve(folder).values())
+    figures = curve(folder)
     batch = settings.training.batch_size * settings.training.accumulate
     rates = [point["train/samples_per_second"] for point in history if "train/samples_per_second" in point]
     outcome = Outcome(
         state,
-        steps=int(max((point["step"] for point in history), default=0)),
-        pseudo_dice=figures[-1] if figures else None,
+        steps=int(max([*figures, *(point["step"] for point in history)], default=0)),
+        pseudo_dice=figures[max(figures)] if figures else None,
         ms_per_step=1000 * batch / median(rates) if rates else None,
         state_bytes_per_weight=_state_bytes(settings, folder / "checkpoints" / LAST),
     )
@@ -63,8 +63,8 @@ def write_outcome(state: State, settings: Settings, folder: Path) -> Outcome:
 
 
 def curve(folder: Path) -> dict[int, float]:
-    """The pseudo-Dice of a row by step."""
-    return {int(point["step"]): point[MONITOR] for point in read_history(folder) if MONITOR in point}
+    """The pseudo-Dice of a row by the steps that were taken; Lightning counts those before the last one."""
+    return {int(point["step"]) + 1: point[MONITOR] for point in read_history(folder) if MONITOR in point}
 
 
 def _state_bytes(settings: Settings, checkpoint: Path) -> float | None:

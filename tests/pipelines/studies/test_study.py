@@ -14,6 +14,7 @@ from segpipe.config.compose import compose
 from segpipe.config.schema import Settings
 from segpipe.errors import ConfigError, DatasetError
 from segpipe.pipelines.studies import study
+from segpipe.pipelines.studies.outcomes import curve
 from segpipe.system.files.csv_table import read_csv
 from segpipe.training.callbacks import read_history
 from tests.samples.small_models import skip_pages
@@ -107,6 +108,7 @@ def test_a_row_says_how_far_it_came_what_it_cost_and_how_it_is_trained_alone(hom
     assert float(line["state_bytes_per_weight"]) == pytest.approx(8.0, abs=0.1)  # two float32 a weight, and a counter
     assert float(line["dice_low"]) <= float(line["dice"]) <= float(line["dice_high"])
     assert float(line["ms_per_step"]) > 0
+    assert list(curve(home / "run" / line["row"])) == [2, 4]
     assert line["command"].endswith(f"optimizer.lr={float(line['lr'])}" + " seed=1" * (line["seed"] == "1"))
     summary = json.loads((home / "run" / line["row"] / "evaluation" / "summary.json").read_text())
     assert float(line["dice"]) == summary["metrics"]["dice"]["mean"]
