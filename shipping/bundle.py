@@ -106,7 +106,8 @@ def merge(
     settle_weights(network, torch.zeros(1, 1, *round_up(first.recipe.patch, first.divisor)))
     if len(folders) > 1:
         spec = {"name": "ensemble", "members": len(folders), "member": spec}
-        about = {name: value for name, value in about.items() if name not in OF_ONE_RUN}
+        alike = [name for name in about if all(folder.about.get(name) == about[name] for folder in folders)]
+        about = {name: about[name] for name in alike if name not in OF_ONE_RUN}
     return write_model_folder(
         path,
         network=network,
