@@ -29,36 +29,45 @@ def chest():
     return Case("chest", np.rint(image).astype(np.int16), grid, ball.astype(np.uint8))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted({*NAMES} - {"partial_coverage"}))
 def test_each_severity_is_further_from_the_scan_than_the_one_before(name, chest):
     changed = [corrupt(chest, name, severity) for severity in SEVERITIES]
-    assert all(case.image.dtype == np.int16 and case.mask.any() for case in changed)
-    if name == "partial_coverage":
-        sizes = [case.image.shape[2] for case in changed]
-        assert sizes == [17, 14, 11, 8, 5]
-    else:
-        far = [float(np.abs(case.image.astype(float) - chest.image).mean()) for case in changed]
-        assert far == sorted(far)
-        assert far[0] < far[4]
-    if not CORRUPTIONS[name].moves:
-        assert all(np.array_equal(case.mask, chest.mask) and case.grid.matches(chest.grid) for case in changed)
+    far = [float(np.abs(case.image.astype(float) - chest.image).mean()) for case in changed]
+    assert far == sorted(far)
+    assert far[0] < far[4]
+    assert [case.image.dtype for case in changed] == [np.int16] * 5
+
+
+def test_each_severity_covers_less(chest):
+    changed = [corrupt(chest, "partial_coverage", severity) for severity in SEVERITIES]
+    assert [case.image.shape[2] for case in changed] == [17, 14, 11, 8, 5]
+    assert [bool(case.mask.any()) for case in changed] == [True] * 5
+
+
+@pytest.mark.parametrize("name", STAYING)
+def test_lesions_stay_where_they_are(name, chest):
+    changed = corrupt(chest, name, 5)
+    np.testing.assert_array_equal(changed.mask, chest.mask)
+    assert changed.grid.matches(chest.grid)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_corruption_is_a_function_of_case_and_seed(name, chest):
-    first, again, other = (corrupt(chest, name, 3, seed=seed) for seed in (1, 1, 2))
+    first, again = (corrupt(chest, name, 3, seed=1) for _ in range(2))
     np.testing.assert_array_equal(first.image, again.image)
-    assert CORRUPTIONS[name].levels == tuple(CORRUPTIONS[name].level(severity) for severity in SEVERITIES)
-    drawn = {"low_dose", "arms_down", "motion", "metal"}
-    assert np.array_equal(first.image, other.image) is not (name in drawn) or name not in drawn
+
+
+@pytest.mark.parametrize("name", ["low_dose", "arms_down", "motion", "metal", "tilt", "offset"])
+def test_other_seeds_draw_others(name, chest):
+    drawn = [corrupt(chest, name, 3, seed=seed).image for seed in range(8)]
+    assert any(not np.array_equal(drawn[0], other) for other in drawn[1:])
 
 
 def test_levels_rise_or_fall_and_say_where_they_come_from():
-    for one in CORRUPTIONS.values():
-        assert list(one.levels) in (sorted(one.levels), sorted(one.levels, reverse=True))
-        assert len(set(one.levels)) == 5
-        assert one.unit
-        assert one.source
+    found = list(CORRUPTIONS.values())
+    assert [len(set(one.levels)) for one in found] == [5] * 17
+    assert all(list(one.levels) in (sorted(one.levels), sorted(one.levels, reverse=True)) for one in found)
+    assert all(one.unit and one.source for one in found)
 
 
 def test_a_wrong_name_or_severity_is_explained(chest):
@@ -85,8 +94,14 @@ def test_patches_are_corrupted_in_hu(name):
     assert changed.dtype == torch.float32
     assert torch.equal(patch["image"], before)
     assert not torch.equal(changed, before)
-    if name == "offset":
-        assert (changed - before).abs() * 1400 == pytest.approx(torch.full_like(before, 70), abs=0.01)
+
+
+def test_an_offset_of_a_patch_is_in_hu():
+    image = torch.full((1, 4, 4, 2), 0.5)
+    transform = augmentation(kinds=["offset"], severities=[4, 4])
+    transform.set_random_state(0)
+    changed = transform({"image": image})["image"]
+    torch.testing.assert_close((changed - image).abs() * 1400, torch.full_like(image, 70.0), atol=0.01, rtol=0)
 
 
 def test_an_augmentation_is_built_from_its_configuration_and_repeats_itself():

@@ -102,16 +102,20 @@ def test_a_rating_model_is_signed_and_verified_as_well(keys, tmp_path):
     assert Rater.open(ratings, key=read_public_key(keys[1])).model.scales
 
 
-def test_every_verb_that_opens_a_model_verifies_it(model, keys, tmp_path, capsys):
-    common = ["--model", str(model), "--verify-key", str(keys[1])]
-    for verb, more in {
-        "predict": ["--input", str(tmp_path), "--output", str(tmp_path / "o"), "--at", "0,0,0"],
-        "evaluate": ["--data", str(tmp_path), "--output", str(tmp_path / "o")],
-        "robustness": ["--data", str(tmp_path), "--output", str(tmp_path / "o")],
-        "serve": ["--interactive"],
-    }.items():
-        assert main([verb, *common, *more]) == 2
-        assert "the model folder is not signed" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["predict", "--input", ".", "--output", "o", "--at", "0,0,0"],
+        ["evaluate", "--data", ".", "--output", "o"],
+        ["robustness", "--data", ".", "--output", "o"],
+        ["serve", "--interactive"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_every_verb_that_opens_a_model_verifies_it(words, model, keys, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([*words, "--model", str(model), "--verify-key", str(keys[1])]) == 2
+    assert "the model folder is not signed" in capsys.readouterr().err
 
 
 def test_a_passphrase_is_read_from_the_environment(model, tmp_path, monkeypatch, capsys):

@@ -60,7 +60,12 @@ def test_limits_say_what_it_has_learnt_from(crops):
 
 def write_runs(tmp_path):
     for number in range(2):
-        write_small(tmp_path / f"fold_{number}" / "model", BATCH_NORM, VOI, about={"experiment": "tiny", "steps": 10 + number, "figures": {}})
+        write_small(
+            tmp_path / f"fold_{number}" / "model",
+            BATCH_NORM,
+            VOI,
+            about={"experiment": "tiny", "steps": 10 + number, "figures": {}},
+        )
         lines = ["case,patient,dice,volume_error_pct", f"case_{number},p{number},0.5,10"]
         (tmp_path / f"fold_{number}" / "evaluation").mkdir()
         (tmp_path / f"fold_{number}" / "evaluation" / "cases.csv").write_text("\n".join(lines) + "\n")
