@@ -125,7 +125,7 @@ def _evaluations(runner: Runner, rows: Sequence[Row]) -> list[Evaluation]:
 
 
 def _describe(ranks: Sequence[Rank], folder: Path) -> str:
-    lines = [f"  {one.name:<20} Dice {one.dice:.3f}, {one.seeds} seeds" for one in ranks]
+    lines = [f"  {one.name:<20} Dice {one.dice:.3f}, seeds: {one.seeds}" for one in ranks]
     return "\n".join(["held-out cases, the best first:", *lines, f"study    {folder / 'study.md'}"])
 
 

@@ -39,10 +39,11 @@ def _rule(study: Study) -> str:
         if pruning
         else ""
     )
+    seeds = ", ".join(map(str, study.seeds))
     return (
-        f"Each candidate is trained with {study.rates} rates for the same number of steps, with seed {study.seeds[0]}; "
-        "the rate with the highest pseudo-Dice of validation patches at the end is taken, and trained with "
-        f"{len(study.seeds)} seeds. Held-out cases choose nothing.{given_up}"
+        f"Rates tried for each candidate, over the same number of steps, with seed {study.seeds[0]}: {study.rates}. "
+        "The one with the highest pseudo-Dice of validation patches at the end is taken, and trained with the seeds "
+        f"{seeds}. Held-out cases choose nothing.{given_up}"
     )
 
 
