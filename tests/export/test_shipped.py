@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from segpipe import load_model
+from segpipe.__main__ import main
 from segpipe.datasets.loading import load_lesions
 from segpipe.datasets.samples import find_data
 from segpipe.datasets.sources.folders import find_cases
@@ -77,18 +78,33 @@ def test_a_shipped_model_is_whole_and_says_whose_data_it_learnt_from(name):
     assert "| every nodule once |" in (model.path / "docs" / "README.md").read_text()
 
 
+@pytest.mark.skipif("lidc-voi" not in SEGMENTING, reason="it does not ride in this package")
+def test_a_nodule_is_measured_without_training_and_model(tmp_path, capsys):
+    case = load_lesions(ENTRIES[2], {1: "nodule"})
+    (lesion,) = measure_components(find_components(case.mask), case.grid)
+    at = ",".join(map(str, lesion.centre_mm))
+    words = ["predict", "--input", str(ENTRIES[2].image), f"--at={at}", "--output", str(tmp_path), "--device", "cpu"]
+    assert main(words) == 0
+    assert "1 finding" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("backend", ["torch", "onnx"])
 @pytest.mark.parametrize("name", SEGMENTING)
-def test_a_shipped_model_measures_a_real_nodule(name, backend):
-    case = load_lesions(ENTRIES[0], {1: "nodule"})
-    (lesion,) = measure_components(find_components(case.mask), case.grid)
+def test_a_shipped_model_measures_real_nodules(name, backend):
     model = load_model(name, backend=backend, device="cpu")
-    found = predict_case(
-        case, model.folder.recipe, model.engine, model.options, divisor=model.folder.divisor, at_mm=lesion.centre_mm
-    )
-    both = np.count_nonzero((found.mask > 0) & (case.mask > 0))
-    assert 2 * both / (np.count_nonzero(found.mask) + np.count_nonzero(case.mask)) > 0.75
-    assert found.findings[0].volume_mm3 == pytest.approx(lesion.volume_mm3, rel=0.4)
+    dice = [measured_dice(model, load_lesions(entry, {1: "nodule"})) for entry in ENTRIES[:6]]
+    assert np.mean(dice) > 0.75
+    assert min(dice) > 0.5
+
+
+def measured_dice(model, case):
+    """Of the nodule at the middle of the readers' one."""
+    (lesion,) = measure_components(find_components(case.mask), case.grid)
+    recipe, divisor = model.folder.recipe, model.folder.divisor
+    found = predict_case(case, recipe, model.engine, model.options, divisor=divisor, at_mm=lesion.centre_mm)
+    masks = found.mask > 0, case.mask > 0
+    assert len(found.findings) == 1
+    return 2 * np.count_nonzero(masks[0] & masks[1]) / sum(map(np.count_nonzero, masks))
 
 
 @pytest.mark.parametrize("name", RATING)
