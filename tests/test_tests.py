@@ -142,7 +142,7 @@ def test_files_of_ours_that_a_page_names_are_there():
         (page.name, path.rstrip("."))
         for page in pages
         if page.name != "CHANGELOG.md"
-        for path in re.findall(r"(?<![\w/.])(?:tests|segpipe)/[\w/.]+", page.read_text(encoding="utf-8"))
+        for path in re.findall(r"(?<![\w/.])(?:tests|segpipe)/[\w/.-]+", page.read_text(encoding="utf-8"))
     }
     assert len(named) > 3
     assert {(page, path) for page, path in named if not (ROOT / path).exists()} == set()
