@@ -183,7 +183,10 @@ def test_a_point_outside_the_scan_is_refused():
 
 
 def test_a_voi_model_on_a_whole_scan_needs_a_point():
-    scan = Case("scan", np.random.default_rng(0).normal(size=(90, 90, 40)), Grid((90, 90, 40), np.eye(4)))
+    large, whole = ((84, 80, 49), (140, 140, 60))  # 13 and 47 windows of 32×32×24 mm
+    rng = np.random.default_rng(0)
+    crop, scan = (Case("scan", rng.normal(size=shape), Grid(shape, np.eye(4))) for shape in (large, whole))
+    assert predict_case(crop, VOI, Bright(), PredictOptions(), divisor=DIVISOR).mask.shape == large
     with pytest.raises(ImageError, match="a whole scan needs that point"):
         predict_case(scan, VOI, Bright(), PredictOptions(), divisor=DIVISOR)
 

@@ -14,7 +14,8 @@ from segpipe.lesions import Box
 from segpipe.preprocessing.recipe import Recipe, Shape
 from segpipe.preprocessing.resampling import Preparation, interpolate, normalise, orient
 
-VOI_LIMIT = 8
+VOI_LIMIT = 27
+"""Windows whose volume a crop may have; 60 mm of scan around a large nodule have nine, a whole scan has hundreds."""
 Point = tuple[float, float, float]
 
 
