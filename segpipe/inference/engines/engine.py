@@ -1,9 +1,9 @@
 """Engines run a network: one call from patches to the probability of each class, whatever executes it."""
 
+import threading
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import nn
@@ -78,18 +78,35 @@ class TorchEngine:
         """Returns the probability of each class; see `Engine`."""
         half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.half)
         threads = torch.get_num_threads() if self.device.type == "cpu" else 1
-        with take_turn(threads), half, _all_digits(), small_maps_in_float32(self.device):
+        with take_turn(threads), half, _ALL_DIGITS, small_maps_in_float32(self.device):
             logits = self.network(patches_bcxyz.to(self.device))
         return class_probabilities(logits.float(), self.labels).to(patches_bcxyz.device)
 
 
-def _all_digits() -> AbstractContextManager[None]:
-    """What is computed in float32 on a GPU has its 24 bits; by default cuDNN convolves with 11 of them."""
-    cudnn: Any = torch.backends.cudnn
-    flags: AbstractContextManager[None] = cudnn.flags(
-        enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
-    )
-    return flags
+class AllDigits:
+    """What is computed in float32 on a GPU has its 24 bits; by default cuDNN convolves with 11 of them.
+
+    The setting is the process's, and threads compute at once: the first one changes it, the last one puts it back.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._before = threading.Lock(), 0, True
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before = torch.backends.cudnn.allow_tf32
+                torch.backends.cudnn.allow_tf32 = False
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                torch.backends.cudnn.allow_tf32 = self._before
+
+
+_ALL_DIGITS = AllDigits()
 
 
 class OnnxEngine:

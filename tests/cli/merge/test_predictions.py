@@ -25,12 +25,10 @@ BAD = 17
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):
     """A model, 40 scans of which one is damaged, and what one call makes of them."""
-    from tests.samples.small_models import UNET, skip_onnx_export, write_small
+    from tests.samples.small_models import UNET, without_onnx_export, write_small
 
     home = tmp_path_factory.mktemp("job")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("segpipe.export.writing._write_onnx", None)  # so that it is put back
-        skip_onnx_export()
+    with without_onnx_export():
         write_small(home / "model", UNET)
     for number, name in enumerate(NAMES):
         image = np.random.default_rng(number).integers(-1000, 300, SHAPE).astype(np.int16)

@@ -1,5 +1,6 @@
 """Engines give one foreground probability per voxel, whatever computes it."""
 
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,7 @@ from torch import nn
 
 from segpipe.errors import ConfigError, ModelError
 from segpipe.inference.engines.device_memory import FittingBatches
-from segpipe.inference.engines.engine import OnnxEngine, TorchEngine, onnx_providers
+from segpipe.inference.engines.engine import AllDigits, OnnxEngine, TorchEngine, onnx_providers
 from segpipe.labels import LabelMap
 from segpipe.system.processes.hardware import choose_device, computes_bf16
 
@@ -60,15 +61,28 @@ def test_a_network_with_other_channels_than_the_labels_need_is_refused(channels)
     assert caught.value.facts == {"found": f"{channels} channels", "wanted": "2: background, nodule"}
 
 
-def test_float32_has_all_its_digits_on_a_gpu_too():
+def test_float32_has_all_its_digits_on_a_gpu_too(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+
     class Asks(nn.Module):
         def forward(self, patches):
             self.reduced = torch.backends.cudnn.allow_tf32
             return torch.cat([torch.zeros_like(patches), patches], dim=1)
 
-    network, before = Asks(), torch.backends.cudnn.allow_tf32
+    network = Asks()
     TorchEngine(network, device="cpu", precision="fp32")(PATCH)
-    assert (before, network.reduced, torch.backends.cudnn.allow_tf32) == (True, False, True)
+    assert (network.reduced, torch.backends.cudnn.allow_tf32) == (False, True)
+
+
+def test_of_two_that_compute_at_once_the_last_one_puts_the_setting_back(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    digits, first, second = AllDigits(), ExitStack(), ExitStack()
+    first.enter_context(digits)
+    second.enter_context(digits)
+    first.close()
+    assert torch.backends.cudnn.allow_tf32 is False
+    second.close()
+    assert torch.backends.cudnn.allow_tf32 is True
 
 
 def test_bfloat16_is_near_and_named():
