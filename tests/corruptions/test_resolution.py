@@ -1,5 +1,7 @@
 """Kernels, slices and pixels change what is fine by as much as they say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -35,16 +37,17 @@ def test_a_body_kernel_becomes_the_lung_kernel_of_the_same_scan(realdata):
 
     folder = realdata / "lung_pet_ct_dx"
     lung, body = (from_case(find_only_scan(folder / f"A0001-series{number}").read_case()) for number in (2, 3))
+    lung, body = (replace(one, image_hu=one.image_hu[:, :, 24:44]) for one in (lung, body))
     sharpened, smoothed = other_kernel(body, 12.0, RNG), other_kernel(lung, 1 / 12, RNG)
-    assert measure_noise(sharpened) == pytest.approx(measure_noise(lung), rel=0.25)
-    assert measure_noise(smoothed) == pytest.approx(measure_noise(body), rel=0.25)
+    assert measure_noise(sharpened) == pytest.approx(measure_noise(lung), rel=0.3)
+    assert measure_noise(smoothed) == pytest.approx(measure_noise(body), rel=0.3)
     assert np.abs(_spectrum(sharpened) / _spectrum(lung) - 1).max() < 0.2
     assert np.abs(_spectrum(smoothed) / _spectrum(body) - 1).max() < 0.2
 
 
 def _spectrum(planes):
     """Amplitudes from 0.1 to 0.55 cycles per mm, in steps of 0.05, of the middle of the body."""
-    middle = planes.image_hu[96:416, 96:416, 20:50]
+    middle = planes.image_hu[96:416, 96:416]
     window = np.hanning(320)[:, None] * np.hanning(320)
     power = sum(np.abs(np.fft.rfft2((plane - plane.mean()) * window)) ** 2 for plane in np.moveaxis(middle, 2, 0))
     radius = np.hypot(*Planes(middle, planes.spacing_mm).frequencies)
