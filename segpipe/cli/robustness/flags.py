@@ -4,6 +4,7 @@ import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from segpipe.cli.common.compute_flags import add_compute_flags
 from segpipe.cli.common.flags import VerbParser
@@ -41,7 +42,19 @@ def _parser() -> argparse.ArgumentParser:
         description="Evaluates a model on scans as they are, and as another dose, kernel, slice, motion or scanner "
         "might have shown them. A call that was killed goes on where it was.",
     )
-    add = parser.add_argument
+    _add_data(parser.add_argument)
+    _add_choice(parser.add_argument_group("what is tried").add_argument)
+    add_compute_flags(parser.add_argument_group("how to compute").add_argument)
+    parser.add_argument_group("MLflow").add_argument(
+        "--tracking-uri",
+        default=os.environ.get("MLFLOW_TRACKING_URI"),
+        metavar="URI",
+        help="logs a run there as well (default: $MLFLOW_TRACKING_URI, else nowhere)",
+    )
+    return parser
+
+
+def _add_data(add: Any) -> None:
     add_model_flag(add)
     add("--data", required=True, type=Path, metavar="DATASET", help="a data set that `ingest` made")
     add("--output", required=True, type=Path, metavar="DIR", help="summary, tables and report go here")
@@ -52,6 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--most", type=int, metavar="N", help="at most so many cases, evenly over the data set")
     add("--seed", type=int, default=0, metavar="N", help="of what is drawn, and of the bootstrap (default: 0)")
+
+
+def _add_choice(add: Any) -> None:
     add(
         "--corruptions",
         nargs="+",
@@ -68,11 +84,3 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="which of 1 to 5 (default: all)",
     )
-    add_compute_flags(parser.add_argument_group("how to compute").add_argument)
-    parser.add_argument_group("MLflow").add_argument(
-        "--tracking-uri",
-        default=os.environ.get("MLFLOW_TRACKING_URI"),
-        metavar="URI",
-        help="logs a run there as well (default: $MLFLOW_TRACKING_URI, else nowhere)",
-    )
-    return parser
