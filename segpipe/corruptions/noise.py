@@ -81,8 +81,7 @@ def quantum_spectrum(x_per_mm: Floats, y_per_mm: Floats) -> Floats:
 
 def spread_variance(planes: Planes) -> Floats:
     """How much more or less variance than elsewhere the noise has in each place; its mean over the body is 1."""
-    zooms = [spacing / _COARSE_MM for spacing in planes.spacing_mm[:2]]
-    steps = [max(1, round(1 / zoom)) for zoom in zooms]
+    steps = [max(1, round(_COARSE_MM / spacing)) for spacing in planes.spacing_mm[:2]]
     coarse = ndimage.uniform_filter(planes.image_hu, (*steps, 1))[:: steps[0], :: steps[1]]
     step_mm = steps[0] * planes.spacing_mm[0]
     attenuation = (WATER_PER_MM * (1 + coarse.clip(-1000, 2000) / 1000)).astype(np.float32)

@@ -99,6 +99,11 @@ def to_case(planes: Planes, case: Case) -> Case:
     return Case(case.id, np.ascontiguousarray(image), Grid((x, y, z), affine), mask)
 
 
+def either_way(rng: np.random.Generator) -> int:
+    """1 or −1, drawn."""
+    return 1 if rng.random() < 0.5 else -1
+
+
 def _order(grid: Grid) -> tuple[int, int, int]:
     worlds = [world for world, _ in axis_directions(grid.affine)]
     x, y, z = (worlds.index(world) for world in range(3))

@@ -6,19 +6,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from segpipe.corruptions.planes import Planes
+from segpipe.corruptions.planes import Planes, either_way
 
 Mask = NDArray[np.uint8]
 
 
 def rotate(planes: Planes, degrees: float, rng: np.random.Generator) -> Planes:
     """Scan and mask are turned about the long axis by `degrees`, `rng` draws to which side."""
-    return _turn(planes, (0, 1), degrees * _sign(rng))
+    return _turn(planes, (0, 1), degrees * either_way(rng))
 
 
 def tilt(planes: Planes, degrees: float, rng: np.random.Generator) -> Planes:
     """Scan and mask are tilted from front to back by `degrees`, `rng` draws which way."""
-    return _turn(planes, (1, 2), degrees * _sign(rng))
+    return _turn(planes, (1, 2), degrees * either_way(rng))
 
 
 def cover_less(planes: Planes, percent: float, rng: np.random.Generator) -> Planes:
@@ -59,7 +59,3 @@ def _turn_mask(mask: Mask, matrix: NDArray[np.float64], offset: NDArray[np.float
         share = ndimage.affine_transform((mask == label).astype(np.float32), matrix, offset, order=1)
         turned[share >= 0.5] = label
     return turned
-
-
-def _sign(rng: np.random.Generator) -> int:
-    return 1 if rng.random() < 0.5 else -1

@@ -6,12 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from segpipe.corruptions.noise import WATER_PER_MM
 from segpipe.corruptions.planes import Floats, Planes
 
 METAL_HU = 3071.0
 """Where the values of most scanners end."""
-_METAL_PER_MM, _WATER_PER_MM = 0.25, 0.0193
-"""Attenuation at 70 keV of titanium and of water (NIST)."""
+_METAL_PER_MM = 0.25
+"""Attenuation of titanium at 70 keV (NIST)."""
 _HARDENING = 0.05
 """What is lost of a squared attenuation when the beam has many energies."""
 _APART_MM = (30.0, 60.0)
@@ -81,7 +82,7 @@ def _streaks(x_mm: NDArray[np.float64], y_mm: NDArray[np.float64], rods: list[Po
         lacking = -_HARDENING * (_METAL_PER_MM * chords) ** 2
         filtered = np.fft.irfft(np.fft.rfft(lacking, 2 * len(detector)) * ramp)[: len(detector)]
         total += np.interp(along[0] * x[:, None] + along[1] * y[None], detector, filtered)
-    error_hu = 1000 / _WATER_PER_MM * np.pi / _ANGLES * total
+    error_hu = 1000 / WATER_PER_MM * np.pi / _ANGLES * total
     places = np.meshgrid(np.arange(len(x_mm)) / steps[0], np.arange(len(y_mm)) / steps[1], indexing="ij")
     return np.asarray(ndimage.map_coordinates(error_hu, places, order=1, mode="nearest"), dtype=np.float32)
 

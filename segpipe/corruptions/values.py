@@ -5,7 +5,7 @@ from io import BytesIO
 import numpy as np
 from numpy.typing import NDArray
 
-from segpipe.corruptions.planes import EMPTY_HU, Floats, Planes
+from segpipe.corruptions.planes import EMPTY_HU, Floats, Planes, either_way
 
 LUNG_CENTRE_HU = -500.0
 _LEAST_SIDE = 256
@@ -13,12 +13,12 @@ _LEAST_SIDE = 256
 
 def offset_hu(planes: Planes, offset: float, rng: np.random.Generator) -> Planes:
     """All values are too high or too low by `offset` HU; `rng` draws which."""
-    return planes.with_values(planes.image_hu + _sign(rng) * offset)
+    return planes.with_values(planes.image_hu + either_way(rng) * offset)
 
 
 def scale_hu(planes: Planes, percent: float, rng: np.random.Generator) -> Planes:
     """The distance of all values from air is too large or too small by `percent`; `rng` draws which."""
-    return planes.with_values((planes.image_hu + 1000) * (1 + _sign(rng) * percent / 100) - 1000)
+    return planes.with_values((planes.image_hu + 1000) * (1 + either_way(rng) * percent / 100) - 1000)
 
 
 def coarser_values(planes: Planes, step_hu: float, rng: np.random.Generator) -> Planes:
@@ -49,7 +49,3 @@ def _through_jpeg2000(plane: Floats, ratio: float) -> NDArray[np.floating]:
     stored = np.rint(wide - EMPTY_HU).clip(0, 65535).astype(np.uint16)
     Image.fromarray(stored).save(file, "JPEG2000", quality_mode="rates", quality_layers=[ratio], irreversible=True)
     return np.asarray(Image.open(file), dtype=np.float32)[:x, :y] + EMPTY_HU
-
-
-def _sign(rng: np.random.Generator) -> int:
-    return 1 if rng.random() < 0.5 else -1

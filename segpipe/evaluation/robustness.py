@@ -112,13 +112,12 @@ def _worst(drop: float, condition: Condition, case: str, before: Mapping[str, fl
 
 def _of_corruption(results: Results, name: str, seed: int) -> dict[str, Any]:
     own = {condition: found for condition, found in sorted(results.items()) if condition.corruption == name}
-    drops = _drops({CLEAN: results[CLEAN], **own})
+    patients, drops = _patients(results), _drops({CLEAN: results[CLEAN], **own})
+    figures = {one: figures_of(found, seed=seed) for one, found in own.items()}
     return {
-        "severities": [
-            {"severity": one.severity, "level": one.level, **figures_of(found, seed=seed)} for one, found in own.items()
-        ],
-        "mean_dice": _average([figures_of(found, seed=seed)["dice"]["mean"] for found in own.values()]),
-        "mean_drop": _mean(list(drops.values()), [_patients(results)[case] for case in drops], seed),
+        "severities": [{"severity": one.severity, "level": one.level, **found} for one, found in figures.items()],
+        "mean_dice": _average([found["dice"]["mean"] for found in figures.values()]),
+        "mean_drop": _mean(list(drops.values()), [patients[case] for case in drops], seed),
     }
 
 
