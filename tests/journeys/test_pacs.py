@@ -171,9 +171,9 @@ def test_a_study_of_mr_and_pet_is_refused_by_name(pacs, serve, tmp_path):
 def test_what_a_named_peer_sends_to_the_worker_is_answered_in_the_pacs(pacs, serve, tmp_path):
     port = free_port()
     service = serve(pacs, "state", "--dicom-port", port, "--peer", "SCANNER@127.0.0.1").start()
-    wait_for(lambda: service.has(done=0), PATIENCE_S)
     slices = chest_series(1)
     folder = save(slices, tmp_path / "sent")
+    wait_for(lambda: service.has(done=0), PATIENCE_S)  # the page answers when the DICOM port is open
     assert storescu(port, folder, caller="STRANGER").returncode != 0
     assert storescu(port, folder).returncode == 0
     wait_for(lambda: service.has(done=1), PATIENCE_S)

@@ -5,6 +5,7 @@ import logging
 import signal
 import threading
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from segpipe.cli.common.compute_flags import memory_limit
@@ -14,7 +15,9 @@ from segpipe.cli.serve.flags import parse_flags
 from segpipe.cli.serve.interactive import serve_interactive
 
 if TYPE_CHECKING:
+    from segpipe.io.pacs.receiving.receiver import Receiver
     from segpipe.serving.answer import Answerer
+    from segpipe.serving.health import HealthPage
     from segpipe.serving.policy import WorkerPolicy
     from segpipe.serving.queue import Queue
     from segpipe.serving.worker import Worker
@@ -45,28 +48,25 @@ def run(argv: list[str]) -> int:
         door = HealthServerConfig(
             given.host, given.port, given.page_user, given.page_password, given.certificate, given.key
         )
-        page = HealthPage(lambda: _report(worker, queue), door)
-        worker.resume()
-        page.start()
-        try:
-            _serve(worker, given)
-        finally:
-            page.stop()
+        _serve(worker, HealthPage(lambda: _report(worker, queue), door), given)
         counts = queue.counts()
     return 2 if given.once and counts["failed"] + counts["refused"] else 0
 
 
-def _serve(worker: "Worker", given: argparse.Namespace) -> None:
-    """Works until a signal, or with `--once` until nothing waits."""
-    receiver = _receiver(given, worker)
+def _serve(worker: "Worker", page: "HealthPage", given: argparse.Namespace) -> None:
+    """Works until a signal, or with `--once` until nothing waits; who reads the page may send by C-STORE."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    try:
-        worker.run(stop, once=given.once)
-    finally:
+    worker.resume()
+    with ExitStack() as doors:
+        receiver = _receiver(given, worker)
         if receiver is not None:
-            receiver.stop()
+            receiver.start()
+            doors.callback(receiver.stop)
+        page.start()
+        doors.callback(page.stop)
+        worker.run(stop, once=given.once)
 
 
 def _policy(given: argparse.Namespace) -> "WorkerPolicy":
@@ -95,7 +95,7 @@ def _answers(given: argparse.Namespace) -> "Answerer":
     return Answerer(model, engine, options, MemoryBound.of(engine, model, limit), rater)
 
 
-def _receiver(given: argparse.Namespace, worker: "Worker") -> Any:
+def _receiver(given: argparse.Namespace, worker: "Worker") -> "Receiver | None":
     if given.dicom_port is None:
         return None
     from segpipe.io.pacs.receiving.peers import Peer
@@ -103,9 +103,7 @@ def _receiver(given: argparse.Namespace, worker: "Worker") -> Any:
 
     inbox = Inbox(worker.folder_of, worker.arrived, worker.finished)
     peers = [Peer.parse(text) for text in given.peer]
-    receiver = Receiver(given.aet, given.dicom_port, peers=peers, inbox=inbox, host=given.dicom_host)
-    receiver.start()
-    return receiver
+    return Receiver(given.aet, given.dicom_port, peers=peers, inbox=inbox, host=given.dicom_host)
 
 
 def _report(worker: "Worker", queue: "Queue") -> Mapping[str, Any]:
