@@ -15,6 +15,7 @@ from segpipe.inference.measurements.borders import Borders, find_borders, whole_
 from segpipe.inference.measurements.place import Place, Places
 from segpipe.inference.measurements.rating import PredictedRating
 from segpipe.inference.measurements.slices import Slices, measure_slices
+from segpipe.inference.measurements.uncertainty import FindingUncertainty
 from segpipe.inference.window.aggregator import Foreground
 from segpipe.labels import Label, LabelMap
 from segpipe.lesions import (
@@ -26,6 +27,8 @@ from segpipe.lesions import (
     measure_lesion,
 )
 from segpipe.preprocessing.resampling import Preparation
+
+_ON_REQUEST = ("ratings", "uncertainty")
 
 
 @dataclass(frozen=True)
@@ -87,13 +90,15 @@ class Finding(Borders, Slices, Place, Attenuation, Size, Found):
 
     Args:
         ratings: Name of a scale → what readers would probably say, where a rating model was asked; docs/ratings.md.
+        uncertainty: How sure the network is of its voxels, where it was asked; docs/uncertainty.md.
     """
 
     ratings: Mapping[str, PredictedRating] = field(default_factory=dict)
+    uncertainty: FindingUncertainty | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data; without `ratings` where no rating model was asked."""
-        return {name: value for name, value in asdict(self).items() if name != "ratings" or value}
+        """Plain data; without what was not asked for."""
+        return {name: value for name, value in asdict(self).items() if name not in _ON_REQUEST or value}
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,7 +31,7 @@ Boxes = Sequence[NDArray[np.float32]]
 Place = tuple[tuple[float, float, float], Point | None]
 """Spacing of the voxels that are looked through, and where."""
 Memory = MutableMapping[Place, Boxes]
-"""Place → the probabilities of each class there."""
+"""Place → what the network says there, see `Aggregator.boxes`."""
 LEAST_AGREEMENT = 0.7
 """Dice of two looks at one part of a scan, of which the coarser one can be trusted."""
 
@@ -42,7 +42,7 @@ class Seen:
 
     Args:
         painting: What was painted, and on which grid.
-        boxes: The network's probabilities, if they are kept; see `Aggregator`.
+        boxes: What the network says, if it is kept; see `Aggregator`.
         aggregator: Holds the mask.
         chosen: Its findings.
     """
@@ -143,8 +143,9 @@ class Look:
         with self.timer.stage("correction"):
             image_hu = self.case.image[grid.scan_box]
             thresholds = [point.of(label.name).threshold for label in labels.classes]
-            boxes = follow_prompt(seen.boxes, image_hu, grid.covered, prompt, thresholds=thresholds, labels=labels)
-            aggregator = seen.painting.repaint(boxes)
+            classes, doubts = seen.boxes[: len(thresholds)], seen.boxes[len(thresholds) :]
+            boxes = follow_prompt(classes, image_hu, grid.covered, prompt, thresholds=thresholds, labels=labels)
+            aggregator = seen.painting.repaint([*boxes, *doubts])
             at_mm = prompt.inside or [prompt.centre]
             chosen = choose_findings(
                 aggregator, grid.preparation, labels=labels, point=point.of_any_size(), at_mm=at_mm

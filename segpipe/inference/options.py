@@ -26,7 +26,8 @@ class PredictOptions:
         classes: Name of a class → an operating point of its own.
         batch: Windows per forward pass; None leaves it to the engine.
         keep_probability: Whether the prediction holds the probability volume.
-        keep_entropy: Whether it holds the entropy of the probability.
+        uncertainty: How the network is asked how sure it is, see `segpipe.inference.uncertainty.sampling`; None does
+            not ask. No mask depends on it.
         region: Finds where lesions can be; windows outside are left out. None, or one that finds
             nothing, searches everywhere.
         most_findings: A scan with more findings is refused before they are measured; None measures any number.
@@ -44,7 +45,7 @@ class PredictOptions:
     classes: Mapping[str, OperatingPoint] = field(default_factory=dict)
     batch: int | None = None
     keep_probability: bool = True
-    keep_entropy: bool = False
+    uncertainty: str | None = None
     region: FindRegion | None = lung_mask
     most_findings: int | None = None
     measure: bool = True

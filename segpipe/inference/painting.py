@@ -13,10 +13,12 @@ from segpipe.inference.engines.device_memory import CPU, FittingBatches, choose_
 from segpipe.inference.engines.engine import Engine
 from segpipe.inference.options import PredictOptions
 from segpipe.inference.stage_timer import StageTimer
+from segpipe.inference.uncertainty.sampling import Sampling
 from segpipe.inference.window.aggregator import Aggregator
 from segpipe.inference.window.grid import InferenceGrid, SliceReader
 from segpipe.inference.window.region import windows_in
 from segpipe.inference.window.sliding import Run, Sliding, Wanted, predict_flipped, slide
+from segpipe.inference.window.uncertainty_maps import EXTRA_PLANES
 from segpipe.preprocessing.recipe import Recipe
 
 
@@ -34,7 +36,7 @@ class Painting:
 
     def paint(self) -> Aggregator:
         """Paints where there is room for a layer of windows: on the network's device, or else on the CPU."""
-        place = choose_place(self.engine, self.inference_grid.layer_bytes(len(self.recipe.label_map.classes)))
+        place = choose_place(self.engine, self.inference_grid.layer_bytes(self._planes))
         if place.type != "cpu":
             with suppress(torch.OutOfMemoryError):
                 return self._paint_at(place)
@@ -42,23 +44,28 @@ class Painting:
         return self._paint_at(CPU)
 
     def repaint(self, boxes: Sequence[NDArray[np.float32]]) -> Aggregator:
-        """Paints probabilities that are at hand; see `Aggregator.repaint`."""
+        """Paints what is at hand; see `Aggregator.repaint`."""
         aggregator = self._aggregator()
         aggregator.repaint(boxes)
         return aggregator
 
     def _paint_at(self, place: torch.device) -> Aggregator:
         """Slides over the box and paints each slice on the scan's grid as soon as it is final."""
-        labels, options, grid = self.recipe.label_map, self.options, self.inference_grid
+        options, grid = self.options, self.inference_grid
         aggregator = self._aggregator()
         batch = options.batch or int(getattr(self.engine, "batch", 1))
-        sliding = Sliding(grid.window, options.overlap, batch, len(labels.classes), place)
+        sliding = Sliding(grid.window, options.overlap, batch, self._planes, place)
         planes = slide(self._reader(), grid.size, sliding, self._network(), wanted=self._wanted())
         for number, probabilities_xy in enumerate(planes):
             with self.timer.stage("way back"):
                 aggregator.add(number, probabilities_xy)
             self.timer.advance(number + 1, grid.size[2])
         return aggregator
+
+    @property
+    def _planes(self) -> int:
+        """Values of each voxel."""
+        return len(self.recipe.label_map.classes) + EXTRA_PLANES * bool(self.options.uncertainty)
 
     def _aggregator(self) -> Aggregator:
         labels = self.recipe.label_map
@@ -68,7 +75,7 @@ class Painting:
             thresholds=[self.options.point.of(label.name).threshold for label in labels.classes],
             labels=labels,
             keep_probability=self.options.keep_probability,
-            keep_entropy=self.options.keep_entropy,
+            uncertain=bool(self.options.uncertainty),
             keep_box=self.keep_box,
         )
 
@@ -82,7 +89,9 @@ class Painting:
         return read
 
     def _network(self) -> Run:
-        fitting = FittingBatches(lambda patches: predict_flipped(self.engine, patches, self.options.flips))
+        flips, method = self.options.flips, self.options.uncertainty
+        sampling = Sampling(self.engine, method, self.recipe.label_map, flips) if method else None
+        fitting = FittingBatches(sampling or (lambda patches: predict_flipped(self.engine, patches, flips)))
 
         def run(patches_bcxyz: torch.Tensor) -> torch.Tensor:
             with self.timer.stage("network"):

@@ -14,7 +14,9 @@ from segpipe.inference.look import Look
 from segpipe.inference.options import PredictOptions
 from segpipe.inference.prompts.prompt import Prompt
 from segpipe.inference.stage_timer import StageTimer
+from segpipe.inference.uncertainty.figures import add_uncertainty
 from segpipe.inference.window.grid import Point
+from segpipe.inference.window.uncertainty_maps import UncertaintyMaps
 from segpipe.preprocessing.recipe import Recipe, Shape
 
 
@@ -27,13 +29,13 @@ class Prediction:
         findings: The mask's lesions, class by class, in each largest first; none when they were not measured.
         probabilities: Of each class, float32 on the scan's own grid before the threshold; empty when not kept. Behind a
             second stage those of its candidates, see `SecondStage.revise`.
-        entropy: Of the foreground's probability, uint8 in steps of 1/`ENTROPY_STEPS` bit, or None when not kept.
+        uncertainty: How sure the network is of each voxel, or None when it was not asked.
     """
 
     mask: NDArray[np.uint8]
     findings: list[Finding]
     probabilities: Sequence[NDArray[np.float32]] = ()
-    entropy: NDArray[np.uint8] | None = None
+    uncertainty: UncertaintyMaps | None = None
 
     @property
     def probability(self) -> NDArray[np.float32] | None:
@@ -79,8 +81,11 @@ def predict_case(
     _check_count(sum(len(found.kept) for found in seen.chosen), options.most_findings)
     with timer.stage("findings"):
         findings = measure_findings(case, seen.chosen, seen=seen.inference_grid.scan_box) if options.measure else []
+        maps = seen.aggregator.maps
+        if maps and options.measure:
+            findings = add_uncertainty(findings, seen.aggregator.mask, maps, recipe.label_map)
     probabilities = seen.aggregator.probabilities if options.keep_probability else ()
-    return Prediction(seen.aggregator.mask, findings, probabilities, seen.aggregator.entropy)
+    return Prediction(seen.aggregator.mask, findings, probabilities, maps)
 
 
 def _check_count(count: int, most: int | None) -> None:

@@ -8,6 +8,7 @@ from segpipe.report.tables import DASH, Column, show
 Values = Mapping[str, Any]
 SINCE = "since the earlier scan"
 RATINGS = "predicted ratings of readers"
+UNCERTAINTY = "uncertainty (disagreement), bit"
 _TEXTS = ("class", "type", "place", RATINGS, SINCE, "note")
 EXPLANATION = (
     "Diameters are those of the axial slice named: the longest, the longest at a right angle to it, and their mean, as "
@@ -37,7 +38,7 @@ def columns(
     names = [
         *(["class"] if several_classes else []),
         *_COLUMNS,
-        *(["uncertainty, bit"] if uncertainty else []),
+        *([UNCERTAINTY] if uncertainty else []),
         *([RATINGS] if rated else []),
         *([SINCE] if followed else []),
         "note",
@@ -56,7 +57,7 @@ def cells(finding: Values, *, several_classes: bool) -> list[str]:
     return [
         *([finding["label"]] if several_classes else []),
         *(describe(finding) for describe in _COLUMNS.values()),
-        *([show(finding["uncertainty"])] if "uncertainty" in finding else []),
+        *([_uncertainty(finding["uncertainty"])] if "uncertainty" in finding else []),
         *([_ratings(finding["ratings"])] if "ratings" in finding else []),
         *([finding["since"]] if "since" in finding else []),
         _note(finding),
@@ -76,6 +77,10 @@ def _at_least(finding: Values, size: str) -> str:
 def _note(finding: Values) -> str:
     cut = f"cut by {finding['cut_by']}" if finding["cut_by"] else None
     return "; ".join(filter(None, [cut, finding["slice_note"]]))
+
+
+def _uncertainty(known: Values) -> str:
+    return f"{show(known['entropy_bits'])} ({show(known['mutual_information_bits'])})"
 
 
 def _ratings(ratings: Mapping[str, Values]) -> str:

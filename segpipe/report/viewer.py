@@ -7,14 +7,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
-
 from segpipe.inference.batch.results import Result
 from segpipe.inference.follow_up.comparing import FollowUp
 from segpipe.inference.follow_up.words import describe_course, describe_lost, describe_since
-from segpipe.inference.window.aggregator import ENTROPY_STEPS
-from segpipe.labels import Label, LabelMap
-from segpipe.lesions import find_components
+from segpipe.labels import Label
 from segpipe.report.finding_rows import EXPLANATION, FOLLOWED, INPUTS, RATED, cells, columns, mean_diameter
 from segpipe.report.overlays import LUNG_WINDOW_HU
 from segpipe.report.page import render
@@ -29,10 +25,12 @@ if TYPE_CHECKING:
     from segpipe.inference.predictor import Prediction
 
 UNCERTAINTY = (
-    "Uncertainty: entropy, in bits, of the probability that the mask comes from, which is the mean over overlapping "
-    "windows, and over mirrored views and networks where there are several. 0: sure; 1: both answers are as likely. "
-    "It says where the network wavers, not how often it errs. In the table: its mean over the voxels of the finding."
+    "Uncertainty: entropy, in bits, of the mean probability over overlapping windows and the network's several answers "
+    "({asked}). 0: sure; 1: both answers are as likely. It says where the network wavers, not how often it errs. In "
+    "the table: its mean over the voxels of the finding, and the part of it in which the answers disagree (mutual "
+    "information)."
 )
+ASKED = {"flips": "mirrored views", "ensemble": "its members", "dropout": "passes with dropout"}
 
 
 def write_page(result: Result, folder: Path) -> list[Path]:
@@ -42,13 +40,11 @@ def write_page(result: Result, folder: Path) -> list[Path]:
         OutputError: when the file cannot be written.
     """
     case, prediction = result.case, result.prediction
-    packed = pack(case, prediction.mask, entropy=prediction.entropy)
+    maps = prediction.uncertainty
+    packed = pack(case, prediction.mask, entropy=maps.entropy if maps else None)
     findings = [finding.to_dict() for finding in prediction.findings]
     classes = result.model.recipe.label_map.classes
     rated = any("ratings" in finding for finding in findings)
-    if prediction.entropy is not None:
-        for finding, bits in zip(findings, _mean_entropy(prediction, result.model.recipe.label_map), strict=True):
-            finding["uncertainty"] = bits
     if result.follow_up is not None:
         for finding in findings:
             finding["since"] = describe_course(asdict(result.follow_up.by_finding[finding["number"]]))
@@ -61,7 +57,7 @@ def write_page(result: Result, folder: Path) -> list[Path]:
         facts=_facts(result, packed),
         columns=columns(
             several_classes=len(classes) > 1,
-            uncertainty=prediction.entropy is not None,
+            uncertainty=maps is not None,
             rated=rated,
             followed=result.follow_up is not None,
         ),
@@ -72,7 +68,7 @@ def write_page(result: Result, folder: Path) -> list[Path]:
         inputs=INPUTS,
         followed_text=FOLLOWED,
         rated_text=RATED if rated else "",
-        uncertainty_text=UNCERTAINTY,
+        uncertainty_text=UNCERTAINTY.format(asked=ASKED.get(result.settings["options"].get("uncertainty"), "")),
         packed=packed,
         shown=f"{'×'.join(f'{step:.2f}' for step in packed.grid.spacing_mm)} mm, HU in steps of {STEP_HU}",
         window=LUNG_WINDOW_HU,
@@ -97,18 +93,6 @@ def _picture(case: "Case", prediction: "Prediction", finding: Mapping[str, Any])
     side_mm = picture_side_mm(finding["axial_diameter_mm"])
     place = {"slice_index": finding["slice_index"], "side_mm": side_mm}
     return thumbnail(case, prediction.mask, finding["centre_mm"], **place)
-
-
-def _mean_entropy(prediction: "Prediction", labels: LabelMap) -> list[float]:
-    """Mean entropy over the voxels of each finding, in bits; the mask holds the findings and nothing else."""
-    assert prediction.entropy is not None
-    means = []
-    for class_number in range(len(labels.classes)):
-        components = find_components(labels.class_mask(prediction.mask, class_number))
-        for number, part in enumerate(components.parts, start=1):
-            steps: NDArray[Any] = prediction.entropy[part][components.voxels(number).inside]
-            means.append(float(steps.mean()) / ENTROPY_STEPS)
-    return means
 
 
 def _follow_up_lines(follow_up: FollowUp) -> list[str]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from segpipe.case import Case
 from segpipe.geometry import Grid
-from segpipe.inference.window.aggregator import ENTROPY_STEPS
+from segpipe.inference.window.uncertainty_maps import STEPS
 
 MOST_VOXELS = 40_000_000
 STEP_HU = 10
@@ -56,7 +56,7 @@ def pack(
         steps[:, :, index] = np.clip(np.rint((hu - LOWEST_HU) / STEP_HU), 0, 255)
     ct = _nifti(steps, grid, (STEP_HU, LOWEST_HU))
     shown = _nifti(_largest(mask, grid, factor), grid, (1, 0))
-    unsure = None if entropy is None else _nifti(_largest(entropy, grid, factor), grid, (1 / ENTROPY_STEPS, 0))
+    unsure = None if entropy is None else _nifti(_largest(entropy, grid, factor), grid, (1 / STEPS, 0))
     return Packed(ct, shown, grid, factor, unsure)
 
 

@@ -1,5 +1,7 @@
 """A scan through the whole prediction with an engine that a pencil can follow."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -98,15 +100,20 @@ def test_what_is_not_measured_has_the_same_mask():
 def test_the_entropy_is_that_of_the_probability_and_changes_nothing_else():
     case = two_boxes(AFFINES["SLA, tilted"])
     plain = predict_case(case, RECIPE, Bright(), PredictOptions(), divisor=DIVISOR)
-    lean = PredictOptions(keep_probability=False, keep_entropy=True)
+    lean = PredictOptions(keep_probability=False, uncertainty="flips")
     unsure = predict_case(case, RECIPE, Bright(), lean, divisor=DIVISOR)
-    assert plain.entropy is None
-    assert unsure.findings == plain.findings
+    assert plain.uncertainty is None
+    assert [replace(finding, uncertainty=None) for finding in unsure.findings] == plain.findings
     np.testing.assert_array_equal(unsure.mask, plain.mask)
     p = plain.probability.astype(float).clip(1e-12, 1 - 1e-12)
     bits = -p * np.log2(p) - (1 - p) * np.log2(1 - p)
-    np.testing.assert_allclose(unsure.entropy / 250, bits, atol=0.006)
-    assert unsure.entropy.max() > 200  # somewhere on an edge both answers are nearly as likely
+    np.testing.assert_allclose(unsure.uncertainty.entropy / 250, bits, atol=0.006)
+    assert unsure.uncertainty.entropy.max() > 200  # somewhere on an edge both answers are nearly as likely
+    assert not unsure.uncertainty.information.any()  # it says the same of every mirrored view
+    first = unsure.findings[0].uncertainty
+    near = unsure.mask[:40] > 0
+    assert first.entropy_bits == pytest.approx(bits[:40][near].mean(), abs=0.003)
+    assert first.mutual_information_bits == 0
 
 
 def test_small_lesions_are_removed():

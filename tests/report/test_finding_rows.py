@@ -59,10 +59,14 @@ def test_a_place_is_said_as_far_as_it_is_known(side, zone, expected):
 
 
 def test_class_uncertainty_and_note_have_columns_where_they_are_needed():
-    found = row(several_classes=True, uncertainty=0.5, slice_note="slices thicker than recommended")
+    found = row(
+        several_classes=True,
+        uncertainty={"entropy_bits": 0.5, "mutual_information_bits": 0.1},
+        slice_note="slices thicker than recommended",
+    )
     assert found["class"] == "nodule"
-    assert list(found)[-2:] == ["uncertainty, bit", "note"]
-    assert (found["uncertainty, bit"], found["note"]) == ("0.500", "slices thicker than recommended")
+    assert list(found)[-2:] == ["uncertainty (disagreement), bit", "note"]
+    assert list(found.values())[-2:] == ["0.500 (0.100)", "slices thicker than recommended"]
 
 
 def test_sizes_of_a_lesion_that_a_border_cuts_are_lower_limits():

@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+from functools import partial
 from types import SimpleNamespace
 
 import nibabel
@@ -12,6 +13,7 @@ from matplotlib.image import imread
 
 from segpipe.case import Case
 from segpipe.geometry import Grid, to_world
+from segpipe.inference.window.uncertainty_maps import UncertaintyMaps
 from segpipe.labels import LabelMap
 from segpipe.report.viewer import write_page
 from segpipe.report.viewer_thumbnails import picture_side_mm, thumbnail, upright_slice, upright_voxel
@@ -67,7 +69,7 @@ def result():
     return SimpleNamespace(
         scan=SimpleNamespace(name="scan <one>"),
         case=Case("one", image, grid),
-        prediction=SimpleNamespace(mask=mask, findings=findings, entropy=None),
+        prediction=SimpleNamespace(mask=mask, findings=findings, uncertainty=None),
         model=SimpleNamespace(recipe=SimpleNamespace(label_map=LabelMap.of("nodule"), name="ct_nodule")),
         follow_up=None,
         settings={"model": "abc", "recipe": "def", "segpipe": "0", "options": {"threshold": 0.5}},
@@ -143,7 +145,7 @@ def test_each_class_has_its_colour_and_its_name(result, browser, tmp_path):
         Finding(number, tuple(to_world(result.case.grid.affine, centre)), centre[2], label.name)
         for number, (centre, label) in enumerate(zip(CENTRES, labels.classes, strict=True), 1)
     ]
-    prediction = SimpleNamespace(mask=mask, findings=findings, entropy=None)
+    prediction = SimpleNamespace(mask=mask, findings=findings, uncertainty=None)
     model = SimpleNamespace(recipe=SimpleNamespace(label_map=labels, name="ct_nodule"))
     (file,) = write_page(SimpleNamespace(**{**vars(result), "prediction": prediction, "model": model}), tmp_path)
     browser.get(file.as_uri())
@@ -215,11 +217,18 @@ def _crossing(picture):
 @pytest.mark.slow
 def test_the_uncertainty_is_shown_when_asked_for(result, browser, tmp_path):
     entropy = np.where(result.prediction.mask, 125, 0).astype(np.uint8)
-    prediction = SimpleNamespace(**{**vars(result.prediction), "entropy": entropy})
-    (file,) = write_page(SimpleNamespace(**{**vars(result), "prediction": prediction}), tmp_path)
+    known = {"entropy_bits": 0.5, "mutual_information_bits": 0.125}
+    findings = [
+        SimpleNamespace(to_dict=partial(dict, one.to_dict(), uncertainty=known)) for one in result.prediction.findings
+    ]
+    shown = {"findings": findings, "uncertainty": UncertaintyMaps(entropy, entropy // 4)}
+    prediction = SimpleNamespace(**{**vars(result.prediction), **shown})
+    settings = {**result.settings, "options": {"threshold": 0.5, "uncertainty": "flips"}}
+    (file,) = write_page(SimpleNamespace(**{**vars(result), "prediction": prediction, "settings": settings}), tmp_path)
     text = file.read_text()
-    assert "<th>uncertainty, bit</th>" in text
-    assert text.count("<td>0.500</td>") >= 2  # 125 of 250 steps in both findings
+    assert "<th>uncertainty (disagreement), bit</th>" in text
+    assert "several answers (mirrored views)" in text
+    assert text.count("<td>0.500 (0.125)</td>") == 2
     browser.get(file.as_uri())
     wait(browser, 120).until(
         lambda driver: driver.execute_script("return document.documentElement.dataset.viewer") == "drawn"

@@ -25,13 +25,13 @@ def run(argv: list[str]) -> int:
     """Predicts; returns 0, or 2 when scans or formats of results were left out."""
     given = parse_flags(argv)
     from segpipe.inference.batch.dicom_results import load_writers
-    from segpipe.inference.batch.memory import BYTES_PER_VOXEL, MemoryBound
+    from segpipe.inference.batch.memory import BYTES_PER_VOXEL, UNCERTAINTY_PER_VOXEL, MemoryBound
 
     limit = memory_limit(given)
     job = _job(given)
     if limit is not None:
         load_writers(given.output_format)
-    per_voxel = BYTES_PER_VOXEL + given.uncertainty
+    per_voxel = BYTES_PER_VOXEL + UNCERTAINTY_PER_VOXEL * bool(given.uncertainty)
     bound = MemoryBound.of(job.engine, job.model, limit, per_voxel=per_voxel)
     with _held_output(given.output, given.shard):
         if given.shard:
@@ -78,6 +78,7 @@ def _job(given: argparse.Namespace) -> "PredictionJob":
     from segpipe.inference.options import PredictOptions
     from segpipe.inference.prompts.prompt import check_scope
     from segpipe.inference.ratings.rater import Rater
+    from segpipe.inference.uncertainty.sampling import choose_method
     from segpipe.inference.window.region import require_lungs
     from segpipe.report.viewer import write_page
 
@@ -88,9 +89,10 @@ def _job(given: argparse.Namespace) -> "PredictionJob":
     flips = given.flips if given.flips is not None else tuple(model.operating_point.get("flips", ()))
     region = require_lungs if given.search == "lungs" else None
     point = choose_point(model.operating_point, wish_of(given))
-    more = {"overlap": given.overlap, "flips": flips, "region": region, "keep_entropy": given.uncertainty}
-    options = PredictOptions.at(point, **more)
     engine = build_engine(model, backend=given.backend, device=given.device, exact=given.exact)
+    uncertainty = choose_method(given.uncertainty, engine) if given.uncertainty else None
+    more = {"overlap": given.overlap, "flips": flips, "region": region, "uncertainty": uncertainty}
+    options = PredictOptions.at(point, **more)
     rater = Rater.open(given.ratings, key=read_verify_key(given)) if given.ratings else None
     job = PredictionJob(model, engine, options, writers, given.output, given.prompt, rater=rater)
     return _since(job, given.follow_up, given.days) if given.follow_up else job

@@ -17,6 +17,7 @@ from segpipe.errors import ConfigError
 from segpipe.export.shipped import VOI_MODEL, find_model, shipped_models
 
 FORMATS = ("nifti", "csv", "json")
+METHODS = ("auto", "flips", "ensemble", "dropout")
 
 
 def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
@@ -49,8 +50,9 @@ def check_single(given: argparse.Namespace, scans: int) -> None:
     for flag, value in (*((flag, getattr(given, flag[2:])) for flag in FLAGS), ("--follow-up", given.follow_up)):
         if value and scans > 1:
             raise ConfigError(f"{flag} belongs to one scan", facts={"scans": scans}, hint="give one scan as --input")
-    if given.uncertainty and "html" not in given.output_format:
-        raise ConfigError("--uncertainty is shown in the page", hint="--output-format html …")
+    if given.uncertainty and not {*FORMATS, "html"} & {*given.output_format}:
+        found = " ".join(given.output_format)
+        raise ConfigError(f"--uncertainty is for one of {', '.join(FORMATS)} and html", facts={"formats": found})
     if given.days is not None and (not given.follow_up or given.days <= 0):
         raise ConfigError("--days is the time since the scan of --follow-up", facts={"days": given.days})
 
@@ -130,7 +132,14 @@ def _add_computation(add: Any) -> None:
     add("--overlap", type=float, default=0.5, metavar="PART", help="of neighbouring windows (default: 0.5)")
     add("--flips", type=parse_flips, metavar="AXES", help="average over mirrored axes, e.g. xyz; none switches it off")
     add_memory_flag(add)
-    add("--uncertainty", action="store_true", help="show in the page (format html) where the network is not sure")
+    add(
+        "--uncertainty",
+        nargs="?",
+        const=METHODS[0],
+        choices=METHODS,
+        help="maps and figures of how sure the network is, by mirrored views, the members of an ensemble, or dropout "
+        "(default: ensemble where the model is one, else flips)",
+    )
 
 
 def _model_for(given: argparse.Namespace) -> Path:

@@ -27,6 +27,8 @@ BYTES_PER_VOXEL = 12
 
 A voxel of foreground takes 4 more for its probability; of a chest that is little, and `RESERVE` holds it.
 """
+UNCERTAINTY_PER_VOXEL = 2
+"""For its two maps."""
 PROBABILITY_PER_VOXEL = 4
 """For the probability of each class, which a second stage needs."""
 NUMBERS_PER_VOXEL = 4
@@ -101,7 +103,9 @@ class MemoryBound:
                 hint="raise --memory, or crop the scan to the chest",
             )
 
-    def check_case(self, scan: Scan, case: Case, model: ModelFolder, *, prompt: Prompt | None = None) -> None:
+    def check_case(
+        self, scan: Scan, case: Case, model: ModelFolder, *, prompt: Prompt | None = None, extra_planes: int = 0
+    ) -> None:
         """Refuses a scan that was read and does not fit with the layer of its windows that a prediction slides over it.
 
         Raises:
@@ -112,7 +116,7 @@ class MemoryBound:
         if prompt:
             check_prompt(prompt, case.grid)
         inference_grid = choose_grid(preparation, model.recipe, model.divisor, at_mm=prompt.centre if prompt else None)
-        self.check(scan, further=inference_grid.layer_bytes(len(model.recipe.label_map.classes)))
+        self.check(scan, further=inference_grid.layer_bytes(len(model.recipe.label_map.classes) + extra_planes))
 
 
 def parse_bytes(text: str) -> int:

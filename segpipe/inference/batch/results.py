@@ -7,18 +7,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from segpipe.case import Case
 from segpipe.errors import ConfigError, OutputError, SegpipeError
 from segpipe.export.model_folder import ModelFolder
 from segpipe.inference.batch.scans import Scan
 from segpipe.inference.follow_up.comparing import FollowUp
 from segpipe.inference.predictor import Prediction
-from segpipe.io.images.volumes import write_volume
+from segpipe.inference.window.uncertainty_maps import STEPS
+from segpipe.io.images.volumes import write_steps, write_volume
 from segpipe.system.case_errors import attempt
 from segpipe.system.files import atomic_write
 from segpipe.system.files.csv_table import csv_text
 
 TABLE = "findings.csv"
+MAPS = "uncertainty"
+UNITS = {
+    "entropy": "bits, of the mean foreground probability p of the answers: -p log2 p - (1 - p) log2 (1 - p)",
+    "mutual_information": "bits: the entropy less the mean over the answers of their own entropies",
+}
 FRAME = "centre_mm is RAS+ (as in NIfTI and --at), centre_lps_mm is LPS+ (patient coordinates of DICOM)"
 
 _POSITIONS = {"centre": "centre_mm", "lps": "centre_lps_mm"}
@@ -80,8 +89,19 @@ Writer = Callable[[Result, Path], Sequence[Path]]
 
 
 def write_mask(result: Result, folder: Path) -> list[Path]:
-    """Writes NAME.nii.gz: the mask on the scan's own grid."""
-    return [write_volume(folder / f"{result.scan.name}.nii.gz", result.prediction.mask, result.case.grid)]
+    """Writes NAME.nii.gz: the mask on the scan's own grid; and uncertainty/NAME.….nii.gz where that was asked for."""
+    mask = write_volume(folder / f"{result.scan.name}.nii.gz", result.prediction.mask, result.case.grid)
+    maps = result.prediction.uncertainty
+    if maps is None:
+        return [mask]
+    volumes = {"entropy": maps.entropy, "mutual_information": maps.information}
+    # not next to the masks: whoever evaluates a folder of masks takes every image in it for one
+    return [mask, *(_write_bits(result, folder / MAPS, name, steps) for name, steps in volumes.items())]
+
+
+def _write_bits(result: Result, folder: Path, name: str, steps: NDArray[np.uint8]) -> Path:
+    file = folder / f"{result.scan.name}.{name}.nii.gz"
+    return write_steps(file, steps, result.case.grid, step=1 / STEPS)
 
 
 def write_findings(result: Result, folder: Path) -> list[Path]:
@@ -92,6 +112,7 @@ def write_findings(result: Result, folder: Path) -> list[Path]:
         "grid": {"shape": list(result.case.grid.shape), "affine_ras_mm": result.case.grid.affine.tolist()},
         "frames": FRAME,
         **result.settings,
+        **({"uncertainty": UNITS} if result.prediction.uncertainty else {}),
         "findings": [finding.to_dict() for finding in result.prediction.findings],
     }
     return [write_text(folder / f"{result.scan.name}.json", json.dumps(content, indent=1) + "\n")]
@@ -157,7 +178,12 @@ def finding_row(scan: str, finding: Mapping[str, Any]) -> dict[str, Any]:
         row[name] = f"{value:.6g}" if isinstance(value, float) else value
     for prefix, name in _POSITIONS.items():
         row |= {f"{prefix}_{axis}_mm": f"{value:.3f}" for axis, value in zip("xyz", finding[name], strict=True)}
-    return {**row, "class": finding.get("label", ""), **_rating_columns(finding.get("ratings", {}))}
+    later = {**_rating_columns(finding.get("ratings", {})), **_uncertainty_columns(finding.get("uncertainty") or {})}
+    return {**row, "class": finding.get("label", ""), **later}
+
+
+def _uncertainty_columns(known: Mapping[str, float]) -> dict[str, str]:
+    return {name: f"{value:.6g}" for name, value in known.items()}
 
 
 def _rating_columns(ratings: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from segpipe.inference.prompts.prompt import Prompt
 from segpipe.inference.ratings.rater import Rater
 from segpipe.inference.stage_timer import StageTimer
 from segpipe.inference.thumbnail import make_thumbnail, write_thumbnail
+from segpipe.inference.window.uncertainty_maps import EXTRA_PLANES
 from segpipe.system.case_errors import attempt
 
 
@@ -137,7 +138,8 @@ class _Steps:
         self.records.forget(scan)
         with self.timer.stage("reading"):
             case = scan.read_case()
-        self.bound.check_case(scan, case, self.job.model, prompt=self.job.prompt)
+        extra = EXTRA_PLANES * bool(self.job.options.uncertainty)
+        self.bound.check_case(scan, case, self.job.model, prompt=self.job.prompt, extra_planes=extra)
         return case
 
     def predict(self, scan: Scan, case: Case) -> Result:

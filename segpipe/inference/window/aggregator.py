@@ -1,4 +1,4 @@
-"""Brings probability slices of a frame back to the scan's own grid; decides the classes there, and the entropy."""
+"""Brings probability slices of a frame back to the scan's own grid; decides the classes there."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,15 +6,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from segpipe.inference.window.decision import decide_classes, foreground_probability, label_plane
+from segpipe.inference.window.decision import decide_classes, label_plane
 from segpipe.inference.window.grid import InferenceGrid, interpolate_plane, neighbours
+from segpipe.inference.window.uncertainty_maps import EXTRA_PLANES, UncertaintyMaps, in_steps
 from segpipe.labels import LabelMap
 from segpipe.preprocessing.resampling import orient
 
 Foreground = list[tuple[int, NDArray[np.float32]]]
 """Slice of the oriented scan → probabilities of its foreground voxels, row by row."""
-ENTROPY_STEPS = 250
-"""Steps per bit in which the entropy is kept: a byte per voxel."""
 _SURELY_NOT = 1e-4
 
 
@@ -27,16 +26,17 @@ class Aggregator:
         thresholds: Probability from which a voxel belongs to a class, for each class.
         labels: The classes.
         keep_probability: Whether the probability volume of each class is kept, float32 on the scan's grid.
-        keep_entropy: Whether the entropy of the foreground's probability is kept, uint8 in steps of 1/`ENTROPY_STEPS`
-            bit.
+        uncertain: Whether the slices say how sure the network is, in `EXTRA_PLANES` more planes; see
+            `segpipe.inference.uncertainty.sampling.Sampling`.
         keep_box: Whether the probabilities within the box are kept for `repaint`.
 
     Attributes:
         mask: The label map.
         box: The part of the scan that can be painted.
         foregrounds: For each class the probabilities of its voxels.
-        boxes: For each class the probabilities of the scan's voxels in the box, along the scan's own axes; none when
-            they are not kept.
+        maps: How sure the network is, if it says so.
+        boxes: For each class, and for each plane more, the values of the scan's voxels in the box, along the scan's own
+            axes; none when they are not kept.
     """
 
     def __init__(
@@ -47,25 +47,27 @@ class Aggregator:
         thresholds: Sequence[float],
         labels: LabelMap,
         keep_probability: bool = False,
-        keep_entropy: bool = False,
+        uncertain: bool = False,
         keep_box: bool = False,
     ) -> None:
         self.mask = np.zeros_like(like, dtype=np.uint8, subok=False)
         self.probabilities = [
             np.zeros_like(like, dtype=np.float32, subok=False) for _ in thresholds if keep_probability
         ]
-        self.entropy = np.zeros_like(like, dtype=np.uint8, subok=False) if keep_entropy else None
+        self.maps = UncertaintyMaps.empty(like) if uncertain else None
         self.box = inference_grid.scan_box
         self.foregrounds: list[Foreground] = [[] for _ in thresholds]
         self._thresholds, self._labels = thresholds, labels
-        self._least = min(min(thresholds) / len(thresholds), _SURELY_NOT if keep_entropy else 1.0)
+        self._least = min(min(thresholds) / len(thresholds), _SURELY_NOT if uncertain else 1.0)
         self._rows, self._row_positions = inference_grid.box_positions(0)
         self._columns, self._column_positions = inference_grid.box_positions(1)
         self._mask = orient(self.mask, inference_grid.preparation)
         self._probabilities = [orient(volume, inference_grid.preparation) for volume in self.probabilities]
-        self._entropy = None if self.entropy is None else orient(self.entropy, inference_grid.preparation)
+        maps = (self.maps.entropy, self.maps.information) if self.maps else ()
+        self._maps = [orient(volume, inference_grid.preparation) for volume in maps]
         self._ready = _slices_by_need(inference_grid)
-        self.boxes = [np.zeros(inference_grid.covered.shape, np.float32) for _ in thresholds if keep_box]
+        planes = len(thresholds) + EXTRA_PLANES * uncertain
+        self.boxes = [np.zeros(inference_grid.covered.shape, np.float32) for _ in range(planes) if keep_box]
         self._preparation, self._first = inference_grid.preparation, inference_grid.box_positions(2)[0].start
         self._kept: dict[int, Sequence[torch.Tensor]] = {}
 
@@ -81,7 +83,7 @@ class Aggregator:
         """Paints all voxels of the scan in the box, instead of slice by slice.
 
         Args:
-            boxes: The probabilities of each class, as in the attribute of this name.
+            boxes: The values of each plane, as in the attribute of this name.
         """
         self.boxes = list(boxes)
         oriented = [np.asarray(orient(box, self._preparation), dtype=np.float32) for box in boxes]
@@ -113,28 +115,17 @@ class Aggregator:
         self._decide(scan_slice, values)
 
     def _decide(self, scan_slice: int, values: Sequence[NDArray[np.float32]]) -> None:
+        values, doubts = values[: len(self._thresholds)], values[len(self._thresholds) :]
         inside = decide_classes(values, self._thresholds, self._labels)
         here = (self._rows, self._columns, scan_slice)
         self._mask[here] = label_plane(inside, self._labels)
         for volume, plane in zip(self._probabilities, values, strict=False):
             volume[here] = plane
-        if self._entropy is not None:
-            foreground = foreground_probability(values, self._labels)
-            self._entropy[here] = np.rint(binary_entropy(foreground) * ENTROPY_STEPS)
+        for volume, steps in zip(self._maps, in_steps(*doubts) if doubts else (), strict=True):
+            volume[here] = steps
         for kept, plane, where in zip(self.foregrounds, values, inside, strict=True):
             if where.any():
                 kept.append((scan_slice, plane[where]))
-
-
-def binary_entropy(probability: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Entropy of a yes-or-no answer in bits: 0 where it is sure, 1 where both are as likely.
-
-    >>> binary_entropy(np.array([0.0, 0.5, 1.0], np.float32)).tolist()
-    [0.0, 1.0, 0.0]
-    """
-    inside = np.clip(probability, 1e-7, 1 - 1e-7)
-    bits = -inside * np.log2(inside) - (1 - inside) * np.log2(1 - inside)
-    return np.asarray(np.where((probability <= 0) | (probability >= 1), 0, bits), dtype=np.float32)
 
 
 def _slices_by_need(inference_grid: InferenceGrid) -> dict[int, list[tuple[int, int, int, float]]]:

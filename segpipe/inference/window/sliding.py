@@ -1,6 +1,6 @@
 """A window slides over a frame, layer by layer; only one layer of slices is ever held."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -88,12 +88,31 @@ def gaussian(window: Shape) -> torch.Tensor:
 
 def predict_flipped(engine: Engine, patches_bcxyz: torch.Tensor, flips: Sequence[int]) -> torch.Tensor:
     """Mean probability over all subsets of the mirrored axes (0 = x, 1 = y, 2 = z)."""
+    return mean_of(flipped_views(engine, patches_bcxyz, flips))
+
+
+def flipped_views(engine: Engine, patches_bcxyz: torch.Tensor, flips: Sequence[int]) -> Iterator[torch.Tensor]:
+    """The probability by each of these views, mirrored back; first by the patches as they are."""
+    for axes in flips_of(flips):
+        yield engine(patches_bcxyz.flip(axes)).flip(axes)
+
+
+def flips_of(flips: Sequence[int]) -> list[list[int]]:
+    """The axes of (B, C, x, y, z) that each view mirrors.
+
+    >>> flips_of((0, 2))
+    [[], [2], [4], [2, 4]]
+    """
     subsets = [subset for count in range(len(flips) + 1) for subset in combinations(flips, count)]
-    total = torch.zeros(())
-    for subset in subsets:
-        axes = [axis + 2 for axis in subset]
-        total = total + engine(patches_bcxyz.flip(axes)).flip(axes)
-    return total / len(subsets)
+    return [[axis + 2 for axis in subset] for subset in subsets]
+
+
+def mean_of(views: Iterable[torch.Tensor]) -> torch.Tensor:
+    """The mean, of which one view at a time is held."""
+    total, count = torch.zeros(()), 0
+    for view in views:
+        total, count = total + view, count + 1
+    return total / count
 
 
 class _Layer:

@@ -52,12 +52,14 @@ def read_affine(path: Path) -> NDArray[np.float64]:
     return np.asarray(_read_header(path).get_best_affine(), dtype=np.float64)
 
 
-def write(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64]) -> None:
-    """Writes voxels in mm with the affine as qform and sform, as scanner coordinates."""
+def write(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64], *, step: float = 1.0) -> None:
+    """Writes voxels in mm with the affine as qform and sform, as scanner coordinates; `step` is what 1 stands for."""
     image = nibabel.Nifti1Image(array, affine)
     image.set_sform(affine, code=1)
     image.set_qform(affine, code=1)
     image.header.set_xyzt_units("mm")
+    if step != 1:
+        image.header.set_slope_inter(step, 0)
     nibabel.save(image, path)
 
 

@@ -1,6 +1,7 @@
 """Scans and masks as single files (NIfTI, NRRD, MetaImage), read and written the same way whatever the format."""
 
 import errno
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -82,15 +83,24 @@ def write_volume(path: Path, array: NDArray[np.generic], grid: Grid) -> Path:
         GeometryError: when array and grid have different shapes.
         OutputError: when the file cannot be written, e.g. on a full disk.
     """
-    if array.shape != grid.shape:
-        raise GeometryError("array and grid must have one shape", facts={"array": array.shape, "grid": grid})
-    writer = _FORMATS[_suffix(path)]
-    try:
-        with atomic_write(path) as part, quiet_libraries():
-            writer.write(part, _storable(array), grid.affine)
-    except OSError as error:
-        raise _write_error(path, error) from error
-    return path
+    write = _FORMATS[_suffix(path)].write
+    return _write(path, array, grid, lambda part: write(part, _storable(array), grid.affine))
+
+
+def write_steps(path: Path, steps: NDArray[np.uint8], grid: Grid, *, step: float) -> Path:
+    """Writes an array as `write_volume` does, whose values count steps; readers see values times `step`.
+
+    Args:
+        path: A NIfTI file: the other formats cannot say what a step is.
+        steps: (x, y, z).
+        grid: The array's grid.
+        step: What 1 stands for.
+
+    Raises:
+        GeometryError: when array and grid have different shapes.
+        OutputError: when the file cannot be written, e.g. on a full disk.
+    """
+    return _write(path, steps, grid, lambda part: nifti.write(part, steps, grid.affine, step=step))
 
 
 def list_volumes(folder: Path) -> list[Path]:
@@ -106,6 +116,17 @@ def volume_name(path: Path) -> str:
     'case.01'
     """
     return path.name[: -len(_suffix(path))]
+
+
+def _write(path: Path, array: NDArray[np.generic], grid: Grid, write: Callable[[Path], None]) -> Path:
+    if array.shape != grid.shape:
+        raise GeometryError("array and grid must have one shape", facts={"array": array.shape, "grid": grid})
+    try:
+        with atomic_write(path) as part, quiet_libraries():
+            write(part)
+    except OSError as error:
+        raise _write_error(path, error) from error
+    return path
 
 
 def _suffix(path: Path) -> str:

@@ -233,7 +233,8 @@ def test_mistakes_are_reported_before_any_work(tmp_path):
     [
         (["--at", "0,0,0"], "--at belongs to one scan"),
         (["--days", "30"], "--days is the time since"),
-        (["--uncertainty"], "--uncertainty is shown in the page"),
+        (["--uncertainty", "--output-format", "rtstruct"], "--uncertainty is for one of nifti, csv, json and html"),
+        (["--uncertainty", "ensemble"], "needs a network of several members"),
         (["--backend", "tensorrt"], "unknown backend"),
         (["--backend", "onnx", "--device", "cuda"], "this ONNX Runtime does not compute on CUDA"),
         (["--sensitivity", "0.9", "--threshold", "0.5"], "only one wish"),

@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import SimpleITK
 import torch
 
 from segpipe.errors import OutputError
 from segpipe.export.model_folder import ModelFolder
 from segpipe.geometry import Grid
 from segpipe.inference.batch.memory import BYTES_PER_VOXEL, MemoryBound
-from segpipe.inference.batch.results import WRITERS
+from segpipe.inference.batch.results import WRITERS, finding_row
 from segpipe.inference.batch.runner import PredictionJob, predict_scans
 from segpipe.inference.batch.scans import find_scans
 from segpipe.inference.options import PredictOptions
@@ -164,11 +165,30 @@ def test_settings_are_plain_and_complete(model, tmp_path):
         "min_volume_mm3": 0.0,
         "min_probability": 0.0,
         "batch": None,
-        "keep_entropy": False,
+        "uncertainty": None,
         "region": "lung_mask",
     }
     assert settings["computed_by"] == "bright"
     assert settings["recipe"] == RECIPE.digest
+
+
+def test_maps_of_uncertainty_are_on_the_scans_own_grid_in_bits_and_change_no_mask(model, inputs, tmp_path):
+    run(inputs, job(model, tmp_path / "plain"))
+    (finding,) = run(inputs, job(model, tmp_path / "out", uncertainty="flips"))[0].findings
+    assert (tmp_path / "out/scan0.nii.gz").read_bytes() == (tmp_path / "plain/scan0.nii.gz").read_bytes()
+    image = SimpleITK.ReadImage(tmp_path / "out/uncertainty/scan0.entropy.nii.gz")
+    entropy = SimpleITK.GetArrayFromImage(image).T
+    mask = read_volume(tmp_path / "out/scan0.nii.gz")
+    assert read_volume(tmp_path / "out/uncertainty/scan0.entropy.nii.gz").grid.matches(GRID)
+    assert 0.5 < entropy.max() <= 1.0001
+    assert finding["uncertainty"]["entropy_bits"] == pytest.approx(entropy[mask.array > 0].mean(), abs=1e-5)
+    assert not read_volume(tmp_path / "out/uncertainty/scan0.mutual_information.nii.gz").array.any()
+    content = json.loads((tmp_path / "out/scan0.json").read_text())
+    assert content["uncertainty"]["entropy"].startswith("bits")
+    assert content["options"]["uncertainty"] == "flips"
+    row = finding_row("scan0", finding)
+    assert row["entropy_bits"] == f"{finding['uncertainty']['entropy_bits']:.6g}"
+    assert "entropy_bits" not in finding_row("scan0", {**finding, "uncertainty": None})
 
 
 def test_the_time_per_stage_is_reported(model, inputs, tmp_path):

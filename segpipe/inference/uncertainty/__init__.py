@@ -1,0 +1,1 @@
+"""How sure a network is: what it says of one scan when it is asked several times."""
