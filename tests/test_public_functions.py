@@ -32,7 +32,7 @@ def test_wrong_words_are_refused_before_any_work(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("other", ["--multirun", "--cfg=job", "check=true", "hydra.run.dir=elsewhere"])
+@pytest.mark.parametrize("other", ["--multirun", "+sweep=x", "--cfg=job", "check=true", "hydra.run.dir=elsewhere"])
 def test_words_that_ask_for_something_else_than_a_run_are_for_the_command_line(other, tmp_path):
     with pytest.raises(ConfigError, match="one call trains one run") as caught:
         segpipe.train("+experiment=lung_nodule", other, folder=tmp_path / "run")

@@ -99,10 +99,13 @@ def registries() -> Mapping[str, Registry | SectionCheck]:
 
 
 def _train(settings: "Settings", content: Mapping[str, Any], folder: Path, sweep: Path | None = None) -> JobResult:
+    from segpipe.config.sweeps.trials import is_search
     from segpipe.system.processes.launched import this_rank
     from segpipe.training.resuming.settings import check_resume, write_config
 
     main = this_rank() == 0
+    if sweep and is_search(sweep):
+        return _run_trial(settings, content, folder, sweep)
     if settings.ratings is not None:
         from segpipe.pipelines.ratings import run_ratings
 
@@ -134,6 +137,15 @@ def _train(settings: "Settings", content: Mapping[str, Any], folder: Path, sweep
     if sweep and outcome:
         report_sweep(settings, sweep)
     return JobResult(outcome.exit_code, last_pseudo_dice(folder)) if outcome else JobResult(0)
+
+
+def _run_trial(settings: "Settings", content: Mapping[str, Any], folder: Path, sweep: Path) -> JobResult:
+    from hydra.core.hydra_config import HydraConfig
+
+    from segpipe.pipelines.search.trial import run_trial
+
+    number = int(HydraConfig.get().job.num)
+    return JobResult(0, run_trial(settings, content, folder, sweep=sweep, number=number))
 
 
 def _run_study(settings: "Settings", content: Mapping[str, Any], folder: Path) -> int:

@@ -9,7 +9,7 @@ from segpipe.cli.train import run
 from segpipe.config.overrides import as_text
 from segpipe.errors import ConfigError, ModelError
 
-_OTHERS = ("--multirun", "-m", "--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "hydra.run.dir")
+_OTHERS = ("--multirun", "-m", "+sweep", "--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "hydra.run.dir")
 """Words that ask for several runs, for none, or for another folder."""
 
 

@@ -13,7 +13,7 @@ from hydra._internal.utils import create_config_search_path, get_args
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.utils import setup_globals
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from segpipe.config.check import Registries, find_mistakes
 from segpipe.config.credentials import config_without_credentials, words_without_credentials
@@ -22,6 +22,7 @@ from segpipe.config.foreign_parts import with_foreign_parts
 from segpipe.config.mistakes import raise_mistakes
 from segpipe.config.overrides import each_value, explain_refusal, key_of, reason_of
 from segpipe.config.parsed_files import ParsedFiles
+from segpipe.config.sweeps.search import prepare_search
 from segpipe.config.sweeps.slurm import prepare_slurm
 from segpipe.errors import ConfigError
 
@@ -96,7 +97,7 @@ class CheckedLoader(ConfigLoaderImpl):
         """
         if config_name is None or not validate_sweep_overrides:  # Hydra shows its help, or looks only for its mode
             return self._load(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
-        jobs = [overrides] if run_mode is RunMode.RUN else each_value(overrides, self)
+        jobs = [overrides] if run_mode is RunMode.RUN else each_value(self._swept(config_name, overrides), self)
         attempts = [self._attempt(config_name, words) for words in jobs]
         mistakes = [mistake for attempt in attempts for mistake in attempt.mistakes]
         raise_mistakes(mistakes, show=self._show(attempts[0].taken))
@@ -104,6 +105,7 @@ class CheckedLoader(ConfigLoaderImpl):
         config = self._load(config_name, overrides, run_mode, from_shell) if sweep else attempts[0].config
         if sweep:
             prepare_slurm(config)
+            prepare_search(config)
         place, self.place = self.place, None  # a job of a sweep has its place in the sweep's folder
         if place:
             place(config, run_mode)
@@ -120,6 +122,16 @@ class CheckedLoader(ConfigLoaderImpl):
 
     def _load(self, config_name: str | None, words: list[str], run_mode: RunMode, *checks: bool) -> DictConfig:
         return config_without_credentials(super().load_configuration(config_name, words, run_mode, *checks))
+
+    def _swept(self, config_name: str, words: list[str]) -> list[str]:
+        """The words of a sweep with those that its sweeper has of its own, but for keys that are given."""
+        try:
+            config = self._load(config_name, words, RunMode.MULTIRUN)
+        except Exception:
+            return words  # with mistakes, which are found in turn
+        own = OmegaConf.select(config, "hydra.sweeper.params") or {}
+        given = set(map(key_of, words))
+        return [*words, *(f"{key}={value}" for key, value in own.items() if key not in given)]
 
     def _attempt(self, config_name: str, words: list[str]) -> Attempt:
         try:

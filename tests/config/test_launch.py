@@ -181,7 +181,7 @@ def test_the_shell_completes_groups_options_and_keys(capsys, monkeypatch):
         (["--config-path", "nowhere"], ["Primary config directory not found"]),
         (["--experimental-rerun", "job.pickle"], ["whatever code a pickle holds", "--config-path RUN_FOLDER"]),
         (["hydra/launcher=joblb"], ["hydra/launcher=joblb: must be one of basic"]),
-        (["hydra/sweeper=optna", "-m"], ["hydra/sweeper=optna: must be one of basic"]),
+        (["hydra/sweeper=optna", "-m"], ["hydra/sweeper=optna: must be one of basic, optuna; did you mean optuna?"]),
         (["hydra/job_logging=stdoutt"], ["must be one of default, disabled, none, run, stdout; did you mean stdout?"]),
         (["hydra.launcher._target_=my.Launcher", "-m"], ["Invalid plugin 'my.Launcher'"]),
         (["+hydra.launcher.jobs=2", "-m"], ["got an unexpected keyword argument 'jobs'"]),

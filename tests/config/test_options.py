@@ -15,7 +15,7 @@ from segpipe.training.fitting import build_module
 OPTIONS = {
     folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
     for folder in sorted(conf_folder().iterdir())
-    if folder.is_dir() and folder.name not in ("experiment", "hydra", "pretraining", "ratings", "study")
+    if folder.is_dir() and folder.name not in ("experiment", "hydra", "pretraining", "ratings", "study", "sweep")
 }
 TOGETHER = ("augmentation", "evaluation", "loss", "optimizer", "scheduler", "tracking", "trainer")
 """Groups that decide nothing of each other: an option of each is tried in one step, and so all of them in a few."""

@@ -4,13 +4,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from math import gcd
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segpipe.config.schema import Settings
-from segpipe.errors import ConfigError, DatasetError, SegpipeError, raise_together
+from segpipe.errors import SegpipeError, raise_together
 from segpipe.evaluation.reading import Evaluation, read_evaluation
+from segpipe.pipelines.choosing import check_alone, check_validation
 from segpipe.pipelines.cross_validation import open_parent
 from segpipe.pipelines.studies.pages import write_pages
 from segpipe.pipelines.studies.ranking import Rank, rank
@@ -19,13 +19,9 @@ from segpipe.pipelines.studies.running import Check, Runner
 from segpipe.pipelines.studies.settings import Study
 from segpipe.system.case_errors import attempt
 from segpipe.system.files.plain_files import read_json
-from segpipe.system.processes.launched import launch
 from segpipe.tracking.harmless import harmless
 from segpipe.tracking.identity import read_run_id
 from segpipe.tracking.nested_runs import Child, report_nested_runs
-from segpipe.training.data.run_data import split_data
-from segpipe.training.fitting import recipe_of
-from segpipe.training.hardware import compute_of
 
 if TYPE_CHECKING:
     from segpipe.tracking.mlflow import Tracker
@@ -55,8 +51,8 @@ def run_study(
     """
     study: Study = settings.study
     _check_rows(study, config, check)
-    _check_alone(settings)
-    _check_validation(settings)
+    check_alone(settings, what="a study trains each row")
+    check_validation(settings, what="a study chooses rates")
     with open_parent(settings, config, folder, kind="study") as parent:
         runner = Runner(study, config, folder, check, parent.run_id if parent else None, words)
         chosen = _choose(runner)
@@ -83,33 +79,6 @@ def _check_rows(study: Study, config: Mapping[str, Any], check: Check) -> None:
     raise_together(
         [error for error in found if isinstance(error, SegpipeError)], headline="rows of the study have mistakes"
     )
-
-
-def _check_alone(settings: Settings) -> None:
-    launched = launch()
-    if launched and compute_of(settings.trainer).processes > 1:
-        raise ConfigError(
-            "a study trains each row in one process, on one device",
-            facts={f"{launched.by} started": f"{launched.processes * launched.nodes} processes"},
-            hint=f"start it without {launched.by}",
-        )
-
-
-def _check_validation(settings: Settings) -> None:
-    steps, every = settings.trainer.max_steps, settings.training.validate_every
-    if steps % every:
-        raise ConfigError(
-            "a study chooses rates by the validation after the last step, and there is none",
-            facts={"trainer.max_steps": steps, "training.validate_every": every},
-            hint=f"training.validate_every={gcd(steps, every)}, or another divisor of trainer.max_steps",
-        )
-    one = settings.data.fold is None
-    if not one or all(entry.split != "val" for entry in split_data(settings, recipe_of(settings)).entries):
-        raise DatasetError(
-            "a study chooses rates by validation cases, and there are none",
-            facts={"data.fold": settings.data.fold, "data.fractions": list(settings.data.fractions)},
-            hint="data.fold=null 'data.fractions=[0.6,0.2,0.2]'",
-        )
 
 
 def _choose(runner: Runner) -> dict[str, Row]:

@@ -8,12 +8,6 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from segpipe.cli.train import registries
-from segpipe.config.check import settings_of
-from segpipe.config.compose import compose
-from segpipe.config.schema import Settings
-from segpipe.errors import ConfigError, DatasetError
-from segpipe.pipelines.studies import study
 from segpipe.pipelines.studies.outcomes import curve
 from segpipe.system.files.csv_table import read_csv
 from segpipe.training.callbacks import read_history
@@ -148,33 +142,6 @@ def test_mlflow_has_one_parent_and_a_run_for_each_row(home, lines):
     assert {"study.csv", "study.md", "curves.png"} <= {file.path for file in client.list_artifacts(parent.info.run_id)}
     states = {run.info.run_name: run.info.status for run in children}
     assert {name for name, state in states.items() if state == "FAILED"} == {n for n in lines if n.startswith("broken")}
-
-
-def settings_of_words(words: list[str], *own: str) -> Settings:
-    given = [word for word in words if not word.startswith(("+study", "--config-dir", "hydra.run.dir", "/"))]
-    return settings_of(compose([*given, *own], registries), registries())
-
-
-@pytest.mark.parametrize("words_of_split", [["data.fold=0"], ["data.fold=all"], ["data.fractions=[0.8,0.0,0.2]"]])
-def test_a_split_without_validation_cases_leaves_nothing_to_choose_rates_by(words, words_of_split):
-    with pytest.raises(DatasetError, match="a study chooses rates by validation cases, and there are none") as caught:
-        study._check_validation(settings_of_words(words, *words_of_split))
-    assert caught.value.hint == "data.fold=null 'data.fractions=[0.6,0.2,0.2]'"
-
-
-def test_rates_are_chosen_by_the_validation_after_the_last_step(words):
-    with pytest.raises(ConfigError, match="by the validation after the last step, and there is none") as caught:
-        study._check_validation(settings_of_words(words, "trainer.max_steps=6", "training.validate_every=4"))
-    assert caught.value.hint == "training.validate_every=2, or another divisor of trainer.max_steps"
-
-
-def test_processes_that_a_launcher_has_started_are_refused(words, monkeypatch):
-    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
-    with pytest.raises(ConfigError, match="a study trains each row in one process, on one device") as caught:
-        study._check_alone(settings_of_words(words, "trainer.devices=2"))
-    assert caught.value.facts == {"srun started": "2 processes"}
-    monkeypatch.delenv("SLURM_STEP_NUM_TASKS")
-    study._check_alone(settings_of_words(words, "trainer.devices=2"))
 
 
 def test_mistakes_in_rows_are_all_said_before_any_work(home, words):

@@ -1,0 +1,1 @@
+"""Searches: trials that an Optuna sweep has chosen, trained one by one, and what they found together."""
