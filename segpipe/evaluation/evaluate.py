@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.errors import GeometryError
+from segpipe.evaluation.calibration.voxels import count_voxels
 from segpipe.evaluation.detection.detections import detect
 from segpipe.evaluation.detection.matching import find_lesions, match_lesions
 from segpipe.evaluation.detection.spheres import evaluate_by_centre, is_sphere
@@ -74,5 +75,6 @@ def evaluate_pair(
         candidates=candidates,
         detections=None if probability is None or not searched else detect(probability, reference, crops, grid),
         extra=extra,
+        voxels=None if probability is None else count_voxels(probability, crops, grid),
     )
     return evaluate_by_centre(result) if is_sphere(extra) else result

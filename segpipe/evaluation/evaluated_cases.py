@@ -70,6 +70,10 @@ def write_summary(cases: EvaluatedCases, folder: Path, *, about: Mapping[str, An
     """
     if not cases.results:
         raise DatasetError("no case could be evaluated", facts={"bad cases": len(cases.errors)})
-    summary = {**about, "failed_cases": len(cases.errors), **summarise(cases.results, seed=seed)}
+    summary = {
+        **about,
+        "failed_cases": len(cases.errors),
+        **summarise(cases.results, seed=seed, confidence=about.get("confidence")),
+    }
     write_evaluation(folder, cases.results, summary)
     return summary

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from segpipe.evaluation.results import CaseResult, Detection, PredictedLesion, ReferenceLesion
+from segpipe.evaluation.results import CaseResult, Detection, PredictedLesion, ReferenceLesion, VoxelCounts
 from segpipe.system.files.atomic_write import write_text
 from segpipe.system.files.plain_files import read_json
 
@@ -99,11 +99,12 @@ def result_from_dict(content: Mapping[str, Any]) -> CaseResult:
     Raises:
         KeyError, TypeError: when it is none.
     """
-    detections = content["detections"]
+    detections, voxels = content["detections"], content.get("voxels")
     lists = {
         "lesions": tuple(ReferenceLesion(**_with_tuples(row)) for row in content["lesions"]),
         "candidates": tuple(PredictedLesion(**_with_tuples(row)) for row in content["candidates"]),
         "detections": None if detections is None else tuple(Detection(**_with_tuples(row)) for row in detections),
+        "voxels": None if voxels is None else VoxelCounts(**_with_tuples(voxels)),
         "classes": {name: result_from_dict(own) for name, own in content["classes"].items()},
     }
     return CaseResult(**{**content, **lists})

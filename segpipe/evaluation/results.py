@@ -75,6 +75,21 @@ Mark = TypeVar("Mark", bound=Detection | PredictedLesion)
 
 
 @dataclass(frozen=True)
+class VoxelCounts:
+    """Voxels near the foreground by their probability; see `segpipe.evaluation.calibration.voxels`.
+
+    Args:
+        count: Voxels of each bin.
+        positive: Those of them that the reference calls foreground.
+        total: Sum of their probabilities.
+    """
+
+    count: tuple[int, ...]
+    positive: tuple[int, ...]
+    total: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class CaseResult:
     """The figures of one case.
 
@@ -91,6 +106,7 @@ class CaseResult:
         classes: Where there are several classes: the figures of each, by name; the others are of all classes together.
         detections: The candidates of the FROC, most confident first; None where no probability volume is known or
             nothing was searched for, and the lesions of the prediction take their place.
+        voxels: Whether the probability is right near the foreground; None where it is not known.
     """
 
     case: str
@@ -104,6 +120,7 @@ class CaseResult:
     extra: Mapping[str, Any] | None = None
     classes: Mapping[str, "CaseResult"] = field(default_factory=dict)
     detections: tuple[Detection, ...] | None = None
+    voxels: VoxelCounts | None = None
 
     @property
     def true_positives(self) -> int:

@@ -1,12 +1,15 @@
 """The figures of a data set from those of its cases, each headline with its interval over patients."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from segpipe.evaluation.bootstrap import LEVEL, RESAMPLES, Interval, interval_of, interval_of_mean
+from segpipe.evaluation.calibration.findings import EVENT
+from segpipe.evaluation.calibration.summary import calibration_summary
+from segpipe.evaluation.calibration.voxels import MARGIN_MM
 from segpipe.evaluation.detection.candidates import LEAST_CONFIDENCE, MOST_CANDIDATES, PART_OF_PEAK
 from segpipe.evaluation.detection.froc import RULES, collect_marks
 from segpipe.evaluation.detection.froc_summary import BY_DIAMETER, FROC_RESAMPLES, froc_summary
@@ -32,6 +35,8 @@ POLICY = {
     "give one point and no curve",
     "by_diameter": BY_DIAMETER,
     "confidence": "of a candidate: the peak; of a lesion: the mean foreground probability over its voxels",
+    "calibration": f"error in ten bins of confidence; of voxels in boxes around the foreground of both masks, "
+    f"{MARGIN_MM:g} mm larger on each side; of findings whether {EVENT}; risk is 1 - Dice",
     "intervals": f"{LEVEL:.0%} percentile bootstrap over patients, {RESAMPLES} resamples, {FROC_RESAMPLES} for FROC",
     "nsd": f"normalised surface Dice at a tolerance of {NSD_TOLERANCE_MM:g} mm, surfaces weighted by area",
     "hd95": "the larger 95th percentile of both directions, between the centres of border voxels",
@@ -42,7 +47,9 @@ POLICY = {
 }
 
 
-def summarise(results: Sequence[CaseResult], *, seed: int = 0) -> dict[str, Any]:
+def summarise(
+    results: Sequence[CaseResult], *, seed: int = 0, confidence: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Returns the content of `summary.json`: plain data, None where a figure is undefined.
 
     - `metrics`: mean, median, std, ci95 (of the mean) and n (cases with a defined value) of every figure.
@@ -50,6 +57,7 @@ def summarise(results: Sequence[CaseResult], *, seed: int = 0) -> dict[str, Any]
     - `detection`: sensitivity at seven rates of false positives, CPM and average precision, where candidates are
       matched by `overlap` and by `centre`, and the same sensitivities by diameter of the lesion; None when their
       confidences are not known, as one point is no curve.
+    - `calibration`: whether probabilities of voxels and confidences of findings are right, where they are known.
     - `strata`: lesions by diameter and by readers' ratings.
     - `empty`: how often masks were empty; how they count is said under `policy`.
     - `classes`: where there are several, the same of each class; all else is of the foreground of all classes together.
@@ -58,8 +66,11 @@ def summarise(results: Sequence[CaseResult], *, seed: int = 0) -> dict[str, Any]
     Args:
         results: The cases.
         seed: Of the bootstrap.
+        confidence: What the model knows of its confidence; see `calibration_summary`.
     """
-    return {**_figures(results, seed), **_classes(results, seed), "policy": POLICY}
+    calibration = calibration_summary(results, confidence, seed=seed)
+    known = {"calibration": calibration} if calibration else {}
+    return {**_figures(results, seed), **known, **_classes(results, seed), "policy": POLICY}
 
 
 def _figures(results: Sequence[CaseResult], seed: int) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def describe(summary: Mapping[str, Any]) -> str:
     metrics = [_row(_NAMES[name], figure) for name, figure in summary["metrics"].items() if name in _NAMES]
     header = ("per case", "mean", "95 % interval", "median", "n")
     together = [_headline(summary), *align([header, *metrics]), *_lesions(summary)]
-    return "\n".join([*together, *_classes(summary), *_notes(summary)])
+    return "\n".join([*together, *_calibration(summary), *_classes(summary), *_notes(summary)])
 
 
 def align(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -93,6 +93,17 @@ def _froc(summary: Mapping[str, Any]) -> list[str]:
         return [whole, *cpm_by_diameter(detection)]
     lacking = "FROC: none, as masks without probabilities give one point and no curve"
     return [lacking] * bool(lesions["tp"] + lesions["fn"])
+
+
+def _calibration(summary: Mapping[str, Any]) -> list[str]:
+    """How far the confidence of a finding is off, calibrated where the model knows how."""
+    findings = (summary.get("calibration") or {}).get("findings")
+    if not findings:
+        return []
+    best = "ece_calibrated" if "ece_calibrated" in findings else "ece"
+    error = f"{number(findings[best])} ({interval(findings[f'{best}_ci95'])})"
+    kind = "calibrated" if best == "ece_calibrated" else "not calibrated"
+    return [f"confidence of findings, {kind}: error (ECE) {error}, AURC {number(findings['aurc'])}"]
 
 
 def _classes(summary: Mapping[str, Any]) -> list[str]:

@@ -40,6 +40,7 @@ def model_card(release: Release, parity: Parity) -> str:
         *_section("Data and training", _data_rows(release.about)),
         *_figures(release),
         *_section("Operating point", _point_rows(release)),
+        *_section("Confidence", _confidence_rows(release.operating_point.get("confidence") or {})),
         *_second_stage(release),
         *_limits(release),
         *_use(release, parity),
@@ -157,6 +158,18 @@ def _rows_of_point(point: Mapping[str, Any], prefix: str) -> Iterator[tuple[str,
     yield f"{prefix}lowest mean probability of a lesion", f"{float(point.get('min_probability', 0)):g}"
     if origin := point.get("origin"):
         yield f"{prefix}origin", origin
+
+
+def _confidence_rows(known: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    """What is known of the model's confidence; see docs/uncertainty.md of segpipe."""
+    if findings := known.get("findings"):
+        odds = f"{findings['slope']:.3f} · log odds of its mean probability {findings['intercept']:+.3f}"
+        yield "log odds that a finding is right", odds
+        yield "right", findings["event"]
+    if voxels := known.get("voxels"):
+        yield "temperature of the probability of voxels", f"{voxels['temperature']:.3f}"
+    if known:
+        yield "origin", known["origin"]
 
 
 def _second_stage(release: Release) -> list[str]:

@@ -46,6 +46,30 @@ class FrocPoint(_Typed):
     fp_per_scan: Amount
 
 
+class StoredTemperature(_Typed):
+    """What divides the log odds of a voxel."""
+
+    temperature: Annotated[FiniteFloat, Interval(gt=0)]
+
+
+class StoredSlope(_Typed):
+    """From the log odds of a finding's mean probability to those of its being right."""
+
+    slope: Amount
+    intercept: FiniteFloat
+    event: Name
+    findings: int
+    patients: int
+
+
+class StoredConfidence(_Typed):
+    """What is known of the model's confidence; docs/uncertainty.md."""
+
+    origin: str
+    voxels: StoredTemperature | None = None
+    findings: StoredSlope | None = None
+
+
 class StoredPoint(_Typed):
     """The stored operating point, of all classes or of one."""
 
@@ -55,6 +79,7 @@ class StoredPoint(_Typed):
     flips: Annotated[list[Literal[0, 1, 2]], MaxLen(3)] = []
     froc: Annotated[list[FrocPoint], MaxLen(1000)] = []
     origin: str | None = None
+    confidence: StoredConfidence | None = None
     classes: dict[str, "StoredPoint"] = {}
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segpipe.config.schema import Settings
+from segpipe.evaluation.calibration.fitting import fit_confidence
 from segpipe.evaluation.evaluated_cases import EvaluatedCases, write_summary
 from segpipe.evaluation.tables import case_rows, lesion_rows
 from segpipe.export.model_folder import ModelFolder, load_network, write_model_folder
@@ -124,11 +125,18 @@ def _write_ensemble(
         network=Ensemble([load_network(fold.model, member) for fold in folds], **regions),
         spec={"name": "ensemble", "members": len(folds), "member": member, **regions},
         recipe=first.recipe,
-        operating_point=first.operating_point,
+        operating_point={**first.operating_point, **_confidence(folds)},
         about={**{name: about[name] for name in _CARD if name in about}, **figures_of(summary)},
         example_bcxyz=folds[0].example_bcxyz,
         second_stage=mean_of_stages([load_stage(path, spec) for path, spec in stages]) if stages else None,
     )
+
+
+def _confidence(folds: list[RunResult]) -> dict[str, Any]:
+    """Fitted on every case, as the fold found it that did not train on its patient."""
+    results = [result for fold in folds for result in fold.results]
+    confidence = fit_confidence(results, origin=f"fitted on {len(results)} held-out cases of {len(folds)} folds")
+    return {"confidence": confidence or None}
 
 
 def _log(parent: "Tracker", folds: list[RunResult], result: RunResult, *, source: str) -> None:

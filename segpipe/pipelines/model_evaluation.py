@@ -49,6 +49,8 @@ def plan_model(
         "split": chosen,
         "operating_point": {**point.to_dict(), "flips": list(options.flips)},
     }
+    known = folder.operating_point.get("confidence")
+    about |= {"confidence": known} if known else {}
     settings = {
         "model": model_digest(folder),
         "computed_by": getattr(engine, "name", "unknown"),

@@ -57,7 +57,7 @@ def work_of(settings: Settings, manifest: Manifest) -> Work:
     roles = Counter(entry.split for entry in manifest.entries)
     processes, crossed = compute_of(settings.trainer).processes, settings.data.fold == "all"
     detector: TwoStage | None = settings.detector
-    tunes = settings.evaluation.tune_operating_point and recipe_of(settings).scope == "scan"
+    tunes = settings.evaluation.tune_operating_point or recipe_of(settings).scope == "voi"
     return Work(
         steps=steps,
         patches=training.batch_size * training.accumulate,

@@ -87,6 +87,7 @@ def parts(summary: Summary) -> list[Part]:
             "Sensitivity at false positives per scan, by diameter of the lesion",
             _detection_by_diameter(summary.get("detection") or {}),
         ),
+        Part("Calibration", _calibration(summary.get("calibration") or {})),
         Part("Lesions by kind", _strata(summary.get("strata") or {})),
     ]
     return [part for part in found if part.table.rows]
@@ -187,6 +188,13 @@ def _detection_by_diameter(detection: Mapping[str, Mapping[str, Any]]) -> Table:
         for rule, froc in detection.items()
         for diameter, row in (froc.get("by_diameter") or {}).items()
     ]
+    return table(rows)
+
+
+def _calibration(calibration: Mapping[str, Mapping[str, Any]]) -> Table:
+    """A row for voxels and one for findings."""
+    names = ("count", "ece", "ece_ci95", "ece_calibrated", "ece_calibrated_ci95", "aurc", "excess_aurc")
+    rows = [{"of": what, **{name: found.get(name) for name in names}} for what, found in calibration.items()]
     return table(rows)
 
 

@@ -14,6 +14,7 @@ _PARTS = (
     "class_means",
     "lesions",
     "detection",
+    "calibration",
     "strata",
     "empty",
     "operating_point",
@@ -23,6 +24,9 @@ _RENAMED = (
     (r"^lesions_(f1|precision|recall|panoptic_quality)$", r"lesion_\1"),
     (r"^lesions_fp_per_scan$", "fp_per_scan"),
     (r"^detection_overlap_(cpm|average_precision)$", r"\1"),
+    (r"^calibration_voxels_(ece|ece_calibrated)$", r"voxel_\1"),
+    (r"^calibration_findings_(ece|ece_calibrated)$", r"finding_\1"),
+    (r"^calibration_findings_(aurc)$", r"\1"),
     (r"^(cases)$", r"\1"),
     (r"^class_means_(\w+)$", r"class_mean_\1"),
 )

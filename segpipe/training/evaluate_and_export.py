@@ -14,7 +14,8 @@ from segpipe.config.schema import Settings
 from segpipe.datasets.loading import load_case
 from segpipe.datasets.manifest import Entry
 from segpipe.errors import DatasetError, explain
-from segpipe.evaluation.detection.operating_point_search import choose_operating_point
+from segpipe.evaluation.calibration.fitting import fit_confidence
+from segpipe.evaluation.detection.operating_point_search import at_point, choose_operating_point
 from segpipe.evaluation.evaluated_cases import EvaluatedCases, sort_outcomes, write_summary
 from segpipe.evaluation.results import CaseResult
 from segpipe.export.model_folder import write_model_folder
@@ -36,6 +37,8 @@ from segpipe.training.hardware import compute_of
 from segpipe.training.run_result import RunResult
 
 log = logging.getLogger(__name__)
+_IN_POINT = ("operating_point", "confidence")
+"""What the model folder has in its operating point."""
 
 
 def evaluate_and_export(
@@ -59,7 +62,8 @@ def evaluate_and_export(
     stage, unlearnt = attempt_step(partial(fit_second_stage, settings, run_data, evaluator, ranks))
     if stage:
         evaluator = build_evaluator(settings, run_data, fitted.network, stage.model)
-    point, unchosen = attempt_step(partial(_operating_point, settings, run_data, evaluator, ranks))
+    validated, unknown = attempt_step(partial(_validate, settings, run_data, evaluator, ranks))
+    point, unchosen = attempt_step(partial(_operating_point, settings, validated or [], evaluator))
     point = point or _choose([], evaluator)
     chosen = choose_point(point, OperatingPointRequest())
     options = replace(evaluator.options, **vars(chosen))
@@ -70,6 +74,7 @@ def evaluate_and_export(
     selection = _selection(settings, run_data)
     about = {**_about(provenance), "selection": selection, "steps": fitted.steps, "operating_point": chosen.to_dict()}
     about |= {"second_stage": stage.about} if stage else {}
+    about |= {"confidence": point["confidence"]} if "confidence" in point else {}
     write = partial(write_summary, cases, folder / "evaluation", about=about, seed=settings.seed)
     summary, problem = attempt_step(write)
     log.info("exporting the model folder")
@@ -80,11 +85,11 @@ def evaluate_and_export(
         spec=settings.network,
         recipe=run_data.recipe,
         operating_point={**point, "flips": list(evaluator.options.flips)},
-        about={**{name: value for name, value in about.items() if name != "operating_point"}, **figures_of(summary)},
+        about={**{name: value for name, value in about.items() if name not in _IN_POINT}, **figures_of(summary)},
         example_bcxyz=example,
         second_stage=stage.model if stage else None,
     )
-    return RunResult(folder, model, example, about, cases, summary, problem or unchosen or unlearnt)
+    return RunResult(folder, model, example, about, cases, summary, problem or unknown or unchosen or unlearnt)
 
 
 def figures_of(summary: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -136,18 +141,24 @@ def _evaluate_cases(settings: Settings, evaluator: CaseEvaluator, entries: list[
     return cases
 
 
-def _operating_point(settings: Settings, run_data: RunData, evaluator: CaseEvaluator, ranks: Ranks) -> dict[str, Any]:
-    """Voxel threshold, smallest volume and lowest confidence, chosen on validation cases where there are any."""
+def _validate(settings: Settings, run_data: RunData, evaluator: CaseEvaluator, ranks: Ranks) -> list[CaseResult]:
+    """The validation cases, on which operating point and confidence are chosen; none where neither is wanted."""
     entries = run_data.entries("val")
-    tunes = settings.evaluation.tune_operating_point and run_data.recipe.scope == "scan"
-    if not tunes or not entries:
-        return _choose([], evaluator)
-    log.info("choosing the operating point on %d validation cases", len(entries))
-    cases = _evaluate_cases(settings, evaluator, entries, ranks)
-    point = _choose(cases.results, evaluator)
-    for name, of_class in point.get("classes", {"": point}).items():
+    if not entries or not (settings.evaluation.tune_operating_point or run_data.recipe.scope == "voi"):
+        return []
+    log.info("evaluating on %d validation cases", len(entries))
+    return _evaluate_cases(settings, evaluator, entries, ranks).results
+
+
+def _operating_point(settings: Settings, validated: Sequence[CaseResult], evaluator: CaseEvaluator) -> dict[str, Any]:
+    """Voxel threshold, smallest volume and lowest confidence, and how far confidences there can be relied on."""
+    tunes = settings.evaluation.tune_operating_point and evaluator.recipe.scope == "scan"
+    point = _choose(validated if tunes else [], evaluator)
+    for name, of_class in point.get("classes", {"": point}).items() if tunes and validated else ():
         log.info("operating point%s: %s", f" of {name}" if name else "", of_class["origin"])
-    return point
+    shown = [at_point(result, point) for result in validated]
+    confidence = fit_confidence(shown, origin=f"fitted on {len(shown)} validation cases")
+    return {**point, **({"confidence": confidence} if confidence else {})}
 
 
 def _choose(results: Sequence[CaseResult], evaluator: CaseEvaluator) -> dict[str, Any]:

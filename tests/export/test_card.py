@@ -116,3 +116,17 @@ def test_no_fact_starts_a_cell_a_line_or_html() -> None:
     assert "| data | a \\| b \\| c \\| d \\| &lt;script&gt;alert(1)&lt;/script&gt; |" in text.splitlines()
     assert "<script>" not in text
     assert "| c | d |" not in text
+
+
+def test_confidence_is_said_where_it_was_fitted() -> None:
+    known = {
+        "origin": "fitted on 40 validation cases",
+        "voxels": {"temperature": 1.25},
+        "findings": {"slope": 2.5, "intercept": -4.0, "event": "it is right", "findings": 50, "patients": 40},
+    }
+    point = {"threshold": 0.4, "flips": [], "confidence": known}
+    text = model_card(Release(network_of(UNET), UNET, SCAN, point, FACTS), PARITY)
+    assert "| log odds that a finding is right | 2.500 · log odds of its mean probability -4.000 |" in text
+    assert "| right | it is right |" in text
+    assert "| temperature of the probability of voxels | 1.250 |" in text
+    assert "## Confidence" not in card()

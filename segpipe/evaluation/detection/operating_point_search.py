@@ -1,6 +1,6 @@
 """Which predicted lesions a reader gets to see: chosen on validation cases, carried by the model folder."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -69,6 +69,22 @@ def froc_table(results: Sequence[CaseResult], *, min_volume_mm3: float = 0.0) ->
         for point in chosen
         if len(curve.threshold)
     ]
+
+
+def at_point(result: CaseResult, point: Mapping[str, Any]) -> CaseResult:
+    """A case with the lesions that an operating point shows as findings; of several classes each has its own point.
+
+    Args:
+        result: As predicted with the point's threshold.
+        point: What `choose_operating_point` chose, or `classes` of such.
+    """
+    if result.classes:
+        points = point.get("classes", {})
+        classes = {name: at_point(own, points.get(name, point)) for name, own in result.classes.items()}
+        return replace(result, classes=classes)
+    large = _filtered(result, point.get("min_volume_mm3", 0.0)).candidates
+    kept = [one for one in large if one.probability is None or one.probability >= point.get("min_probability", 0.0)]
+    return replace(result, candidates=tuple(kept))
 
 
 def _why_default(cases: int, lesions: int) -> str:

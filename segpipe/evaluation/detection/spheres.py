@@ -33,7 +33,8 @@ def evaluate_by_centre(result: CaseResult) -> CaseResult:
         lesions.append(_matched(lesion, candidates[best] if best is not None else None))
     figures = dict.fromkeys((*OVERLAP_FIGURES, *SURFACE_FIGURES))
     detections = None if result.detections is None else tuple(_by_centre(result.detections))
-    return replace(result, figures=figures, lesions=tuple(lesions), candidates=tuple(candidates), detections=detections)
+    seen = replace(result, lesions=tuple(lesions), candidates=tuple(candidates), detections=detections)
+    return replace(seen, figures=figures, voxels=None)
 
 
 def outlined(results: Sequence[CaseResult]) -> list[CaseResult]:

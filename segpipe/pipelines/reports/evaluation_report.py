@@ -15,6 +15,7 @@ from segpipe.evaluation.tables import Row, case_rows, froc_rows, lesion_rows
 from segpipe.pipelines.reports.case_pictures import Pictures
 from segpipe.report.figures import bland_altman, dice_by_diameter, froc_by_diameter, froc_curve
 from segpipe.report.page import write_report
+from segpipe.report.reliability_figure import reliability_diagram
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -93,6 +94,8 @@ def _draw(results: Sequence[CaseResult], summary: Mapping[str, Any]) -> "dict[st
         "dice_by_diameter": dice_by_diameter(lesion_rows(results), data=data),
         "bland_altman": bland_altman(case_rows(outlined(results)), data=data),
     }
+    if summary.get("calibration"):
+        figures["reliability"] = reliability_diagram(summary["calibration"], data=data)
     return {**figures, **(_froc(points, summary["detection"], data) if points else {})}
 
 

@@ -8,6 +8,7 @@ from segpipe.evaluation.detection.spheres import outlined
 from segpipe.evaluation.tables import case_rows, froc_rows, lesion_rows
 from segpipe.pipelines.reports.case_pictures import Pictures, draw_cases, mask_files
 from segpipe.report.figures import bland_altman, curve_panels, dice_by_diameter, froc_by_diameter, froc_curve
+from segpipe.report.reliability_figure import reliability_diagram
 from segpipe.training.callbacks import read_history
 from segpipe.training.data.run_data import RunData
 from segpipe.training.run_result import RunResult
@@ -38,4 +39,6 @@ def draw_run(settings: Settings, run_data: RunData, outcome: RunResult, summary:
     }
     if summary["detection"]:
         figures["froc_by_diameter"] = froc_by_diameter(summary["detection"], data=data)
+    if summary.get("calibration"):
+        figures["reliability"] = reliability_diagram(summary["calibration"], data=data)
     return Pictures({**figures, **curve_panels(read_history(outcome.folder)), **cases.figures}, cases.views)

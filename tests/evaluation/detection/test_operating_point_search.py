@@ -1,6 +1,8 @@
+from dataclasses import replace
+
 import pytest
 
-from segpipe.evaluation.detection.operating_point_search import choose_operating_point, froc_table
+from segpipe.evaluation.detection.operating_point_search import at_point, choose_operating_point, froc_table
 from segpipe.evaluation.results import CaseResult, PredictedLesion, ReferenceLesion
 
 
@@ -96,3 +98,13 @@ def test_without_lesions_or_confidences_nothing_is_filtered(results, origin):
 def test_a_prediction_that_finds_nothing_has_a_point_too():
     point = choose_operating_point([case("a", 5, [])])
     assert (point["min_volume_mm3"], point["min_probability"], point["froc"]) == (0.0, 0.0, [])
+
+
+def test_only_lesions_that_the_point_shows_are_findings():
+    shown = case("a", 1, [(60.0, 0.9, 1), (60.0, 0.5, None), (5.0, 0.9, None)])
+    point = {"min_volume_mm3": 10.0, "min_probability": 0.7}
+    assert [one.number for one in at_point(shown, point).candidates] == [1]
+    assert at_point(shown, {}) == shown
+    several = replace(shown, classes={"solid": shown, "other": shown})
+    of_classes = at_point(several, {"classes": {"solid": point}}).classes
+    assert [len(of_classes[name].candidates) for name in ("solid", "other")] == [1, 3]
