@@ -62,12 +62,40 @@ class StoredSlope(_Typed):
     patients: int
 
 
+class StoredReferral(_Typed):
+    """Below which calibrated confidence a human should look, and what that came to."""
+
+    below: Share
+    share: Share
+    dice_kept: Share | None = None
+    dice_referred: Share | None = None
+
+
+class StoredInterval(_Typed):
+    """Between which parts of the found volume readers' volume lies, from a found volume on."""
+
+    from_mm3: Amount
+    low: Amount
+    high: Amount
+    findings: int
+    patients: int
+
+
+class StoredVolume(_Typed):
+    """The intervals of volume."""
+
+    coverage: Share
+    classes: Annotated[list[StoredInterval], MinLen(1), MaxLen(20)]
+
+
 class StoredConfidence(_Typed):
     """What is known of the model's confidence; docs/uncertainty.md."""
 
     origin: str
     voxels: StoredTemperature | None = None
     findings: StoredSlope | None = None
+    refer: StoredReferral | None = None
+    volume: StoredVolume | None = None
 
 
 class StoredPoint(_Typed):

@@ -14,6 +14,7 @@ from segpipe.inference.measurements.axial import measure_axial
 from segpipe.inference.measurements.borders import Borders, find_borders, whole_scan
 from segpipe.inference.measurements.place import Place, Places
 from segpipe.inference.measurements.rating import PredictedRating
+from segpipe.inference.measurements.reliability import Reliability
 from segpipe.inference.measurements.slices import Slices, measure_slices
 from segpipe.inference.measurements.uncertainty import FindingUncertainty
 from segpipe.inference.window.aggregator import Foreground
@@ -28,7 +29,8 @@ from segpipe.lesions import (
 )
 from segpipe.preprocessing.resampling import Preparation
 
-_ON_REQUEST = ("ratings", "uncertainty")
+_NOT_ALWAYS = ("ratings", "uncertainty", "reliability")
+"""What a finding has only where it was asked for, or where the model knows it."""
 
 
 @dataclass(frozen=True)
@@ -91,14 +93,16 @@ class Finding(Borders, Slices, Place, Attenuation, Size, Found):
     Args:
         ratings: Name of a scale → what readers would probably say, where a rating model was asked; docs/ratings.md.
         uncertainty: How sure the network is of its voxels, where it was asked; docs/uncertainty.md.
+        reliability: How far it can be relied on, where the model knows that; docs/uncertainty.md.
     """
 
     ratings: Mapping[str, PredictedRating] = field(default_factory=dict)
     uncertainty: FindingUncertainty | None = None
+    reliability: Reliability | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data; without what was not asked for."""
-        return {name: value for name, value in asdict(self).items() if name not in _ON_REQUEST or value}
+        """Plain data; without what is not known."""
+        return {name: value for name, value in asdict(self).items() if name not in _NOT_ALWAYS or value}
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,12 +25,15 @@ class OperatingPoint:
         min_volume_mm3: Smaller lesions leave.
         min_probability: Lesions with a lower mean probability are removed.
         classes: Name of a class → what its lesions must have instead.
+        confidence: What the model knows of the confidence of such findings, as its folder has it; None where it knows
+            nothing, or nothing of this threshold.
     """
 
     threshold: float = 0.5
     min_volume_mm3: float = 0.0
     min_probability: float = 0.0
     classes: Mapping[str, "OperatingPoint"] = field(default_factory=dict)
+    confidence: Mapping[str, Any] | None = None
 
     def check(self) -> None:
         """Refuses values out of range.
@@ -95,9 +98,11 @@ def choose_point(stored: Mapping[str, Any], wish: OperatingPointRequest) -> Oper
     """
     _check(wish)
     classes = {name: _choose(of_class, wish) for name, of_class in stored.get("classes", {}).items()}
+    # another threshold draws other outlines, of which nothing was measured
+    known = stored.get("confidence") if wish.threshold in (None, stored.get("threshold", 0.5)) else None
     if classes and (wish.sensitivity is not None or wish.fp_per_scan is not None):
-        return OperatingPoint(classes=classes)
-    return replace(_choose(stored, wish), classes=classes)
+        return OperatingPoint(classes=classes, confidence=known)
+    return replace(_choose(stored, wish), classes=classes, confidence=known)
 
 
 def _choose(stored: Mapping[str, Any], wish: OperatingPointRequest) -> OperatingPoint:

@@ -24,6 +24,7 @@ class PredictOptions:
         min_volume_mm3: Smaller components are removed.
         min_probability: Lesions with a lower mean probability are removed.
         classes: Name of a class → an operating point of its own.
+        confidence: What the model knows of its confidence; see `segpipe.inference.confidence.Confidence`.
         batch: Windows per forward pass; None leaves it to the engine.
         keep_probability: Whether the prediction holds the probability volume.
         uncertainty: How the network is asked how sure it is, see `segpipe.inference.uncertainty.sampling`; None does
@@ -43,6 +44,7 @@ class PredictOptions:
     min_volume_mm3: float = 0.0
     min_probability: float = 0.0
     classes: Mapping[str, OperatingPoint] = field(default_factory=dict)
+    confidence: Mapping[str, Any] | None = None
     batch: int | None = None
     keep_probability: bool = True
     uncertainty: str | None = None
@@ -64,9 +66,9 @@ class PredictOptions:
     @property
     def point(self) -> OperatingPoint:
         """What a lesion must have to be a finding."""
-        return OperatingPoint(self.threshold, self.min_volume_mm3, self.min_probability, self.classes)
+        return OperatingPoint(self.threshold, self.min_volume_mm3, self.min_probability, self.classes, self.confidence)
 
     def to_dict(self) -> dict[str, Any]:
-        """All values by name; without `classes` where all classes have the same operating point."""
-        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        """All values by name but the confidence, which is the model's; without `classes` where all are alike."""
+        values = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "confidence"}
         return {name: value for name, value in {**values, **self.point.to_dict()}.items() if name != "classes" or value}

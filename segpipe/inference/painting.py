@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from segpipe.case import Case
+from segpipe.inference.confidence import Confidence
 from segpipe.inference.engines.device_memory import CPU, FittingBatches, choose_place, release_memory
 from segpipe.inference.engines.engine import Engine
 from segpipe.inference.options import PredictOptions
@@ -90,7 +91,9 @@ class Painting:
 
     def _network(self) -> Run:
         flips, method = self.options.flips, self.options.uncertainty
-        sampling = Sampling(self.engine, method, self.recipe.label_map, flips) if method else None
+        known = Confidence.of(self.options.confidence) or Confidence()
+        labels = self.recipe.label_map
+        sampling = Sampling(self.engine, method, labels, flips, temperature=known.temperature) if method else None
         fitting = FittingBatches(sampling or (lambda patches: predict_flipped(self.engine, patches, flips)))
 
         def run(patches_bcxyz: torch.Tensor) -> torch.Tensor:

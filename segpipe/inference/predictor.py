@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from segpipe.case import Case
 from segpipe.errors import ModelError
+from segpipe.inference.confidence import Confidence
 from segpipe.inference.engines.engine import Engine
 from segpipe.inference.findings import Finding, measure_findings
 from segpipe.inference.look import Look
@@ -84,6 +85,11 @@ def predict_case(
         maps = seen.aggregator.maps
         if maps and options.measure:
             findings = add_uncertainty(findings, seen.aggregator.mask, maps, recipe.label_map)
+        confidence = Confidence.of(options.confidence)
+        if confidence and not (
+            isinstance(at_mm, Prompt) and not at_mm.is_point
+        ):  # a reader's corrections are not its own
+            findings = confidence.add_to(findings)
     probabilities = seen.aggregator.probabilities if options.keep_probability else ()
     return Prediction(seen.aggregator.mask, findings, probabilities, maps)
 

@@ -11,7 +11,7 @@ from segpipe.inference.batch.results import Result
 from segpipe.inference.follow_up.comparing import FollowUp
 from segpipe.inference.follow_up.words import describe_course, describe_lost, describe_since
 from segpipe.labels import Label
-from segpipe.report.finding_rows import EXPLANATION, FOLLOWED, INPUTS, RATED, cells, columns, mean_diameter
+from segpipe.report.finding_rows import EXPLANATION, FOLLOWED, INPUTS, RATED, RELIED, cells, columns, mean_diameter
 from segpipe.report.overlays import LUNG_WINDOW_HU
 from segpipe.report.page import render
 from segpipe.report.tables import show
@@ -44,7 +44,7 @@ def write_page(result: Result, folder: Path) -> list[Path]:
     packed = pack(case, prediction.mask, entropy=maps.entropy if maps else None)
     findings = [finding.to_dict() for finding in prediction.findings]
     classes = result.model.recipe.label_map.classes
-    rated = any("ratings" in finding for finding in findings)
+    rated, relied = (any(name in finding for finding in findings) for name in ("ratings", "reliability"))
     if result.follow_up is not None:
         for finding in findings:
             finding["since"] = describe_course(asdict(result.follow_up.by_finding[finding["number"]]))
@@ -57,6 +57,7 @@ def write_page(result: Result, folder: Path) -> list[Path]:
         facts=_facts(result, packed),
         columns=columns(
             several_classes=len(classes) > 1,
+            relied=relied,
             uncertainty=maps is not None,
             rated=rated,
             followed=result.follow_up is not None,
@@ -68,6 +69,7 @@ def write_page(result: Result, folder: Path) -> list[Path]:
         inputs=INPUTS,
         followed_text=FOLLOWED,
         rated_text=RATED if rated else "",
+        relied_text=RELIED if relied else "",
         uncertainty_text=UNCERTAINTY.format(asked=ASKED.get(result.settings["options"].get("uncertainty"), "")),
         packed=packed,
         shown=f"{'×'.join(f'{step:.2f}' for step in packed.grid.spacing_mm)} mm, HU in steps of {STEP_HU}",

@@ -268,6 +268,14 @@ def test_an_onnx_model_takes_weights_from_listed_files_alone(copied, place) -> N
         ({"operating_point": {"threshold": "0.5"}}, "operating_point.threshold=0.5: input should be a valid number"),
         ({"operating_point": {"threshold": 1.0}}, "operating_point.threshold=1.0: input should be less than 1"),
         ({"operating_point": {"flips": [3]}}, "operating_point.flips.0=3: input should be 0, 1 or 2"),
+        (
+            {"operating_point": {"confidence": {"origin": "x", "voxels": {"temperature": 0}}}},
+            "confidence.voxels.temperature",
+        ),
+        (
+            {"operating_point": {"confidence": {"origin": "x", "volume": {"coverage": 0.9, "classes": []}}}},
+            "volume.classes",
+        ),
         ({"operating_point": {"froc": [{"threshold": 0.5}]}}, "operating_point.froc.0.sensitivity: must be given"),
         ({"operating_point": []}, "operating_point=[]"),
         ({"facts": {"figures": {"metrics": {"dice": 3}}}}, "facts.figures.metrics.dice=3"),

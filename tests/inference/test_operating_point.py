@@ -101,3 +101,11 @@ def test_a_point_of_one_class_is_stored_as_ever():
 def test_a_class_out_of_range_is_refused():
     with pytest.raises(ConfigError, match="0 < threshold < 1"):
         OperatingPoint(classes={"solid": OperatingPoint(threshold=1.5)}).check()
+
+
+def test_what_is_known_of_the_confidence_holds_for_the_models_own_threshold():
+    stored = {**STORED, "confidence": {"origin": "these"}}
+    assert choose_point(stored, OperatingPointRequest()).confidence == {"origin": "these"}
+    assert choose_point(stored, OperatingPointRequest(sensitivity=0.9)).confidence == {"origin": "these"}
+    assert choose_point(stored, OperatingPointRequest(threshold=0.4)).confidence == {"origin": "these"}
+    assert choose_point(stored, OperatingPointRequest(threshold=0.3)).confidence is None

@@ -15,6 +15,7 @@ from pydicom.sr.codedict import codes
 from segpipe.errors import GeometryError, ImageError, OutputError
 from segpipe.geometry import flip_ras_lps, to_world
 from segpipe.inference.measurements.rating import PredictedRating
+from segpipe.inference.measurements.reliability import Reliability
 from segpipe.io.dicom.objects import Derivation, FindingMap, Maker
 from segpipe.io.dicom.rtstruct.reading import read_rtstruct
 from segpipe.io.dicom.rtstruct.writing import write_rtstruct
@@ -253,6 +254,7 @@ def test_a_report_measures_each_finding_and_points_to_its_segment(tmp_path, axia
             solid_mean_diameter_mm=None,
             slice_note="slices too thick to measure this nodule's volume",
             cut_by="upper end of the scan",
+            reliability=Reliability(0.5, True),
         ),
     ]
 
@@ -293,6 +295,7 @@ def test_a_report_measures_each_finding_and_points_to_its_segment(tmp_path, axia
             "cut by upper end of the scan: volume and diameters are at least these",
             "slices too thick to measure this nodule's volume",
             "outside the lungs",
+            "calibrated confidence in the outline 50 %: a human should look at it",
         ],
     ]
     (scheme,) = pydicom.dcmread(path).CodingSchemeIdentificationSequence

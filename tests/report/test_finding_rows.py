@@ -28,7 +28,8 @@ FINDING = {
 
 def row(*, several_classes=False, **changes):
     finding = {**FINDING, **changes}
-    heads = columns(several_classes=several_classes, uncertainty="uncertainty" in finding, rated="ratings" in finding)
+    has = {"relied": "reliability" in finding, "uncertainty": "uncertainty" in finding, "rated": "ratings" in finding}
+    heads = columns(several_classes=several_classes, **has)
     return dict(zip([head.name for head in heads], cells(finding, several_classes=several_classes), strict=True))
 
 
@@ -100,3 +101,18 @@ def test_predicted_ratings_have_grade_meaning_and_confidence():
     found = row(ratings={"malignancy": malignancy, "texture": texture})
     assert found["predicted ratings of readers"] == "malignancy 4 moderately suspicious (42 %), texture 4 (55 %)"
     assert "predicted ratings of readers" not in row()
+
+
+@pytest.mark.parametrize(
+    ("refer", "low", "expected"),
+    [(False, 410.4, "93 %; 410 to 700 mm³ (90 %)"), (True, None, "93 %, refer to a human")],
+)
+def test_how_far_a_finding_can_be_relied_on(refer, low, expected):
+    known = {
+        "confidence": 0.93,
+        "refer": refer,
+        "volume_low_mm3": low,
+        "volume_high_mm3": 700.0,
+        "volume_coverage": 0.9,
+    }
+    assert row(reliability=known)["calibrated confidence, volume interval"] == expected

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from segpipe.inference.measurements.rating import PredictedRating
+from segpipe.inference.measurements.reliability import Reliability
 
 
 @dataclass
@@ -27,3 +28,4 @@ class Measured:
     slice_note: str | None = None
     cut_by: str | None = None
     ratings: dict[str, PredictedRating] = field(default_factory=dict)
+    reliability: Reliability | None = None

@@ -178,12 +178,18 @@ def finding_row(scan: str, finding: Mapping[str, Any]) -> dict[str, Any]:
         row[name] = f"{value:.6g}" if isinstance(value, float) else value
     for prefix, name in _POSITIONS.items():
         row |= {f"{prefix}_{axis}_mm": f"{value:.3f}" for axis, value in zip("xyz", finding[name], strict=True)}
-    later = {**_rating_columns(finding.get("ratings", {})), **_uncertainty_columns(finding.get("uncertainty") or {})}
+    numbers = {**(finding.get("uncertainty") or {}), **_reliability_columns(finding.get("reliability") or {})}
+    later = {**_rating_columns(finding.get("ratings", {})), **_six_digits(numbers)}
     return {**row, "class": finding.get("label", ""), **later}
 
 
-def _uncertainty_columns(known: Mapping[str, float]) -> dict[str, str]:
-    return {name: f"{value:.6g}" for name, value in known.items()}
+def _reliability_columns(known: Mapping[str, Any]) -> dict[str, Any]:
+    renamed = {"confidence": "calibrated_confidence", "refer": "refer_to_human"}
+    return {renamed.get(name, name): value for name, value in known.items()}
+
+
+def _six_digits(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in values.items()}
 
 
 def _rating_columns(ratings: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -31,10 +31,15 @@ class Sampling:
             members of an ensemble, or `PASSES` passes with dropout.
         labels: The classes.
         flips: Axes of test-time flips, whose mean counts; see `predict_flipped`.
+        temperature: Divides the log odds of the answers, see `segpipe.evaluation.calibration`; of what counts it does
+            not.
     """
 
-    def __init__(self, engine: Engine, method: str, labels: LabelMap, flips: Sequence[int] = ()) -> None:
+    def __init__(
+        self, engine: Engine, method: str, labels: LabelMap, flips: Sequence[int] = (), *, temperature: float = 1.0
+    ) -> None:
         self.engine, self.method, self.labels, self.flips = engine, method, labels, flips
+        self.temperature = temperature
 
     def __call__(self, patches_bcxyz: torch.Tensor) -> torch.Tensor:
         """(B, K + 2, x, y, z): the K classes as without sampling, mean foreground of the answers, their disagreement.
@@ -49,6 +54,8 @@ class Sampling:
         ask = {"flips": self._mirrored, "ensemble": self._members, "dropout": self._dropped}[self.method]
         counted, answers = ask(patches_bcxyz)
         foreground = torch.stack([_foreground(answer, self.labels) for answer in answers])
+        if self.temperature != 1:
+            foreground = torch.sigmoid(torch.logit(foreground, eps=1e-7) / self.temperature)
         mean = foreground.mean(0)
         information = (_bits(mean) - _bits(foreground).mean(0)).clamp_min(0)
         return torch.cat([counted, mean[:, None], information[:, None]], dim=1)

@@ -135,6 +135,12 @@ class Rated(Protocol):
     def confidence(self) -> float: ...  # noqa: D102
 
 
+class Relied(Protocol):
+    """How far a finding can be relied on; `segpipe.inference.measurements.reliability.Reliability` is one."""
+
+    def describe(self) -> str: ...  # noqa: D102
+
+
 class Measured(Protocol):
     """A finding as a report needs it; `segpipe.inference.findings.Finding` is one."""
 
@@ -176,6 +182,8 @@ class Measured(Protocol):
     def slice_note(self) -> str | None: ...  # noqa: D102
     @property
     def ratings(self) -> Mapping[str, Rated]: ...  # noqa: D102
+    @property
+    def reliability(self) -> Relied | None: ...  # noqa: D102
     @property
     def cut_by(self) -> str | None: ...  # noqa: D102
 

@@ -108,7 +108,8 @@ def comments_on(finding: Measured) -> list[str]:
     """What a reader must know of the measurements, in words."""
     cut = f"cut by {finding.cut_by}: volume and diameters are at least these" if finding.cut_by else None
     outside = finding.zone if finding.zone == "outside the lungs" else None
-    return [text for text in (cut, finding.slice_note, outside, _describe_ratings(finding)) if text]
+    relied = finding.reliability.describe() if finding.reliability else None
+    return [text for text in (cut, finding.slice_note, outside, relied, _describe_ratings(finding)) if text]
 
 
 def _describe_ratings(finding: Measured) -> str | None:

@@ -73,7 +73,7 @@ def test_a_calibration_makes_the_error_small():
 
 
 def test_too_few_findings_of_a_kind_calibrate_nothing():
-    results = [case(f"c{number}", found(0.9, 0.9)) for number in range(50)]
+    results = [case(f"c{number}", found(0.9, 0.9)) for number in range(49)]
     assert fit_confidence(results, origin="these") == {}
     wrong = [case(f"w{number}", found(0.8, 0.1)) for number in range(9)]
     assert fit_findings(EvaluatedFindings.of(results + wrong)) is None

@@ -191,6 +191,20 @@ def test_maps_of_uncertainty_are_on_the_scans_own_grid_in_bits_and_change_no_mas
     assert "entropy_bits" not in finding_row("scan0", {**finding, "uncertainty": None})
 
 
+def test_the_table_says_how_far_a_finding_can_be_relied_on(model, inputs, tmp_path):
+    known = {
+        "confidence": 0.25,
+        "refer": True,
+        "volume_low_mm3": 100.0,
+        "volume_high_mm3": None,
+        "volume_coverage": 0.9,
+    }
+    (finding,) = run(inputs, job(model, tmp_path / "out"))[0].findings
+    row = finding_row("scan0", {**finding, "reliability": known})
+    assert (row["calibrated_confidence"], row["refer_to_human"], row["volume_low_mm3"]) == ("0.25", True, "100")
+    assert row["volume_high_mm3"] is None
+
+
 def test_the_time_per_stage_is_reported(model, inputs, tmp_path):
     timer = StageTimer()
     list(predict_scans(find_scans(inputs), job(model, tmp_path / "out"), bound=PLENTY, timer=timer))
