@@ -1,12 +1,13 @@
 """The shipped networks, those from elsewhere, and what each demands of its input."""
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Annotated, Any
 
 import torch
-from annotated_types import Interval
+from annotated_types import Interval, Len
 from torch import nn
 
 from segpipe.errors import ConfigError, ModelError
@@ -83,8 +84,32 @@ def ensemble(
     return Ensemble([build_part(NETWORKS, member, **given) for _ in range(members)], exclusive=exclusive)
 
 
+def mixture(
+    in_channels: int,
+    out_channels: int,
+    *,
+    parts: Annotated[list[dict[str, Any]], Len(2, MOST_MEMBERS)],
+    exclusive: bool = True,
+) -> nn.Module:
+    """The members of several ensembles as one, e.g. of different networks; not for training.
+
+    Args:
+        in_channels: Of the images.
+        out_channels: Of the logits.
+        parts: The ensembles.
+        exclusive: See `Ensemble`.
+    """
+    given = {"in_channels": in_channels, "out_channels": out_channels}
+    members = [build_part(NETWORKS, part["member"], **given) for part in parts for _ in range(int(part["members"]))]
+    return Ensemble(members, exclusive=exclusive)
+
+
 _KNOWN = Registry(
-    "network", {**_SHIPPED, "ensemble": ensemble}, group="segpipe.networks", given=_GIVEN, optional=_GIVEN
+    "network",
+    {**_SHIPPED, "ensemble": ensemble, "mixture": mixture},
+    group="segpipe.networks",
+    given=_GIVEN,
+    optional=_GIVEN,
 )
 
 
@@ -106,18 +131,38 @@ def is_shipped(spec: Mapping[str, Any]) -> bool:
     """Whether segpipe has the network itself, so that its weights alone are a model; an ensemble is as its members."""
     if TARGET in spec:
         return False
-    return is_shipped(spec["member"]) if spec.get("name") == "ensemble" else spec.get("name") in _SHIPPED
+    members = members_of(spec)
+    return all(map(is_shipped, members)) if members else spec.get("name") in _SHIPPED
+
+
+def members_of(spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What the members of an ensemble or a mixture are built from, each kind once; none of a single network."""
+    if spec.get("name") == "mixture":
+        return [part["member"] for part in spec["parts"]]
+    return [spec["member"]] if spec.get("name") == "ensemble" else []
 
 
 def shipped_mistakes(spec: Mapping[str, Any]) -> list[str]:
     """What is wrong with the name and keys of a network that must be one that segpipe ships, one line each."""
     name = spec.get("name")
+    if name == "mixture":
+        return check_shipped("network", spec, mixture)[1] or _mistakes_of_parts(spec["parts"])
     if name == "ensemble":
         _, mistakes = check_shipped("network", spec, ensemble)
         return mistakes or shipped_mistakes(spec["member"])
     if name not in _SHIPPED:
         return [f"network.name={name!s:.80}: must be one of {', '.join(_SHIPPED)}"]
     return check_shipped("network", spec, _SHIPPED[name])[1]
+
+
+def _mistakes_of_parts(parts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A mixture is of ensembles and of nothing else, so that it ends somewhere."""
+    others = [f"network.parts={part.get('name')!s:.80}: must be ensembles" for part in parts if not _is_ensemble(part)]
+    return others or [mistake for part in parts for mistake in shipped_mistakes(part)]
+
+
+def _is_ensemble(spec: Mapping[str, Any]) -> bool:
+    return spec.get("name") == "ensemble"
 
 
 def input_sizes(spec: Mapping[str, Any], network: nn.Module, patch: Shape) -> InputSizes:
@@ -149,7 +194,7 @@ def network_divisor(spec: Mapping[str, Any]) -> Shape:
 
 def has_fixed_size(spec: Mapping[str, Any]) -> bool:
     """Whether the network's program depends on the input's size, so that an exported program fits one size only."""
-    return spec["name"] == "swin_unetr" or (spec["name"] == "ensemble" and has_fixed_size(spec["member"]))
+    return spec["name"] == "swin_unetr" or any(map(has_fixed_size, members_of(spec)))
 
 
 class SizeCheck:
@@ -193,6 +238,11 @@ def _of_segresnet(spec: Mapping[str, Any]) -> Shape:
     return side, side, side
 
 
+def _of_members(spec: Mapping[str, Any]) -> Shape:
+    x, y, z = (math.lcm(*steps) for steps in zip(*map(network_divisor, members_of(spec)), strict=True))
+    return x, y, z
+
+
 _DIVISORS: dict[str, Callable[[Mapping[str, Any]], Shape]] = {
     "unet": _of_strides,
     "dynunet": _of_strides,
@@ -201,4 +251,5 @@ _DIVISORS: dict[str, Callable[[Mapping[str, Any]], Shape]] = {
     "resnet_unet": _of_strides,
     "swin_unetr": lambda spec: (32, 32, 32),
     "ensemble": lambda spec: network_divisor(spec["member"]),
+    "mixture": _of_members,
 }

@@ -72,8 +72,21 @@ def reexport(
         operating_point=former.operating_point if former else _DEFAULT_POINT,
         about=former.about if former else about,
         second_stage=load_stage(former.path, former.second_stage) if former and former.second_stage else None,
-        example_bcxyz=_prepare(_read_case(case) if case else _first_case(config, recipe), recipe),
+        example_bcxyz=_prepare(_read_case(case), recipe) if case else prepare_first_case(config, recipe),
     )
+
+
+def prepare_first_case(config: Mapping[str, Any], recipe: Recipe) -> torch.Tensor:
+    """The first scan of a run's data set as its network sees it, (1, 1, x, y, z), to check parity on.
+
+    Args:
+        config: Of the run, as plain data.
+        recipe: Of its network.
+
+    Raises:
+        ConfigError: when the data set cannot be opened.
+    """
+    return _prepare(_first_case(config, recipe), recipe)
 
 
 def _check_trusted(spec: Mapping[str, Any], trusted: Collection[str]) -> None:

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from segpipe.networks import build_network, network_divisor
+from segpipe.networks import build_network, has_fixed_size, is_shipped, network_divisor
 from segpipe.networks.ensemble import Ensemble
+from segpipe.networks.registry import shipped_mistakes
 
 MEMBER = {
     "name": "unet",
@@ -52,3 +53,31 @@ def test_regions_are_averaged_each_for_itself():
     logits = Ensemble(members, exclusive=False)(torch.zeros(1, 1, 2, 2, 2))
     single = torch.stack([torch.sigmoid(member(torch.zeros(1, 1, 2, 2, 2))) for member in members])
     torch.testing.assert_close(torch.sigmoid(logits), single.mean(0))
+
+
+WIDE = {"name": "ensemble", "members": 1, "member": {**MEMBER, "channels": [4, 8, 16], "strides": [2, 2]}}
+MIXTURE = {"name": "mixture", "parts": [SPEC, WIDE]}
+
+
+def test_a_mixture_has_the_members_of_all_its_parts_and_the_divisor_that_all_take():
+    network = build_network(MIXTURE).eval()
+    assert len(network.members) == 3
+    assert network_divisor(MIXTURE) == (4, 4, 4)
+    assert is_shipped(MIXTURE)
+    assert not has_fixed_size(MIXTURE)
+    assert network(torch.zeros(1, 1, 8, 8, 8)).shape == (1, 2, 8, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("parts", "mistake"),
+    [
+        ([SPEC], "network.parts"),
+        ([SPEC, MEMBER], "network.parts=unet: must be ensembles"),
+        ([SPEC, {"name": "mixture", "parts": []}], "network.parts=mixture: must be ensembles"),
+        ([SPEC, {**WIDE, "member": {"name": "os.system"}}], "network.name=os.system: must be one of"),
+        ([SPEC, {**WIDE, "members": 65}], "members"),
+    ],
+)
+def test_what_a_folder_says_of_a_mixture_is_checked_before_anything_is_built(parts, mistake):
+    mistakes = shipped_mistakes({"name": "mixture", "parts": parts})
+    assert mistake in mistakes[0]

@@ -10,6 +10,7 @@ from segpipe.errors import ModelError
 from segpipe.export.export_spec import INDEX, METADATA, MONAI_WEIGHTS, WEIGHTS
 from segpipe.export.model_folder import read_model_folder
 from segpipe.export.shipped import find_model, shipped_models
+from segpipe.networks.registry import members_of
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.spelling import did_you_mean
 from segpipe.system.files.plain_files import read_json
@@ -97,9 +98,9 @@ def _of_model(path: Path, *, name: str) -> Source:
     model = read_model_folder(path)
     weights = read_weights(model.weights)
     kind = "segpipe model"
-    if model.network["name"] == "ensemble":
+    if members_of(model.network):
+        kind = f"first of the {len({key.split('.')[1] for key in weights})} networks of a segpipe model"
         weights = {key.removeprefix(_MEMBER): value for key, value in weights.items() if key.startswith(_MEMBER)}
-        kind = f"first of the {model.network['members']} networks of a segpipe model"
     licence = str(model.about.get("licence", "see LICENSE in its folder"))
     return Source(name, kind, _sha256(model.weights), weights, licence, recipe=model.recipe, about=model.about)
 
