@@ -21,6 +21,7 @@ VERBS = {
     "merge": "make one result of what predict, evaluate or ingest did in shards",
     "compare": "say which of several runs is better, by how much, and whether it is luck",
     "choose": "take the best of several cross-validated runs, or their ensemble, and export it as one model",
+    "drift": "say whether new scans are like those that a model was evaluated on",
     "robustness": "say how much a model loses on noisier, blurred, moved or otherwise worse scans",
     "export": "write the model folder of a finished run again",
     "sign": "sign a model folder, so that others can verify who answers for it",

@@ -145,6 +145,13 @@ def axis_directions(affine: ArrayLike) -> list[tuple[int, int]]:
     return [(world_of[axis], 1 if cosines[world_of[axis], axis] > 0 else -1) for axis in range(3)]
 
 
+def sizes_along_world(grid: Grid) -> tuple[FloatArray, FloatArray]:
+    """Voxel size and extent of a scan in mm, (3,) each: right–left, front–back and along the body."""
+    order = [axis for _, axis in sorted((world, axis) for axis, (world, _) in enumerate(axis_directions(grid.affine)))]
+    spacing = np.array([grid.spacing_mm[axis] for axis in order])
+    return spacing, spacing * np.array([grid.shape[axis] for axis in order])
+
+
 def _check_grid(shape: tuple[int, ...], affine: FloatArray) -> None:
     if len(shape) != 3 or min(shape) < 1:
         raise GeometryError("a scan must be 3-D", facts={"shape": "×".join(map(str, shape))})

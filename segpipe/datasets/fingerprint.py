@@ -13,7 +13,7 @@ from segpipe.case import Case
 from segpipe.datasets.loading import load_case
 from segpipe.datasets.manifest import Entry, Manifest
 from segpipe.errors import DatasetError, SegpipeError
-from segpipe.geometry import axis_directions
+from segpipe.geometry import FloatArray, sizes_along_world
 from segpipe.labels import IGNORED, lesion_masks, plain_name
 from segpipe.lesions import label_lesions, measure_lesions
 from segpipe.system.processes.parallel_map import parallel_map
@@ -172,11 +172,7 @@ def measure_case(entry: Entry, labels: dict[int, str]) -> CaseMeasurements | Non
         case = load_case(entry, labels)
     except SegpipeError:
         return None
-    axes = [
-        axis for _, axis in sorted((world, axis) for axis, (world, _) in enumerate(axis_directions(case.grid.affine)))
-    ]
-    spacing = [case.grid.spacing_mm[axis] for axis in axes]
-    extent = [case.grid.shape[axis] * case.grid.spacing_mm[axis] for axis in axes]
+    spacing, extent = sizes_along_world(case.grid)
     masks = lesion_masks(np.zeros(case.image.shape, dtype=np.uint8) if case.mask is None else case.mask, labels)
     together = _measure_lesions(case, reduce(or_, masks.values()))
     classes = {name: _measure_lesions(case, inside) for name, inside in masks.items()} if len(masks) > 1 else {}
@@ -206,6 +202,6 @@ def _spread(values: NDArray[Any]) -> dict[str, float]:
     return {f"{percent:g} %": round(float(np.percentile(values, percent)), 3) for percent in _SPREAD}
 
 
-def _triple(values: Sequence[float]) -> Triple:
+def _triple(values: Sequence[float] | FloatArray) -> Triple:
     x, y, z = values
     return float(x), float(y), float(z)

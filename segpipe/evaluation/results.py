@@ -107,6 +107,7 @@ class CaseResult:
         detections: The candidates of the FROC, most confident first; None where no probability volume is known or
             nothing was searched for, and the lesions of the prediction take their place.
         voxels: Whether the probability is right near the foreground; None where it is not known.
+        scan: What the scan itself measures; see `segpipe.preprocessing.scan_profile`; empty where it was not asked.
     """
 
     case: str
@@ -121,6 +122,7 @@ class CaseResult:
     classes: Mapping[str, "CaseResult"] = field(default_factory=dict)
     detections: tuple[Detection, ...] | None = None
     voxels: VoxelCounts | None = None
+    scan: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def true_positives(self) -> int:

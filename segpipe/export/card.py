@@ -82,7 +82,7 @@ def _input_rows(release: Release) -> Iterator[tuple[str, object]]:
 
 def _data_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     for name, value in facts.items():
-        if name == "figures" or value is None:
+        if name in ("figures", "fingerprint") or value is None:
             continue
         text = _listed(value) if isinstance(value, Mapping) else value
         if text != "":

@@ -148,6 +148,13 @@ class Figures(_Typed):
     detection: Detection | None = None
 
 
+class Fingerprint(_Typed):
+    """What the evaluated scans measure and what was found in them, each quantity sorted for itself."""
+
+    scans: Annotated[int, Interval(ge=0)]
+    values: dict[Name, Annotated[list[FiniteFloat], MaxLen(10_000)]]
+
+
 class Facts(_Typed):
     """What the model card says, as far as something reads it; other facts are listed as they are."""
 
@@ -156,6 +163,7 @@ class Facts(_Typed):
     source: str | None = None
     split: dict[str, int | str | None] | None = None
     figures: Figures | None = None
+    fingerprint: Fingerprint | None = None
 
 
 class Network(_Typed):

@@ -15,6 +15,7 @@ from segpipe.inference.options import PredictOptions
 from segpipe.inference.predictor import Prediction, predict_case
 from segpipe.io.images.volumes import write_volume
 from segpipe.preprocessing.recipe import Recipe, Shape
+from segpipe.preprocessing.scan_profile import profile_scan
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class CaseEvaluator:
         labels: Mask value → name in the data set.
         options: Overlap, flips and operating point.
         masks: Where predicted masks are written, if anywhere.
+        profiles: Whether what each scan itself measures is kept with its figures.
     """
 
     engine: Engine
@@ -36,6 +38,7 @@ class CaseEvaluator:
     labels: Mapping[int, str]
     options: PredictOptions
     masks: Path | None = None
+    profiles: bool = False
 
     def __call__(self, entry: Entry) -> CaseResult:
         """The figures of a case; its predicted mask is written to `masks`.
@@ -48,7 +51,7 @@ class CaseEvaluator:
         prediction, result = self.evaluate(entry, case)
         if self.masks:
             write_volume(self.masks / f"{entry.id}.nii.gz", prediction.mask, case.grid)
-        return result
+        return replace(result, scan=profile_scan(case)) if self.profiles else result
 
     def read(self, entry: Entry) -> Case:
         """The scan with its reference mask.

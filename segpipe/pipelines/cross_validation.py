@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from segpipe.config.schema import Settings
 from segpipe.evaluation.calibration.fitting import fit_confidence
+from segpipe.evaluation.drift.fingerprint import fingerprint_of
 from segpipe.evaluation.evaluated_cases import EvaluatedCases, write_summary
 from segpipe.evaluation.tables import case_rows, lesion_rows
 from segpipe.export.model_folder import ModelFolder, load_network, write_model_folder
@@ -126,7 +127,11 @@ def _write_ensemble(
         spec={"name": "ensemble", "members": len(folds), "member": member, **regions},
         recipe=first.recipe,
         operating_point={**first.operating_point, **_confidence(folds)},
-        about={**{name: about[name] for name in _CARD if name in about}, **figures_of(summary)},
+        about={
+            **{name: about[name] for name in _CARD if name in about},
+            **figures_of(summary),
+            "fingerprint": fingerprint_of([result for fold in folds for result in fold.results]),
+        },
         example_bcxyz=folds[0].example_bcxyz,
         second_stage=mean_of_stages([load_stage(path, spec) for path, spec in stages]) if stages else None,
     )

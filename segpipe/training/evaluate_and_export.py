@@ -16,6 +16,7 @@ from segpipe.datasets.manifest import Entry
 from segpipe.errors import DatasetError, explain
 from segpipe.evaluation.calibration.fitting import fit_confidence
 from segpipe.evaluation.detection.operating_point_search import at_point, choose_operating_point
+from segpipe.evaluation.drift.fingerprint import fingerprint_of
 from segpipe.evaluation.evaluated_cases import EvaluatedCases, sort_outcomes, write_summary
 from segpipe.evaluation.results import CaseResult
 from segpipe.export.model_folder import write_model_folder
@@ -67,7 +68,7 @@ def evaluate_and_export(
     point = point or _choose([], evaluator)
     chosen = choose_point(point, OperatingPointRequest())
     options = replace(evaluator.options, **vars(chosen))
-    held_out = replace(evaluator, options=options, masks=folder / "evaluation" / "masks")
+    held_out = replace(evaluator, options=options, masks=folder / "evaluation" / "masks", profiles=True)
     cases = _evaluate_held_out(settings, run_data, held_out, ranks)
     if not ranks.main:
         return None
@@ -85,7 +86,11 @@ def evaluate_and_export(
         spec=settings.network,
         recipe=run_data.recipe,
         operating_point={**point, "flips": list(evaluator.options.flips)},
-        about={**{name: value for name, value in about.items() if name not in _IN_POINT}, **figures_of(summary)},
+        about={
+            **{name: value for name, value in about.items() if name not in _IN_POINT},
+            **figures_of(summary),
+            "fingerprint": fingerprint_of(cases.results),
+        },
         example_bcxyz=example,
         second_stage=stage.model if stage else None,
     )

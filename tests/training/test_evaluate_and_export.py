@@ -56,6 +56,11 @@ def test_a_bad_case_is_named_and_the_others_are_evaluated(finish, caplog):
     model = read_model_folder(result.model.path)
     assert model.about["figures"]["cases"] == 1
     assert model.about["steps"] == 7
+    fingerprint = model.about["fingerprint"]  # of the case that was evaluated
+    assert fingerprint["scans"] == 1
+    assert fingerprint["values"]["slice_mm"] == [1.5]
+    assert len(fingerprint["values"]["findings"]) == 1
+    assert "fingerprint" not in (result.model.path / "docs" / "README.md").read_text()
 
 
 def test_without_any_evaluation_the_model_is_exported_and_what_is_missing_is_said(finish, tmp_path):

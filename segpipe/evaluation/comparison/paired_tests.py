@@ -113,6 +113,23 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
+def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
+    """The share of false alarms to be expected among all that are at least as small.
+
+    Source:
+        Benjamini and Hochberg, Journal of the Royal Statistical Society B 57 (1995).
+
+    >>> benjamini_hochberg([0.01, 0.04, 0.03, 0.5])
+    [0.04, 0.05333333333333333, 0.05333333333333333, 0.5]
+    """
+    order = sorted(range(len(p_values)), key=lambda index: -p_values[index])
+    corrected, smallest = [0.0] * len(p_values), 1.0
+    for above, index in enumerate(order):
+        smallest = min(smallest, p_values[index] * (len(p_values) / (len(p_values) - above)))
+        corrected[index] = smallest
+    return corrected
+
+
 def _p_value(
     first: FloatArray, second: FloatArray, swaps: NDArray[np.bool_], statistic: Statistic, *, exact: bool
 ) -> float:

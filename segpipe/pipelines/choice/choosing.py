@@ -152,15 +152,16 @@ def _selection(report: Mapping[str, Any]) -> str:
 
 def _export(team: Team, evaluation: Evaluation, folder: Path, *, selection: str) -> ModelFolder:
     """The folds' networks of all chosen runs as one model."""
-    first = team[0].model
-    network, spec = join_networks(team) if len(team) > 1 else (load_network(first), dict(first.network))
-    about = {name: value for name, value in first.about.items() if name not in ("figures", "selection")}
+    first, several = team[0].model, len(team) > 1
+    network, spec = join_networks(team) if several else (load_network(first), dict(first.network))
+    own = ("figures", "selection", *(["fingerprint"] if several else []))
+    about = {name: value for name, value in first.about.items() if name not in own}
     return write_model_folder(
         folder,
         network=network,
         spec=spec,
         recipe=first.recipe,
-        operating_point=first.operating_point,
+        operating_point={**first.operating_point, **({"confidence": None} if several else {})},
         about={**about, "selection": selection, "chosen": [run.name for run in team], **figures_of(evaluation.summary)},
         example_bcxyz=prepare_first_case(team[0].config, first.recipe),
         second_stage=load_stage(first.path, first.second_stage) if first.second_stage else None,

@@ -13,6 +13,8 @@ from segpipe.export.model_folder import ModelFolder, read_model_folder
 from segpipe.system.files.csv_table import read_csv
 from segpipe.system.files.plain_files import read_yaml
 
+_OWN = ("froc", "origin", "confidence")
+
 
 @dataclass(frozen=True)
 class ValidatedRun:
@@ -89,7 +91,8 @@ def why_apart(runs: Sequence[ValidatedRun]) -> str | None:
 
 
 def _point(model: ModelFolder) -> dict[str, Any]:
-    return {name: value for name, value in model.operating_point.items() if name not in ("froc", "origin")}
+    """What decides on a mask; what a run has measured or fitted besides is its own."""
+    return {name: value for name, value in model.operating_point.items() if name not in _OWN}
 
 
 def _read(folder: Path, name: str) -> ValidatedRun:

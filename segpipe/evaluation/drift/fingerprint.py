@@ -1,0 +1,46 @@
+"""The fingerprint of evaluated scans: how what they measure, and what was found in them, is spread."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from segpipe.evaluation.results import CaseResult
+
+PREDICTIONS: Mapping[str, str] = {
+    "findings": "findings in a scan",
+    "found_mm3": "found in a scan, mm³",
+    "largest_mm3": "largest finding, mm³",
+    "probability": "mean probability found",
+}
+"""What of the predictions is kept, in words."""
+MOST = 2000
+"""Scans; of more an even choice of each quantity is kept."""
+Values = dict[str, list[float]]
+
+
+def fingerprint_of(results: Sequence[CaseResult]) -> dict[str, Any]:
+    """The quantities of scans with what each measures; each sorted for itself, so that no scan can be recognised.
+
+    Args:
+        results: Evaluated cases; those without a profile of their scan are left out.
+    """
+    profiled = [{**result.scan, **_predicted(result)} for result in results if result.scan]
+    names = dict.fromkeys(name for profile in profiled for name in profile)
+    values = {name: sorted(float(f"{one[name]:.4g}") for one in profiled if name in one) for name in names}
+    return {"scans": len(profiled), "values": {name: _some(own) for name, own in values.items()}}
+
+
+def _predicted(result: CaseResult) -> dict[str, float]:
+    """What was found, whether or not it is right; probabilities weigh by volume."""
+    found = {"findings": float(len(result.candidates)), "found_mm3": result.predicted_mm3}
+    if not result.candidates:
+        return found
+    found["largest_mm3"] = max(one.volume_mm3 for one in result.candidates)
+    sure = [(one.probability, one.volume_mm3) for one in result.candidates if one.probability is not None]
+    if sure:
+        found["probability"] = sum(share * volume for share, volume in sure) / sum(volume for _, volume in sure)
+    return found
+
+
+def _some(values: list[float]) -> list[float]:
+    count = min(MOST, len(values))
+    return [values[number * len(values) // count] for number in range(count)]

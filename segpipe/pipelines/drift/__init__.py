@@ -1,0 +1,1 @@
+"""New scans next to those that a model was evaluated on."""
