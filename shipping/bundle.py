@@ -4,8 +4,9 @@
 
 Of several runs the networks' probabilities are averaged, in one network and one ONNX graph. Weights are kept in half
 precision and once (`slim.py`); what only MONAI's tools read, and TorchScript, stays out. The card gets the figures of
-the cross-validation (`card.py`; --folds, where the model is another one) and says whose the data is. Then PyTorch and
-ONNX Runtime segment real nodules with what was written: the masks must be the same, and those of full precision.
+the cross-validation (`card.py`; --folds, where the model is another one) and says whose the data is, the operating
+point what the findings of those networks teach about confidence (`confidence.py`). Then PyTorch and ONNX Runtime
+segment real nodules with what was written: the masks must be the same, and those of full precision.
 """
 
 import argparse
@@ -13,13 +14,15 @@ import hashlib
 import json
 import shlex
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
 from card import out_of_fold
+from confidence import COLUMNS, fit, out_of_fold_results
 from slim import settle_weights, share_weights
 from torch import nn
 
@@ -66,7 +69,6 @@ LIMITS = """- It outlines what lies at a point, and finds nothing by itself: poi
 LICENCE = "Apache License 2.0, as segpipe. ATTRIBUTION.md says whose data the weights were learnt from.\n"
 OF_ONE_RUN = ("split", "figures", "selection")
 """What a run says of itself; each patient was seen by all networks but one."""
-COLUMNS = {"table": "nodules.csv", "case_column": "nodule", "patient_column": "patient"}
 
 
 def main() -> None:
@@ -76,7 +78,9 @@ def main() -> None:
     crops = list(_crops(given.crops, given.count))
     target = FOLDER / given.name
     with TemporaryDirectory() as scratch, staged_folder(target, marker=INDEX) as staging:
-        whole = merge(folders, crops[0], Path(scratch) / "model", flips=given.flips)
+        kept = given.kept or Path(scratch) / "kept"
+        confidence = fit(out_of_fold_results(given.folds, given.crops, flips=given.flips, kept=kept))
+        whole = merge(folders, crops[0], Path(scratch) / "model", flips=given.flips, confidence=confidence)
         shutil.copytree(whole.path, staging, dirs_exist_ok=True)
         slim(staging)
         _finish(staging, given)
@@ -89,7 +93,12 @@ def main() -> None:
 
 
 def merge(
-    folders: Sequence[ModelFolder], crop: Case, path: Path, *, flips: tuple[int, ...] | None = None
+    folders: Sequence[ModelFolder],
+    crop: Case,
+    path: Path,
+    *,
+    flips: tuple[int, ...] | None = None,
+    confidence: Mapping[str, Any] | None = None,
 ) -> ModelFolder:
     """One model folder of all, its weights settled for half precision.
 
@@ -98,6 +107,7 @@ def merge(
         crop: What PyTorch and ONNX Runtime are compared on.
         path: Where it is written.
         flips: Axes of test-time flips; None keeps those of the runs.
+        confidence: What is known of it; see `segpipe.evaluation.calibration.fitting`.
     """
     first = folders[0]
     if any(folder.recipe != first.recipe or folder.network != first.network for folder in folders):
@@ -113,7 +123,11 @@ def merge(
         network=network,
         spec=spec,
         recipe=first.recipe,
-        operating_point={**first.operating_point, **({} if flips is None else {"flips": list(flips)})},
+        operating_point={
+            **first.operating_point,
+            **({} if flips is None else {"flips": list(flips)}),
+            "confidence": confidence or None,
+        },
         about=about,
         example_bcxyz=_prepare(crop, first.recipe),
     )
@@ -253,6 +267,7 @@ def _parse() -> argparse.Namespace:
     add("--attribution", type=Path, default=Path(__file__).with_name("lidc_attribution.md"), metavar="FILE")
     add("--folds", nargs="+", type=Path, metavar="RUN", help="those whose figures the card has; default: the runs")
     add("--clicks", type=Path, metavar="CSV", help="what benchmarks/clicks.py wrote about the same models")
+    add("--kept", type=Path, metavar="DIR", help="where figures of nodules are kept; a second call is quicker")
     add("--flips", type=parse_flips, metavar="AXES", help="of the model, e.g. x or none; default: those of the runs")
     add("--count", type=int, default=24, metavar="N", help="nodules on which masks are compared (default: 24)")
     given = parser.parse_args()

@@ -168,6 +168,12 @@ def _confidence_rows(known: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
         yield "right", findings["event"]
     if voxels := known.get("voxels"):
         yield "temperature of the probability of voxels", f"{voxels['temperature']:.3f}"
+    if refer := known.get("refer"):
+        kept = f"mean Dice {_number(refer['dice_kept'])} of the others, {_number(refer['dice_referred'])} of these"
+        yield "refer to a human", f"below {refer['below']:.3f}: {refer['share']:.0%} of the findings; {kept}"
+    for size in (known.get("volume") or {}).get("classes", []):
+        span = f"{size['low']:.2f} to {size['high']:.2f} of the found volume ({size['patients']} patients)"
+        yield f"{known['volume']['coverage']:.0%} interval of volume, from {size['from_mm3']:g} mm³ found", span
     if known:
         yield "origin", known["origin"]
 

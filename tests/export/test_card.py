@@ -123,10 +123,16 @@ def test_confidence_is_said_where_it_was_fitted() -> None:
         "origin": "fitted on 40 validation cases",
         "voxels": {"temperature": 1.25},
         "findings": {"slope": 2.5, "intercept": -4.0, "event": "it is right", "findings": 50, "patients": 40},
+        "refer": {"below": 0.55, "share": 0.1, "dice_kept": 0.85, "dice_referred": 0.75},
+        "volume": {"coverage": 0.9, "classes": [{"from_mm3": 113.0, "low": 0.8, "high": 1.5, "patients": 60}]},
     }
     point = {"threshold": 0.4, "flips": [], "confidence": known}
     text = model_card(Release(network_of(UNET), UNET, SCAN, point, FACTS), PARITY)
     assert "| log odds that a finding is right | 2.500 · log odds of its mean probability -4.000 |" in text
     assert "| right | it is right |" in text
     assert "| temperature of the probability of voxels | 1.250 |" in text
+    referred = "below 0.550: 10% of the findings; mean Dice 0.850 of the others, 0.750 of these"
+    assert f"| refer to a human | {referred} |" in text
+    row = "| 90% interval of volume, from 113 mm³ found | 0.80 to 1.50 of the found volume (60 patients) |"
+    assert row in text
     assert "## Confidence" not in card()
