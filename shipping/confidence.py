@@ -124,7 +124,7 @@ def _coverage(folds: Folds, fitted: Sequence[dict[str, Any]]) -> Iterator[str]:
     begins = [own["from_mm3"] for own in fitted[0]["volume"]["classes"]]
     yield "| found volume | findings | patients | stated | covered | of a patient | upper / lower end |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
-    kinds: list[tuple[str, Callable[[FloatArray], Any]]] = [("all", lambda mm3: mm3 > 0)]
+    kinds: list[tuple[str, Callable[[FloatArray], Any]]] = [("any", lambda mm3: mm3 > 0)]
     for number, begin in enumerate(begins):
         end = f" to {begins[number + 1]:g}" if number + 1 < len(begins) else " and more"
         kinds.append((f"{begin:g}{end} mm³", lambda mm3, number=number: class_of(mm3, begins) == number))
@@ -133,7 +133,7 @@ def _coverage(folds: Folds, fitted: Sequence[dict[str, Any]]) -> Iterator[str]:
         yield _coverage_row(name, table[inside], patients[inside], fitted[0]["volume"]["coverage"])
     for number, fold in enumerate(folds):
         own = np.isin(patients, [result.patient for result in fold])
-        yield _coverage_row(f"fold {number}, all", table[own], patients[own], fitted[number]["volume"]["coverage"])
+        yield _coverage_row(f"fold {number}, any", table[own], patients[own], fitted[number]["volume"]["coverage"])
     yield ""
 
 
