@@ -10,12 +10,13 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
+from segpipe.config.sweeps.trials import read_study
 from segpipe.tracking.identity import read_run_id
 from segpipe.tracking.opening import SPOOL
 from segpipe.training.callbacks import read_history
 from tests.cluster.slurm import Slurm, wait_until
 from tests.peers.mlflow_server import Server
-from tests.support.processes import Process, as_main
+from tests.support.processes import Process, as_main, segpipe
 from tests.support.runs import saved_weights, statuses, step_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -150,3 +151,25 @@ def test_a_sweep_is_an_array_whose_failed_and_killed_jobs_are_named(slurm: Slurm
     found = statuses(home)
     assert {name: found[name] for name in ("0", "1", "sweep")} == {"0": "FINISHED", "1": "FAILED", "sweep": "FINISHED"}
     assert "2 processes on 1 machine by ddp" in (home / "sweep" / "0" / "train.log").read_text()
+
+
+def test_a_search_goes_on_after_its_sweeper_was_killed_and_what_its_jobs_have_found_is_kept(slurm: Slurm, home, words):
+    own = ["hydra/launcher=slurm", "hydra.launcher.mem_gb=1", "hydra/sweeper=optuna", "hydra.sweep.dir=sweep"]
+    own += ["hydra.sweeper.trials=3", "hydra.sweeper.parallel=2", "optimizer.lr=tag(log,interval(1e-4,1e-2))"]
+    own += ["data.fractions=[0.6,0.2,0.2]", "trainer.max_steps=4", "training.validate_every=2", "--multirun"]
+    sweep = Process(as_main, "segpipe", [*words, *own], cwd=home, log=home / "log")
+    try:
+        begun = home / "sweep" / ".exit_codes" / "1.json"
+        wait_until(lambda: begun.exists() or sweep.returncode is not None, what="the second job")
+    finally:
+        sweep.end(signal.SIGKILL)
+    wait_until(lambda: states(home) == ["complete", "complete"], what="the jobs in the queue to end")
+    known = [trial.params for trial in read_study(home / "sweep").trials]
+    segpipe(*words, *own, "resume=true", cwd=home)
+    assert states(home) == ["complete"] * 3
+    assert [trial.params for trial in read_study(home / "sweep").trials[:2]] == known
+    assert sorted(statuses(home)) == ["0", "1", "2", "sweep"]
+
+
+def states(home: Path) -> list[str]:
+    return [trial.state.name.lower() for trial in read_study(home / "sweep").trials]

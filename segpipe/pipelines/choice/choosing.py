@@ -15,7 +15,7 @@ from segpipe.evaluation.comparison.choice import Candidate, Choice, choose, choo
 from segpipe.evaluation.reading import Evaluation
 from segpipe.export.model_folder import ModelFolder, load_network, write_model_folder
 from segpipe.export.second_stage import load_stage
-from segpipe.pipelines.choice.combined import evaluate_together, join_networks
+from segpipe.pipelines.choice.combined import Together, evaluate_together, join_networks
 from segpipe.pipelines.choice.runs import ValidatedRun, why_apart
 from segpipe.pipelines.reexport import prepare_first_case
 from segpipe.system.files.atomic_write import write_json
@@ -58,7 +58,10 @@ def choose_model(runs: Sequence[ValidatedRun], output: Path, options: ChoiceOpti
         ModelError: when the chosen model cannot be written.
     """
     teams, apart = _teams(runs, options.members)
-    evaluations = {name: _evaluation(name, team, output, options) for name, team in teams.items()}
+    together = {name: _predict(name, team, output, options) for name, team in teams.items() if len(team) > 1}
+    evaluations = {
+        name: together[name].evaluation if name in together else team[0].evaluation for name, team in teams.items()
+    }
     cases, patients = _shared_cases(list(evaluations.values()), options.metric)
     candidates = [
         Candidate(name, _figures(evaluation, cases, options.metric), _cost(teams[name]))
@@ -77,7 +80,8 @@ def choose_model(runs: Sequence[ValidatedRun], output: Path, options: ChoiceOpti
         "apart": apart,
     }
     write_json(output / "choice.json", report, what="the choice")
-    _export(teams[choice.taken], evaluations[choice.taken], output / "model", selection=_selection(report))
+    taken = choice.taken
+    _export(teams[taken], evaluations[taken], together.get(taken), output / "model", selection=_selection(report))
     return report
 
 
@@ -95,9 +99,7 @@ def _teams(runs: Sequence[ValidatedRun], most: int) -> tuple[dict[str, Team], di
     return teams, apart
 
 
-def _evaluation(name: str, team: Team, output: Path, options: ChoiceOptions) -> Evaluation:
-    if len(team) == 1:
-        return team[0].evaluation
+def _predict(name: str, team: Team, output: Path, options: ChoiceOptions) -> Together:
     log.info("predicting out of fold: %s", name)
     folder = output / "candidates" / name
     return evaluate_together(team, name, folder, device=options.device, seed=options.seed)
@@ -150,18 +152,19 @@ def _selection(report: Mapping[str, Any]) -> str:
     )
 
 
-def _export(team: Team, evaluation: Evaluation, folder: Path, *, selection: str) -> ModelFolder:
+def _export(
+    team: Team, evaluation: Evaluation, together: Together | None, folder: Path, *, selection: str
+) -> ModelFolder:
     """The folds' networks of all chosen runs as one model."""
-    first, several = team[0].model, len(team) > 1
-    network, spec = join_networks(team) if several else (load_network(first), dict(first.network))
-    own = ("figures", "selection", *(["fingerprint"] if several else []))
-    about = {name: value for name, value in first.about.items() if name not in own}
+    first = team[0].model
+    network, spec = join_networks(team) if together else (load_network(first), dict(first.network))
+    about = {**first.about, **({"fingerprint": together.fingerprint} if together else {})}
     return write_model_folder(
         folder,
         network=network,
         spec=spec,
         recipe=first.recipe,
-        operating_point={**first.operating_point, **({"confidence": None} if several else {})},
+        operating_point={**first.operating_point, **({"confidence": together.confidence} if together else {})},
         about={**about, "selection": selection, "chosen": [run.name for run in team], **figures_of(evaluation.summary)},
         example_bcxyz=prepare_first_case(team[0].config, first.recipe),
         second_stage=load_stage(first.path, first.second_stage) if first.second_stage else None,

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from torch import nn
 from segpipe.datasets.manifest import Entry, Manifest
 from segpipe.datasets.opening import cache_folder, open_dataset, prepared_folder, quick_hash
 from segpipe.errors import DatasetError, explain
+from segpipe.evaluation.calibration.fitting import fit_confidence
+from segpipe.evaluation.drift.fingerprint import fingerprint_of
 from segpipe.evaluation.evaluated_cases import evaluate_each, sort_outcomes, write_summary
 from segpipe.evaluation.reading import Evaluation, read_evaluation
 from segpipe.export.model_folder import load_network, read_model_folder
@@ -26,9 +29,24 @@ log = logging.getLogger(__name__)
 _SHARED = ("data", "data_hash", "recipe_digest", "split")
 
 
+@dataclass(frozen=True)
+class Together:
+    """Several runs as one.
+
+    Args:
+        evaluation: Of their ensemble, out of fold.
+        confidence: What a model folder says of the confidence of its findings, fitted on the same cases.
+        fingerprint: Of the same cases.
+    """
+
+    evaluation: Evaluation
+    confidence: dict[str, Any] | None
+    fingerprint: dict[str, Any]
+
+
 def evaluate_together(
     runs: Sequence[ValidatedRun], name: str, folder: Path, *, device: str = "auto", seed: int = 0
-) -> Evaluation:
+) -> Together:
     """Predicts all cases again and writes the evaluation of the runs' ensemble, out of fold.
 
     Args:
@@ -56,7 +74,8 @@ def evaluate_together(
     first = runs[0].evaluation.summary
     about = {"runs": [run.name for run in runs], **{key: first[key] for key in _SHARED if key in first}}
     write_summary(cases, folder, about=about, seed=seed)
-    return read_evaluation(folder, name=name)
+    confidence = fit_confidence(cases.results, origin=f"fitted on {len(cases.results)} held-out cases of all folds")
+    return Together(read_evaluation(folder, name=name), confidence or None, fingerprint_of(cases.results))
 
 
 def join_networks(runs: Sequence[ValidatedRun]) -> tuple[nn.Module, dict[str, Any]]:
@@ -101,4 +120,5 @@ def _evaluator(
         most_findings=None,
     )
     engine = TorchEngine(network, recipe.label_map, device=device)
-    return CaseEvaluator(engine, recipe, network_divisor({"name": "mixture", "parts": parts}), labels, options)
+    divisor = network_divisor({"name": "mixture", "parts": parts})
+    return CaseEvaluator(engine, recipe, divisor, labels, options, profiles=True)

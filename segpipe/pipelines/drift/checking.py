@@ -122,8 +122,7 @@ def stored_fingerprint(model: ModelFolder) -> Mapping[str, Any]:
         raise ModelError(
             "the model folder has no fingerprint of the scans that it was evaluated on",
             facts={"model": model.path, "scans": stored.get("scans", "unknown")},
-            hint="it is written by a training and by a cross-validation, with three held-out scans or more, of version "
-            "0.1.0 or later; an ensemble that `choose` made has none",
+            hint="a training or cross-validation with three held-out scans or more writes one",
         )
     return stored
 

@@ -23,6 +23,8 @@ from segpipe.inference.engines.engine import TorchEngine
 from segpipe.inference.options import PredictOptions
 from segpipe.networks import build_network
 from segpipe.networks.ensemble import Ensemble
+from segpipe.pipelines.choice.choosing import _export
+from segpipe.pipelines.choice.combined import evaluate_together
 from segpipe.pipelines.choice.runs import read_runs
 from segpipe.system.files.csv_table import write_csv
 from segpipe.training.data.run_data import split_data
@@ -104,14 +106,13 @@ def test_an_ensemble_predicts_each_case_by_the_networks_that_did_not_train_on_it
 
 
 def test_an_ensemble_of_different_networks_is_one_model_folder(runs, tmp_path):
-    from segpipe.evaluation.reading import read_evaluation
-    from segpipe.pipelines.choice.choosing import _export
-
     team = tuple(read_runs(runs))
-    evaluation = read_evaluation(runs[0] / "evaluation", name="both")
-    model = _export(team, evaluation, tmp_path / "model", selection="by hand")
+    together = evaluate_together(team, "both", tmp_path / "evaluation", device="cpu")
+    model = _export(team, together.evaluation, together, tmp_path / "model", selection="by hand")
     assert [part["members"] for part in model.network["parts"]] == [2, 2]
     assert model.divisor == (2, 2, 2)
+    assert model.about["fingerprint"]["scans"] == 10
+    assert model.operating_point["confidence"] == together.confidence
     network, single = load_network(model), [load_network(read_model_folder(run / "model")) for run in runs]
     image = torch.rand(1, 1, 8, 8, 4, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():

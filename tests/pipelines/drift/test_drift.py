@@ -110,7 +110,7 @@ def test_a_model_that_knows_no_scans_says_so(untrained_model, data, tmp_path, ca
     assert check(untrained_model, data, tmp_path) == 2
     text = capsys.readouterr().err
     assert "the model folder has no fingerprint of the scans that it was evaluated on" in text
-    assert "it is written by a training and by a cross-validation" in text
+    assert "a training or cross-validation with three held-out scans or more writes one" in text
 
 
 def test_too_few_scans_are_refused(model, data, tmp_path, capsys):
