@@ -10,6 +10,7 @@ from segpipe.case import Case
 from segpipe.errors import ModelError
 from segpipe.inference.confidence import Confidence
 from segpipe.inference.engines.engine import Engine
+from segpipe.inference.explanation.explanation import Explanation
 from segpipe.inference.findings import Finding, measure_findings
 from segpipe.inference.look import Look
 from segpipe.inference.options import PredictOptions
@@ -31,12 +32,14 @@ class Prediction:
         probabilities: Of each class, float32 on the scan's own grid before the threshold; empty when not kept. Behind a
             second stage those of its candidates, see `SecondStage.revise`.
         uncertainty: How sure the network is of each voxel, or None when it was not asked.
+        explanations: What its findings rest on, if that was asked for.
     """
 
     mask: NDArray[np.uint8]
     findings: list[Finding]
     probabilities: Sequence[NDArray[np.float32]] = ()
     uncertainty: UncertaintyMaps | None = None
+    explanations: Sequence[Explanation] = ()
 
     @property
     def probability(self) -> NDArray[np.float32] | None:

@@ -19,7 +19,9 @@ from segpipe.report.viewer_thumbnails import picture_side_mm, thumbnail
 from segpipe.report.viewer_volumes import STEP_HU, Packed, pack
 
 if TYPE_CHECKING:
+    import numpy as np
     from markupsafe import Markup
+    from numpy.typing import NDArray
 
     from segpipe.case import Case
     from segpipe.inference.predictor import Prediction
@@ -29,6 +31,10 @@ UNCERTAINTY = (
     "({asked}). 0: sure; 1: both answers are as likely. It says where the network wavers, not how often it errs. In "
     "the table: its mean over the voxels of the finding, and the part of it in which the answers disagree (mutual "
     "information)."
+)
+EXPLAINED = (
+    "What a finding rests on, by one method: red counts for it, blue against it; each picture has its own scale. It "
+    "shows what moves the network's answer, not whether the answer is right, and no cause of disease."
 )
 ASKED = {"flips": "mirrored views", "ensemble": "its members", "dropout": "passes with dropout"}
 
@@ -64,6 +70,11 @@ def write_page(result: Result, folder: Path) -> list[Path]:
         ),
         rows=[_row(finding, several_classes=len(classes) > 1) for finding in findings],
         pictures=[_picture(case, prediction, finding) for finding in findings],
+        explained=[
+            (one.name, one.unit, [_picture(case, prediction, finding, one.volume) for finding in findings])
+            for one in prediction.explanations
+        ],
+        explained_text=EXPLAINED,
         explanation=EXPLANATION,
         followed=_follow_up_lines(result.follow_up) if result.follow_up else [],
         inputs=INPUTS,
@@ -91,10 +102,12 @@ def _row(finding: Mapping[str, Any], *, several_classes: bool) -> dict[str, Any]
     }
 
 
-def _picture(case: "Case", prediction: "Prediction", finding: Mapping[str, Any]) -> str:
+def _picture(
+    case: "Case", prediction: "Prediction", finding: Mapping[str, Any], heat: "NDArray[np.float32] | None" = None
+) -> str:
     side_mm = picture_side_mm(finding["axial_diameter_mm"])
     place = {"slice_index": finding["slice_index"], "side_mm": side_mm}
-    return thumbnail(case, prediction.mask, finding["centre_mm"], **place)
+    return thumbnail(case, prediction.mask, finding["centre_mm"], **place, heat=heat)
 
 
 def _follow_up_lines(follow_up: FollowUp) -> list[str]:

@@ -16,10 +16,20 @@ SIDE_MM = 60.0
 MARGIN = 1.4
 SIDE_PIXELS = 264
 _EDGE_RGB = (255, 150, 0)
+_WARM_RGB, _COLD_RGB = (255, 40, 40), (60, 110, 255)
+_MOST_OPAQUE = 0.75
 Point = tuple[float, float, float]
 
 
-def thumbnail(case: Case, mask: NDArray[np.uint8], centre_mm: Point, *, slice_index: int, side_mm: float) -> str:
+def thumbnail(
+    case: Case,
+    mask: NDArray[np.uint8],
+    centre_mm: Point,
+    *,
+    slice_index: int,
+    side_mm: float,
+    heat: NDArray[np.float32] | None = None,
+) -> str:
     """A PNG as data URL of one axial slice around a point; right of the patient is left of the picture.
 
     Args:
@@ -28,6 +38,7 @@ def thumbnail(case: Case, mask: NDArray[np.uint8], centre_mm: Point, *, slice_in
         centre_mm: RAS+ mm, within the scan.
         slice_index: Of the slice, along the scan's own axis.
         side_mm: Edge of the picture.
+        heat: A number for each voxel, laid over the slice: red above 0, blue below, clear at 0.
     """
     image, spacing_mm = upright(case.image, case.grid)
     shown, _ = upright(mask, case.grid)
@@ -38,6 +49,9 @@ def thumbnail(case: Case, mask: NDArray[np.uint8], centre_mm: Point, *, slice_in
     grey = (_plane(image[:, :, number], samples, order=1, outside=low) - low) / (high - low)
     inside = _plane(shown[:, :, number] > 0, samples, order=1, outside=0) >= 0.5
     picture = np.repeat((np.clip(grey, 0, 1) * 255).astype(np.uint8)[..., None], 3, axis=2)
+    if heat is not None:
+        warm, _ = upright(heat, case.grid)
+        picture = _over(picture, _plane(warm[:, :, number], samples, order=1, outside=0))
     picture[_edge(inside)] = _EDGE_RGB
     return _data_url(picture)
 
@@ -76,6 +90,13 @@ def _plane(plane: NDArray[Any], samples: list[NDArray[np.float64]], *, order: in
     columns, rows = np.meshgrid(samples[0], samples[1])
     values = plane.astype(np.float32)
     return np.asarray(map_coordinates(values, [columns, rows], order=order, mode="constant", cval=outside))
+
+
+def _over(picture: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The picture with the heat over it, the strongest of the slice at `_MOST_OPAQUE`."""
+    strength = np.abs(heat) / max(float(np.abs(heat).max()), 1e-12) * _MOST_OPAQUE
+    colour = np.where(heat[..., None] > 0, _WARM_RGB, _COLD_RGB)
+    return np.asarray(picture * (1 - strength[..., None]) + colour * strength[..., None]).astype(np.uint8)
 
 
 def _edge(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -13,10 +13,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 from pydicom.sr.codedict import codes
 
 from segpipe.errors import GeometryError, ImageError, OutputError
-from segpipe.geometry import flip_ras_lps, to_world
+from segpipe.geometry import flip_ras_lps, to_voxel, to_world
 from segpipe.inference.measurements.rating import PredictedRating
 from segpipe.inference.measurements.reliability import Reliability
 from segpipe.io.dicom.objects import Derivation, FindingMap, Maker
+from segpipe.io.dicom.parametric_map import write_parametric_map
 from segpipe.io.dicom.rtstruct.reading import read_rtstruct
 from segpipe.io.dicom.rtstruct.writing import write_rtstruct
 from segpipe.io.dicom.seg.reading import read_dicom_seg
@@ -532,3 +533,28 @@ def test_a_garbled_value_of_the_series_is_left_out_of_its_results(tmp_path, odd)
     write_dicom_sr(tmp_path / "sr.dcm", [], derivation=derivation)
 
     assert_array_equal(read_dicom_seg(seg, derivation.series)["nodule 1"], _findings() == 1)
+
+
+def test_a_parametric_map_has_its_values_where_they_are(tmp_path, derivation):
+    """Two slices of the series show it; frames name their places, and values are those of the scan's voxels."""
+    grid = derivation.stack.upright
+    volume = np.zeros(grid.shape, np.float32)
+    volume[2:5, 3:6, 1] = np.linspace(-0.5, 1.0, 9).reshape(3, 3)
+    volume[4, 4, 2] = 0.25
+    path = write_parametric_map(tmp_path / "x.map.dcm", volume, derivation=derivation, name="gradcam", unit="a part")
+    _check_valid(path)
+    made = highdicom.imread(path)
+    shown = made.get_volume(dtype=np.float32)
+    affine = flip_ras_lps(grid.affine)
+    for index in np.argwhere(volume):
+        place = np.rint(to_voxel(shown.affine, to_world(affine, index))).astype(int)
+        assert shown.array[tuple(place)] == pytest.approx(volume[tuple(index)])
+    assert np.count_nonzero(shown.array) == np.count_nonzero(volume)
+    again = write_parametric_map(tmp_path / "y.map.dcm", volume, derivation=derivation, name="gradcam", unit="a part")
+    assert pydicom.dcmread(again).SOPInstanceUID == made.SOPInstanceUID
+
+
+def test_an_empty_parametric_map_is_refused(tmp_path, derivation):
+    nothing = np.zeros(derivation.stack.upright.shape, np.float32)
+    with pytest.raises(OutputError, match="must hold a value"):
+        write_parametric_map(tmp_path / "x.dcm", nothing, derivation=derivation, name="gradcam", unit="a part")

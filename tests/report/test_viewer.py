@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import io
 import json
 from functools import partial
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from matplotlib.image import imread
 
 from segpipe.case import Case
 from segpipe.geometry import Grid, to_world
+from segpipe.inference.explanation.explanation import Explanation
 from segpipe.inference.window.uncertainty_maps import UncertaintyMaps
 from segpipe.labels import LabelMap
 from segpipe.report.viewer import write_page
@@ -69,7 +71,7 @@ def result():
     return SimpleNamespace(
         scan=SimpleNamespace(name="scan <one>"),
         case=Case("one", image, grid),
-        prediction=SimpleNamespace(mask=mask, findings=findings, uncertainty=None),
+        prediction=SimpleNamespace(mask=mask, findings=findings, uncertainty=None, explanations=()),
         model=SimpleNamespace(recipe=SimpleNamespace(label_map=LabelMap.of("nodule"), name="ct_nodule")),
         follow_up=None,
         settings={"model": "abc", "recipe": "def", "segpipe": "0", "options": {"threshold": 0.5}},
@@ -145,7 +147,7 @@ def test_each_class_has_its_colour_and_its_name(result, browser, tmp_path):
         Finding(number, tuple(to_world(result.case.grid.affine, centre)), centre[2], label.name)
         for number, (centre, label) in enumerate(zip(CENTRES, labels.classes, strict=True), 1)
     ]
-    prediction = SimpleNamespace(mask=mask, findings=findings, uncertainty=None)
+    prediction = SimpleNamespace(mask=mask, findings=findings, uncertainty=None, explanations=())
     model = SimpleNamespace(recipe=SimpleNamespace(label_map=labels, name="ct_nodule"))
     (file,) = write_page(SimpleNamespace(**{**vars(result), "prediction": prediction, "model": model}), tmp_path)
     browser.get(file.as_uri())
@@ -245,6 +247,35 @@ def _wait_for_colour(browser, folder, colour, holds):
         return holds(np.count_nonzero(colour(imread(folder / "look.png"))))
 
     wait(browser, 30, poll_frequency=1).until(look)
+
+
+def test_explanations_have_a_picture_of_each_finding(result, tmp_path):
+    """Red over the nodule, in a picture of its own; without any the page does not speak of it."""
+    heat = result.prediction.mask.astype(np.float32)
+    shown = {"explanations": [Explanation("gradcam", heat, "part of the <largest> value")]}
+    prediction = SimpleNamespace(**{**vars(result.prediction), **shown})
+    (file,) = write_page(SimpleNamespace(**{**vars(result), "prediction": prediction}), tmp_path)
+    text = file.read_text()
+    assert text.count('alt="nodule 1, gradcam"') == 1
+    assert "part of the &lt;largest&gt; value" in text
+    assert "no cause of disease" in text
+    (without,) = write_page(result, tmp_path / "without")
+    assert "no cause of disease" not in without.read_text()
+    place = {"slice_index": CENTRES[0][2], "side_mm": 60.0}
+    centre = tuple(to_world(result.case.grid.affine, CENTRES[0]))
+    warm, cold = (
+        _decoded(thumbnail(result.case, result.prediction.mask, centre, **place, heat=sign * heat)) for sign in (1, -1)
+    )
+    middle = warm.shape[0] // 2
+    assert warm[middle, middle, 0] > warm[middle, middle, 2] + 0.2
+    assert cold[middle, middle, 2] > cold[middle, middle, 0] + 0.2
+    np.testing.assert_array_equal(
+        warm[2, 2], _decoded(thumbnail(result.case, result.prediction.mask, centre, **place))[2, 2]
+    )
+
+
+def _decoded(url):
+    return imread(io.BytesIO(base64.b64decode(url.partition(",")[2])))
 
 
 def test_a_page_without_uncertainty_does_not_speak_of_it(result, tmp_path):

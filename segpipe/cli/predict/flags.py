@@ -17,6 +17,7 @@ from segpipe.errors import ConfigError
 from segpipe.export.shipped import VOI_MODEL, find_model, shipped_models
 
 FORMATS = ("nifti", "csv", "json")
+EXPLANATIONS = ("gradcam", "gradients", "occlusion")
 METHODS = ("auto", "flips", "ensemble", "dropout")
 
 
@@ -28,6 +29,9 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
     """
     given = _parser().parse_args(join_words(argv))
     given.prompt = read_prompt(given)
+    given.output_format = _with_maps(given)
+    if "dicom-map" in given.output_format and not given.explain:
+        raise ConfigError("the format dicom-map is of explanations", hint="--explain gradcam")
     given.model = given.model or _model_for(given)
     check_input(given)
     if given.shard and (given.prompt or given.follow_up or not isinstance(given.input, Path)):
@@ -104,7 +108,7 @@ def _add_output(add: Any) -> None:
         default=list(FORMATS),
         metavar="FORMAT",
         help="what to write: some of nifti csv json html dicom-seg dicom-labelmap dicom-mask dicom-sr "
-        "rtstruct (default: nifti csv json)",
+        "dicom-map rtstruct (default: nifti csv json)",
     )
 
 
@@ -133,6 +137,14 @@ def _add_computation(add: Any) -> None:
     add("--flips", type=parse_flips, metavar="AXES", help="average over mirrored axes, e.g. xyz; none switches it off")
     add_memory_flag(add)
     add(
+        "--explain",
+        nargs="?",
+        const=EXPLANATIONS[0],
+        choices=EXPLANATIONS,
+        help="maps of what each finding rests on: Grad-CAM (default), integrated gradients or occlusion; with "
+        "--ratings of the first rating as well; as NIfTI, in the page, and with DICOM formats as parametric maps",
+    )
+    add(
         "--uncertainty",
         nargs="?",
         const=METHODS[0],
@@ -140,6 +152,13 @@ def _add_computation(add: Any) -> None:
         help="maps and figures of how sure the network is, by mirrored views, the members of an ensemble, or dropout "
         "(default: ensemble where the model is one, else flips)",
     )
+
+
+def _with_maps(given: argparse.Namespace) -> list[str]:
+    """The formats; who wants DICOM objects and explanations gets these as DICOM objects, too."""
+    formats = list(given.output_format)
+    wants = given.explain and any(name.startswith("dicom-") or name == "rtstruct" for name in formats)
+    return [*formats, *(["dicom-map"] if wants and "dicom-map" not in formats else [])]
 
 
 def _model_for(given: argparse.Namespace) -> Path:

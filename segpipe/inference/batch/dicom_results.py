@@ -15,13 +15,14 @@ from segpipe.inference.batch.scans import Scan
 from segpipe.inference.findings import number_findings
 from segpipe.inference.follow_up.words import describe_lost, describe_since
 from segpipe.io.dicom.objects import Derivation, FindingMap, Maker, load_standard
+from segpipe.io.dicom.parametric_map import write_parametric_map
 from segpipe.io.dicom.rtstruct.writing import write_rtstruct
 from segpipe.io.dicom.seg.writing import Kind, write_dicom_seg
 from segpipe.io.dicom.series.description import SeriesInfo
 from segpipe.io.dicom.sr import write_dicom_sr
 from segpipe.io.dicom.sr_growth import Changes
 
-_OF_ONE_CALL = ("prompt", "earlier", "days", "ratings")
+_OF_ONE_CALL = ("prompt", "earlier", "days", "ratings", "explain")
 _DECISIVE = ("overlap", "flips", "threshold", "min_volume_mm3", "min_probability", "classes", *_OF_ONE_CALL)
 
 
@@ -87,12 +88,28 @@ def write_structures(result: Result, folder: Path) -> list[Path]:
     return [write_rtstruct(file, _finding_maps(result), derivation=_derivation(result))]
 
 
+def write_maps(result: Result, folder: Path) -> list[Path]:
+    """Writes NAME.METHOD.map.dcm for each explanation that shows anything."""
+    shown = [one for one in result.prediction.explanations if one.volume.any()]
+    return [
+        write_parametric_map(
+            folder / f"{result.scan.name}.{one.name}.map.dcm",
+            one.volume,
+            derivation=_derivation(result),
+            name=one.name,
+            unit=one.unit,
+        )
+        for one in shown
+    ]
+
+
 DICOM_WRITERS: dict[str, Writer] = {
     "dicom-seg": write_segmentation,
     "dicom-labelmap": write_label_map,
     "dicom-mask": write_mask_object,
     "dicom-sr": write_report,
     "rtstruct": write_structures,
+    "dicom-map": write_maps,
 }
 
 

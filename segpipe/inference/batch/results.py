@@ -24,6 +24,7 @@ from segpipe.system.files.csv_table import csv_text
 
 TABLE = "findings.csv"
 MAPS = "uncertainty"
+EXPLANATIONS = "explanation"
 UNITS = {
     "entropy": "bits, of the mean foreground probability p of the answers: -p log2 p - (1 - p) log2 (1 - p)",
     "mutual_information": "bits: the entropy less the mean over the answers of their own entropies",
@@ -89,14 +90,17 @@ Writer = Callable[[Result, Path], Sequence[Path]]
 
 
 def write_mask(result: Result, folder: Path) -> list[Path]:
-    """Writes NAME.nii.gz: the mask on the scan's own grid; and uncertainty/NAME.….nii.gz where that was asked for."""
-    mask = write_volume(folder / f"{result.scan.name}.nii.gz", result.prediction.mask, result.case.grid)
-    maps = result.prediction.uncertainty
-    if maps is None:
-        return [mask]
-    volumes = {"entropy": maps.entropy, "mutual_information": maps.information}
+    """Writes NAME.nii.gz: the mask on the scan's own grid; further maps go to uncertainty/ and explanation/."""
+    name, found, grid = result.scan.name, result.prediction, result.case.grid
+    mask = write_volume(folder / f"{name}.nii.gz", found.mask, grid)
+    maps = found.uncertainty
+    volumes = {"entropy": maps.entropy, "mutual_information": maps.information} if maps else {}
     # not next to the masks: whoever evaluates a folder of masks takes every image in it for one
-    return [mask, *(_write_bits(result, folder / MAPS, name, steps) for name, steps in volumes.items())]
+    unsure = [_write_bits(result, folder / MAPS, kind, steps) for kind, steps in volumes.items()]
+    shown = [folder / EXPLANATIONS / f"{name}.{one.name}.nii.gz" for one in found.explanations]
+    for file, one in zip(shown, found.explanations, strict=True):
+        write_volume(file, one.volume, grid)
+    return [mask, *unsure, *shown]
 
 
 def _write_bits(result: Result, folder: Path, name: str, steps: NDArray[np.uint8]) -> Path:
@@ -106,6 +110,7 @@ def _write_bits(result: Result, folder: Path, name: str, steps: NDArray[np.uint8
 
 def write_findings(result: Result, folder: Path) -> list[Path]:
     """Writes NAME.json: what was done to which grid, and the findings."""
+    explained = result.prediction.explanations
     content = {
         "format": "segpipe-findings-1",
         "scan": result.scan.name,
@@ -113,6 +118,7 @@ def write_findings(result: Result, folder: Path) -> list[Path]:
         "frames": FRAME,
         **result.settings,
         **({"uncertainty": UNITS} if result.prediction.uncertainty else {}),
+        **({"explanations": {one.name: one.unit for one in explained}} if explained else {}),
         "findings": [finding.to_dict() for finding in result.prediction.findings],
     }
     return [write_text(folder / f"{result.scan.name}.json", json.dumps(content, indent=1) + "\n")]

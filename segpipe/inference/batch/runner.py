@@ -18,9 +18,11 @@ from segpipe.inference.batch.results import Result, Writer, write_files
 from segpipe.inference.batch.scans import Scan, number_slices
 from segpipe.inference.batch.stream import stream
 from segpipe.inference.engines.engine import Engine
+from segpipe.inference.explanation.explain import explain_outlines, explain_rating
+from segpipe.inference.explanation.explanation import Explanation
 from segpipe.inference.follow_up.comparing import FollowUp, PredictedScan, compare_scans
 from segpipe.inference.options import PredictOptions
-from segpipe.inference.predictor import predict_case
+from segpipe.inference.predictor import Prediction, predict_case
 from segpipe.inference.prompts.prompt import Prompt
 from segpipe.inference.ratings.rater import Rater
 from segpipe.inference.stage_timer import StageTimer
@@ -43,6 +45,7 @@ class PredictionJob:
         earlier: An earlier scan of the same patient, to compare with.
         days: Since that scan.
         rater: Adds predicted ratings to findings, if wanted.
+        explain: How findings are explained, see `segpipe.inference.explanation`; None does not.
     """
 
     model: ModelFolder
@@ -54,6 +57,7 @@ class PredictionJob:
     earlier: PredictedScan | None = None
     days: float | None = None
     rater: Rater | None = None
+    explain: str | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -72,6 +76,7 @@ class PredictionJob:
             "formats": sorted(self.writers),
             **({"earlier": self.earlier.digest, "days": self.days} if self.earlier else {}),
             **({"ratings": self.rater.digest} if self.rater else {}),
+            **({"explain": self.explain} if self.explain else {}),
         }
 
 
@@ -153,8 +158,20 @@ class _Steps:
         if job.rater:
             with self.timer.stage("ratings"):
                 findings = job.rater.rate(case, prediction.mask, findings, job.model.recipe.label_map)
-        numbered = replace(prediction, findings=number_slices(findings, scan, case.grid))
+        explanations = self._explain(case, replace(prediction, findings=findings))
+        numbered = replace(prediction, findings=number_slices(findings, scan, case.grid), explanations=explanations)
         return Result(scan, case, numbered, job.model, self.records.settings)
+
+    def _explain(self, case: Case, found: Prediction) -> list[Explanation]:
+        """What the outlines rest on, and the first rating where there are any."""
+        job = self.job
+        if not job.explain or not found.findings:
+            return []
+        with self.timer.stage("explanation"):
+            outlines = explain_outlines(case, found, job.engine, job.model, job.explain)
+            if not job.rater:
+                return [outlines]
+            return [outlines, explain_rating(case, found, job.rater, job.model.recipe.label_map, job.explain)]
 
     def write(self, scan: Scan, result: Result) -> None:
         """The files of the result, and then the record that it is done."""

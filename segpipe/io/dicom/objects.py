@@ -24,7 +24,7 @@ from segpipe.system.files.atomic_write import atomic_write
 MANUFACTURER = "segpipe"
 SCHEME = "99SEGPIPE"
 """Our own codes, for what the standard has no concept of; 99 marks local schemes (DICOM PS3.16, 8)."""
-SERIES_NUMBER = {"SEG": 9001, "SR": 9002, "RTSTRUCT": 9003}
+SERIES_NUMBER = {"SEG": 9001, "SR": 9002, "RTSTRUCT": 9003, "PM": 9004}
 _MUST_HAVE = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SOPInstanceUID")
 
 
@@ -212,7 +212,7 @@ def numbers_by_slice(slices: NDArray[np.integer[Any]]) -> dict[int, list[int]]:
     return {place: numbers for place, numbers in found.items() if numbers}
 
 
-def in_upright_slices(findings: NDArray[np.integer[Any]], derivation: Derivation) -> NDArray[np.integer[Any]]:
+def in_upright_slices(findings: NDArray[Any], derivation: Derivation) -> NDArray[Any]:
     """Checks that an array lies on the grid of the series and returns it as (slice, row, column).
 
     Raises:

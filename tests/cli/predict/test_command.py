@@ -10,11 +10,12 @@ import pytest
 
 from segpipe.__main__ import main
 from segpipe.cli.predict.command import run
-from segpipe.cli.predict.flags import parse_flags
+from segpipe.cli.predict.flags import EXPLANATIONS, parse_flags
 from segpipe.errors import ConfigError, ImageError, ModelError
 from segpipe.export import shipped
 from segpipe.export.shipped import find_model
 from segpipe.geometry import Grid
+from segpipe.inference.explanation.attribution import METHODS
 from segpipe.inference.prompts.prompt import Prompt
 from segpipe.io.images.volumes import write_volume
 from segpipe.system.files.held_folder import hold
@@ -234,6 +235,8 @@ def test_mistakes_are_reported_before_any_work(tmp_path):
         (["--at", "0,0,0"], "--at belongs to one scan"),
         (["--days", "30"], "--days is the time since"),
         (["--uncertainty", "--output-format", "rtstruct"], "--uncertainty is for one of nifti, csv, json and html"),
+        (["--explain", "--backend", "onnx"], "--explain needs a network that PyTorch runs"),
+        (["--output-format", "dicom-map"], "the format dicom-map is of explanations"),
         (["--uncertainty", "ensemble"], "needs a network of several members"),
         (["--backend", "tensorrt"], "unknown backend"),
         (["--backend", "onnx", "--device", "cuda"], "this ONNX Runtime does not compute on CUDA"),
@@ -244,6 +247,15 @@ def test_mistakes_are_reported_before_any_work(tmp_path):
 def test_flags_that_do_not_fit_are_reported(untrained_model, scans, tmp_path, more, message):
     with pytest.raises(ConfigError, match=message):
         run(words(untrained_model, scans, tmp_path / "out", *more))
+
+
+def test_dicom_objects_bring_explanations_as_dicom_objects():
+    assert (
+        parse_flags([*REQUIRED, "--explain", "--output-format", "nifti", "dicom-sr"]).output_format[-1] == "dicom-map"
+    )
+    assert "dicom-map" not in parse_flags([*REQUIRED, "--explain"]).output_format
+    assert parse_flags([*REQUIRED, "--explain", "occlusion"]).explain == "occlusion"
+    assert METHODS == EXPLANATIONS
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK
 import torch
+from torch import nn
 
 from segpipe.errors import OutputError
 from segpipe.export.model_folder import ModelFolder
@@ -15,6 +16,7 @@ from segpipe.inference.batch.memory import BYTES_PER_VOXEL, MemoryBound
 from segpipe.inference.batch.results import WRITERS, finding_row
 from segpipe.inference.batch.runner import PredictionJob, predict_scans
 from segpipe.inference.batch.scans import find_scans
+from segpipe.inference.engines.engine import TorchEngine
 from segpipe.inference.options import PredictOptions
 from segpipe.inference.stage_timer import StageTimer
 from segpipe.io.images.volumes import read_volume, write_volume
@@ -189,6 +191,27 @@ def test_maps_of_uncertainty_are_on_the_scans_own_grid_in_bits_and_change_no_mas
     row = finding_row("scan0", finding)
     assert row["entropy_bits"] == f"{finding['uncertainty']['entropy_bits']:.6g}"
     assert "entropy_bits" not in finding_row("scan0", {**finding, "uncertainty": None})
+
+
+def test_explanations_are_written_on_the_scans_own_grid(model, inputs, tmp_path):
+    asked = replace(job(model, tmp_path / "out"), engine=TorchEngine(Linear(), device="cpu"), explain="gradients")
+    outcomes = run(inputs, asked)
+    assert all(outcome.error is None for outcome in outcomes)
+    shown = read_volume(tmp_path / "out/explanation/scan1.gradients.nii.gz")
+    assert shown.grid.matches(GRID)
+    assert (shown.array[7:11, 11:15, 5:8] > 0).all()
+    content = json.loads((tmp_path / "out/scan1.json").read_text())
+    assert content["explain"] == "gradients"
+    assert "log odds" in content["explanations"]["gradients"]
+
+
+class Linear(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.slope = nn.Parameter(torch.tensor(20.0))
+
+    def forward(self, images):
+        return torch.cat([torch.zeros_like(images), (images - 0.4) * self.slope], dim=1)
 
 
 def test_the_table_says_how_far_a_finding_can_be_relied_on(model, inputs, tmp_path):

@@ -67,7 +67,7 @@ def write_dicom_seg(
     choose = _one_segment if not per_finding else _one_map if kind == "LABELMAP" or not _overlap(maps) else _all_maps
     with writing():
         places, segments, described = choose(maps, derivation)
-        sources, pixels = _sources_and_pixels(segments, places, derivation)
+        sources, pixels = sources_and_pixels(segments, places, derivation)
         segmentation = highdicom.seg.Segmentation(
             sources,
             pixels,
@@ -152,8 +152,8 @@ def _segment(
     )
 
 
-def _sources_and_pixels(
-    segments: NDArray[np.integer[Any]], places: Sequence[int], derivation: Derivation
+def sources_and_pixels(
+    segments: NDArray[Any], places: Sequence[int], derivation: Derivation
 ) -> tuple[list[Dataset], Any]:
     """The images that show the slices, and their pixels; a volume where a slice is no image of the series."""
     import highdicom
@@ -188,12 +188,12 @@ def _administration(derivation: Derivation, form: str, digest: str) -> dict[str,
         "manufacturer_model_name": maker.model,
         "software_versions": (maker.software, maker.version),
         "device_serial_number": maker.recipe,
-        "content_label": _code_string(title),
+        "content_label": code_string(title),
         "content_description": cut_text(f"{title}, recipe {maker.recipe}"),
         "series_description": cut_text(f"{MANUFACTURER} {title}"),
     }
 
 
-def _code_string(text: str) -> str:
+def code_string(text: str) -> str:
     """A text as DICOM's value representation CS has it: 16 capital letters, digits, spaces and underscores."""
     return re.sub(r"[^A-Z0-9 ]+", "_", text.upper())[:16].strip(" _") or "FINDINGS"

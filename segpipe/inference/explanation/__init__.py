@@ -1,0 +1,1 @@
+"""What in the scan a network's answer rests on."""
