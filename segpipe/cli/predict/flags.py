@@ -30,6 +30,9 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
     given = _parser().parse_args(join_words(argv))
     given.prompt = read_prompt(given)
     given.output_format = _with_maps(given)
+    if given.uncertainty and not {*FORMATS, "html"} & {*given.output_format}:
+        found = " ".join(given.output_format)
+        raise ConfigError(f"--uncertainty is for one of {', '.join(FORMATS)} and html", facts={"formats": found})
     if "dicom-map" in given.output_format and not given.explain:
         raise ConfigError("the format dicom-map is of explanations", hint="--explain gradcam")
     given.model = given.model or _model_for(given)
@@ -54,9 +57,6 @@ def check_single(given: argparse.Namespace, scans: int) -> None:
     for flag, value in (*((flag, getattr(given, flag[2:])) for flag in FLAGS), ("--follow-up", given.follow_up)):
         if value and scans > 1:
             raise ConfigError(f"{flag} belongs to one scan", facts={"scans": scans}, hint="give one scan as --input")
-    if given.uncertainty and not {*FORMATS, "html"} & {*given.output_format}:
-        found = " ".join(given.output_format)
-        raise ConfigError(f"--uncertainty is for one of {', '.join(FORMATS)} and html", facts={"formats": found})
     if given.days is not None and (not given.follow_up or given.days <= 0):
         raise ConfigError("--days is the time since the scan of --follow-up", facts={"days": given.days})
 

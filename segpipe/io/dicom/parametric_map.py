@@ -79,6 +79,7 @@ def write_parametric_map(
             content_description=cut_text(unit),
             series_description=cut_text(f"{MANUFACTURER} {name}"),
         )
+        made.BodyPartExamined = "CHEST"  # else a laterality would have to be given
     return save(made, path)
 
 

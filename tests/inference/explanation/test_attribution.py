@@ -25,7 +25,7 @@ from tests.samples.small_models import RESNET, UNET
 ONE = LabelMap.of("nodule")
 SHAPE = (12, 12, 6)
 DYNUNET = {
-    "name": "dynunet", "channels": [4, 8], "strides": [1, 2], "deep_supervision": 0, "residual": False,
+    "name": "dynunet", "channels": [4, 8, 8], "strides": [1, 2, 2], "deep_supervision": 0, "residual": False,
     "norm": "batch", "act": "relu", "dropout": 0.0,
 }  # fmt: skip
 
@@ -58,7 +58,7 @@ def test_integrated_gradients_sum_to_the_difference_to_air():
     torch.manual_seed(0)
     region = torch.zeros(16, 16, 8, dtype=torch.bool)
     region[6:10, 6:10, 3:5] = True
-    score = RegionScore(build_network(UNET, out_channels=2).eval(), ONE, 0, region)
+    score = RegionScore(build_network({**UNET, "norm": "batch"}, out_channels=2).eval(), ONE, 0, region)
     image = torch.rand(1, 1, 16, 16, 8)
     found = attribute(Question(score, image, air=0.0, neutral=0.5), "gradients")
     with torch.no_grad():

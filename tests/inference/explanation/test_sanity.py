@@ -64,4 +64,7 @@ def test_maps_sit_on_the_nodule_and_random_weights_destroy_them(nodule, method, 
     area = (ranks[reference].sum() - count * (count + 1) / 2) / (count * (reference.size - count))
     assert area > 0.75, "how often a voxel of the nodule ranks above one outside; chance is 0.5"
     np.testing.assert_array_equal(same, trained)
-    assert abs(spearmanr(trained.ravel(), other.ravel()).statistic) < 0.6
+    if method == "occlusion":  # hiding the nodule moves any score that is taken on it: what is lost is how far
+        assert other.max() < 0.1 * trained.max()
+    else:
+        assert abs(spearmanr(trained.ravel(), other.ravel()).statistic) < 0.6
