@@ -82,7 +82,7 @@ def draw_parallel(trials: Sequence[Trial], *, objective: str, largest: bool) -> 
 
 
 def _places(values: Sequence[Any]) -> tuple[list[float], list[tuple[float, str]]]:
-    """Where values lie on an axis from 0 to 1, and its ticks; of numbers over two decades and more by logarithm.
+    """Where values lie on an axis from 0 to 1, and its ticks; of numbers over a decade and more by logarithm.
 
     >>> _places([1e-4, 1e-2])
     ([0.0, 1.0], [(0.0, '0.0001'), (1.0, '0.01')])
@@ -94,7 +94,7 @@ def _places(values: Sequence[Any]) -> tuple[list[float], list[tuple[float, str]]
         of = {name: number / max(1, len(names) - 1) for number, name in enumerate(names)}
         return [of[str(value)] for value in values], [(height, name) for name, height in of.items()]
     low, high = min(values), max(values)
-    wide = low > 0 and high >= 100 * low
+    wide = low > 0 and high >= 10 * low
     scaled = np.log(values) if wide else np.array(values, dtype=float)
     span = float(scaled.max() - scaled.min()) or 1.0
     places = [float(value) for value in (scaled - scaled.min()) / span]

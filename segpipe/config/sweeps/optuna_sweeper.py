@@ -20,7 +20,7 @@ from segpipe.config.sweeps.job_codes import JobEnd, note_job
 from segpipe.config.sweeps.search_settings import SearchSettings
 from segpipe.config.sweeps.space import Distribution, draw, split_words
 from segpipe.config.sweeps.trials import begin_study, fail
-from segpipe.errors import ConfigError, SegpipeError, explain
+from segpipe.errors import SegpipeError, explain
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -56,14 +56,13 @@ class OptunaSweeper(Sweeper):
         """Runs the trials that were cut off, then new ones.
 
         Raises:
-            ConfigError: when there is nothing to choose, or the folder holds the search of another space.
+            ConfigError: when there is nothing to choose, or the folder holds another search.
         """
         params = [f"{key}={value}" for key, value in self.settings.params.items()]
         space, words = split_words([*params, *arguments], self.hydra_context.config_loader)
         self.folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, self.folder / "multirun.yaml")
-        study = begin_study(self.folder, self.settings)
-        _check_space(study, space, self.folder)
+        study = begin_study(self.folder, self.settings, {key: str(among) for key, among in space.items()})
         done = [self._launch(study, numbers, space, words) for numbers in _neighbours(_running(study))]
         while (count := len(study.trials)) < self.settings.trials and not _all_fail(study):
             numbers = range(count, min(count + self.settings.parallel, self.settings.trials))
@@ -111,20 +110,6 @@ class OptunaSweeper(Sweeper):
         if any(trial.state is TrialState.COMPLETE for trial in study.trials):
             best, command = study.best_trial, f"python -m segpipe --config-dir {self.folder} +experiment=best"
             log.info("best: trial %d, %s %.4f\n  %s", best.number, self.settings.objective, best.value, command)
-
-
-def _check_space(study: "Study", space: dict[str, Distribution], folder: Path) -> None:
-    """Keeps the space with the study, which is searched to its end as it began."""
-    asked = {key: str(among) for key, among in space.items()}
-    begun = study.user_attrs.get("space", asked)
-    if begun != asked:
-        differ = [key for key in {**begun, **asked} if begun.get(key) != asked.get(key)]
-        raise ConfigError(
-            "the folder holds the search of another space",
-            facts={"folder": folder, **{key: f"{begun.get(key)}, now {asked.get(key)}" for key in differ}},
-            hint="go on with the words that it began with, or give the new search a folder of its own",
-        )
-    study.set_user_attr("space", asked)
 
 
 def _running(study: "Study") -> list[int]:

@@ -4,8 +4,11 @@ The file is Optuna's journal, lines of JSON that several machines may add to.
 """
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from segpipe.errors import ConfigError
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
@@ -25,13 +28,32 @@ def is_search(sweep: Path) -> bool:
     return (sweep / FILE).is_file()
 
 
-def begin_study(sweep: Path, settings: "SearchSettings") -> "Study":
-    """Optuna's study of a sweep, new or as far as it has come."""
+def begin_study(sweep: Path, settings: "SearchSettings", space: Mapping[str, str]) -> "Study":
+    """Optuna's study of a sweep, new or as far as it has come.
+
+    Args:
+        sweep: The folder of the search.
+        settings: Its settings; how many trials there are and when they are given up may change.
+        space: By key what it is chosen from, in words.
+
+    Raises:
+        ConfigError: when another space is searched there, or by another figure.
+    """
     import optuna
 
+    asked = {"hydra.sweeper.objective": settings.objective, "hydra.sweeper.direction": settings.direction, **space}
+    begun = read_study(sweep).user_attrs.get("search", asked) if is_search(sweep) else asked
+    differ = [key for key in {**begun, **asked} if begun.get(key) != asked.get(key)]
+    if differ:
+        raise ConfigError(
+            "the folder holds another search",
+            facts={"folder": sweep, **{key: f"{begun.get(key)}, now {asked.get(key)}" for key in differ}},
+            hint="go on with the words that it began with, or give the new search a folder of its own",
+        )
     study = optuna.create_study(
         storage=_storage(sweep), study_name=_NAME, direction=settings.direction, load_if_exists=True
     )
+    study.set_user_attr("search", asked)
     study.set_user_attr("objective", settings.objective)
     study.set_user_attr("pruning", [settings.pruning.startup, settings.pruning.after] if settings.pruning else None)
     return study

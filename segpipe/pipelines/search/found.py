@@ -1,5 +1,6 @@
 """What a search has found so far, written anew after each trial: table, figures, the best trial as an experiment."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 BEST = Path("experiment") / "best.yaml"
+_ENOUGH = 5
+"""Trials that came to their end, below which nothing is said of importance."""
 
 
 def report_search(settings: Settings, sweep: Path) -> None:
@@ -44,9 +47,8 @@ def report_search(settings: Settings, sweep: Path) -> None:
 
 def _line(trial: "FrozenTrial") -> dict[str, Any]:
     steps = max(trial.intermediate_values, default=0)
-    seconds = trial.duration.total_seconds() if trial.duration else None
     facts = {"trial": trial.number, "state": trial.state.name.lower(), "figure": trial.value, "steps": steps}
-    return {**facts, "seconds": seconds and round(seconds, 1), **trial.params}
+    return {**facts, **trial.params}
 
 
 def _text_line(line: Mapping[str, Any]) -> dict[str, str]:
@@ -70,7 +72,8 @@ def _write_figures(study: "Study", sweep: Path) -> list[Path]:
     if len(done) > 1:
         rows = [(trial.params, trial.value) for trial in done if trial.value is not None]
         pictures["parallel.png"] = draw_parallel(rows, objective=objective, largest=largest)
-        pictures |= _importance(study)
+    if len(done) >= _ENOUGH:
+        pictures |= _importance(study, trials=len(done))
     files = []
     for name, picture in pictures.items():
         with atomic_write(sweep / name) as part:
@@ -79,12 +82,14 @@ def _write_figures(study: "Study", sweep: Path) -> list[Path]:
     return files
 
 
-def _importance(study: "Study") -> dict[str, Any]:
+def _importance(study: "Study", *, trials: int) -> dict[str, Any]:
     """By PED-ANOVA (Watanabe et al., IJCAI 2023), which says nothing of trials that are all alike."""
     import optuna
 
-    shares = optuna.importance.get_param_importances(study)
-    return {"importance.png": draw_importance(shares, trials=len(study.trials))} if any(shares.values()) else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of trials that are all alike
+        shares = optuna.importance.get_param_importances(study)
+    return {"importance.png": draw_importance(shares, trials=trials)} if any(shares.values()) else {}
 
 
 def _best(study: "Study") -> "FrozenTrial | None":

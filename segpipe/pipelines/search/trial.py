@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from segpipe.pipelines.choosing import check_alone, check_validation
 from segpipe.pipelines.search.found import report_search
 from segpipe.pipelines.single_run import train_single
 from segpipe.pipelines.sweep import open_sweep
+from segpipe.system.case_errors import attempt_step
 from segpipe.training.hardware import on_one_device
 from segpipe.training.resuming.settings import check_resume
 
@@ -43,11 +45,11 @@ def run_trial(settings: Settings, config: Mapping[str, Any], folder: Path, *, sw
             _train(settings, config, folder, sweep=sweep, number=number)
         except Exception:
             trial.failed()
-            report_search(settings, sweep)
+            _report(settings, sweep)
             raise
         trial.ended()
         log.info("trial %d: %s", number, trial.frozen.state.name.lower())
-        report_search(settings, sweep)
+        _report(settings, sweep)
     return trial.frozen.value
 
 
@@ -59,6 +61,11 @@ def _train(settings: Settings, config: Mapping[str, Any], folder: Path, *, sweep
     reports = {"_target_": target, "sweep": str(sweep), "number": number, "steps": settings.trainer.max_steps}
     watched = settings.model_copy(update={"callbacks": [*settings.callbacks, reports]})
     train_single(on_one_device(watched), config, folder, parent=open_sweep(settings, config, sweep))
+
+
+def _report(settings: Settings, sweep: Path) -> None:
+    """Writes what is found so far; where that fails, the next trial does it."""
+    attempt_step(partial(report_search, settings, sweep))
 
 
 def _check(settings: Settings) -> None:

@@ -90,7 +90,7 @@ def _choose_passing(request: FolderRequest, *, main: bool = True) -> Path:
     if request.words:
         raise ConfigError(
             "check=true tries one run, not a sweep",
-            hint="leave out --multirun, and give each key one of its values",
+            hint="leave out --multirun or +sweep, and give each key one of its values",
         )
     if request.wanted.name.startswith(_PASSING):
         return request.wanted  # the first process names it to those that it starts
