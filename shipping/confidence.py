@@ -4,7 +4,8 @@
 
 Each run's network predicts the nodules that its training held out (RUN/evaluation/cases.csv), in float32. The tables
 are out of fold: what is fitted on all folds but one is checked on that one. A second call with the same --kept does not
-predict again.
+predict again. With --together, runs that held out the patients of the first one, the mean of their networks is checked,
+too, by what the other folds' single networks teach: a model that ships is such a mean.
 """
 
 import argparse
@@ -26,12 +27,13 @@ from segpipe.evaluation.calibration.volumes import class_of
 from segpipe.evaluation.calibration.voxels import heat, stack_counts, voxel_error
 from segpipe.evaluation.kept_results import KeepingEvaluator, KeptResults
 from segpipe.evaluation.results import CaseResult
-from segpipe.export.model_folder import read_model_folder
+from segpipe.export.model_folder import load_network, read_model_folder
 from segpipe.geometry import FloatArray
 from segpipe.inference.batch.runner import model_digest
 from segpipe.inference.case_evaluator import CaseEvaluator
-from segpipe.inference.engines.backends import build_engine
+from segpipe.inference.engines.engine import TorchEngine
 from segpipe.inference.options import PredictOptions
+from segpipe.networks.ensemble import Ensemble
 from segpipe.system.files.csv_table import read_csv
 
 COLUMNS = {"table": "nodules.csv", "case_column": "nodule", "patient_column": "patient"}
@@ -45,10 +47,16 @@ def main() -> None:
     add("runs", nargs="+", type=Path, metavar="RUN", help="run folders, one for each fold")
     add("--crops", required=True, type=Path, metavar="DIR", help="images/, masks/ and nodules.csv")
     add("--flips", type=parse_flips, metavar="AXES", help="of the model; default: those of the runs")
+    add("--together", nargs="+", type=Path, metavar="RUN", help="runs whose mean is checked on the first fold")
     add("--kept", required=True, type=Path, metavar="DIR", help="where the figures of nodules are kept")
     given = parser.parse_args()
-    for line in tables(out_of_fold_results(given.runs, given.crops, flips=given.flips, kept=given.kept)):
+    folds = out_of_fold_results(given.runs, given.crops, flips=given.flips, kept=given.kept)
+    for line in tables(folds):
         print(line)
+    if given.together:
+        mean = results_of(given.together, given.crops, flips=given.flips, kept=given.kept)
+        for line in of_the_mean(folds, mean):
+            print(line)
 
 
 def out_of_fold_results(
@@ -62,19 +70,23 @@ def out_of_fold_results(
         flips: Axes of test-time flips; None takes those of the run.
         kept: Where the figures of nodules are kept.
     """
+    return [results_of([run], crops, flips=flips, kept=kept) for run in runs]
+
+
+def results_of(runs: Sequence[Path], crops: Path, *, flips: tuple[int, ...] | None, kept: Path) -> list[CaseResult]:
+    """The nodules that the training of the first run held out, as the mean of the runs' networks finds them."""
     manifest = open_nodules(crops, COLUMNS)
     entries = {entry.id: entry for entry in manifest.entries}
-    folds = []
-    for run in runs:
-        model = read_model_folder(run / "model")
-        chosen = tuple(model.operating_point["flips"]) if flips is None else flips
-        engine = build_engine(model, backend="torch", device="cpu", exact=True)
-        options = PredictOptions(flips=chosen, measure=False)
-        evaluate = CaseEvaluator(engine, model.recipe, model.divisor, manifest.labels, options)
-        settings = {"model": model_digest(model), "flips": list(chosen)}
-        keeping = KeepingEvaluator(evaluate, attrgetter("id"), KeptResults(kept, settings))
-        folds.append([keeping(entries[row["case"]]) for row in read_csv(run / "evaluation" / "cases.csv")[1]])
-    return folds
+    models = [read_model_folder(run / "model") for run in runs]
+    first, networks = models[0], [load_network(model) for model in models]
+    chosen = tuple(first.operating_point["flips"]) if flips is None else flips
+    network = Ensemble(networks) if len(networks) > 1 else networks[0]
+    engine = TorchEngine(network, first.recipe.label_map, device="cpu", precision="fp32")
+    options = PredictOptions(flips=chosen, measure=False)
+    evaluate = CaseEvaluator(engine, first.recipe, first.divisor, manifest.labels, options)
+    settings = {"model": " ".join(map(model_digest, models)), "flips": list(chosen)}
+    keeping = KeepingEvaluator(evaluate, attrgetter("id"), KeptResults(kept / f"{len(runs)}", settings))
+    return [keeping(entries[row["case"]]) for row in read_csv(runs[0] / "evaluation" / "cases.csv")[1]]
 
 
 def fit(folds: Folds) -> dict[str, Any]:
@@ -91,6 +103,20 @@ def tables(folds: Folds) -> Iterator[str]:
     yield from _calibration(folds, fitted)
     yield from _coverage(folds, fitted)
     yield from _referral(folds, fitted)
+
+
+def of_the_mean(folds: Folds, mean: Sequence[CaseResult]) -> Iterator[str]:
+    """How what single networks of the other folds teach fits one of the first fold, and the mean of several."""
+    known = fit(folds[1:])
+    yield "| on the first fold | mean Dice | ECE | covered | of a patient | referred |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: |"
+    for name, results in (("one network", folds[0]), ("the mean of several", mean)):
+        findings, rows = EvaluatedFindings.of(results), list(_intervals(results, known))
+        sure = _sure(findings, known)
+        error = float(finding_error(sure, findings.right, np.ones((1, len(findings))))[0])
+        covered = _covered(np.array([row[:4] for row in rows]), np.array([row[4] for row in rows]))
+        share = float((sure < known["refer"]["below"]).mean())
+        yield f"| {name} | {findings.dice.mean():.3f} | {error:.3f} | {covered} | {share:.1%} |"
 
 
 def _calibration(folds: Folds, fitted: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -138,11 +164,16 @@ def _coverage(folds: Folds, fitted: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def _coverage_row(name: str, table: FloatArray, patients: Any, stated: float) -> str:
+    width = np.median(table[:, 3] / table[:, 2])
+    counts = f"{len(table)} | {len(np.unique(patients))} | {stated:.0%}"
+    return f"| {name} | {counts} | {_covered(table, patients)} | {width:.2f} |"
+
+
+def _covered(table: FloatArray, patients: Any) -> str:
+    """The share of findings within their intervals, and the mean of it over patients."""
     covered = (table[:, 1] >= table[:, 2]) & (table[:, 1] <= table[:, 3])
     by_patient = [covered[patients == one].mean() for one in np.unique(patients)]
-    width = np.median(table[:, 3] / table[:, 2])
-    counts = f"{len(table)} | {len(by_patient)} | {stated:.0%}"
-    return f"| {name} | {counts} | {covered.mean():.1%} | {np.mean(by_patient):.1%} | {width:.2f} |"
+    return f"{covered.mean():.1%} | {np.mean(by_patient):.1%}"
 
 
 def _intervals(fold: Sequence[CaseResult], known: dict[str, Any]) -> Iterator[tuple[float, float, float, float, str]]:

@@ -48,3 +48,20 @@ def test_verdicts():
     assert luck.startswith("No difference beyond luck between old and new: Dice +0.100")
     assert verdict(pair(), "nsd") == "NSD is not known for any shared case."
     assert [p_value(p) for p in (None, 0.0004, 0.05)] == ["–", "< 0.001", "0.050"]
+
+
+def test_the_confidence_of_findings_is_said_where_it_is_known():
+    """Two findings at 0.75 of which one is right: 0.25 off; calibrated to one half: not off at all."""
+    probability = np.full(GRID.shape, 0.75)
+    good = evaluate_pair("a", "p1", block(2), block(2), GRID, probability=probability)
+    bad = evaluate_pair("b", "p2", block(2), block(5), GRID, probability=probability)
+    lines = describe(summarise([good, bad])).splitlines()
+    # risks of 0 and 1 - 0.25, equally sure: 0.375 at every coverage
+    assert "confidence of findings, not calibrated: error (ECE) 0.250 (0.250 … 0.750), AURC 0.375" in lines
+    known = {"findings": {"slope": 0.0, "intercept": 0.0}}
+    lines = describe(summarise([good, bad], confidence=known)).splitlines()
+    assert any(line.startswith("confidence of findings, calibrated: error (ECE) 0.000") for line in lines)
+    assert not any(
+        "confidence" in line
+        for line in describe(summarise([evaluate_pair("a", "p", block(2), block(2), GRID)])).splitlines()
+    )

@@ -12,6 +12,7 @@ from segpipe.report.figures import (
     learning_curves,
     running_median,
 )
+from segpipe.report.reliability_figure import reliability_diagram
 from segpipe.report.style import to_svg
 
 
@@ -147,3 +148,21 @@ def test_two_rules_of_matching_that_agree_are_both_seen():
     first, second = froc_curve(points).axes[0].get_lines()
     assert first.get_linestyle() == "-"
     assert second.get_linestyle() == "--"
+
+
+def test_reliability_is_drawn_of_what_is_calibrated_and_risk_of_findings():
+    rows = [{"confidence": 0.55, "right": 0.5, "count": 4}, {"confidence": 0.9, "right": 0.8, "count": 40}]
+    voxels = {"ece": 0.02, "ece_calibrated": 0.01, "reliability": rows}
+    findings = {
+        "event": "right",
+        "ece": 0.1,
+        "ece_calibrated": 0.03,
+        "reliability": rows,
+        "risk": {"0.5": 0.1, "1": 0.2},
+    }
+    figure = reliability_diagram({"voxels": voxels, "findings": findings}, data="phantom")
+    reliability, risk = figure.axes
+    assert set(lines(reliability)) >= {"voxels, ECE 0.020", "findings, ECE 0.030"}
+    assert lines(reliability)["findings, ECE 0.030"].get_xydata().tolist() == [[0.55, 0.5], [0.9, 0.8]]
+    assert risk.get_lines()[0].get_xydata().tolist() == [[0.5, 0.1], [1, 0.2]]
+    assert len(reliability_diagram({"voxels": voxels}).axes) == 1

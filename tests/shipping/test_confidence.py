@@ -35,5 +35,8 @@ def test_tables_are_out_of_fold():
     assert float(cells["500 findings"][3]) < 0.05  # calibrated on the other folds
     covered = float(cells["any"][4].rstrip("%"))
     assert 85 < covered < 95
+    one, mean = (list(line.split(" | ")) for line in list(confidence.of_the_mean(folds, folds[0]))[2:])
+    assert one[1:] == mean[1:]
+    assert 80 < float(one[3].rstrip("%")) <= 100
     kept, referred = (float(cells[name][2]) for name in ("kept", "referred"))
     assert kept > referred

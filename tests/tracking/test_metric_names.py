@@ -12,6 +12,10 @@ SUMMARY = {
     },
     "lesions": {"tp": 3, "f1": 0.9, "fp_per_scan": 0.5, "ci95": {"f1": [0.8, 1.0]}},
     "detection": {"overlap": {"cpm": 0.7, "sensitivity_at_fp_per_scan": {"0.125": 0.4}}, "centre": {"cpm": 0.8}},
+    "calibration": {
+        "voxels": {"ece": 0.02, "reliability": [{"from": 0.0, "to": 0.1}, {"from": 0.1, "to": 0.2}]},
+        "findings": {"event": "right", "ece": 0.1, "ece_calibrated": 0.03, "aurc": 0.13, "risk": {"0.5": 0.1}},
+    },
     "strata": {"diameter": {"6-8 mm": {"dice": 0.4}}},
     "policy": {"std": "over cases"},
 }
@@ -33,6 +37,11 @@ def test_what_one_compares_first_is_in_one_section_and_the_rest_in_another():
         "evaluation/cpm": 0.7,
         "evaluation_details/detection_overlap_sensitivity_at_fp_per_scan_0.125": 0.4,
         "evaluation_details/detection_centre_cpm": 0.8,
+        "evaluation/voxel_ece": 0.02,
+        "evaluation/finding_ece": 0.1,
+        "evaluation/finding_ece_calibrated": 0.03,
+        "evaluation/aurc": 0.13,
+        "evaluation_details/calibration_findings_risk_0.5": 0.1,
         "evaluation_details/strata_diameter_6-8 mm_dice": 0.4,
     }
 
