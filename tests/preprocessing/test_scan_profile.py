@@ -6,6 +6,7 @@ import pytest
 from segpipe.case import Case
 from segpipe.corruptions import corrupt
 from segpipe.geometry import Grid
+from segpipe.inference.batch.scans import find_scans
 from segpipe.preprocessing.scan_profile import QUANTITIES, profile_scan
 from tests.samples.synthetic_lungs import LUNG_HU, TISSUE_HU, crop, lungs
 
@@ -62,3 +63,22 @@ def test_what_a_scanner_does_is_seen_where_it_should_be(kind, quantity, more):
     before, after = profile_scan(case)[quantity], profile_scan(corrupt(case, kind, 5, seed=0))[quantity]
     assert after != before
     assert more is None or (after > before) == more
+
+
+@pytest.mark.realdata
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("patient", "pixel_mm", "slice_mm"),
+    [("lidc_idri/LIDC-IDRI-0001", 0.703, 2.5), ("nsclc_radiomics/LUNG1-001", 0.977, 3.0)],
+)
+def test_a_real_chest_measures_what_chests_do_and_a_low_dose_is_seen(realdata, patient, pixel_mm, slice_mm):
+    case = find_scans(realdata / patient)[0].read_case()
+    found = profile_scan(case)
+    assert (found["pixel_mm"], found["slice_mm"]) == pytest.approx((pixel_mm, slice_mm), abs=2e-3)
+    assert found["lungs"] == 1.0
+    assert -1000 < found["lung_low_hu"] < -900 < found["lung_hu"] < -800 < found["lung_high_hu"] < -500
+    assert -60 < found["tissue_hu"] < 60
+    assert 5 < found["noise_hu"] < 30
+    slab = case.image[:, :, 60:72]
+    few = Case("slab", slab, Grid(slab.shape, case.grid.affine))
+    assert profile_scan(corrupt(few, "low_dose", 3, seed=0))["noise_hu"] > 1.2 * profile_scan(few)["noise_hu"]

@@ -61,8 +61,8 @@ class OptunaSweeper(Sweeper):
         params = [f"{key}={value}" for key, value in self.settings.params.items()]
         space, words = split_words([*params, *arguments], self.hydra_context.config_loader)
         self.folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.config, self.folder / "multirun.yaml")
         study = begin_study(self.folder, self.settings, {key: str(among) for key, among in space.items()})
+        OmegaConf.save(self.config, self.folder / "multirun.yaml")
         done = [self._launch(study, numbers, space, words) for numbers in _neighbours(_running(study))]
         while (count := len(study.trials)) < self.settings.trials and not _all_fail(study):
             numbers = range(count, min(count + self.settings.parallel, self.settings.trials))

@@ -23,8 +23,9 @@ def split_words(words: Sequence[str], loader: ConfigLoader) -> tuple[dict[str, D
     Raises:
         ConfigError: when nothing is left to be chosen, or a key cannot be chosen from what is given.
     """
-    last = {key_of(word): word for word in words}
-    parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(last.values()))
+    last = {key_of(word): place for place, word in enumerate(words)}
+    kept = [word for place, word in enumerate(words) if last[key_of(word)] == place]
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides(kept)
     space = {word.get_key_element(): _distribution(word) for word in parsed if word.is_sweep_override()}
     if not space:
         raise ConfigError(

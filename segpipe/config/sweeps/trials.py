@@ -93,6 +93,11 @@ class TrialReport:
         """The trial as the file has it."""
         return self.known()[self.number]
 
+    @property
+    def is_given_up(self) -> bool:
+        """Whether a validation was its last."""
+        return _PRUNED in self.frozen.user_attrs
+
     def validated(self, figure: float, step: int) -> bool:
         """Reports the figure of a validation, once; whether the trial is to be given up."""
         if step not in self.frozen.intermediate_values:  # as it is where a resumed training repeats a validation
@@ -108,7 +113,7 @@ class TrialReport:
         from optuna.trial import TrialState
 
         figures = self.frozen.intermediate_values
-        if _PRUNED in self.frozen.user_attrs:
+        if self.is_given_up:
             self._study.tell(self.number, state=TrialState.PRUNED)
         else:
             with warnings.catch_warnings():

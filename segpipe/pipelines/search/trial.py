@@ -42,7 +42,8 @@ def run_trial(settings: Settings, config: Mapping[str, Any], folder: Path, *, sw
     trial = TrialReport(sweep, number, steps=settings.trainer.max_steps)
     if not trial.frozen.state.is_finished():
         try:
-            _train(settings, config, folder, sweep=sweep, number=number)
+            if not trial.is_given_up:
+                _train(settings, config, folder, sweep=sweep, number=number)
         except Exception:
             trial.failed()
             _report(settings, sweep)

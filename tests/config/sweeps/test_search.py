@@ -124,6 +124,23 @@ def test_a_trial_far_behind_the_others_is_given_up_and_its_last_figure_is_kept()
     assert all(trial.value == trial.intermediate_values[STEPS // 2] for trial in given_up)
 
 
+def test_a_trial_that_was_given_up_stays_so_when_its_end_was_not_noted():
+    search("hydra.sweeper.trials=2", "hydra.sweeper.pruning=null")
+
+    def cut_off(config, folder, sweep):
+        report = TrialReport(sweep, HydraConfig.get().job.num, steps=STEPS)
+        assert report.validated(-100.0, STEPS // 2)
+        raise Stopped(9)
+
+    own = ["hydra.sweeper.trials=3", "resume=true", "hydra.sweeper.pruning={startup: 1, after: 0.1}"]
+    with pytest.raises(Stopped):
+        search(*own, job=cut_off)
+    report = TrialReport(Path("sweep"), 2, steps=STEPS)
+    assert report.is_given_up
+    report.ended()
+    assert states() == ["complete", "complete", "pruned"]
+
+
 def test_no_trial_is_given_up_early():
     search("hydra.sweeper.trials=4", "hydra.sweeper.pruning.startup=1", "hydra.sweeper.pruning.after=0.6")
     assert states() == ["complete"] * 4
