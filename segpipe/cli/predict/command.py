@@ -25,14 +25,13 @@ def run(argv: list[str]) -> int:
     """Predicts; returns 0, or 2 when scans or formats of results were left out."""
     given = parse_flags(argv)
     from segpipe.inference.batch.dicom_results import load_writers
-    from segpipe.inference.batch.memory import BYTES_PER_VOXEL, UNCERTAINTY_PER_VOXEL, MemoryBound
+    from segpipe.inference.batch.memory import MemoryBound
 
     limit = memory_limit(given)
     job = _job(given)
     if limit is not None:
         load_writers(given.output_format)
-    per_voxel = BYTES_PER_VOXEL + UNCERTAINTY_PER_VOXEL * bool(given.uncertainty)
-    bound = MemoryBound.of(job.engine, job.model, limit, per_voxel=per_voxel)
+    bound = MemoryBound.of(job.engine, job.model, limit, per_voxel=_bytes_per_voxel(given))
     with _held_output(given.output, given.shard):
         if given.shard:
             return predict_shard(given, job, bound)
@@ -43,6 +42,14 @@ def run(argv: list[str]) -> int:
         if given.follow_up:
             _report_follow_up(given.output / f"{outcomes[0].scan.name}.follow_up.json")
     return 2 if any(outcome.error for outcome in outcomes) else 0
+
+
+def _bytes_per_voxel(given: argparse.Namespace) -> int:
+    """What a voxel of a scan takes, with the maps that are asked for."""
+    from segpipe.inference.batch.memory import BYTES_PER_VOXEL, MAP_PER_VOXEL, UNCERTAINTY_PER_VOXEL
+
+    maps = (1 + bool(given.ratings)) * bool(given.explain)
+    return BYTES_PER_VOXEL + UNCERTAINTY_PER_VOXEL * bool(given.uncertainty) + MAP_PER_VOXEL * maps
 
 
 @contextmanager

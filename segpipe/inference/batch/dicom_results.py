@@ -22,7 +22,7 @@ from segpipe.io.dicom.series.description import SeriesInfo
 from segpipe.io.dicom.sr import write_dicom_sr
 from segpipe.io.dicom.sr_growth import Changes
 
-_OF_ONE_CALL = ("prompt", "earlier", "days", "ratings", "explain")
+_OF_ONE_CALL = ("prompt", "earlier", "days", "ratings")
 _DECISIVE = ("overlap", "flips", "threshold", "min_volume_mm3", "min_probability", "classes", *_OF_ONE_CALL)
 
 

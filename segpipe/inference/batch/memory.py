@@ -29,6 +29,8 @@ A voxel of foreground takes 4 more for its probability; of a chest that is littl
 """
 UNCERTAINTY_PER_VOXEL = 2
 """For its two maps."""
+MAP_PER_VOXEL = 4
+"""For each map of what findings rest on."""
 PROBABILITY_PER_VOXEL = 4
 """For the probability of each class, which a second stage needs."""
 NUMBERS_PER_VOXEL = 4
