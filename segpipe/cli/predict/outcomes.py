@@ -61,8 +61,10 @@ def describe_findings(findings: Mapping[str, Findings | None], in_part: Sequence
     """
     found = [each for each in findings.values() if each is not None]
     bad = [name for name, each in findings.items() if each is None]
+    referred = sum(bool((one.get("reliability") or {}).get("refer")) for each in found for one in each)
     return (
         f"{len(found)} scans, {sum(map(len, found))} findings: {output}"
+        + (f"\na human should look at {referred} of them, whose outlines are the least sure" if referred else "")
         + (f"\nleft out: {', '.join(bad)}" if bad else "")
         + (f"\nnot in all formats: {', '.join(in_part)}" if in_part else "")
     )

@@ -11,6 +11,7 @@ import pytest
 from segpipe.__main__ import main
 from segpipe.cli.predict.command import run
 from segpipe.cli.predict.flags import EXPLANATIONS, parse_flags
+from segpipe.cli.predict.outcomes import describe_findings
 from segpipe.errors import ConfigError, ImageError, ModelError
 from segpipe.export import shipped
 from segpipe.export.shipped import find_model
@@ -279,3 +280,13 @@ def test_the_process_ends_with_code_2_and_no_traceback(tmp_path):
     reported = segpipe("predict", *words(tmp_path, tmp_path, tmp_path / "out"), cwd=tmp_path, code=2)
     assert reported.startswith("ModelError: a model folder must hold segpipe.json")
     assert "Traceback" not in reported
+
+
+def test_findings_that_a_human_should_look_at_are_counted():
+    sure, unsure = {"reliability": {"refer": False}}, {"reliability": {"refer": True}}
+    text = describe_findings({"a": [sure, unsure, {}], "b": [unsure], "c": None}, [], Path("out"))
+    assert text.splitlines()[:2] == [
+        "2 scans, 4 findings: out",
+        "a human should look at 2 of them, whose outlines are the least sure",
+    ]
+    assert "human" not in describe_findings({"a": [sure, {}]}, [], Path("out"))

@@ -56,14 +56,13 @@ def test_maps_sit_on_the_nodule_and_random_weights_destroy_them(nodule, method, 
     monkeypatch.setattr(attribution, "STRIDES", 4)
     model, network, case, reference = nodule
     found = predict_case(case, model.recipe, engine(network), PredictOptions(), divisor=model.divisor)
-    trained, same, other = (
+    trained, other = (
         np.abs(explain_outlines(case, found, engine(one), model, method).volume)
-        for one in (network, network, randomised(network))
+        for one in (network, randomised(network))
     )
     ranks, count = rankdata(trained).reshape(trained.shape), reference.sum()
     area = (ranks[reference].sum() - count * (count + 1) / 2) / (count * (reference.size - count))
     assert area > 0.75, "how often a voxel of the nodule ranks above one outside; chance is 0.5"
-    np.testing.assert_array_equal(same, trained)
     if method == "occlusion":  # hiding the nodule moves any score that is taken on it: what is lost is how far
         assert other.max() < 0.1 * trained.max()
     else:
