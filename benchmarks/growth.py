@@ -45,9 +45,10 @@ FACTOR = 10
 PICTURE = np.random.default_rng(0).bytes(9500)
 Prepared = Callable[[], object]
 WORDS = (
-    "+experiment=lung_nodule", "data=nifti", "data.workers=0", "network.channels=[8,16]", "network.strides=[2]",
-    "recipe.patch=[32,32,16]", "training.batch_size=2", "training.validation_patches=4", "training.log_every=10",
-    "trainer=cpu", "trainer.workers=0", "trainer.progress=false",
+    "+experiment=lung_nodule", "data=nifti", "data.workers=0", "network=unet_small", "network.channels=[8,16]",
+    "network.strides=[2]", "recipe.patch=[32,32,16]", "sampling=scan", "training.batch_size=2",
+    "training.validation_patches=4", "training.log_every=10", "trainer=cpu", "trainer.workers=0",
+    "trainer.progress=false",
 )  # fmt: skip
 
 

@@ -53,7 +53,8 @@ def plan(dataset: Path, memory: str, *, workers: int | None = None) -> Path:
     headline = (
         f"A plan for {fingerprint.cases} cases within {gigabytes(limit)}, see fingerprint.json; change what you like."
     )
-    data = {"defaults": [{"override /data": "manifest"}], "data": {"root": str(dataset.resolve())}}
+    chosen = [{"override /data": "manifest"}, {"override /network": defaults["network"]["name"]}]
+    data = {"defaults": chosen, "data": {"root": str(dataset.resolve())}}
     source = yaml.safe_dump(data, allow_unicode=True, width=10**6, sort_keys=False)
     file = _write(folder / "plan.yaml", proposal.to_yaml(headline, source))
     print(file.read_text(), end="")

@@ -13,7 +13,7 @@ from segpipe.planning.trial import Trial
 from segpipe.system.machine.memory import available_memory
 from segpipe.training.detector.settings import TwoStage
 from segpipe.training.fitting import recipe_of
-from segpipe.training.hard_negatives import MOST_SCANS, rounds
+from segpipe.training.hard_negatives import rounds
 from segpipe.training.hardware import compute_of
 
 _FULL = 0.9
@@ -72,7 +72,8 @@ def work_of(settings: Settings, manifest: Manifest) -> Work:
 
 def _learnt_from(settings: Settings, roles: Counter[Role | None]) -> int:
     """Cases that are predicted to learn from the candidates: by the training itself, and by a second stage."""
-    mined = (len(rounds(settings)) - 1) * min(roles["train"], MOST_SCANS)
+    each_round: int = min(roles["train"], settings.sampling.hard_negative_scans)
+    mined = (len(rounds(settings)) - 1) * each_round
     return mined + (roles["train"] + roles["val"] if settings.detector else 0)
 
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Annotated
 
 import numpy as np
-from annotated_types import Interval
+from annotated_types import Ge, Interval
 from numpy.typing import NDArray
 from pydantic import ConfigDict, model_validator
 from pydantic.dataclasses import dataclass as checked_dataclass
@@ -34,6 +34,7 @@ class Sampling:
             `continuation`; in the others the border repeats, as it does where a crop is predicted.
         hard_negatives: In scope `scan`: share of patches that are placed where the network took something else for a
             lesion, looked up after each validation; until the first one they lie anywhere in the body, too.
+        hard_negative_scans: Training scans that are looked at for them, drawn anew each time.
     """
 
     lesion_fraction: Fraction
@@ -41,6 +42,7 @@ class Sampling:
     size_balance: Fraction = 0.5
     hidden_borders: Fraction = 0.0
     hard_negatives: Fraction = 0.0
+    hard_negative_scans: Annotated[int, Ge(1)] = 16
 
     @model_validator(mode="after")
     def _check_shares(self) -> "Sampling":

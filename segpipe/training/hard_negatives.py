@@ -24,13 +24,11 @@ from segpipe.training.data.mined import Mined
 from segpipe.training.hardware import compute_of
 
 log = logging.getLogger(__name__)
-MOST_SCANS = 16
-"""Of a round, drawn anew for each."""
 MOST_PLACES = 8
 """Of a scan: its most confident mistakes; a FROC looks at no more."""
 LEAST_CONFIDENCE = 0.1
 """What the network is less sure of is no mistake that it must unlearn."""
-_OVERLAP = 0.25
+_OVERLAP = 0.0  # a mistake at a window's border is one, too, and overlap of a half takes eight times as long
 
 
 def rounds(settings: Settings) -> list[int]:
@@ -58,7 +56,8 @@ def mine(settings: Settings, cases: Sequence[CachedCase], checkpoint: Path, *, s
         load_weights(network, checkpoint), recipe.label_map, device=compute_of(settings.trainer).device.type
     )
     divisor = input_sizes(settings.network, network, recipe.patch).divisor
-    chosen = np.random.default_rng([settings.seed, step]).permutation(len(cases))[:MOST_SCANS]
+    count = settings.sampling.hard_negative_scans
+    chosen = np.random.default_rng([settings.seed, step]).permutation(len(cases))[:count]
     find = partial(find_mistakes, recipe=recipe, engine=engine, divisor=divisor)
     own = ranks.own([cases[number] for number in chosen])
     outcomes = ranks.gather({place: attempt(partial(find, case), case=case.id) for place, case in own.items()})

@@ -170,11 +170,26 @@ def test_an_unknown_population_is_refused(tmp_path, capsys):
     assert "argument --sizes: must be large or lidc, found huge" in capsys.readouterr().err
 
 
-def test_ingest_makes_the_kind_of_phantom_that_it_is_asked_for(tmp_path, monkeypatch):
-    _pretend(monkeypatch)
-    words = ["ingest", "--source", "phantom", "--cases", "1", "--part-solid", "--sizes", "lidc", "--workers", "0"]
-    assert main([*words, "--output", str(tmp_path)]) == 0
-    assert read_manifest(tmp_path).labels == {1: "solid", 2: "ground_glass"}
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ([], PhantomKind(False, "lidc", True)),
+        (["--part-solid", "--sizes", "large"], PhantomKind(True, "large", True)),
+        (["--no-distractors"], PhantomKind(False, "lidc", False)),
+    ],
+)
+def test_ingest_makes_the_kind_of_phantom_that_it_is_asked_for(words, kind, tmp_path, monkeypatch):
+    asked = []
+
+    def generate(seed, number, kind):
+        asked.append(kind)
+        return generate_small_case(seed, number, kind)
+
+    monkeypatch.setattr("segpipe.datasets.phantom.generator.generate_case", generate)
+    source = ["ingest", "--source", "phantom", "--cases", "1", "--workers", "0", "--output", str(tmp_path)]
+    assert main([*source, *words]) == 0
+    assert asked == [kind]
+    assert len(read_manifest(tmp_path).labels) == 1 + kind.part_solid
 
 
 def test_the_parts_have_names_and_a_cache_of_their_own(tmp_path, monkeypatch):

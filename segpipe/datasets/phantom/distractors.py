@@ -56,10 +56,16 @@ def add_distractors(
     return facts
 
 
-def _paint(thorax: Thorax, share: Image, hu: float) -> None:
-    """Adds what is denser than what is there, in the lungs alone."""
-    image = thorax.hu
-    image += share * thorax.lung * np.maximum(np.float32(hu) - image, 0)
+def _paint(thorax: Thorax, share: Image, hu: float, *, box: tuple[slice, ...] = ()) -> None:
+    """Adds what is denser than what is there, in the lungs alone; `share` is of the box, by default of everything."""
+    image = thorax.hu[box]
+    image += share * thorax.lung[box] * np.maximum(np.float32(hu) - image, 0)
+
+
+def _near(offsets_mm: Points, reach_mm: float) -> slice:
+    """The voxels of a line that lie within a reach."""
+    inside = np.flatnonzero(np.abs(offsets_mm) <= reach_mm)
+    return slice(int(inside[0]), int(inside[-1]) + 1) if len(inside) else slice(0, 0)
 
 
 def _is_free(points: Points, taken: Taken) -> bool:
@@ -138,10 +144,12 @@ def _add_thickenings(thorax: Thorax, axes: Axes, taken: Taken, rng: np.random.Ge
         centre, radius, height = _point(thorax, axes, (0.3, 2.0), rng), rng.uniform(6, 14), rng.uniform(1.5, 4.0)
         if _is_free(centre[None], [(point, size + radius) for point, size in taken]):
             x, y, z = axes.x - centre[0], axes.y - centre[1], axes.z - centre[2]
+            box = tuple(_near(line.ravel(), radius) for line in (z, x, y))
+            x, y, z = x[box[1]], y[:, box[2]], z[box[0]]
             level = (x[None] ** 2 + y[None] ** 2 + z[:, None, None] ** 2) / np.float32(radius**2)
             lens = np.float32(height) * np.maximum(1 - level, 0)
-            share = np.where(level < 1, cover(thorax.depth_mm - lens, axes.edge_mm), 0).astype(np.float32)
-            _paint(thorax, share, 35.0)
+            share = np.where(level < 1, cover(thorax.depth_mm[box] - lens, axes.edge_mm), 0).astype(np.float32)
+            _paint(thorax, share, 35.0, box=box)
             facts.append({"kind": "pleural thickening", "centre_mm": centre})
     return facts
 

@@ -17,7 +17,7 @@ def _phantom(request: IngestRequest) -> tuple[Manifest, IngestResult]:
     from segpipe.datasets.phantom.population import PhantomKind
 
     options = request.options
-    kind = PhantomKind(options["part_solid"], options["sizes"], options["distractors"])
+    kind = PhantomKind(options["part_solid"], options["sizes"], not options["no_distractors"])
     return make_phantom(
         request.output, cases=options["cases"], seed=options["seed"], workers=request.workers, kind=kind
     )
@@ -58,8 +58,8 @@ _SHIPPED: dict[str, Source] = {
             Flag("cases", "how many", default=34, kind=int),
             _SEED,
             Flag("part_solid", "say solid parts (1) from ground glass (2), of which there is more", default=False),
-            Flag("sizes", "of the nodules: large, or lidc as patients have them", default="large", kind=_sizes),
-            Flag("distractors", "also scars, mucus, fissures and what else is taken for nodules", default=False),
+            Flag("sizes", "of the nodules: lidc, as patients have them, or large", default="lidc", kind=_sizes),
+            Flag("no_distractors", "no scars, mucus, fissures and what else is taken for nodules", default=False),
         ),
         needs_input=False,
     ),

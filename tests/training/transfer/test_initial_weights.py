@@ -37,7 +37,7 @@ def weights(tmp_path):
 
 
 def settings(*words):
-    own = ["network.channels=[4,8]", "network.strides=[2]", "network.num_res_units=1", *words]
+    own = ["network=unet_small", "network.channels=[4,8]", "network.strides=[2]", "network.num_res_units=1", *words]
     return settings_of(compose(["+experiment=lung_nodule", *own], registries), registries())
 
 
