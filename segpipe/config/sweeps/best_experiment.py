@@ -12,7 +12,7 @@ _LEFT_OUT = ("resume", "check", "tracking")
 
 
 def experiment_of(words: Sequence[str], loader: ConfigLoader) -> str:
-    """An experiment that composes to what the words do, but for where it is tracked; it is a run and no sweep.
+    """An experiment that composes to what the words do, but for where it is tracked; it searches nothing.
 
     >>> from hydra._internal.config_loader_impl import ConfigLoaderImpl
     >>> from hydra._internal.utils import create_config_search_path
@@ -22,18 +22,21 @@ def experiment_of(words: Sequence[str], loader: ConfigLoader) -> str:
     # @package _global_
     defaults:
     - lung_nodule
+    - override /hydra/sweeper: basic
     - override /loss: dice_focal
     - _self_
     hydra:
-      mode: RUN
+      mode: null
+      sweeper:
+        params: null
     optimizer:
       lr: 0.001
     <BLANKLINE>
     """
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(words))
     kept = [word for word in parsed if word.key_or_group.partition(".")[0] not in _LEFT_OUT]
-    defaults: list[Any] = []
-    content: dict[str, Any] = {"hydra": {"mode": "RUN"}}
+    defaults: list[Any] = [{"override /hydra/sweeper": "basic"}]
+    content: dict[str, Any] = {"hydra": {"mode": None, "sweeper": {"params": None}}}
     for word in kept:
         if loader.get_group_options(word.key_or_group):
             defaults.append(_choice(word))

@@ -29,4 +29,9 @@ def test_an_experiment_of_words_is_what_the_words_are(tmp_path):
 
     words = ["--config-dir", str(tmp_path), "+experiment=best", f"hydra.run.dir={tmp_path / 'run'}"]
     assert launch(words, job, registries) == 0
-    assert found == [(plain(compose(WORDS, registries)), None)]
+    wanted = plain(compose(WORDS, registries))
+    assert found == [(wanted, None)]
+    found.clear()
+    seeds = [f"hydra.sweep.dir={tmp_path / 'sweep'}", "seed=1,2", "--multirun"]  # a sweep of it is no search
+    assert launch([*words[:3], *seeds], job, registries) == 0
+    assert [content for content, _ in found] == [{**wanted, "seed": 1}, {**wanted, "seed": 2}]
