@@ -85,7 +85,9 @@ def results_of(runs: Sequence[Path], crops: Path, *, flips: tuple[int, ...] | No
     options = PredictOptions(flips=chosen, measure=False)
     evaluate = CaseEvaluator(engine, first.recipe, first.divisor, manifest.labels, options)
     settings = {"model": " ".join(map(model_digest, models)), "flips": list(chosen)}
-    keeping = KeepingEvaluator(evaluate, attrgetter("id"), KeptResults(kept / f"{len(runs)}", settings))
+    keeping = KeepingEvaluator(
+        evaluate, attrgetter("id"), KeptResults(kept / " ".join(map(model_digest, models)), settings)
+    )
     return [keeping(entries[row["case"]]) for row in read_csv(runs[0] / "evaluation" / "cases.csv")[1]]
 
 
