@@ -19,6 +19,7 @@ from tests.support.processes import Process
 
 CONF = Path(__file__).parents[2] / "conf" / "network"
 RECIPE_PATCHES = [(64, 64, 64), (48, 48, 16)]  # ct_tumour's, 128×128×64, is larger along each axis
+NO_SMALL_MAP = 8
 HALF, FULL = torch.bfloat16, torch.float32
 
 
@@ -103,9 +104,15 @@ def shipped(name: str) -> dict[str, Any]:
 
 
 def patches(spec) -> list[tuple[int, int, int]]:
-    """The smallest patch (one voxel at the bottom cannot be normalised) and those of the recipes, padded."""
-    x, y, z = network_divisor(spec)
-    return [(x, y, 2 * z), *(round_up(patch, (x, y, z)) for patch in RECIPE_PATCHES)]
+    """The smallest patch (one voxel at the bottom cannot be normalised) and the recipes' with small maps."""
+    x, y, z = divisor = network_divisor(spec)
+    padded = [round_up(patch, divisor) for patch in RECIPE_PATCHES]
+    return [(x, y, 2 * z), *(patch for patch in padded if bottom(patch, divisor) < NO_SMALL_MAP)]
+
+
+def bottom(patch, divisor) -> int:
+    """The shortest edge of the lowest map, in voxels."""
+    return min(edge // step for edge, step in zip(patch, divisor, strict=True))
 
 
 def differing(jobs, folder: Path) -> dict[str, list[str]]:
