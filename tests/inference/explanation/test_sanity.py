@@ -1,6 +1,7 @@
 """Maps of the model that rides in the package, on a real nodule: they sit on it, and on its weights."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,9 +14,10 @@ from segpipe.export.model_folder import load_network, read_model_folder
 from segpipe.export.shipped import find_model
 from segpipe.inference.engines.engine import TorchEngine
 from segpipe.inference.explanation import attribution
-from segpipe.inference.explanation.explain import explain_outlines
+from segpipe.inference.explanation.explain import explain_outlines, explain_rating
 from segpipe.inference.options import PredictOptions
 from segpipe.inference.predictor import predict_case
+from segpipe.inference.ratings.rater import Rater
 from segpipe.io.images.volumes import read_volume
 
 pytestmark = pytest.mark.slow
@@ -50,6 +52,26 @@ def randomised(network):
     return other
 
 
+def ranks_above(shown, reference):
+    """How often a voxel of the nodule ranks above one outside; chance is 0.5."""
+    ranks, count = rankdata(shown).reshape(shown.shape), reference.sum()
+    return (ranks[reference].sum() - count * (count + 1) / 2) / (count * (reference.size - count))
+
+
+def test_a_rating_rests_on_the_nodule_and_on_its_weights(nodule):
+    """What is farther than 3 mm from the nodule is hidden from the rating network, so weights are compared inside."""
+    model, network, case, reference = nodule
+    found = predict_case(case, model.recipe, engine(network), PredictOptions(), divisor=model.divisor)
+    rater, labels = Rater.open(find_model("lidc-ratings")), model.recipe.label_map
+    trained = np.abs(explain_rating(case, found, rater, labels, "gradients").volume)
+    assert ranks_above(trained, reference) > 0.75
+    random = Rater(replace(rater.model, network=randomised(rater.model.network)), "random")
+    other = np.abs(explain_rating(case, found, random, labels, "gradients").volume)
+    seen = trained > 0
+    assert seen.sum() > 100
+    assert abs(spearmanr(trained[seen], other[seen]).statistic) < 0.6
+
+
 @pytest.mark.parametrize("method", attribution.METHODS)
 def test_maps_sit_on_the_nodule_and_random_weights_destroy_them(nodule, method, monkeypatch):
     monkeypatch.setattr(attribution, "STEPS", 8)
@@ -60,9 +82,7 @@ def test_maps_sit_on_the_nodule_and_random_weights_destroy_them(nodule, method, 
         np.abs(explain_outlines(case, found, engine(one), model, method).volume)
         for one in (network, randomised(network))
     )
-    ranks, count = rankdata(trained).reshape(trained.shape), reference.sum()
-    area = (ranks[reference].sum() - count * (count + 1) / 2) / (count * (reference.size - count))
-    assert area > 0.75, "how often a voxel of the nodule ranks above one outside; chance is 0.5"
+    assert ranks_above(trained, reference) > 0.75
     if method == "occlusion":  # hiding the nodule moves any score that is taken on it: what is lost is how far
         assert other.max() < 0.1 * trained.max()
     else:
