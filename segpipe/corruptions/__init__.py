@@ -1,6 +1,7 @@
 """What chest CT suffers in practice, in five severities each: for a robustness test, or as an augmentation."""
 
-from segpipe.corruptions.suite import CORRUPTIONS, SEVERITIES, Corruption, corrupt, find_corruption
+from segpipe.corruptions.graded import SEVERITIES, Graded
+from segpipe.corruptions.suite import CORRUPTIONS, Corruption, corrupt, find_corruption
 from segpipe.corruptions.transform import RandCorruptiond
 
-__all__ = ["CORRUPTIONS", "SEVERITIES", "Corruption", "RandCorruptiond", "corrupt", "find_corruption"]
+__all__ = ["CORRUPTIONS", "SEVERITIES", "Corruption", "Graded", "RandCorruptiond", "corrupt", "find_corruption"]

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from monai.transforms import MapTransform, RandomizableTransform
 
+from segpipe.corruptions.graded import SEVERITIES
 from segpipe.corruptions.planes import Planes
-from segpipe.corruptions.suite import CORRUPTIONS, SEVERITIES
+from segpipe.corruptions.suite import CORRUPTIONS
 from segpipe.errors import ConfigError
 from segpipe.preprocessing.augmentation.randomness import generator_of
 

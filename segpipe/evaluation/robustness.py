@@ -13,21 +13,24 @@ from segpipe.evaluation.results import CaseResult
 Figure = dict[str, Any]
 Results = Mapping["Condition", Sequence[CaseResult]]
 WORST = 12
+CORRUPTED, ATTACKED = "corruptions", "attacks"
 
 
 @dataclass(frozen=True, order=True)
 class Condition:
-    """A corruption of one severity, or none of severity 0.
+    """A corruption or attack of one severity, or none of severity 0.
 
     Args:
         corruption: Its name; empty for scans as they are.
         severity: 0 to 5.
         level: What the severity is, in the corruption's unit.
+        group: Which conditions its figures are pooled with: `corruptions` or `attacks`.
     """
 
     corruption: str = ""
     severity: int = 0
     level: float | None = None
+    group: str = CORRUPTED
 
 
 CLEAN = Condition()
@@ -50,6 +53,8 @@ def summarise_robustness(results: Results, *, seed: int = 0) -> dict[str, Any]:
     - `mean_corrupted`: over all corruptions and severities, every one counting equally: Dice, recall, false positives
       of a scan, and the `drop` of Dice, case by case from the same scan as it is.
     - `worst`: cases that lose most.
+    - `attacks`, `mean_attacked` and `worst_attacked`: the same of attacks, which no scanner makes and a mean over
+      scanners must not contain.
 
     Each figure has a mean, a 95 % interval over patients, and the number of cases that define it.
 
@@ -59,13 +64,21 @@ def summarise_robustness(results: Results, *, seed: int = 0) -> dict[str, Any]:
 
     Source: mean-corrupted figures as in Hendrycks and Dietterich, ICLR 2019, without dividing by those of a baseline.
     """
-    names = dict.fromkeys(condition.corruption for condition in sorted(results) if condition != CLEAN)
+    corrupted, attacked = (_of_group(results, group) for group in (CORRUPTED, ATTACKED))
     return {
         "clean": figures_of(results[CLEAN], seed=seed),
-        "corruptions": {name: _of_corruption(results, name, seed) for name in names},
-        "mean_corrupted": _mean_corrupted(results, seed),
-        "worst": worst_cases(results),
+        "corruptions": _curves(corrupted, seed),
+        "mean_corrupted": _mean_over_all(corrupted, seed),
+        "worst": worst_cases(corrupted),
+        "attacks": _curves(attacked, seed),
+        "mean_attacked": _mean_over_all(attacked, seed),
+        "worst_attacked": worst_cases(attacked),
     }
+
+
+def curves_of(summary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The figures of each corruption and each attack of a summary, by name."""
+    return {**summary[CORRUPTED], **summary[ATTACKED]}
 
 
 def figures_of(results: Sequence[CaseResult], *, seed: int = 0) -> dict[str, Figure]:
@@ -110,6 +123,15 @@ def _worst(drop: float, condition: Condition, case: str, before: Mapping[str, fl
     }
 
 
+def _of_group(results: Results, group: str) -> Results:
+    return {one: found for one, found in results.items() if one == CLEAN or one.group == group}
+
+
+def _curves(results: Results, seed: int) -> dict[str, Any]:
+    names = dict.fromkeys(condition.corruption for condition in sorted(results) if condition != CLEAN)
+    return {name: _of_corruption(results, name, seed) for name in names}
+
+
 def _of_corruption(results: Results, name: str, seed: int) -> dict[str, Any]:
     own = {condition: found for condition, found in sorted(results.items()) if condition.corruption == name}
     patients, drops = _patients(results), _drops({CLEAN: results[CLEAN], **own})
@@ -121,14 +143,14 @@ def _of_corruption(results: Results, name: str, seed: int) -> dict[str, Any]:
     }
 
 
-def _mean_corrupted(results: Results, seed: int) -> dict[str, Any]:
+def _mean_over_all(results: Results, seed: int) -> dict[str, Any]:
     corrupted = {condition: found for condition, found in results.items() if condition != CLEAN}
     patients, drops = _patients(results), _drops(results)
     per_case = _per_case(corrupted, _dice)
     false = _per_case(corrupted, lambda result: float(result.false_positives))
     counts = _per_case(corrupted, lambda result: float(result.true_positives))
     lesions = _per_case(corrupted, lambda result: float(len(result.lesions)))
-    pairs = np.array([(counts[case], lesions[case]) for case in counts])
+    pairs = np.array([(counts[case], lesions[case]) for case in counts], dtype=np.float64).reshape(-1, 2)
     owners = [patients[case] for case in counts]
     return {
         "dice": _mean(list(per_case.values()), [patients[case] for case in per_case], seed),

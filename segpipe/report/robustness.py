@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segpipe.evaluation.robustness import show_level
+from segpipe.evaluation.robustness import ATTACKED, CORRUPTED, curves_of, show_level
 from segpipe.report.page import pictures, render
 from segpipe.report.style import BLUE, FAINT, house_style, new_figure, quiet, titled
 from segpipe.report.tables import table
@@ -41,40 +41,45 @@ def write_robustness(folder: Path, summary: Row, *, overlays: "Mapping[str, Figu
         facts=[(name.replace("_", " "), str(summary[name])) for name in facts if summary.get(name) is not None],
         headline=headline(summary),
         charts=pictures(charts),
-        corruptions=table(list(_rows(summary)), right=("mean Dice", "mean loss", *map(str, range(1, 6)))),
+        corruptions=_curve_table(summary[CORRUPTED]),
+        attacks=_curve_table(summary[ATTACKED]),
         overlays=pictures(overlays),
-        worst=table([_worst(row, summary) for row in summary["worst"]]),
+        worst=table([_worst(row, summary) for row in (*summary["worst"], *summary["worst_attacked"])]),
     )
 
 
 def headline(summary: Row) -> list[tuple[str, str, str]]:
-    """Name, clean → corrupted, and the interval of the latter, of each figure; then the loss of Dice."""
+    """Name, clean → corrupted, and the interval of the latter, of each figure; then the loss of Dice; so of attacks."""
+    return [*_tiles(summary, "mean_corrupted", ""), *_tiles(summary, "mean_attacked", ", attacked")]
+
+
+def _tiles(summary: Row, mean: str, ending: str) -> list[tuple[str, str, str]]:
     found = []
     for name, words in NAMES.items():
-        clean, corrupted = summary["clean"][name], summary["mean_corrupted"][name]
-        if clean["mean"] is not None and corrupted["mean"] is not None:
-            found.append((words, f"{clean['mean']:.3f} → {corrupted['mean']:.3f}", _ends(corrupted)))
-    drop = summary["mean_corrupted"]["drop"]
+        clean, changed = summary["clean"][name], summary[mean][name]
+        if clean["mean"] is not None and changed["mean"] is not None:
+            found.append((f"{words}{ending}", f"{clean['mean']:.3f} → {changed['mean']:.3f}", _ends(changed)))
+    drop = summary[mean]["drop"]
     if drop["mean"] is not None:
-        found.append(("mean loss of Dice", f"{drop['mean']:.3f}", _ends(drop)))
+        found.append((f"mean loss of Dice{ending}", f"{drop['mean']:.3f}", _ends(drop)))
     return found
 
 
 def draw_degradation(summary: Row, name: str) -> "Figure":
-    """A panel for each corruption: a figure by severity with its 95 % interval, and that of the scans as they are.
+    """A panel for each change: a figure by severity with its 95 % interval, and that of the scans as they are.
 
     Args:
         summary: The content of `summary.json`.
         name: `dice`, `recall` or `false_positives`.
     """
-    corruptions = summary["corruptions"]
-    rows = max(1, math.ceil(len(corruptions) / _COLUMNS))
+    curves = curves_of(summary)
+    rows = max(1, math.ceil(len(curves) / _COLUMNS))
     most = max(_ceiling(summary, name))
     with house_style():
         figure = new_figure(3.0 * _COLUMNS, 2.1 * rows + 0.4)
         title = f"{NAMES[name][:1].upper()}{NAMES[name][1:]} by severity"
         figure.suptitle(titled(title, str(summary["data"])), x=0.01, ha="left", fontweight="bold")
-        for number, (corruption, found) in enumerate(corruptions.items(), start=1):
+        for number, (corruption, found) in enumerate(curves.items(), start=1):
             axes = figure.add_subplot(rows, _COLUMNS, number)
             _draw(axes, found, summary["clean"][name]["mean"], name)
             quiet(axes, title=corruption.replace("_", " "), x=found["unit"])
@@ -94,14 +99,18 @@ def _draw(axes: "Axes", found: Row, clean: float, name: str) -> None:
 
 
 def _ceiling(summary: Row, name: str) -> list[float]:
-    corruptions = summary["corruptions"].values()
-    found = [summary["clean"][name], *(row[name] for one in corruptions for row in one["severities"])]
+    curves = curves_of(summary).values()
+    found = [summary["clean"][name], *(row[name] for one in curves for row in one["severities"])]
     return [(figure["ci95"] or (0, figure["mean"]))[1] for figure in found if figure["mean"] is not None]
 
 
-def _rows(summary: Row) -> "list[dict[str, Any]]":
+def _curve_table(curves: Row) -> Any:
+    return table(list(_rows(curves)), right=("mean Dice", "mean loss", *map(str, range(1, 6))))
+
+
+def _rows(curves: Row) -> "list[dict[str, Any]]":
     found = []
-    for name, row in summary["corruptions"].items():
+    for name, row in curves.items():
         severities = {str(one["severity"]): one["dice"]["mean"] for one in row["severities"]}
         means = {"mean Dice": row["mean_dice"], "mean loss": row["mean_drop"]["mean"]}
         levels = ", ".join(show_level(one["level"]) for one in row["severities"])
@@ -112,7 +121,7 @@ def _rows(summary: Row) -> "list[dict[str, Any]]":
 
 def _worst(row: Row, summary: Row) -> dict[str, Any]:
     name = row["corruption"]
-    level = f"{show_level(row['level'])} {summary['corruptions'][name]['unit']}"
+    level = f"{show_level(row['level'])} {curves_of(summary)[name]['unit']}"
     return {"case": row["case"], "corruption": name.replace("_", " "), "level": level,
             "Dice as it is": row["clean_dice"], "Dice": row["dice"]}  # fmt: skip
 

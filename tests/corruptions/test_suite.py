@@ -122,6 +122,7 @@ def test_an_augmentation_is_built_from_its_configuration_and_repeats_itself():
     ("changes", "message"),
     [
         ({"kinds": ["tilt"]}, "must be of these corruptions\n  found  tilt"),
+        ({"kinds": ["pgd"]}, "must be of these corruptions\n  found  pgd"),
         ({"kinds": []}, "must be of these corruptions\n  found  none"),
         ({"severities": [0, 3]}, "severities must go from 1"),
         ({"severities": [3, 2]}, "severities must go from 1"),

@@ -3,7 +3,7 @@
 import pytest
 
 from segpipe.evaluation.results import CaseResult, PredictedLesion, ReferenceLesion
-from segpipe.evaluation.robustness import CLEAN, Condition, summarise_robustness, worst_cases
+from segpipe.evaluation.robustness import CLEAN, Condition, curves_of, summarise_robustness, worst_cases
 
 NOISE_1, NOISE_3, BLUR = Condition("noise", 1, 0.5), Condition("noise", 3, 0.1), Condition("blur", 2, 1.5)
 
@@ -59,6 +59,36 @@ def test_each_case_stands_once_among_the_worst_with_its_largest_loss(results):
     assert [row["drop"] for row in rows] == pytest.approx([0.9, 0.4])
     assert [row["dice"] for row in rows] == pytest.approx([0.0, 0.4])
     assert worst_cases(results, count=1) == rows[:1]
+
+
+def test_an_attack_is_no_part_of_the_mean_over_corruptions(results):
+    """Case a falls from 0.9 to 0.2 and b from 0.8 to 0.5: 0.35 in the mean, by 0.7 and 0.3."""
+    attack = Condition("pgd", 2, 5.0, "attacks")
+    attacked = [result("a", 0.2), result("b", 0.5, found=1, missed=1), result("c", None, found=0, false=4)]
+    summary, before = summarise_robustness({**results, attack: attacked}), summarise_robustness(results)
+    for name in ("clean", "corruptions", "mean_corrupted", "worst"):
+        assert summary[name] == before[name]
+    (row,) = summary["attacks"]["pgd"]["severities"]
+    assert (row["severity"], row["level"], row["dice"]["mean"]) == (2, 5.0, pytest.approx(0.35))
+    mean = summary["mean_attacked"]
+    assert mean["dice"]["mean"] == pytest.approx(0.35)
+    assert mean["drop"] == {"mean": pytest.approx(0.5), "ci95": pytest.approx((0.3, 0.7)), "n": 2}
+    assert mean["recall"]["mean"] == pytest.approx(2 / 3)
+    assert mean["false_positives"]["mean"] == pytest.approx(4 / 3)
+    assert [(row["case"], row["drop"]) for row in summary["worst_attacked"]] == [
+        ("a", pytest.approx(0.7)),
+        ("b", pytest.approx(0.3)),
+    ]
+    assert list(curves_of(summary)) == ["blur", "noise", "pgd"]
+
+
+def test_attacks_may_be_all_that_is_tried(results):
+    attack = Condition("fgsm", 1, 3.0, "attacks")
+    summary = summarise_robustness({CLEAN: results[CLEAN], attack: results[NOISE_1]})
+    assert summary["corruptions"] == {}
+    assert summary["mean_corrupted"]["dice"] == {"mean": None, "ci95": None, "n": 0}
+    assert summary["mean_corrupted"]["recall"]["mean"] is None
+    assert summary["mean_attacked"]["dice"]["mean"] == pytest.approx(0.8)
 
 
 def test_what_nobody_defines_is_none():

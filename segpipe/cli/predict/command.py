@@ -81,7 +81,7 @@ def _job(given: argparse.Namespace) -> "PredictionJob":
     from segpipe.inference.batch.results import WRITERS, choose_writers
     from segpipe.inference.batch.runner import PredictionJob
     from segpipe.inference.engines.backends import build_engine
-    from segpipe.inference.explanation.explain import check_engine
+    from segpipe.inference.engines.gradients import require_gradients
     from segpipe.inference.operating_point import choose_point
     from segpipe.inference.options import PredictOptions
     from segpipe.inference.prompts.prompt import check_scope
@@ -102,7 +102,7 @@ def _job(given: argparse.Namespace) -> "PredictionJob":
     more = {"overlap": given.overlap, "flips": flips, "region": region, "uncertainty": uncertainty}
     options = PredictOptions.at(point, **more)
     if given.explain:
-        check_engine(engine)
+        require_gradients(engine, "--explain")
     rater = Rater.open(given.ratings, key=read_verify_key(given)) if given.ratings else None
     further = {"rater": rater, "explain": given.explain}
     job = PredictionJob(model, engine, options, writers, given.output, given.prompt, **further)

@@ -35,16 +35,23 @@ def run(argv: list[str]) -> int:
 
 
 def _plan(given: argparse.Namespace) -> "RobustnessPlan":
+    from segpipe.corruptions import CORRUPTIONS, Graded
     from segpipe.export.model_folder import read_model_folder
+    from segpipe.inference.attacks.attack import attacks_on
+    from segpipe.inference.attacks.scan_loss import Target
     from segpipe.inference.engines.backends import build_engine
+    from segpipe.inference.engines.gradients import require_gradients
     from segpipe.pipelines.model_evaluation import plan_model
-    from segpipe.pipelines.robustness.plan import RobustnessPlan, conditions_of
+    from segpipe.pipelines.robustness.plan import RobustnessPlan
 
     model = read_model_folder(given.model, key=read_verify_key(given))
     engine = build_engine(model, backend=given.backend, device=given.device)
     evaluation = plan_model(model, given.data, split=given.split, engine=engine)
-    chosen = conditions_of(given.corruptions, given.severities)
-    return RobustnessPlan(evaluation, chosen, given.output, most=given.most, seed=given.seed)
+    changes: dict[str, Graded] = {name: CORRUPTIONS[name] for name in given.corruptions}
+    if given.attacks:
+        network = require_gradients(engine, "--attacks").network
+        changes |= attacks_on(Target(network, model.recipe, model.divisor), given.attacks)
+    return RobustnessPlan(evaluation, changes, given.severities, given.output, most=given.most, seed=given.seed)
 
 
 def _track(given: argparse.Namespace, summary: dict[str, Any]) -> str:

@@ -11,7 +11,8 @@ from segpipe.cli.common.flags import VerbParser
 from segpipe.cli.common.model_flags import add_model_flag
 from segpipe.errors import ConfigError
 
-EVERY = "all"
+EVERY, NONE = "all", "none"
+ATTACKS = ("fgsm", "pgd")
 
 
 def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
@@ -25,6 +26,9 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
     if given.most is not None and given.most < 1:
         raise ConfigError("--most must be at least 1", facts={"found": given.most})
     given.corruptions = _chosen(given.corruptions)
+    given.attacks = list(dict.fromkeys(given.attacks))
+    if not given.corruptions and not given.attacks:
+        raise ConfigError("there is nothing to try", hint="--attacks fgsm pgd, or --corruptions without none")
     return given
 
 
@@ -33,6 +37,8 @@ def _chosen(names: Sequence[str]) -> list[str]:
 
     if list(names) == [EVERY]:
         return list(CORRUPTIONS)
+    if list(names) == [NONE]:
+        return []
     return list(dict.fromkeys(find_corruption(name).name for name in names))
 
 
@@ -73,7 +79,15 @@ def _add_choice(add: Any) -> None:
         nargs="+",
         default=[EVERY],
         metavar="NAME",
-        help="which (default: all); docs/robustness.md lists them",
+        help="which, or none (default: all); docs/robustness.md lists them",
+    )
+    add(
+        "--attacks",
+        nargs="+",
+        default=[],
+        choices=ATTACKS,
+        metavar="NAME",
+        help="fgsm, pgd: changes computed against the network, with a mean of their own (default: none)",
     )
     add(
         "--severities",

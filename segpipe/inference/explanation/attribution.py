@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from segpipe.errors import ConfigError
+from segpipe.inference.engines.gradients import require_captum
 
 METHODS = ("gradcam", "gradients", "occlusion")
 STEPS = 32
@@ -63,22 +64,10 @@ def attribute(question: Question, method: str) -> torch.Tensor:
         "gradients": _gradients,
         "occlusion": _occlusion,
     }
-    require_captum()
+    require_captum("--explain")
     with torch.enable_grad():
         found = ask[method](question)
     return found.detach()[0, 0].float().cpu()
-
-
-def require_captum() -> None:
-    """Refuses where captum is not installed.
-
-    Raises:
-        ConfigError: with how to install it.
-    """
-    try:
-        import captum.attr  # noqa: F401
-    except ImportError as error:
-        raise ConfigError("--explain needs captum", hint="pip install 'segpipe[explain]'") from error
 
 
 def _gradcam(question: Question) -> torch.Tensor:

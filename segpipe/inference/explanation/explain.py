@@ -9,17 +9,18 @@ import torch
 from numpy.typing import NDArray
 
 from segpipe.case import Case
-from segpipe.errors import ConfigError
 from segpipe.export.model_folder import ModelFolder
 from segpipe.geometry import to_voxel
-from segpipe.inference.engines.engine import Engine, TorchEngine
-from segpipe.inference.explanation.attribution import UNITS, Question, attribute, require_captum
+from segpipe.inference.engines.engine import Engine
+from segpipe.inference.engines.gradients import require_gradients
+from segpipe.inference.explanation.attribution import UNITS, Question, attribute
 from segpipe.inference.explanation.explanation import Explanation
 from segpipe.inference.explanation.scores import RatingScore, RegionScore
 from segpipe.inference.findings import Finding, number_findings
 from segpipe.inference.ratings.inputs import measurement_row
 from segpipe.inference.ratings.rater import Rater
 from segpipe.inference.window.grid import InferenceGrid, SliceReader, choose_grid
+from segpipe.inference.window.nearest import nearest_values
 from segpipe.labels import LabelMap
 from segpipe.preprocessing.rating_crop import cut_crop
 from segpipe.preprocessing.recipe import Recipe, Shape
@@ -37,22 +38,6 @@ class Found(Protocol):
     def findings(self) -> Sequence[Finding]: ...  # noqa: D102
 
 
-def check_engine(engine: Engine) -> TorchEngine:
-    """The engine, when its network can be explained.
-
-    Raises:
-        ConfigError: for a program that cannot be asked for its layers and gradients, or without captum.
-    """
-    if not isinstance(engine, TorchEngine):
-        raise ConfigError(
-            "--explain needs a network that PyTorch runs",
-            facts={"found": getattr(engine, "name", type(engine).__name__)},
-            hint="--backend torch; a network from another package is a program, whose layers cannot be asked",
-        )
-    require_captum()
-    return engine
-
-
 def explain_outlines(case: Case, found: Found, engine: Engine, model: ModelFolder, method: str) -> Explanation:
     """What in the scan the outlines rest on: for each finding the window around its middle is explained.
 
@@ -63,14 +48,14 @@ def explain_outlines(case: Case, found: Found, engine: Engine, model: ModelFolde
         model: Its recipe and divisor.
         method: One of `METHODS`.
     """
-    network, recipe = check_engine(engine), model.recipe
+    network, recipe = require_gradients(engine, "--explain"), model.recipe
     volume = np.zeros_like(case.image, dtype=np.float32, subok=False)
     numbered = number_findings(found.mask, recipe.label_map)
     classes = [label.name for label in recipe.label_map.classes]
     for finding in found.findings:
         number = classes.index(finding.label)
         grid = _window(case, recipe, model.divisor, finding)
-        region = _nearest(numbered[number] == finding.number, grid)
+        region = nearest_values(numbered[number] == finding.number, grid)
         if region.any():  # a finding may be smaller than the voxels of the recipe
             question = _question(case, grid, recipe, RegionScore(network.network, recipe.label_map, number, region))
             _paint(volume, attribute(question, method), grid)
@@ -105,17 +90,6 @@ def _question(case: Case, grid: InferenceGrid, recipe: Recipe, score: RegionScor
     low, high = recipe.window_hu
     air = min(max((_AIR_HU - low) / (high - low), 0.0), 1.0)
     return Question(score.to(device), image.to(device), air=air, neutral=float(image.median()))
-
-
-def _nearest(inside: NDArray[np.bool_], grid: InferenceGrid) -> torch.Tensor:
-    """The finding's voxels in the window: of each the nearest voxel of the scan."""
-    oriented = orient(inside, grid.preparation)
-    places = [grid.scan_positions(axis).round().long() for axis in range(3)]
-    within = [(place >= 0) & (place < length) for place, length in zip(places, oriented.shape, strict=True)]
-    clamped = [place.clamp(0, length - 1) for place, length in zip(places, oriented.shape, strict=True)]
-    shown: torch.Tensor = torch.from_numpy(np.ascontiguousarray(oriented[np.ix_(*clamped)]))
-    kept: torch.Tensor = within[0][:, None, None] & within[1][:, None] & within[2]
-    return torch.logical_and(shown, kept)
 
 
 def _paint(volume: NDArray[np.float32], found: torch.Tensor, grid: InferenceGrid) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from segpipe import __version__
 from segpipe.case import Case
-from segpipe.corruptions import CORRUPTIONS, corrupt
+from segpipe.corruptions import Graded
 from segpipe.datasets.manifest import Entry
 from segpipe.errors import DatasetError, SegpipeError
 from segpipe.evaluation.kept_results import KeptResults, stamp_of
@@ -32,17 +32,24 @@ class RobustnessPlan:
 
     Args:
         evaluation: Of the scans as they are, by a `CaseEvaluator`.
-        conditions: What is tried; `CLEAN` is one of them.
+        changes: What is done to scans, by name.
+        severities: In which severities.
         output: Where the figures of cases are kept, so that a call that was killed goes on.
         most: At most so many cases, evenly over the data set; None takes all.
         seed: Of all that is drawn.
     """
 
     evaluation: EvaluationPlan
-    conditions: Sequence[Condition]
+    changes: Mapping[str, Graded]
+    severities: Sequence[int]
     output: Path
     most: int | None = None
     seed: int = 0
+
+    @cached_property
+    def conditions(self) -> Sequence[Condition]:
+        """Scans as they are, and each change in each severity."""
+        return [CLEAN, *(_condition(one, severity) for one in self.changes.values() for severity in self.severities)]
 
     @property
     def entries(self) -> Sequence[Entry]:
@@ -74,12 +81,14 @@ class RobustnessPlan:
 
         entries = {entry.id: entry for entry in self.entries}
         figures, data = {}, str(self.evaluation.about["data"])
-        for number, row in enumerate(worst[:PICTURES], start=1):
+        for number, row in enumerate(worst, start=1):
             entry = entries[row["case"]]
-            condition = Condition(row["corruption"], row["severity"], row["level"])
+            condition = _condition(self.changes[row["corruption"]], row["severity"])
             case = self.corrupted(self.evaluator.read(entry), condition)
             prediction, _ = self.evaluator.evaluate(entry, case)
-            title = f"{row['case']}, {describe(condition)}: Dice {row['clean_dice']:.2f} → {row['dice']:.2f}"
+            title = (
+                f"{row['case']}, {describe(condition, self.changes)}: Dice {row['clean_dice']:.2f} → {row['dice']:.2f}"
+            )
             figures[f"overlay_{number}"] = overlay(case, prediction.mask, title, data=data)
         return figures
 
@@ -87,7 +96,7 @@ class RobustnessPlan:
         """The case under a condition."""
         if condition == CLEAN:
             return case
-        return corrupt(case, condition.corruption, condition.severity, seed=self.seed)
+        return self.changes[condition.corruption].apply(case, condition.severity, seed=self.seed)
 
     @property
     def evaluator(self) -> CaseEvaluator:
@@ -132,22 +141,18 @@ class _Scan:
         return found
 
 
-def conditions_of(names: Sequence[str], severities: Sequence[int]) -> list[Condition]:
-    """Scans as they are, and each corruption in each severity.
-
-    Raises:
-        ConfigError: for a severity that there is not.
-    """
-    return [CLEAN, *(Condition(name, one, CORRUPTIONS[name].level(one)) for name in names for one in severities)]
-
-
-def describe(condition: Condition) -> str:
+def describe(condition: Condition, changes: Mapping[str, Graded]) -> str:
     """A condition in words.
 
-    >>> describe(Condition("thick_slices", 3, 5.0))
+    >>> from segpipe.corruptions import CORRUPTIONS
+    >>> describe(Condition("thick_slices", 3, 5.0), CORRUPTIONS)
     'thick slices 5 mm'
     """
     if condition == CLEAN:
         return "as it is"
-    name, unit = condition.corruption.replace("_", " "), CORRUPTIONS[condition.corruption].unit
+    name, unit = condition.corruption.replace("_", " "), changes[condition.corruption].unit
     return f"{name} {show_level(condition.level or 0)} {unit}"
+
+
+def _condition(change: Graded, severity: int) -> Condition:
+    return Condition(change.name, severity, change.level(severity), change.group)

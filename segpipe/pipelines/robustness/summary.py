@@ -4,9 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from segpipe import __version__
-from segpipe.corruptions import CORRUPTIONS
 from segpipe.errors import SegpipeError
-from segpipe.evaluation.robustness import CLEAN, Results, summarise_robustness
+from segpipe.evaluation.robustness import CLEAN, Results, curves_of, summarise_robustness
 from segpipe.pipelines.robustness.plan import RobustnessPlan
 
 FIGURES = ("dice", "recall", "false_positives")
@@ -15,8 +14,8 @@ FIGURES = ("dice", "recall", "false_positives")
 def summarise_run(plan: RobustnessPlan, results: Results, errors: Sequence[SegpipeError]) -> dict[str, Any]:
     """The content of `summary.json`, with what was evaluated and where levels come from."""
     summary = summarise_robustness(results, seed=plan.seed)
-    for name, row in summary["corruptions"].items():
-        row |= {"unit": CORRUPTIONS[name].unit, "source": CORRUPTIONS[name].source}
+    for name, row in curves_of(summary).items():
+        row |= {"unit": plan.changes[name].unit, "source": plan.changes[name].source}
     cases = results[CLEAN]
     counts = {"cases": len(cases), "patients": len({one.patient for one in cases}), "failed_cases": len(errors)}
     return {**plan.evaluation.about, "seed": plan.seed, "segpipe_version": __version__, **counts, **summary}
@@ -25,7 +24,7 @@ def summarise_run(plan: RobustnessPlan, results: Results, errors: Sequence[Segpi
 def condition_rows(summary: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Rows of `conditions.csv`."""
     yield {"corruption": "", "severity": 0, "level": None, "unit": "", **_flat(summary["clean"])}
-    for name, found in summary["corruptions"].items():
+    for name, found in curves_of(summary).items():
         for row in found["severities"]:
             names = {"corruption": name, "severity": row["severity"], "level": row["level"], "unit": found["unit"]}
             yield {**names, **_flat(row)}

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segpipe import __version__
+from segpipe.evaluation.robustness import ATTACKED, CORRUPTED
 from segpipe.pipelines.robustness.summary import FIGURES, condition_rows
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def report_robustness(summary: Mapping[str, Any], folder: Path, *, uri: str) -> 
     from segpipe.tracking.mlflow import Tracker
 
     config = {name: summary[name] for name in ("data", "data_hash", "recipe_digest", "split", "cases", "seed")}
-    config["corruptions"] = list(summary["corruptions"])
+    config |= {group: list(summary[group]) for group in (CORRUPTED, ATTACKED)}
     tracker = Tracker.start(
         uri=uri,
         experiment=EXPERIMENT,
@@ -51,7 +52,8 @@ def report_robustness(summary: Mapping[str, Any], folder: Path, *, uri: str) -> 
 
 
 def _means(summary: Mapping[str, Any]) -> dict[str, float]:
-    found = {f"mean_corrupted/{name}": figure["mean"] for name, figure in summary["mean_corrupted"].items()}
+    means = ("mean_corrupted", "mean_attacked")
+    found = {f"{mean}/{name}": figure["mean"] for mean in means for name, figure in summary[mean].items()}
     return {name: value for name, value in found.items() if value is not None}
 
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from segpipe.evaluation.robustness import Results
+from segpipe.evaluation.robustness import Results, curves_of
 from segpipe.evaluation.text_summary import align
-from segpipe.pipelines.robustness.plan import RobustnessPlan
+from segpipe.pipelines.robustness.plan import PICTURES, RobustnessPlan
 from segpipe.pipelines.robustness.summary import FIGURES, case_rows, condition_rows
 from segpipe.report.robustness import headline, write_robustness
 from segpipe.system.files.atomic_write import write_json
@@ -27,16 +27,17 @@ def write_folder(plan: RobustnessPlan, results: Results, summary: Mapping[str, A
     write_csv(folder / "conditions.csv", condition_rows(summary), (*_CONDITION, *_ENDS), what="the table of conditions")
     write_csv(folder / "cases.csv", case_rows(results), _CASE, what="the table of cases")
     write_json(folder / "summary.json", dict(summary), what="the summary of the test")
-    return write_robustness(folder, summary, overlays=plan.draw(summary["worst"]))
+    shown = [*summary["worst"][:PICTURES], *summary["worst_attacked"][:PICTURES]]
+    return write_robustness(folder, summary, overlays=plan.draw(shown))
 
 
 def describe_robustness(summary: Mapping[str, Any]) -> str:
-    """The figures of scans as they are and of corrupted ones, and the mean Dice of each corruption by severity."""
+    """The figures of scans as they are and of changed ones, and the mean Dice of each change by severity."""
     lines = [f"{summary['cases']} cases of {summary['patients']} patients, as they are → corrupted"]
     lines += [f"{name}  {value}  {ends}".rstrip() for name, value, ends in headline(summary)]
-    corruptions = summary["corruptions"]
-    severities = [row["severity"] for row in next(iter(corruptions.values()))["severities"]]
-    rows = [_row(name, found) for name, found in corruptions.items()]
+    curves = curves_of(summary)
+    severities = [row["severity"] for row in next(iter(curves.values()))["severities"]]
+    rows = [_row(name, found) for name, found in curves.items()]
     return "\n".join([*lines, *align([("Dice by severity", *map(str, severities), "mean"), *rows])])
 
 

@@ -11,7 +11,8 @@ from segpipe.errors import ConfigError
 from segpipe.export.rating_folder import RatingLayers, RatingModel, build_rating_network
 from segpipe.geometry import to_world
 from segpipe.inference.engines.engine import TorchEngine
-from segpipe.inference.explanation.explain import check_engine, explain_outlines, explain_rating
+from segpipe.inference.engines.gradients import require_gradients
+from segpipe.inference.explanation.explain import explain_outlines, explain_rating
 from segpipe.inference.options import PredictOptions
 from segpipe.inference.predictor import predict_case
 from segpipe.inference.ratings.inputs import MEASUREMENTS
@@ -80,6 +81,6 @@ def test_a_rating_is_explained_within_its_crop(found):
 
 def test_a_program_cannot_be_explained():
     with pytest.raises(ConfigError, match="needs a network that PyTorch runs") as caught:
-        check_engine(SimpleNamespace(name="onnxruntime on cpu, float32"))
+        require_gradients(SimpleNamespace(name="onnxruntime on cpu, float32"), "--explain")
     assert caught.value.facts["found"] == "onnxruntime on cpu, float32"
     assert "--backend torch" in caught.value.hint

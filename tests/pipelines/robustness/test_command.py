@@ -8,11 +8,12 @@ import pytest
 from mlflow import MlflowClient
 
 from segpipe.__main__ import main
-from segpipe.cli.robustness.flags import parse_flags
+from segpipe.cli.robustness.flags import ATTACKS, parse_flags
 from segpipe.corruptions import CORRUPTIONS
 from segpipe.datasets.manifest import write_manifest
 from segpipe.datasets.sources.folders import find_cases
 from segpipe.errors import ConfigError
+from segpipe.inference.attacks.attack import METHODS
 from segpipe.inference.case_evaluator import CaseEvaluator
 from segpipe.system.files.csv_table import read_csv
 from segpipe.system.processes.stopping import Stopped
@@ -49,9 +50,9 @@ def test_a_model_is_tried_and_a_call_that_was_killed_goes_on(call, tmp_path, cap
     assert call() == 143
     assert not (tmp_path / "out" / "summary.json").exists()
     stop_after(1000)
-    assert call("--tracking-uri", new_database(tmp_path)) == 2
+    assert call("--tracking-uri", new_database(tmp_path), "--attacks", "fgsm") == 2
     drawn = 3  # the cases of the pictures are predicted again
-    assert len(asked) == 3 * (1 + len(NAMES) * len(SEVERITIES)) + drawn
+    assert len(asked) == 3 * (1 + (len(NAMES) + 1) * len(SEVERITIES)) + 2 * drawn
     reported = capsys.readouterr()
     assert "case_3" in reported.err
     assert "takes scans without masks" in reported.err
@@ -65,17 +66,20 @@ def _is_whole(out):
     assert (summary["cases"], summary["failed_cases"], summary["split"]) == (3, 1, "all")
     assert list(summary["corruptions"]) == sorted(NAMES)
     rows = read_csv(out / "cases.csv")[1]
-    assert len(rows) == 3 * 7
+    assert len(rows) == 3 * 9
     conditions = read_csv(out / "conditions.csv")[1]
     assert [_condition(row) for row in conditions[:3]] == [("", "0"), ("low_dose", "1"), ("low_dose", "5")]
     for row in conditions:
         own = [float(one["dice"]) for one in rows if _condition(one) == _condition(row)]
         assert float(row["dice"]) == pytest.approx(np.mean(own))
-    corrupted = [float(row["dice"]) for row in rows if row["corruption"]]
+    attacked = [float(row["dice"]) for row in rows if row["corruption"] == "fgsm"]
+    assert summary["mean_attacked"]["dice"]["mean"] == pytest.approx(np.mean(attacked))
+    corrupted = [float(row["dice"]) for row in rows if row["corruption"] not in ("", "fgsm")]
     assert summary["mean_corrupted"]["dice"]["mean"] == pytest.approx(np.mean(corrupted))
     assert summary["corruptions"]["offset"]["unit"] == "HU"
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert page.count('class="enlarge"') == 3
+    assert page.count('class="enlarge"') == 6
+    assert 'id="attacks"' in page
     assert "mean loss of Dice" in page
     assert "low dose" in page
 
@@ -90,8 +94,22 @@ def _is_tracked(home):
     (run,) = client.search_runs([experiment.experiment_id])
     points = client.get_metric_history(run.info.run_id, "tilt/dice")
     assert [point.step for point in points] == [1, 5]
-    assert "mean_corrupted/drop" in run.data.metrics
+    assert {"mean_corrupted/drop", "mean_attacked/drop", "fgsm/dice"} <= set(run.data.metrics)
     assert run.info.status == "FINISHED"
+
+
+def test_a_network_without_gradients_is_not_attacked(call, tmp_path, capsys):
+    assert call("--attacks", "pgd", "--backend", "onnx") == 2
+    assert "--attacks needs a network that PyTorch runs" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "summary.json").exists()
+
+
+def test_attacks_are_tried_when_they_are_named():
+    words = ["--model", "m", "--data", "d", "--output", "o"]
+    assert list(METHODS) == list(ATTACKS)
+    assert parse_flags(words).attacks == []
+    given = parse_flags([*words, "--corruptions", "none", "--attacks", "pgd", "fgsm", "pgd"])
+    assert (given.corruptions, given.attacks) == ([], ["pgd", "fgsm"])
 
 
 def test_all_corruptions_are_the_default_and_names_are_taken_once():
@@ -107,6 +125,8 @@ def test_all_corruptions_are_the_default_and_names_are_taken_once():
     [
         (["--corruptions", "low_doze"], "no such corruption\n  found  low_doze\n(.|\n)*did you mean low_dose"),
         (["--severities", "6"], "invalid choice: 6"),
+        (["--attacks", "pdg"], "invalid choice: 'pdg'"),
+        (["--corruptions", "none"], "there is nothing to try\n(.|\n)*--attacks fgsm pgd"),
         (["--most", "0"], "--most must be at least 1"),
     ],
 )
