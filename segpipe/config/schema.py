@@ -135,6 +135,7 @@ class EvaluationSettings(Section):
     flips: Flips
     tune_operating_point: bool
     overlays: Annotated[int, Ge(0)]
+    membership: bool = False  # which the configurations of earlier runs lack
 
 
 class Settings(Section):

@@ -39,6 +39,7 @@ def model_card(release: Release, parity: Parity) -> str:
         *_section("Input and output", _input_rows(release)),
         *_section("Data and training", _data_rows(release.about)),
         *_figures(release),
+        *_privacy(release.about.get("membership")),
         *_section("Operating point", _point_rows(release)),
         *_section("Confidence", _confidence_rows(release.operating_point.get("confidence") or {})),
         *_second_stage(release),
@@ -82,7 +83,7 @@ def _input_rows(release: Release) -> Iterator[tuple[str, object]]:
 
 def _data_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     for name, value in facts.items():
-        if name in ("figures", "fingerprint") or value is None:
+        if name in ("figures", "fingerprint", "membership") or value is None:
             continue
         text = _listed(value) if isinstance(value, Mapping) else value
         if text != "":
@@ -107,6 +108,22 @@ def _figures(release: Release) -> list[str]:
     table = ["| figure | mean | median | 95 % interval of the mean |", "| --- | --- | --- | --- |", *rows]
     found = [f"Lesions: {counts}; {ratios}.", ""] if lesions else []
     return ["## Figures", "", head, "", *table, "", *found, *_detection(figures.get("detection") or {})]
+
+
+def _privacy(membership: Mapping[str, Any] | None) -> list[str]:
+    """How well cases of the training were guessed; see SECURITY.md of segpipe."""
+    if not membership:
+        return []
+    auc, cases = membership["auc"], membership["cases"]
+    found = f"AUC {_number(auc)} ({_interval(membership['ci95'])})"
+    where = f"{_cell(cases['trained_on'])} cases of the training against {_cell(cases['held_out'])} held-out ones"
+    return [
+        "## Privacy",
+        "",
+        f"Cases of the training were guessed by a {_cell(membership['attack'])}: {found}, {where}.",
+        "0.5 is a guess without any knowledge. A better attack may find more.",
+        "",
+    ]
 
 
 def _detection(detection: Mapping[str, Any]) -> list[str]:

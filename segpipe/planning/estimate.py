@@ -57,17 +57,23 @@ def work_of(settings: Settings, manifest: Manifest) -> Work:
     roles = Counter(entry.split for entry in manifest.entries)
     processes, crossed = compute_of(settings.trainer).processes, settings.data.fold == "all"
     detector: TwoStage | None = settings.detector
-    tunes = settings.evaluation.tune_operating_point or recipe_of(settings).scope == "voi"
     return Work(
         steps=steps,
         patches=training.batch_size * training.accumulate,
         validations=steps // training.validate_every,
-        cases=roles["test"] + (roles["val"] if tunes else 0) + _learnt_from(settings, roles),
+        cases=_predicted(settings, roles) + _learnt_from(settings, roles),
         folds=settings.data.folds if crossed else 1,
         side_by_side=processes if crossed else 1,
         processes=1 if crossed else processes,
         stage_steps=detector.steps if detector else 0,
     )
+
+
+def _predicted(settings: Settings, roles: Counter[Role | None]) -> int:
+    """Cases that are predicted to be evaluated, some of the training's own as well where membership is measured."""
+    tunes = settings.evaluation.tune_operating_point or recipe_of(settings).scope == "voi"
+    members: int = min(roles["train"], roles["test"]) if settings.evaluation.membership else 0
+    return roles["test"] + (roles["val"] if tunes else 0) + members
 
 
 def _learnt_from(settings: Settings, roles: Counter[Role | None]) -> int:

@@ -10,6 +10,7 @@ _PARTS = (
     "cases",
     "patients",
     "failed_cases",
+    "membership",
     "metrics",
     "class_means",
     "lesions",

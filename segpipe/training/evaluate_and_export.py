@@ -18,6 +18,7 @@ from segpipe.evaluation.calibration.fitting import fit_confidence
 from segpipe.evaluation.detection.operating_point_search import at_point, choose_operating_point
 from segpipe.evaluation.drift.fingerprint import fingerprint_of
 from segpipe.evaluation.evaluated_cases import EvaluatedCases, sort_outcomes, write_summary
+from segpipe.evaluation.membership import MEMBERSHIP, measure_membership
 from segpipe.evaluation.results import CaseResult
 from segpipe.export.model_folder import write_model_folder
 from segpipe.export.second_stage import StageModel
@@ -29,6 +30,7 @@ from segpipe.inference.second_stage import SecondStage
 from segpipe.networks import input_sizes
 from segpipe.preprocessing.resampling import normalise, plan_preparation, resample_to_recipe
 from segpipe.system.case_errors import attempt, attempt_step
+from segpipe.system.evenly import evenly
 from segpipe.system.processes.parallel_map import parallel_map
 from segpipe.system.processes.ranks import Ranks
 from segpipe.training.data.run_data import RunData
@@ -70,12 +72,14 @@ def evaluate_and_export(
     options = replace(evaluator.options, **vars(chosen))
     held_out = replace(evaluator, options=options, masks=folder / "evaluation" / "masks", profiles=True)
     cases = _evaluate_held_out(settings, run_data, held_out, ranks)
+    membership, unmeasured = attempt_step(partial(_measure_membership, settings, run_data, held_out, cases, ranks))
     if not ranks.main:
         return None
     selection = _selection(settings, run_data)
     about = {**_about(provenance), "selection": selection, "steps": fitted.steps, "operating_point": chosen.to_dict()}
     about |= {"second_stage": stage.about} if stage else {}
     about |= {"confidence": point["confidence"]} if "confidence" in point else {}
+    about |= {MEMBERSHIP: membership} if membership else {}
     write = partial(write_summary, cases, folder / "evaluation", about=about, seed=settings.seed)
     summary, problem = attempt_step(write)
     log.info("exporting the model folder")
@@ -94,7 +98,9 @@ def evaluate_and_export(
         example_bcxyz=example,
         second_stage=stage.model if stage else None,
     )
-    return RunResult(folder, model, example, about, cases, summary, problem or unknown or unchosen or unlearnt)
+    return RunResult(
+        folder, model, example, about, cases, summary, problem or unknown or unchosen or unlearnt or unmeasured
+    )
 
 
 def figures_of(summary: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -153,6 +159,18 @@ def _validate(settings: Settings, run_data: RunData, evaluator: CaseEvaluator, r
         return []
     log.info("evaluating on %d validation cases", len(entries))
     return _evaluate_cases(settings, evaluator, entries, ranks).results
+
+
+def _measure_membership(
+    settings: Settings, run_data: RunData, evaluator: CaseEvaluator, held_out: EvaluatedCases, ranks: Ranks
+) -> dict[str, Any] | None:
+    """How well cases of the training can be guessed, by as many of them as are held out; None where nobody asked."""
+    if not settings.evaluation.membership:
+        return None
+    entries = evenly(run_data.entries("train"), len(run_data.entries("test")))
+    log.info("evaluating on %d cases of the training", len(entries))
+    members = _evaluate_cases(settings, replace(evaluator, masks=None, profiles=False), entries, ranks)
+    return measure_membership(members.results, held_out.results, seed=settings.seed)
 
 
 def _operating_point(settings: Settings, validated: Sequence[CaseResult], evaluator: CaseEvaluator) -> dict[str, Any]:

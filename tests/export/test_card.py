@@ -57,6 +57,22 @@ def test_detection_is_said_where_it_was_measured() -> None:
     assert "Detection" not in card()
 
 
+def test_what_a_guess_at_the_training_cases_found_is_said() -> None:
+    found = {
+        "attack": "threshold of Dice",
+        "auc": 0.625,
+        "ci95": [0.5, 0.75],
+        "cases": {"trained_on": 8, "held_out": 9},
+    }
+    line = (
+        "Cases of the training were guessed by a threshold of Dice: AUC 0.625 (0.500 … 0.750), 8 cases of the training "
+        "against 9 held-out ones."
+    )
+    assert line in card(membership=found)
+    assert "AUC undefined (undefined)" in card(membership={**found, "auc": None, "ci95": None})
+    assert "Privacy" not in card()
+
+
 def test_detection_is_said_for_each_diameter() -> None:
     sizes = {
         "under 6 mm": {"lesions": 3, "sensitivity_at_fp_per_scan": {"0.125": 0.0, "8": None}, "cpm": 0.25},

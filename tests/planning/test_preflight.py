@@ -155,6 +155,7 @@ def test_the_work_follows_from_configuration_and_roles(configured):
     together = configured("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "trainer.workers=0")
     assert (work_of(together, manifest(7, 1, 2)).processes, work_of(together, manifest(7, 1, 2)).side_by_side) == (2, 1)
     assert work_of(configured("evaluation.tune_operating_point=false"), manifest(7, 1, 2)).cases == 2
+    assert work_of(configured("evaluation.membership=true"), manifest(7, 1, 2)).cases == 5  # two of the training's
     voi = configured("evaluation.tune_operating_point=false", "recipe.scope=voi")
     assert work_of(voi, manifest(7, 1, 2)).cases == 3  # confidences are calibrated on the validation case
 

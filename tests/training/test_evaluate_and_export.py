@@ -30,8 +30,8 @@ def data(tiny_dataset, tmp_path):
 def finish(tiny_words, data, tmp_path):
     """Evaluates and exports an untrained network after `damage` was done to the files of the held-out cases."""
 
-    def run(damage):
-        words = [*tiny_words, f"data.root={data}"]
+    def run(damage, *more):
+        words = [*tiny_words, f"data.root={data}", *more]
         settings = settings_of(compose(words, registries), registries())
         run_data = prepare_data(settings, recipe_of(settings))
         provenance = collect_provenance(settings, run_data)
@@ -56,11 +56,24 @@ def test_a_bad_case_is_named_and_the_others_are_evaluated(finish, caplog):
     model = read_model_folder(result.model.path)
     assert model.about["figures"]["cases"] == 1
     assert model.about["steps"] == 7
+    assert "membership" not in model.about
     fingerprint = model.about["fingerprint"]  # of the case that was evaluated
     assert fingerprint["scans"] == 1
     assert fingerprint["values"]["slice_mm"] == [1.5]
     assert len(fingerprint["values"]["findings"]) == 1
     assert "fingerprint" not in (result.model.path / "docs" / "README.md").read_text()
+
+
+def test_membership_is_measured_when_it_is_asked_for(finish, tmp_path):
+    result = finish(lambda number, entry: None, "evaluation.membership=true")
+    found = result.summary["membership"]
+    assert found["cases"] == {"trained_on": 2, "held_out": 2}
+    assert found["dice"]["held_out"] == pytest.approx(result.summary["metrics"]["dice"]["mean"])
+    assert 0 <= found["auc"] <= 1
+    assert json.loads((tmp_path / "run" / "evaluation" / "summary.json").read_text())["membership"] == found
+    assert read_model_folder(result.model.path).about["membership"] == found
+    assert "Cases of the training were guessed" in (result.model.path / "docs" / "README.md").read_text()
+    assert len(list((tmp_path / "run" / "evaluation" / "masks").iterdir())) == 2  # of held-out cases alone
 
 
 def test_without_any_evaluation_the_model_is_exported_and_what_is_missing_is_said(finish, tmp_path):

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from segpipe.evaluation.results import CaseResult
+from segpipe.system.evenly import evenly
 
 PREDICTIONS: Mapping[str, str] = {
     "findings": "findings in a scan",
@@ -26,7 +27,7 @@ def fingerprint_of(results: Sequence[CaseResult]) -> dict[str, Any]:
     profiled = [{**result.scan, **_predicted(result)} for result in results if result.scan]
     names = dict.fromkeys(name for profile in profiled for name in profile)
     values = {name: sorted(float(f"{one[name]:.4g}") for one in profiled if name in one) for name in names}
-    return {"scans": len(profiled), "values": {name: _some(own) for name, own in values.items()}}
+    return {"scans": len(profiled), "values": {name: evenly(own, MOST) for name, own in values.items()}}
 
 
 def _predicted(result: CaseResult) -> dict[str, float]:
@@ -39,8 +40,3 @@ def _predicted(result: CaseResult) -> dict[str, float]:
     if sure:
         found["probability"] = sum(share * volume for share, volume in sure) / sum(volume for _, volume in sure)
     return found
-
-
-def _some(values: list[float]) -> list[float]:
-    count = min(MOST, len(values))
-    return [values[number * len(values) // count] for number in range(count)]

@@ -1,6 +1,6 @@
 """Predicts and measures new scans, and sets them side by side with what a model folder knows of its own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from operator import attrgetter
 from pathlib import Path
@@ -22,6 +22,7 @@ from segpipe.inference.engines.engine import Engine
 from segpipe.inference.operating_point import OperatingPointRequest, choose_point
 from segpipe.inference.options import PredictOptions
 from segpipe.preprocessing.scan_profile import QUANTITIES, profile_scan
+from segpipe.system.evenly import evenly
 
 WORDS = {**QUANTITIES, **PREDICTIONS}
 
@@ -84,7 +85,7 @@ def check_drift(
     stored = stored_fingerprint(model)
     manifest = read_manifest(data)
     meter = ScanMeter(_evaluator(model, engine, manifest.labels))
-    found = sort_outcomes(evaluate_each(meter, _some(manifest.entries, options.most), name=attrgetter("id")))
+    found = sort_outcomes(evaluate_each(meter, evenly(manifest.entries, options.most), name=attrgetter("id")))
     if len(found.results) < FEWEST:
         raise DatasetError(
             f"drift is a matter of {FEWEST} scans or more",
@@ -132,8 +133,3 @@ def _evaluator(model: ModelFolder, engine: Engine, labels: Mapping[int, str]) ->
     point = choose_point(model.operating_point, OperatingPointRequest())
     options = PredictOptions.at(point, flips=flips, keep_probability=True, most_findings=None)
     return CaseEvaluator(engine, model.recipe, model.divisor, labels, options)
-
-
-def _some(entries: Sequence[Entry], most: int | None) -> list[Entry]:
-    count = len(entries) if most is None else min(most, len(entries))
-    return [entries[number * len(entries) // count] for number in range(count)]

@@ -17,6 +17,7 @@ from segpipe.evaluation.results import CaseResult
 from segpipe.evaluation.robustness import CLEAN, Condition, Results, show_level
 from segpipe.inference.case_evaluator import CaseEvaluator
 from segpipe.pipelines.evaluation_plan import EvaluationPlan
+from segpipe.system.evenly import evenly
 from segpipe.system.processes.parallel_map import parallel_map
 
 if TYPE_CHECKING:
@@ -54,9 +55,7 @@ class RobustnessPlan:
     @property
     def entries(self) -> Sequence[Entry]:
         """The cases that are evaluated."""
-        found: Sequence[Entry] = self.evaluation.items
-        count = len(found) if self.most is None else min(self.most, len(found))
-        return [found[number * len(found) // count] for number in range(count)]
+        return evenly(self.evaluation.items, self.most)
 
     def run(self) -> tuple[Results, list[SegpipeError]]:
         """Evaluates all cases under all conditions.
