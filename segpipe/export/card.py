@@ -114,13 +114,14 @@ def _privacy(membership: Mapping[str, Any] | None) -> list[str]:
     """How well cases of the training were guessed; see SECURITY.md of segpipe."""
     if not membership:
         return []
-    auc, cases = membership["auc"], membership["cases"]
-    found = f"AUC {_number(auc)} ({_interval(membership['ci95'])})"
-    where = f"{_cell(cases['trained_on'])} cases of the training against {_cell(cases['held_out'])} held-out ones"
+    cases = membership.get("cases") or {}
+    found = f"AUC {_number(membership.get('auc'))} ({_interval(membership.get('ci95'))})"
+    trained, held_out = (_cell(cases.get(name, "?")) for name in ("trained_on", "held_out"))
+    where = f"{trained} cases of the training against {held_out} held-out ones"
     return [
         "## Privacy",
         "",
-        f"Cases of the training were guessed by a {_cell(membership['attack'])}: {found}, {where}.",
+        f"Cases of the training were guessed by a {_cell(membership.get('attack', '?'))}: {found}, {where}.",
         "0.5 is a guess without any knowledge. A better attack may find more.",
         "",
     ]

@@ -70,6 +70,7 @@ def test_what_a_guess_at_the_training_cases_found_is_said() -> None:
     )
     assert line in card(membership=found)
     assert "AUC undefined (undefined)" in card(membership={**found, "auc": None, "ci95": None})
+    assert "AUC undefined (undefined), ? cases of" in card(membership={"attack": "another"})
     assert "Privacy" not in card()
 
 

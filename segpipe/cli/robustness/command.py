@@ -50,7 +50,8 @@ def _plan(given: argparse.Namespace) -> "RobustnessPlan":
     changes: dict[str, Graded] = {name: CORRUPTIONS[name] for name in given.corruptions}
     if given.attacks:
         network = require_gradients(engine, "--attacks").network
-        changes |= attacks_on(Target(network, model.recipe, model.divisor), given.attacks)
+        flips = tuple(model.operating_point.get("flips", ()))
+        changes |= attacks_on(Target(network, model.recipe, model.divisor, flips), given.attacks)
     return RobustnessPlan(evaluation, changes, given.severities, given.output, most=given.most, seed=given.seed)
 
 

@@ -1,6 +1,6 @@
 """How wrong a network is in a whole scan, as a function of its HU that has a gradient."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -12,7 +12,7 @@ from torch.nn import functional
 from segpipe.case import Case
 from segpipe.inference.window.grid import InferenceGrid, choose_grid
 from segpipe.inference.window.nearest import nearest_values
-from segpipe.inference.window.sliding import Sliding, starts
+from segpipe.inference.window.sliding import Sliding, flips_of, starts
 from segpipe.labels import LabelMap
 from segpipe.preprocessing.recipe import Recipe, Shape
 from segpipe.preprocessing.resampling import interpolate, normalise, plan_preparation
@@ -28,15 +28,17 @@ class Target:
         network: Gives logits (B, C, x, y, z).
         recipe: How it wants scans.
         divisor: What its input shape must be a multiple of.
+        flips: The axes of the mirrored views whose mean is its answer.
     """
 
     network: nn.Module
     recipe: Recipe
     divisor: Shape
+    flips: Sequence[int] = ()
 
 
 class ScanLoss:
-    """Cross entropy of the network with the reference, summed over the voxels of all windows.
+    """Cross entropy of the network with the reference, summed over the voxels of all windows: the mean of all views.
 
     Windows overlap no more than the scan's size makes them. The scan is prepared
     as for a prediction (orientation, spacing, window, transforms), by steps that have a gradient.
@@ -54,18 +56,20 @@ class ScanLoss:
         sliding = Sliding(self.grid.window, 0.0, 1)
         corners = product(*(starts(self.grid.size, sliding, axis=axis) for axis in range(3)))
         self.boxes = [_box(corner, self.grid.window) for corner in corners]
+        self.views = flips_of(target.flips)
 
     def __call__(self, image_hu_11xyz: torch.Tensor) -> torch.Tensor:
         """The loss of a scan on its own grid, (1,)."""
         frame = prepare(image_hu_11xyz[0, 0], self.grid, self.target.recipe)
-        total: torch.Tensor = _SumOverBoxes.apply(  # type: ignore[no-untyped-call]
-            frame, self.boxes, self._of_window
+        total: torch.Tensor = _SumOverViews.apply(  # type: ignore[no-untyped-call]
+            frame, product(self.boxes, self.views), self._of_view
         )
-        return total
+        return total / len(self.views)
 
-    def _of_window(self, patch_xyz: torch.Tensor, box: Box) -> torch.Tensor:
+    def _of_view(self, patch_xyz: torch.Tensor, box: Box, mirrored: list[int]) -> torch.Tensor:
         device = next(self.target.network.parameters()).device
-        logits = self.target.network(patch_xyz[None, None].to(device)).float()
+        view = patch_xyz[None, None].to(device).flip(mirrored)
+        logits = self.target.network(view).flip(mirrored).float()
         return summed_surprise(logits, self.label[box][None].to(device), self.target.recipe.label_map)
 
 
@@ -96,18 +100,21 @@ def summed_surprise(logits: torch.Tensor, label_bxyz: torch.Tensor, labels: Labe
     return (surprise * counted[:, None]).sum()
 
 
-class _SumOverBoxes(torch.autograd.Function):
-    """A sum over parts of a frame, each of which gives its gradient at once: memory holds one pass at a time."""
+class _SumOverViews(torch.autograd.Function):
+    """A sum over views of boxes, each of which gives its gradient at once: memory holds one pass at a time."""
 
     @staticmethod
     def forward(
-        ctx: Any, frame: torch.Tensor, boxes: list[Box], loss: Callable[[torch.Tensor, Box], torch.Tensor]
+        ctx: Any,
+        frame: torch.Tensor,
+        parts: Iterable[tuple[Box, list[int]]],
+        loss: Callable[[torch.Tensor, Box, list[int]], torch.Tensor],
     ) -> torch.Tensor:
         total, gradient = frame.new_zeros(1), torch.zeros_like(frame)
-        for box in boxes:
+        for box, mirrored in parts:
             with torch.enable_grad():
                 patch = frame[box].detach().requires_grad_()
-                value = loss(patch, box)
+                value = loss(patch, box, mirrored)
             gradient[box] += torch.autograd.grad(value, patch)[0]
             total += value.detach().to(total.device)
         ctx.save_for_backward(gradient)

@@ -142,6 +142,29 @@ def test_the_gradient_of_a_scan_is_that_of_its_windows_together():
     assert gradients[0].any()
 
 
+class Shifted(Bright):
+    """The same of the neighbour on one side."""
+
+    def forward(self, images):
+        return super().forward(images.roll(self.by, dims=2))
+
+
+def test_the_loss_is_the_mean_over_the_mirrored_views():
+    """Mirrored along x, a network that looks to the left is one that looks to the right."""
+    case = scan(shape=(16, 16, 16))
+    recipe, gradients, losses = replace(RECIPE, patch=(16, 16, 16)), [], []
+    for by, flips in ((1, ()), (-1, ()), (1, (0,))):
+        network, image = Shifted(), torch.from_numpy(case.image.astype(np.float32))[None, None].requires_grad_()
+        network.by = by
+        loss = ScanLoss(case, Target(network, recipe, (1, 1, 1), flips))(image)
+        loss.sum().backward()
+        losses.append(loss.item())
+        gradients.append(image.grad)
+    assert losses[0] != losses[1]
+    assert losses[2] == pytest.approx((losses[0] + losses[1]) / 2)
+    torch.testing.assert_close(gradients[2], (gradients[0] + gradients[1]) / 2)
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 3))
 def test_ignored_voxels_do_not_count(seed, ignored_at):
