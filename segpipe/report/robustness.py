@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from segpipe.evaluation.robustness import ATTACKED, CORRUPTED, curves_of, show_level
 from segpipe.report.page import pictures, render
 from segpipe.report.style import BLUE, FAINT, house_style, new_figure, quiet, titled
-from segpipe.report.tables import table
+from segpipe.report.tables import Table, table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,8 +41,8 @@ def write_robustness(folder: Path, summary: Row, *, overlays: "Mapping[str, Figu
         facts=[(name.replace("_", " "), str(summary[name])) for name in facts if summary.get(name) is not None],
         headline=headline(summary),
         charts=pictures(charts),
-        corruptions=_curve_table(summary[CORRUPTED]),
-        attacks=_curve_table(summary[ATTACKED]),
+        corruptions=_curve_table(summary[CORRUPTED], "corruption"),
+        attacks=_curve_table(summary[ATTACKED], "attack"),
         overlays=pictures(overlays),
         worst=table([_worst(row, summary) for row in (*summary["worst"], *summary["worst_attacked"])]),
     )
@@ -104,17 +104,17 @@ def _ceiling(summary: Row, name: str) -> list[float]:
     return [(figure["ci95"] or (0, figure["mean"]))[1] for figure in found if figure["mean"] is not None]
 
 
-def _curve_table(curves: Row) -> Any:
-    return table(list(_rows(curves)), right=("mean Dice", "mean loss", *map(str, range(1, 6))))
+def _curve_table(curves: Row, kind: str) -> Table:
+    return table(list(_rows(curves, kind)), right=("mean Dice", "mean loss", *map(str, range(1, 6))))
 
 
-def _rows(curves: Row) -> "list[dict[str, Any]]":
+def _rows(curves: Row, kind: str) -> "list[dict[str, Any]]":
     found = []
     for name, row in curves.items():
         severities = {str(one["severity"]): one["dice"]["mean"] for one in row["severities"]}
         means = {"mean Dice": row["mean_dice"], "mean loss": row["mean_drop"]["mean"]}
         levels = ", ".join(show_level(one["level"]) for one in row["severities"])
-        found.append({"corruption": name.replace("_", " "), **severities, **means, "levels": f"{levels} {row['unit']}",
+        found.append({kind: name.replace("_", " "), **severities, **means, "levels": f"{levels} {row['unit']}",
                       "why these": row["source"]})  # fmt: skip
     return found
 

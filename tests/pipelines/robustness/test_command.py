@@ -80,6 +80,7 @@ def _is_whole(out):
     page = (out / "report.html").read_text(encoding="utf-8")
     assert page.count('class="enlarge"') == 6
     assert 'id="attacks"' in page
+    assert ">attack</th>" in page
     assert "mean loss of Dice" in page
     assert "low dose" in page
 
