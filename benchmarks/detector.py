@@ -1,6 +1,6 @@
-"""What hard negatives and a second stage change on the honest phantom, on the budget of the main job.
+"""What hard negatives and a second stage change on the phantom, on the budget of the main job or another.
 
-    python benchmarks/detector.py OUT [--steps 750] [-- WORDS]
+    python benchmarks/detector.py OUT [--steps 500] [-- WORDS]
 
 Two trainings, without and with hard negatives, and behind each a second stage: about six minutes of a core each, and
 ten for the phantom itself. Runs that are finished in OUT are only read, so a table can be printed again. WORDS are
@@ -17,8 +17,8 @@ from pathlib import Path
 
 from segpipe.system.files.csv_table import read_csv
 
-PHANTOM = ("+experiment=lung_nodule", "data.sizes=lidc", "data.distractors=true", "tracking=none")
-TRAININGS = {"one stage": (), "hard negatives": ("sampling.hard_negatives=0.2",)}
+PHANTOM = ("+experiment=lung_nodule", "tracking=none")
+TRAININGS = {"without hard negatives": ("sampling.hard_negatives=0",), "with hard negatives": ()}
 SIZES = ("6-8 mm", "above 8 mm")
 
 
@@ -26,7 +26,7 @@ def main() -> None:
     """Makes what is missing and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--steps", type=int, default=750)
+    parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("words", nargs="*")
     given = parser.parse_args()
     words = [*PHANTOM, f"trainer.max_steps={given.steps}", "evaluation.overlays=0", *given.words]
