@@ -115,6 +115,7 @@ def tiny_words(tiny_dataset) -> list[str]:
         "recipe.patch=[32,32,16]",
         "recipe.spacing_mm=[1.0,1.0,1.5]",
         "sampling=scan",
+        "loss=dice_ce",
         "training.batch_size=2",
         "training.validation_patches=4",
         "training.validate_every=5",

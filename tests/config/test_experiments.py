@@ -20,6 +20,7 @@ def test_the_main_job_keeps_its_numbers():
     assert (main_job["scheduler"]["name"], main_job["trainer"]["max_steps"]) == ("one_cycle", 500)
     assert (main_job["training"]["batch_size"], main_job["sampling"]["lesion_fraction"]) == (8, 0.5)
     assert main_job["sampling"]["hard_negatives"] == 0.25
+    assert (main_job["loss"]["batch_dice"], main_job["loss"]["lesion_weight"]) == (False, 5.0)
 
 
 def test_the_volume_of_interest_keeps_its_numbers():
