@@ -138,7 +138,7 @@ def test_every_way_of_logging_works(option, capsys):
     ("words", "expected"),
     [
         (["--cfg", "job", "-p", "optimizer.lr"], "0.001\n"),
-        (["--cfg", "job", "--resolve", "-p", "training.validate_every"], "250\n"),
+        (["--cfg", "job", "--resolve", "-p", "training.validate_every"], "125\n"),
         (["--cfg", "hydra", "-p", "hydra.job.chdir"], "False\n"),
         (["--cfg", "all", "-p", "hydra.job.name"], "train\n"),
         (["data=nifti", "--cfg", "job", "-p", "data"], "root: ???"),

@@ -55,7 +55,7 @@ def test_the_smallest_error_is_the_best():
 def words(tiny_words, tiny_dataset, tmp_path):
     """Of a pretraining on the scans of the tiny data set, whose masks are not there."""
     shutil.copytree(tiny_dataset / "images", tmp_path / "scans" / "images")
-    own = [word for word in tiny_words if not word.startswith(("+experiment", "data="))]
+    own = [word for word in tiny_words if not word.startswith(("+experiment", "data=", "sampling=", "loss="))]
     return ["+experiment=pretrain_encoder", "tracking=none", *own, f"data.root={tmp_path / 'scans'}"]
 
 
