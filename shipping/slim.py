@@ -11,8 +11,10 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from safetensors import safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import nn
+
+from segpipe.export.weights import weights_as_bytes
 
 CONVOLUTIONS = (nn.Conv3d, nn.ConvTranspose3d)
 
@@ -45,7 +47,7 @@ def share_weights(weights: Path, model: Path) -> None:
     with safe_open(weights, "pt") as file:
         metadata = file.metadata()
     state = {name: tensor.half() if _is_halved(tensor) else tensor for name, tensor in load_file(weights).items()}
-    weights.write_bytes(save(state, metadata=metadata))
+    weights.write_bytes(weights_as_bytes(state, metadata))
     places = _places(weights)
     known = {_content(tensor.numpy()): places[name] for name, tensor in state.items() if tensor.dtype == torch.float16}
     graph = onnx.load(model)

@@ -20,6 +20,7 @@ from segpipe.export.onnx import OPSET, quiet, without_traces
 from segpipe.export.parity import TOLERANCE
 from segpipe.export.rating_card import rating_card
 from segpipe.export.staging import staged_folder
+from segpipe.export.weights import weights_as_bytes
 from segpipe.export.writing import checksum
 from segpipe.labels.ratings import RATING_SCALES, RatingScale
 from segpipe.networks.crop_layers import GROUPS
@@ -96,13 +97,11 @@ def write_rating_folder(path: Path, model: RatingModel) -> Path:
         ModelError: when PyTorch and ONNX Runtime disagree.
         OutputError: when the folder cannot be written or holds something else.
     """
-    from safetensors.torch import save
-
+    metadata = {"format": "pt", "segpipe_version": __version__}
     with staged_folder(path, marker=INDEX) as folder:
         for name in ("docs", "models"):
             (folder / name).mkdir()
-        state = {name: tensor.contiguous().clone() for name, tensor in model.network.state_dict().items()}
-        (folder / WEIGHTS).write_bytes(save(state, metadata={"format": "pt", "segpipe_version": __version__}))
+        (folder / WEIGHTS).write_bytes(weights_as_bytes(model.network.state_dict(), metadata))
         _write_onnx(folder / ONNX, model)
         (folder / CARD).write_text(rating_card(model.scales, model.about), encoding="utf-8")
         (folder / INDEX).write_text(json.dumps(_index(folder, model), indent=2, ensure_ascii=False), encoding="utf-8")

@@ -14,6 +14,7 @@ from segpipe import __version__
 from segpipe.errors import ModelError
 from segpipe.export.onnx import LARGEST_BATCH, OPSET, quiet, without_traces
 from segpipe.export.parity import TOLERANCE
+from segpipe.export.weights import weights_as_bytes
 from segpipe.networks.candidate_network import CandidateEnsemble, CandidateNetwork
 from segpipe.networks.crop_layers import GROUPS
 from segpipe.networks.registry import MOST_MEMBERS
@@ -95,10 +96,8 @@ def write_stage(folder: Path, stage: StageModel) -> dict[str, Any]:
     Raises:
         ModelError: when PyTorch and ONNX Runtime disagree.
     """
-    from safetensors.torch import save
-
-    state = {name: tensor.contiguous().clone() for name, tensor in stage.network.state_dict().items()}
-    (folder / STAGE_WEIGHTS).write_bytes(save(state, metadata={"format": "pt", "segpipe_version": __version__}))
+    metadata = {"format": "pt", "segpipe_version": __version__}
+    (folder / STAGE_WEIGHTS).write_bytes(weights_as_bytes(stage.network.state_dict(), metadata))
     onnx = {"inputs": INPUTS, "output": OUTPUT, "opset": OPSET, "parity": _write_onnx(folder / STAGE_ONNX, stage)}
     return {**stage.spec.to_dict(), "onnx": onnx}
 

@@ -37,6 +37,7 @@ from segpipe.export.onnx import INPUT, OPSET, OUTPUT, export_onnx, open_onnx
 from segpipe.export.parity import Parity, check_parity, parity_patches
 from segpipe.export.program import export_program, write_program
 from segpipe.export.second_stage import write_stage
+from segpipe.export.weights import weights_as_bytes
 from segpipe.networks.probe import InputSizes
 
 log = logging.getLogger(__name__)
@@ -99,12 +100,9 @@ def _write_programs(folder: Path, release: Release, example_bcxyz: torch.Tensor)
 
 
 def _write_weights(folder: Path, release: Release) -> None:
-    from safetensors.torch import save
-
-    # clones, since weights that a network shares are written once for each of their names
-    state = {name: tensor.contiguous().clone() for name, tensor in release.network.state_dict().items()}
+    state = release.network.state_dict()
     metadata = {"format": "pt", "recipe_digest": release.recipe.digest, "segpipe_version": __version__}
-    (folder / WEIGHTS).write_bytes(save(state, metadata=metadata))
+    (folder / WEIGHTS).write_bytes(weights_as_bytes(state, metadata))
     if release.monai is not None:
         (folder / MONAI_WEIGHTS).write_bytes(_monai_weights(release.monai, state))
 
