@@ -73,6 +73,7 @@ def registries() -> Mapping[str, Registry | SectionCheck]:
     from segpipe.training.optimisation.optimizers import OPTIMIZERS
     from segpipe.training.optimisation.schedulers import SCHEDULERS
     from segpipe.training.pretraining.settings import Pretraining
+    from segpipe.training.privacy.settings import check_privacy
     from segpipe.training.ratings.settings import RatingSettings
     from segpipe.training.transfer.fine_tuning import check_fine_tuning
     from segpipe.training.transfer.settings import Initialisation
@@ -94,6 +95,7 @@ def registries() -> Mapping[str, Registry | SectionCheck]:
         "study": made_into(Study),
         "ratings": made_into(RatingSettings),
         "pretraining": made_into(Pretraining),
+        "privacy": check_privacy,  # last: it looks at what the others were made into
     }
     return parts
 

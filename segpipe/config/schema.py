@@ -162,6 +162,7 @@ class Settings(Section):
     init: Any = None  # which the configurations of earlier runs lack
     finetune: Any = None  # likewise
     detector: Any = None  # of two stages; None: one
+    privacy: Any = None  # of a private training, and no other
     pretraining: Any = None  # of a run that learns from scans without outlines
     study: Any = None  # of a study, and no other
     ratings: Any = None  # of a run that learns readers' ratings, and no other

@@ -6,6 +6,7 @@ from typing import Any
 
 from segpipe import __version__
 from segpipe.export.export_spec import INDEX, ONNX, PROGRAM, WEIGHTS, Release
+from segpipe.export.guarantee import PRIVACY, guarantee
 from segpipe.export.metadata import INTENDED_USE
 from segpipe.export.onnx import INPUT, OUTPUT
 from segpipe.export.parity import Parity
@@ -39,7 +40,7 @@ def model_card(release: Release, parity: Parity) -> str:
         *_section("Input and output", _input_rows(release)),
         *_section("Data and training", _data_rows(release.about)),
         *_figures(release),
-        *_privacy(release.about.get("membership")),
+        *_privacy(release.about),
         *_section("Operating point", _point_rows(release)),
         *_section("Confidence", _confidence_rows(release.operating_point.get("confidence") or {})),
         *_second_stage(release),
@@ -83,7 +84,7 @@ def _input_rows(release: Release) -> Iterator[tuple[str, object]]:
 
 def _data_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     for name, value in facts.items():
-        if name in ("figures", "fingerprint", "membership") or value is None:
+        if name in ("figures", "fingerprint", "membership", PRIVACY) or value is None:
             continue
         text = _listed(value) if isinstance(value, Mapping) else value
         if text != "":
@@ -110,8 +111,15 @@ def _figures(release: Release) -> list[str]:
     return ["## Figures", "", head, "", *table, "", *found, *_detection(figures.get("detection") or {})]
 
 
-def _privacy(membership: Mapping[str, Any] | None) -> list[str]:
-    """How well cases of the training were guessed; see SECURITY.md of segpipe."""
+def _privacy(about: Mapping[str, Any]) -> list[str]:
+    """What was promised to the patients of the training, and what was measured; see docs/privacy.md of segpipe."""
+    promised = [_cell(line) for line in guarantee(about.get(PRIVACY))]
+    lines = [*promised, *([""] if promised else []), *_guessed(about.get("membership"))]
+    return ["## Privacy", "", *lines] if lines else []
+
+
+def _guessed(membership: Mapping[str, Any] | None) -> list[str]:
+    """How well cases of the training were guessed."""
     if not membership:
         return []
     cases = membership.get("cases") or {}
@@ -119,8 +127,6 @@ def _privacy(membership: Mapping[str, Any] | None) -> list[str]:
     trained, held_out = (_cell(cases.get(name, "?")) for name in ("trained_on", "held_out"))
     where = f"{trained} cases of the training against {held_out} held-out ones"
     return [
-        "## Privacy",
-        "",
         f"Cases of the training were guessed by a {_cell(membership.get('attack', '?'))}: {found}, {where}.",
         "0.5 is a guess without any knowledge. A better attack may find more.",
         "",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segpipe import __version__
+from segpipe.export.guarantee import PRIVACY, guarantee
 from segpipe.report.figures import CURVE
 from segpipe.report.style import to_svg
 from segpipe.report.summary import data_facts, explanations, notes, parts, tiles
@@ -92,6 +93,7 @@ def write_report(
         facts=[(name.replace("_", " "), show(summary[name])) for name in _FACTS if summary.get(name)],
         tiles=tiles(summary),
         explained=explanations(summary),
+        guarantee=guarantee(summary.get(PRIVACY)),
         parts=parts(summary),
         notes=notes(summary),
         charts=[item for item in drawn if not item.id.startswith((OVERLAY, CURVE))],

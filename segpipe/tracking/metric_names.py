@@ -11,6 +11,7 @@ _PARTS = (
     "patients",
     "failed_cases",
     "membership",
+    "privacy",
     "metrics",
     "class_means",
     "lesions",

@@ -20,6 +20,7 @@ from segpipe.evaluation.drift.fingerprint import fingerprint_of
 from segpipe.evaluation.evaluated_cases import EvaluatedCases, sort_outcomes, write_summary
 from segpipe.evaluation.membership import MEMBERSHIP, measure_membership
 from segpipe.evaluation.results import CaseResult
+from segpipe.export.guarantee import PRIVACY
 from segpipe.export.model_folder import write_model_folder
 from segpipe.export.second_stage import StageModel
 from segpipe.inference.case_evaluator import CaseEvaluator
@@ -80,6 +81,7 @@ def evaluate_and_export(
     about |= {"second_stage": stage.about} if stage else {}
     about |= {"confidence": point["confidence"]} if "confidence" in point else {}
     about |= {MEMBERSHIP: membership} if membership else {}
+    about |= {PRIVACY: dict(fitted.privacy)} if fitted.privacy else {}
     write = partial(write_summary, cases, folder / "evaluation", about=about, seed=settings.seed)
     summary, problem = attempt_step(write)
     log.info("exporting the model folder")

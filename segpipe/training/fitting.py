@@ -37,6 +37,8 @@ from segpipe.training.optimisation.schedulers import build_scheduler
 from segpipe.training.optimisation.weight_averaging import AveragedWeights, OwnAverage
 from segpipe.training.precision import precision_plugins
 from segpipe.training.pretraining.restoration import RESTORATION, build_restoration
+from segpipe.training.privacy.module import PrivateModule, privacy_of
+from segpipe.training.privacy.plan import PrivacyPlan
 from segpipe.training.sharding import ShardedStrategy
 from segpipe.training.step_sizes import StepSizes
 from segpipe.training.transfer.fine_tuning import FrozenStages, freeze, layer_scale
@@ -54,10 +56,12 @@ class TrainingResult:
     Args:
         network: With the weights that the settings ask to evaluate (averaged ones where there are), in eval mode.
         steps: Optimizer steps taken in all.
+        privacy: What was spent of the patients' privacy; None where nothing was promised.
     """
 
     network: torch.nn.Module
     steps: int
+    privacy: Mapping[str, Any] | None = None
 
 
 def fit(
@@ -85,7 +89,7 @@ def fit(
     pl.seed_everything(settings.seed, workers=False, verbose=False)
     checkpoint: Path | None = None
     for begin, end in pairwise([0, *rounds(settings)]):
-        module = build_module(settings, provenance)
+        module = build_module(settings, provenance, privacy=data.privacy)
         trainer = build_trainer(settings, folder, log_metrics, until=end)
         with stops_wait():
             ranks = _meet(trainer, module)
@@ -106,10 +110,12 @@ def fit(
     if compute_of(settings.trainer).strategy == "fsdp":
         module = build_module(settings, provenance)  # whole again
     network = load_weights(module.network, folder / "checkpoints" / f"{settings.evaluation.weights}.ckpt")
-    return TrainingResult(network, trainer.global_step)
+    return TrainingResult(network, trainer.global_step, privacy_of(module))
 
 
-def build_module(settings: Settings, provenance: Mapping[str, Any]) -> SegmentationModule:
+def build_module(
+    settings: Settings, provenance: Mapping[str, Any], *, privacy: PrivacyPlan | None = None
+) -> SegmentationModule:
     """The Lightning module of a configuration, with fresh weights drawn from its seed."""
     torch.manual_seed(settings.seed)
     labels, tuning = recipe_of(settings).label_map, fine_tuning_of(settings)
@@ -124,14 +130,19 @@ def build_module(settings: Settings, provenance: Mapping[str, Any]) -> Segmentat
         "provenance": provenance,
         "labels": labels,
     }
-    module: SegmentationModule = (
-        build_restoration(settings.pretraining, **parts)
-        if settings.pretraining
-        else build_part(MODULES, settings.module, **parts)
-    )
+    module = _build(settings, parts, privacy)
     module.validate_every = settings.training.validate_every
     if settings.trainer.compile:
         module.network.compile()  # in place, so that the names of weights stay
+    return module
+
+
+def _build(settings: Settings, parts: dict[str, Any], privacy: PrivacyPlan | None) -> SegmentationModule:
+    if settings.pretraining:
+        return build_restoration(settings.pretraining, **parts)
+    if privacy:
+        return PrivateModule(plan=privacy, **parts)
+    module: SegmentationModule = build_part(MODULES, settings.module, **parts)
     return module
 
 

@@ -44,6 +44,16 @@ def check_compute(settings: Settings) -> Compute:
             facts={"training.validation_patches": patches, "processes": compute.processes},
             hint=f"training.validation_patches={ceil(patches / compute.processes) * compute.processes}",
         )
+    if settings.privacy and (compute.processes > 1 or compute.precision == "16-mixed" or compute.device.type == "mps"):
+        raise ConfigError(
+            "a private training draws its patients in one process, and neither scales its loss nor runs on mps",
+            facts={
+                "processes": compute.processes,
+                "precision": compute.precision,
+                "accelerator": compute.device.type,
+            },
+            hint="trainer.devices=1 trainer.precision=32-true, and trainer=cpu or trainer=gpu",
+        )
     if compute.strategy == "fsdp" and (ema or compute.precision == "16-mixed"):
         raise ConfigError(
             "sharded weights are neither averaged nor trained in 16-mixed",

@@ -35,6 +35,8 @@ def words_of(experiment: str, chosen: dict[str, str]) -> list[str]:
     narrow = [] if "network" in chosen else ["network.channels=[8,16,32,64]"]  # each network as it is has its own test
     options = [f"{group}={option}" for group, option in chosen.items()]
     options += ["recipe=ct_nodule", "sampling=scan"] if chosen.get("detector") == "two_stage" else []  # of whole scans
+    private = ["training.clip_norm=null", "sampling.hard_negatives=0", "network.norm=instance"]
+    options += private if chosen.get("privacy") == "dp" else []
     large = experiment == "lung_nodule" and chosen.get("network") == "swin_unetr"
     options += ["recipe=ct_nodule"] if large else []  # 32 voxels would be one at its bottom
     return [f"+experiment={experiment}", *options, *given, *narrow, "trainer.accelerator=cpu"]

@@ -74,6 +74,33 @@ def test_what_a_guess_at_the_training_cases_found_is_said() -> None:
     assert "Privacy" not in card()
 
 
+def test_what_a_private_training_promises_is_said() -> None:
+    known = {
+        "unit": "patient",
+        "epsilon": 7.9912,
+        "delta": 0.0021,
+        "accountant": "RDP, Opacus 1.6.0",
+        "noise_multiplier": 1.616,
+        "clip_norm": 1.0,
+        "sampling_rate": 1 / 6,
+        "patients": 48,
+        "steps": 300,
+        "randomness": "system",
+    }
+    text = card(privacy=known)
+    assert (
+        "Trained with differential privacy: ε = 8.00 at δ = 0.0021 per patient of the training, by Opacus's RDP "
+        "accountant, for the weights (noise multiplier 1.62, clip norm 1, 300 steps, each patient in a step with "
+        "probability 0.167, 48 patients)."
+    ) in text
+    assert "Figures, curves and pictures are not covered" in text
+    assert "the choice of hyper-parameters is not counted" in text
+    assert "| privacy |" not in text
+    assert "whoever knows" not in text
+    assert "there is no guarantee against anybody who knows the seed" in card(privacy={**known, "randomness": "seed"})
+    assert "ε = unknown at δ = unknown" in card(privacy={"epsilon": None, "steps": "<b>"})
+
+
 def test_detection_is_said_for_each_diameter() -> None:
     sizes = {
         "under 6 mm": {"lesions": 3, "sensitivity_at_fp_per_scan": {"0.125": 0.0, "8": None}, "cpm": 0.25},

@@ -111,6 +111,13 @@ def test_headlines_have_their_intervals(write):
     assert "CPM" not in words
 
 
+def test_what_a_private_training_promises_is_on_the_page(write):
+    assert "differential privacy" not in write().text
+    text = write(summary={**SUMMARY, "privacy": {"epsilon": 7.993, "delta": 0.002, "randomness": "system"}}).text
+    assert "Trained with differential privacy: ε = 8.00 at δ = 0.002 per patient" in text
+    assert "the choice of hyper-parameters is not counted" in text
+
+
 def test_the_ten_worst_cases_come_first_and_all_cases_are_there(write):
     text = write().text
     worst, everything = text.split("The worst cases by Dice")[1].split("All 12 cases")

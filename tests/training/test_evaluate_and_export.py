@@ -12,6 +12,7 @@ from segpipe.errors import DatasetError
 from segpipe.export.model_folder import read_model_folder
 from segpipe.networks import build_network
 from segpipe.pipelines.provenance import collect_provenance
+from segpipe.tracking.metric_names import summary_metrics
 from segpipe.training import evaluate_and_export as module
 from segpipe.training.data.run_data import prepare_data
 from segpipe.training.evaluate_and_export import evaluate_and_export
@@ -30,14 +31,14 @@ def data(tiny_dataset, tmp_path):
 def finish(tiny_words, data, tmp_path):
     """Evaluates and exports an untrained network after `damage` was done to the files of the held-out cases."""
 
-    def run(damage, *more):
+    def run(damage, *more, privacy=None):
         words = [*tiny_words, f"data.root={data}", *more]
         settings = settings_of(compose(words, registries), registries())
         run_data = prepare_data(settings, recipe_of(settings))
         provenance = collect_provenance(settings, run_data)
         for number, entry in enumerate(run_data.entries("test")):
             damage(number, entry)
-        fitted = TrainingResult(build_network(settings.network), 7)
+        fitted = TrainingResult(build_network(settings.network), 7, privacy)
         return evaluate_and_export(settings, run_data, fitted, tmp_path / "run", provenance=provenance)
 
     return run
@@ -74,6 +75,15 @@ def test_membership_is_measured_when_it_is_asked_for(finish, tmp_path):
     assert read_model_folder(result.model.path).about["membership"] == found
     assert "Cases of the training were guessed" in (result.model.path / "docs" / "README.md").read_text()
     assert len(list((tmp_path / "run" / "evaluation" / "masks").iterdir())) == 2  # of held-out cases alone
+
+
+def test_what_was_spent_of_the_patients_privacy_goes_with_the_figures(finish, tmp_path):
+    known = {"epsilon": 2.5, "delta": 0.01, "randomness": "system"}
+    result = finish(lambda number, entry: None, privacy=known)
+    assert json.loads((tmp_path / "run" / "evaluation" / "summary.json").read_text())["privacy"] == known
+    assert read_model_folder(result.model.path).about["privacy"] == known
+    assert "ε = 2.50 at δ = 0.01 per patient" in (result.model.path / "docs" / "README.md").read_text()
+    assert summary_metrics(result.summary)["evaluation_details/privacy_epsilon"] == 2.5
 
 
 def test_without_any_evaluation_the_model_is_exported_and_what_is_missing_is_said(finish, tmp_path):

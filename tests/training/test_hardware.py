@@ -34,10 +34,19 @@ def trainer(**changes):
     return SimpleNamespace(**{**values, **changes})
 
 
-def settings(*, patches=16, ema=None, optimizer="adamw", finetune=None, **changes):
+def settings(*, patches=16, ema=None, optimizer="adamw", finetune=None, privacy=None, **changes):
     training = SimpleNamespace(validation_patches=patches, ema=ema)
     spec = yaml.safe_load((CONF / f"{optimizer}.yaml").read_text())
-    return SimpleNamespace(training=training, trainer=trainer(**changes), optimizer=spec, finetune=finetune)
+    parts = {"optimizer": spec, "finetune": finetune, "privacy": privacy}
+    return SimpleNamespace(training=training, trainer=trainer(**changes), **parts)
+
+
+@pytest.mark.parametrize("changes", [{"devices": 2}, {"precision": "16-mixed"}])
+def test_what_a_private_training_cannot_compute_with_is_refused(changes):
+    assert hardware.check_compute(settings(privacy="dp", precision="32-true")).processes == 1
+    with pytest.raises(ConfigError, match="a private training draws its patients in one process") as caught:
+        hardware.check_compute(settings(privacy="dp", **changes))
+    assert "trainer.devices=1 trainer.precision=32-true" in caught.value.hint
 
 
 def test_validation_patches_that_cannot_be_shared_out_are_refused():

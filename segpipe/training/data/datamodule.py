@@ -14,6 +14,7 @@ from segpipe.preprocessing.sampling import Sampling
 from segpipe.training.data.mined import Mined
 from segpipe.training.data.patches import PatchDataset, build_train_loader, validation_batches
 from segpipe.training.hardware import choose_workers
+from segpipe.training.privacy.plan import PrivacyPlan
 
 
 class PatchDataModule(pl.LightningDataModule):
@@ -35,6 +36,7 @@ class PatchDataModule(pl.LightningDataModule):
         augmentation: Augmentation = settings.augmentation
         unchanged = Augmentation()
         self.mined: Mined | None = None
+        self.privacy: PrivacyPlan | None = None
         self.train = PatchDataset(train, recipe, sampling=sampling, augmentation=augmentation, seed=settings.seed)
         self.monitor = PatchDataset(monitor, recipe, sampling=sampling, augmentation=unchanged, seed=settings.seed)
 

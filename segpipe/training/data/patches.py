@@ -136,18 +136,21 @@ def build_train_loader(
     Returns:
         Batches of image float32 (B, 1, x, y, z) and label uint8 (B, 1, x, y, z).
     """
-    prefetch: dict[str, Any] = {"prefetch_factor": 2} if workers else {}
-    return StreamLoader(
-        dataset,
-        batch_size=batch,
-        sampler=StepSampler(batch, steps, start_step, rank, world),
-        num_workers=workers,
-        worker_init_fn=_start_worker,
-        pin_memory=torch.cuda.is_available(),
+    sampler = StepSampler(batch, steps, start_step, rank, world)
+    return StreamLoader(dataset, batch_size=batch, sampler=sampler, **loader_options(workers, seed=dataset.seed))
+
+
+def loader_options(workers: int, *, seed: int) -> dict[str, Any]:
+    """What every loader of training patches is told about its processes."""
+    prefetch = {"prefetch_factor": 2} if workers else {}
+    return {
+        "num_workers": workers,
+        "worker_init_fn": _start_worker,
+        "pin_memory": torch.cuda.is_available(),
         # its own generator, so that the loader takes nothing from the network's random numbers
-        generator=torch.Generator().manual_seed(dataset.seed),
+        "generator": torch.Generator().manual_seed(seed),
         **prefetch,
-    )
+    }
 
 
 def _start_worker(worker: int) -> None:

@@ -20,6 +20,7 @@ from segpipe.system.files.csv_table import write_csv
 from segpipe.system.machine.cores import available_cores
 from segpipe.system.processes.launched import launch
 from segpipe.training.data.datamodule import PatchDataModule
+from segpipe.training.data.patients import PrivatePatches
 
 log = logging.getLogger(__name__)
 
@@ -51,10 +52,12 @@ class RunData:
 
     def patches(self, settings: Settings) -> PatchDataModule:
         """The patches to train and to watch with."""
-        monitor = self.entries("test" if self.monitors_test else "val")
-        return PatchDataModule(
-            self._prepared(self.entries("train")), self._prepared(monitor), recipe=self.recipe, settings=settings
-        )
+        train, monitor = self.entries("train"), self.entries("test" if self.monitors_test else "val")
+        cases = self._prepared(train), self._prepared(monitor)
+        if settings.privacy is None:
+            return PatchDataModule(*cases, recipe=self.recipe, settings=settings)
+        patients = [entry.patient for entry in train]
+        return PrivatePatches(*cases, patients=patients, recipe=self.recipe, settings=settings)
 
     def _prepared(self, entries: Sequence[Entry]) -> list[CachedCase]:
         return [self.cached[entry.id] for entry in entries]

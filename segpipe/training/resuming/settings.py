@@ -75,7 +75,7 @@ def compare_settings(begun: Mapping[str, Any], config: Mapping[str, Any]) -> tup
     Returns:
         What may change when the run is resumed, and what must stay.
     """
-    later = {name: _defaults(kind) for name, kind in _LATER.items()}
+    later = {"privacy": {"name": "none"}, **{name: _defaults(kind) for name, kind in _LATER.items()}}
     every = _changes({**later, **begun}, {**later, **config})
     changes = [change for change in every if change.key not in ("resume", "check")]
     free = [change for change in changes if _may_change(change.key, begun, config)]
