@@ -52,7 +52,7 @@ class Edit:
         return content[:start]  # cut
 
 
-_ODD_BYTES = [
+ODD_BYTES = [
     b"\0" * 4,
     b"\xff" * 4,
     b"\xff\xff\xff\x7f",
@@ -65,7 +65,7 @@ _ODD_BYTES = [
     b"<",
     b'"',
 ]
-_bytes = st.one_of(st.binary(min_size=1, max_size=4), st.sampled_from(_ODD_BYTES))
+_bytes = st.one_of(st.binary(min_size=1, max_size=4), st.sampled_from(ODD_BYTES))
 
 
 def edits(*kinds: str) -> st.SearchStrategy[list[Edit]]:

@@ -115,7 +115,7 @@ def read_predicted(file: Path) -> PredictedScan:
     try:
         grid = Grid(tuple(content["grid"]["shape"]), np.array(content["grid"]["affine_ras_mm"]))
         name, findings = content["scan"], content["findings"]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ImageError("the findings cannot be read", facts={"file": file, "found": repr(error)}) from error
     return PredictedScan(name, grid, findings, read_thumbnail(file))
 

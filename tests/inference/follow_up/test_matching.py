@@ -232,3 +232,14 @@ def test_two_kernels_of_one_real_scan_are_aligned_where_they_are(realdata):
     points = to_world(thumbnails[0].grid.affine, [shape * 0.3, shape * 0.5, shape * 0.7])
     assert_allclose(to_world(alignment.matrix, points), to_world(motion, points), atol=2.0)
     assert alignment.correlation > 0.95
+
+
+@pytest.mark.parametrize("place", ["shape", "affine_ras_mm"])
+def test_a_grid_beyond_all_numbers_is_refused(tmp_path, place):
+    """JSON has whole numbers of any length, and Infinity."""
+    grid = {"shape": [9, 9, 9], "affine_ras_mm": np.eye(4).tolist()}
+    grid[place][0] = float("inf") if place == "shape" else [-(10**400), 0, 0, 0]
+    content = {"format": "segpipe-findings-1", "scan": "a", "grid": grid, "findings": []}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    with pytest.raises(ImageError, match="the findings cannot be read"):
+        read_predicted(tmp_path / "a.json")

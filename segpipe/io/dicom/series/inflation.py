@@ -1,5 +1,7 @@
 """Opens DICOM files that are packed, in a zip file or by their own syntax, and none that unpacks without bound."""
 
+import io
+import os
 import zipfile
 import zlib
 from typing import Any, BinaryIO, cast
@@ -37,7 +39,22 @@ def read_dataset(stream: BinaryIO, **options: Any) -> Dataset:
     start = stream.tell()
     _check_deflated(stream)
     stream.seek(start)
-    return pydicom.dcmread(stream, force=True, **options)
+    source = _Within(stream) if isinstance(stream, io.BufferedReader) else stream
+    return pydicom.dcmread(source, force=True, **options)
+
+
+class _Within:
+    """A file from which no more is asked for than it has; Python takes memory for all that is asked for first."""
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        self._file = file
+        self._end = os.fstat(file.fileno()).st_size
+        self.tell, self.seek = file.tell, file.seek
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes, as of a file."""
+        most = max(0, self._end - self._file.tell())
+        return self._file.read(most if size < 0 else min(size, most))
 
 
 def _check_deflated(stream: BinaryIO) -> None:

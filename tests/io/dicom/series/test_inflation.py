@@ -2,6 +2,7 @@
 
 import zipfile
 import zlib
+from io import BytesIO
 
 import numpy as np
 import pydicom
@@ -13,6 +14,7 @@ from segpipe.io.dicom.series import inflation
 from segpipe.io.dicom.series.files import DAMAGED, UNOPENED, list_files
 from segpipe.io.dicom.series.planes import LONGEST_SIDE
 from segpipe.io.dicom.series.series import find_series, read_series
+from tests.fuzz.mutations import little_memory
 from tests.samples.synthetic_dicom import ct_slices, save, thorax
 
 DEFLATED = str(DeflatedExplicitVRLittleEndian)
@@ -83,3 +85,13 @@ def test_slices_of_a_size_that_no_ct_has_take_no_memory(tmp_path, side):
     with pytest.raises(ImageError, match="no CT series found") as caught:
         find_series(save(slices, tmp_path / "ct"))
     assert caught.value.facts == {"an image without pixels, or larger than any of a CT": "7 files"}
+
+
+def test_a_dicomdir_that_claims_gigabytes_takes_no_memory(tmp_path):
+    """Python takes the memory for all that is asked of a file before it reads any of it."""
+    valid = BytesIO()
+    ct_slices(thorax((2, 2, 2)))[0].save_as(valid, enforce_file_format=True)
+    start = valid.getvalue().index(b"\xe0\x7f\x10\0OW") + 8  # the length of the pixels
+    (tmp_path / "DICOMDIR").write_bytes(valid.getvalue()[:start] + (2**32 - 16).to_bytes(4, "little") + b"\0" * 64)
+    with little_memory(), pytest.raises(ImageError, match="DICOMDIR"):
+        list_files(tmp_path / "DICOMDIR")

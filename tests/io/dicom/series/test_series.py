@@ -1,6 +1,5 @@
 """A series is read with the HU and the places that ITK sees, or refused with the numbers."""
 
-import io
 import zipfile
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from pydicom.uid import (
 from segpipe.errors import ImageError
 from segpipe.geometry import flip_ras_lps
 from segpipe.io.dicom.series.series import find_series, read_series, read_source_datasets
+from tests.samples.compressed_dicom import compress
 from tests.samples.synthetic_dicom import (
     AXIAL,
     PATIENT,
@@ -111,45 +111,6 @@ def test_a_padding_range_becomes_air(tmp_path):
     assert_array_equal(_read(save(slices, tmp_path / "a")).array, np.where(hu <= -900, -1024, hu))
 
 
-def _compress(dataset, syntax):
-    if syntax == ImplicitVRLittleEndian:
-        dataset.file_meta.TransferSyntaxUID = syntax
-    elif syntax == ExplicitVRBigEndian:
-        content = io.BytesIO()
-        dataset.file_meta.TransferSyntaxUID = syntax
-        dataset.PixelData = np.frombuffer(dataset.PixelData, np.uint16).astype(">u2").tobytes()
-        pydicom.dcmwrite(content, dataset, implicit_vr=False, little_endian=False, force_encoding=True)
-        return pydicom.dcmread(io.BytesIO(content.getvalue()), force=True)
-    elif syntax == JPEGLosslessSV1:
-        return _compress_with_gdcm(dataset)
-    else:
-        dataset.compress(syntax, generate_instance_uid=False)
-    return dataset
-
-
-def _compress_with_gdcm(dataset):
-    import tempfile
-
-    import gdcm
-
-    with tempfile.TemporaryDirectory() as folder:
-        plain, packed = Path(folder, "plain"), Path(folder, "packed")
-        dataset.save_as(plain, enforce_file_format=True)
-        reader = gdcm.ImageReader()
-        reader.SetFileName(str(plain))
-        assert reader.Read()
-        change = gdcm.ImageChangeTransferSyntax()
-        change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
-        change.SetInput(reader.GetImage())
-        assert change.Change()
-        writer = gdcm.ImageWriter()
-        writer.SetFileName(str(packed))
-        writer.SetFile(reader.GetFile())
-        writer.SetImage(change.GetOutput())
-        assert writer.Write()
-        return pydicom.dcmread(io.BytesIO(packed.read_bytes()))
-
-
 @pytest.mark.parametrize(
     "syntax",
     [ImplicitVRLittleEndian, ExplicitVRBigEndian, RLELossless, JPEGLSLossless, JPEG2000Lossless, JPEGLosslessSV1],
@@ -158,7 +119,7 @@ def _compress_with_gdcm(dataset):
 @pytest.mark.parametrize("signed", [True, False], ids=["signed", "unsigned"])
 def test_every_transfer_syntax_gives_the_same_hu(tmp_path, syntax, signed):
     slices = ct_slices(thorax(), signed=signed, intercept=0 if signed else -1024)
-    folder = save([_compress(dataset, syntax) for dataset in slices], tmp_path / "a")
+    folder = save([compress(dataset, syntax) for dataset in slices], tmp_path / "a")
 
     assert_array_equal(_read(folder).array, thorax())
 
