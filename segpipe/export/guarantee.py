@@ -26,8 +26,8 @@ def guarantee(known: Mapping[str, Any] | None) -> list[str]:
         f"Trained with differential privacy: ε = {_rounded_up(known.get('epsilon'))} at δ = "
         f"{_number(known.get('delta'))} per patient of the training, by Opacus's {accountant} accountant, for the "
         f"weights ({how}).",
-        "Figures, curves and pictures are not covered, be they of held-out or of training cases; the choice of "
-        "hyper-parameters is not counted, and weights that the training began with count as public.",
+        "Figures, pictures and digests of the data are not covered, be they of held-out or of training cases; the "
+        "choice of hyper-parameters is not counted, and weights that the training began with count as public.",
     ]
     if known.get("randomness") != "system":
         lines.insert(1, "The noise is of the run's seed: there is no guarantee against anybody who knows the seed.")

@@ -12,7 +12,7 @@ from segpipe import __version__
 from segpipe.config.schema import Settings
 from segpipe.datasets.training_cases import without_rehearsed
 from segpipe.training.data.run_data import RunData
-from segpipe.training.transfer.initial_weights import with_caution
+from segpipe.training.transfer.initial_weights import check_public, with_caution
 
 _PACKAGES = ("torch", "monai", "pytorch-lightning", "numpy", "nibabel", "onnxruntime", "mlflow", "hydra-core")
 
@@ -26,7 +26,12 @@ def collect_provenance(
         settings: The checked configuration.
         run_data: The cases by role.
         initial: What its weights begin with; see `describe_initial_weights`.
+
+    Raises:
+        ConfigError: see `check_public`, of a private training.
     """
+    if settings.privacy and initial:
+        check_public(initial, data_hash=run_data.hash)
     split = _describe_split(settings, run_data)
     begun = with_caution(initial, data_hash=run_data.hash, split=split) if initial else None
     return {

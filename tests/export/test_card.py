@@ -93,7 +93,7 @@ def test_what_a_private_training_promises_is_said() -> None:
         "accountant, for the weights (noise multiplier 1.62, clip norm 1, 300 steps, each patient in a step with "
         "probability 0.167, 48 patients)."
     ) in text
-    assert "Figures, curves and pictures are not covered" in text
+    assert "Figures, pictures and digests of the data are not covered" in text
     assert "the choice of hyper-parameters is not counted" in text
     assert "| privacy |" not in text
     assert "whoever knows" not in text

@@ -1,16 +1,18 @@
 """The Lightning module of a private training: what the optimizer, callbacks and checkpoints see has noise already."""
 
+import logging
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 
-from segpipe.errors import ConfigError
 from segpipe.export.guarantee import PRIVACY
 from segpipe.training.module import CHECKPOINT_KEY, Batch, SegmentationModule
 from segpipe.training.privacy.account import Account
 from segpipe.training.privacy.mechanism import ClippedSum
 from segpipe.training.privacy.plan import PrivacyPlan
+
+log = logging.getLogger(__name__)
 
 
 class PrivateModule(SegmentationModule):
@@ -32,17 +34,8 @@ class PrivateModule(SegmentationModule):
         self._drawn = self._clipped = 0
 
     def on_train_start(self) -> None:
-        """Refuses a training that has spent all it may.
-
-        Raises:
-            ConfigError: with what is spent.
-        """
-        if not self._affords_step():
-            raise ConfigError(
-                "another step would spend more than privacy.epsilon",
-                facts={"privacy.epsilon": self.plan.epsilon, "spent": f"{self.account.epsilon:.3f}"},
-                hint="the weights are those of the last checkpoint; more steps need a run that planned them",
-            )
+        """A run that is resumed may have spent all it could; what comes after the training can still be done."""
+        self._end_in_time()
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Adds up the patients' gradients; the mean of their losses is for the eye alone."""
@@ -70,9 +63,8 @@ class PrivateModule(SegmentationModule):
         self._drawn, self._clipped = self._drawn + self._sum.patients, self._clipped + self._sum.clipped
 
     def on_train_batch_end(self, *given: Any) -> None:
-        """Ends the training before the step that would spend too much."""
-        if not self._affords_step():
-            self.trainer.should_stop = True
+        """Looks whether another step can be paid for."""
+        self._end_in_time()
 
     def on_validation_epoch_end(self) -> None:
         """Logs what is spent so far, next to the validation's figures."""
@@ -100,11 +92,14 @@ class PrivateModule(SegmentationModule):
     def _weights(self) -> list[torch.nn.Parameter]:
         return [weight for weight in self.network.parameters() if weight.requires_grad]
 
-    def _affords_step(self) -> bool:
-        plan = self.plan
-        if plan.epsilon is None:
-            return True
-        return self.account.steps_within(plan.epsilon, plan.noise_multiplier, plan.sampling_rate) > 0
+    def _end_in_time(self) -> None:
+        """Ends the training before the step that would spend too much."""
+        step = self.trainer.global_step
+        if step < self.trainer.max_steps and not self.plan.affords_step(self.account):
+            log.warning(
+                "privacy: the training ends after step %d, the next would exceed ε = %g", step, self.plan.epsilon
+            )
+            self.trainer.should_stop = True
 
 
 def _mean_of_finite(losses: list[torch.Tensor], device: torch.device) -> torch.Tensor:

@@ -46,6 +46,12 @@ class PrivacyPlan:
         """The probability that a patient is drawn for a step."""
         return self.patients_per_step / self.patients
 
+    def affords_step(self, account: Account) -> bool:
+        """Whether another step stays within what the training may spend."""
+        if self.epsilon is None:
+            return True
+        return account.steps_within(self.epsilon, self.noise_multiplier, self.sampling_rate) > 0
+
     def describe(self, account: Account) -> dict[str, Any]:
         """What is spent by which training, as plain data for summaries, model card and checkpoints."""
         return {
@@ -71,7 +77,7 @@ def plan_privacy(settings: Settings, *, patients: int) -> PrivacyPlan:
         patients: Of the training.
 
     Raises:
-        ConfigError: when a step would take more patients than there are, or δ or ε promise nothing or too much.
+        ConfigError: when a step takes more patients than there are, δ promises nothing, or no step stays within ε.
     """
     privacy: DifferentialPrivacy = settings.privacy
     drawn, delta = settings.training.batch_size, privacy.delta or _SHARE_OF_ONE_PATIENT / patients
@@ -80,11 +86,8 @@ def plan_privacy(settings: Settings, *, patients: int) -> PrivacyPlan:
     if noise is None:
         assert privacy.epsilon is not None
         noise = find_noise(privacy.epsilon, delta, sampling_rate=rate, steps=steps)
-    of_seed = privacy.randomness == "seed"
-    if of_seed:
-        log.warning("privacy.randomness=seed: there is no guarantee against anybody who knows the seed")
     log.info("privacy: noise multiplier %.3g, %d of %d patients a step on average", noise, drawn, patients)
-    return PrivacyPlan(
+    plan = PrivacyPlan(
         patients=patients,
         patients_per_step=drawn,
         patches_per_patient=privacy.patches_per_patient,
@@ -92,9 +95,23 @@ def plan_privacy(settings: Settings, *, patients: int) -> PrivacyPlan:
         noise_multiplier=noise,
         epsilon=privacy.epsilon,
         delta=delta,
-        numbers=SecretNumbers.of_seed(settings.seed) if of_seed else SecretNumbers.of_system(),
+        numbers=_numbers(privacy, settings.seed),
         randomness=privacy.randomness,
     )
+    if not plan.affords_step(Account(delta)):
+        raise ConfigError(
+            "a single step with this noise spends more than privacy.epsilon",
+            facts={"privacy.epsilon": privacy.epsilon, "privacy.noise_multiplier": noise, "sampling rate": rate},
+            hint="privacy.noise_multiplier=null, which finds as much as all steps need",
+        )
+    return plan
+
+
+def _numbers(privacy: DifferentialPrivacy, seed: int) -> SecretNumbers:
+    if privacy.randomness == "system":
+        return SecretNumbers.of_system()
+    log.warning("privacy.randomness=seed: there is no guarantee against anybody who knows the seed")
+    return SecretNumbers.of_seed(seed)
 
 
 def _check(drawn: int, delta: float, patients: int) -> None:

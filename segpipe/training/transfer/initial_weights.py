@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from segpipe.config.schema import Settings
-from segpipe.errors import ModelError
+from segpipe.errors import ConfigError, ModelError
 from segpipe.labels import LabelMap
 from segpipe.networks import build_network
 from segpipe.networks.stages import stages_of
@@ -93,6 +93,24 @@ def with_caution(facts: Mapping[str, Any], *, data_hash: str, split: Mapping[str
     caution = "the source was trained on other cases of this data set, perhaps on those that this run holds out"
     log.warning("initial weights: %s", caution)
     return {**facts, "caution": caution}
+
+
+def check_public(facts: Mapping[str, Any], *, data_hash: str) -> None:
+    """Refuses weights that a private training must not begin with, as far as their source says what they learnt from.
+
+    Args:
+        facts: See `describe_initial_weights`.
+        data_hash: Of the run's data set.
+
+    Raises:
+        ConfigError: for weights that have learnt from this data set.
+    """
+    if facts.get("data_hash") == data_hash:
+        raise ConfigError(
+            "a private training must not begin with weights that have learnt from its own data set",
+            facts={"init.from": facts.get("source"), "data_hash": data_hash},
+            hint="init.from=null, or weights of other patients or of phantoms",
+        )
 
 
 def keep_facts(facts: Mapping[str, Any], folder: Path) -> None:

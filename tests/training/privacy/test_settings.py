@@ -100,6 +100,14 @@ def test_a_plan_finds_what_is_left_open():
     assert (given.noise_multiplier, given.delta) == (1.5, 1e-6)
 
 
+def test_a_bound_that_no_single_step_keeps_is_refused():
+    words = [*FITTING, "privacy.noise_multiplier=1", "privacy.epsilon=0.1", "training.batch_size=2"]
+    with pytest.raises(ConfigError, match=r"a single step with this noise spends more than privacy\.epsilon") as caught:
+        plan_privacy(settings(*words), patients=20)
+    assert caught.value.facts["privacy.noise_multiplier"] == 1
+    assert "privacy.noise_multiplier=null" in caught.value.hint
+
+
 def test_more_patients_than_there_are_and_a_large_delta_are_refused():
     with pytest.raises(ConfigError, match="a private step draws some of the training's patients") as caught:
         plan_privacy(settings(*FITTING, "training.batch_size=30"), patients=20)

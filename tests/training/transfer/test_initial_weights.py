@@ -11,10 +11,11 @@ from safetensors.torch import save_file
 from segpipe.cli.train import registries
 from segpipe.config.check import settings_of
 from segpipe.config.compose import compose
-from segpipe.errors import ModelError
+from segpipe.errors import ConfigError, ModelError
 from segpipe.labels import LabelMap
 from segpipe.networks import build_network
 from segpipe.training.transfer.initial_weights import (
+    check_public,
     describe_initial_weights,
     keep_facts,
     load_initial_weights,
@@ -117,6 +118,16 @@ def test_a_source_that_may_have_seen_the_held_out_cases_is_named(caplog):
     assert "perhaps on those that this run holds out" in caplog.text
     assert with_caution(facts, data_hash="ab", split={"training_cases_sha256": "1"}) == facts
     assert with_caution(facts, data_hash="cd", split={"training_cases_sha256": "2"}) == facts
+
+
+def test_a_private_training_does_not_begin_with_weights_of_its_own_data_set():
+    facts = {"source": "lidc-voi", "data_hash": "ab"}
+    check_public(facts, data_hash="cd")
+    check_public({"source": "astra"}, data_hash="cd")
+    with pytest.raises(ConfigError, match="must not begin with weights that have learnt from its own data") as caught:
+        check_public(facts, data_hash="ab")
+    assert caught.value.facts == {"init.from": "lidc-voi", "data_hash": "ab"}
+    assert "of other patients or of phantoms" in caught.value.hint
 
 
 @pytest.mark.slow
