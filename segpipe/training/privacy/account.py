@@ -1,5 +1,6 @@
 """What steps have spent of a patient's privacy, by Opacus's RDP accountant, and the noise that a bound needs."""
 
+import warnings
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -14,7 +15,6 @@ ORDERS = [
     *(float(order) for order in (*range(12, 64), 64, 80, 96, 128, 192, 256, 384, 512)),
 ]
 """Rényi orders that are tried; the bound of each holds, and the smallest counts."""
-_MOST_STEPS = 2**40
 _MOST_NOISE = 2.0**20
 _PRECISION = 1e-3
 
@@ -51,17 +51,9 @@ class Account:
         """What is spent."""
         return _epsilon(self._rdp(), self.delta) if self.history else 0.0
 
-    def steps_within(self, epsilon: float, noise_multiplier: float, sampling_rate: float) -> int:
-        """How many more steps spend at most `epsilon` in all."""
-        spent, of_step = self._rdp(), _rdp_of_step(noise_multiplier, sampling_rate)
-        fitting, too_many = 0, _MOST_STEPS
-        if _epsilon(spent + of_step, self.delta) > epsilon:
-            return 0
-        while too_many - fitting > 1:
-            steps = (fitting + too_many) // 2
-            within = _epsilon(spent + steps * of_step, self.delta) <= epsilon
-            fitting, too_many = (steps, too_many) if within else (fitting, steps)
-        return fitting
+    def affords(self, epsilon: float, noise_multiplier: float, sampling_rate: float) -> bool:
+        """Whether another step leaves what is spent at or below `epsilon`."""
+        return _epsilon(self._rdp() + _rdp_of_step(noise_multiplier, sampling_rate), self.delta) <= epsilon
 
     def _rdp(self) -> NDArray[np.float64]:
         parts = [steps * _rdp_of_step(noise, rate) for noise, rate, steps in self.history]
@@ -101,7 +93,10 @@ def _rdp_of_step(noise_multiplier: float, sampling_rate: float) -> NDArray[np.fl
 
 
 def _epsilon(rdp: NDArray[np.float64], delta: float) -> float:
-    """The smallest bound of all orders; Opacus's `get_privacy_spent` without its warnings at the outermost orders."""
-    alphas = np.asarray(ORDERS)
-    bounds = rdp - (np.log(delta) + np.log(alphas)) / (alphas - 1) + np.log((alphas - 1) / alphas)
-    return max(0.0, float(np.nanmin(bounds)))
+    """The smallest bound of all orders."""
+    from opacus.accountants.analysis.rdp import get_privacy_spent
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of an outermost order, whose bound holds as well
+        epsilon, _ = get_privacy_spent(orders=ORDERS, rdp=rdp, delta=delta)
+    return max(0.0, float(epsilon))

@@ -48,9 +48,7 @@ class PrivacyPlan:
 
     def affords_step(self, account: Account) -> bool:
         """Whether another step stays within what the training may spend."""
-        if self.epsilon is None:
-            return True
-        return account.steps_within(self.epsilon, self.noise_multiplier, self.sampling_rate) > 0
+        return self.epsilon is None or account.affords(self.epsilon, self.noise_multiplier, self.sampling_rate)
 
     def describe(self, account: Account) -> dict[str, Any]:
         """What is spent by which training, as plain data for summaries, model card and checkpoints."""
