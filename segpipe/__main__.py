@@ -25,6 +25,7 @@ VERBS = {
     "robustness": "say how much a model loses on noisier, blurred, moved or otherwise worse scans",
     "export": "write the model folder of a finished run again",
     "sign": "sign a model folder, so that others can verify who answers for it",
+    "seen": "say which scans a model was trained on, for whoever has them",
     "sync": "send MLflow what an outage kept from it, and end the runs there that were killed",
 }
 

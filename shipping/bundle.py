@@ -34,6 +34,7 @@ from segpipe.errors import ModelError
 from segpipe.evaluation.strata import rating_stratum
 from segpipe.export.export_spec import CARD, INDEX, MONAI_WEIGHTS, ONNX, TORCHSCRIPT, WEIGHTS
 from segpipe.export.model_folder import ModelFolder, load_network, read_model_folder, write_model_folder
+from segpipe.export.seen_cases import seen_together
 from segpipe.export.shipped import FOLDER
 from segpipe.export.staging import staged_folder
 from segpipe.export.writing import checksum
@@ -118,6 +119,7 @@ def merge(
         spec = {"name": "ensemble", "members": len(folders), "member": spec}
         alike = [name for name in about if all(folder.about.get(name) == about[name] for folder in folders)]
         about = {name: about[name] for name in alike if name not in OF_ONE_RUN}
+        about |= seen_together([folder.about for folder in folders])
     return write_model_folder(
         path,
         network=network,

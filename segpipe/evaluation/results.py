@@ -108,6 +108,7 @@ class CaseResult:
             nothing was searched for, and the lesions of the prediction take their place.
         voxels: Whether the probability is right near the foreground; None where it is not known.
         scan: What the scan itself measures; see `segpipe.preprocessing.scan_profile`; empty where it was not asked.
+        scan_digest: Of the scan as it was read; see `segpipe.preprocessing.scan_digest`; None where none was read.
     """
 
     case: str
@@ -123,6 +124,7 @@ class CaseResult:
     detections: tuple[Detection, ...] | None = None
     voxels: VoxelCounts | None = None
     scan: Mapping[str, float] = field(default_factory=dict)
+    scan_digest: str | None = None
 
     @property
     def true_positives(self) -> int:

@@ -12,6 +12,7 @@ from segpipe.export.onnx import INPUT, OUTPUT
 from segpipe.export.parity import Parity
 from segpipe.export.second_stage import INPUTS, STAGE_ONNX, STAGE_WEIGHTS
 from segpipe.export.second_stage import OUTPUT as CONFIDENCE
+from segpipe.export.seen_cases import SEEN
 
 _FIGURES = {
     "dice": "Dice",
@@ -85,6 +86,9 @@ def _input_rows(release: Release) -> Iterator[tuple[str, object]]:
 def _data_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     for name, value in facts.items():
         if name in ("figures", "fingerprint", "membership", PRIVACY) or value is None:
+            continue
+        if name == SEEN:
+            yield "whether it has seen a case", "`python -m segpipe seen --model MODEL --input SCAN`"
             continue
         text = _listed(value) if isinstance(value, Mapping) else value
         if text != "":

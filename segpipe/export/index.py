@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, StringConstraints, Vali
 
 from segpipe.errors import ModelError
 from segpipe.export.export_spec import FORMAT, INDEX
+from segpipe.export.seen_cases import SeenGroup
 from segpipe.export.shipped import shipped_models
 from segpipe.export.signature import check_signature
 from segpipe.export.writing import checksum
@@ -164,6 +165,7 @@ class Facts(_Typed):
     split: dict[str, int | str | None] | None = None
     figures: Figures | None = None
     fingerprint: Fingerprint | None = None
+    seen_cases: Annotated[list[SeenGroup], MaxLen(1000)] | None = None
 
 
 class Network(_Typed):

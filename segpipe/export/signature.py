@@ -70,6 +70,7 @@ def read_private_key(file: Path, passphrase: str | None = None) -> "Ed25519Priva
     Raises:
         ConfigError: when it is none, needs a passphrase, or cannot be read.
     """
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -77,7 +78,7 @@ def read_private_key(file: Path, passphrase: str | None = None) -> "Ed25519Priva
         key = load_pem_private_key(_read(file), passphrase.encode() if passphrase else None)
     except TypeError as error:  # a passphrase is missing, or there is one too many
         raise ConfigError(str(error), facts={"file": file}, hint="--passphrase-env VARIABLE") from None
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm):
         raise _no_key(file, "private") from None
     if not isinstance(key, Ed25519PrivateKey):
         raise _no_key(file, "private")
@@ -90,12 +91,13 @@ def read_public_key(file: Path) -> "Ed25519PublicKey":
     Raises:
         ConfigError: when it is none, or cannot be read.
     """
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
     try:
         key = load_pem_public_key(_read(file))
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm):
         raise _no_key(file, "public") from None
     if not isinstance(key, Ed25519PublicKey):
         raise _no_key(file, "public")

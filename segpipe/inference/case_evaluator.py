@@ -15,6 +15,7 @@ from segpipe.inference.options import PredictOptions
 from segpipe.inference.predictor import Prediction, predict_case
 from segpipe.io.images.volumes import write_volume
 from segpipe.preprocessing.recipe import Recipe, Shape
+from segpipe.preprocessing.scan_digest import scan_digest
 from segpipe.preprocessing.scan_profile import profile_scan
 
 
@@ -51,6 +52,7 @@ class CaseEvaluator:
         prediction, result = self.evaluate(entry, case)
         if self.masks:
             write_volume(self.masks / f"{entry.id}.nii.gz", prediction.mask, case.grid)
+        result = replace(result, scan_digest=scan_digest(case.image, case.grid))
         return replace(result, scan=profile_scan(case)) if self.profiles else result
 
     def read(self, entry: Entry) -> Case:

@@ -14,6 +14,7 @@ from segpipe.evaluation.evaluated_cases import EvaluatedCases, write_summary
 from segpipe.evaluation.tables import case_rows, lesion_rows
 from segpipe.export.model_folder import ModelFolder, load_network, write_model_folder
 from segpipe.export.second_stage import load_stage, mean_of_stages
+from segpipe.export.seen_cases import seen_together
 from segpipe.networks import is_shipped
 from segpipe.networks.ensemble import Ensemble
 from segpipe.pipelines.folds import check_folds, run_folds
@@ -131,6 +132,7 @@ def _write_ensemble(
             **{name: about[name] for name in _CARD if name in about},
             **figures_of(summary),
             "fingerprint": fingerprint_of([result for fold in folds for result in fold.results]),
+            **seen_together([fold.model.about for fold in folds]),
         },
         example_bcxyz=folds[0].example_bcxyz,
         second_stage=mean_of_stages([load_stage(path, spec) for path, spec in stages]) if stages else None,

@@ -12,6 +12,7 @@ from segpipe.evaluation.evaluated_cases import EvaluatedCases, evaluate_each, so
 from segpipe.evaluation.folders import evaluate_mask_pair, pair_masks
 from segpipe.evaluation.mask_pairs import Foreground, MaskValues
 from segpipe.evaluation.results import CaseResult
+from segpipe.export.seen_cases import SEEN, SeenCases
 from segpipe.pipelines.sphere_references import mark_spheres
 
 Evaluated = tuple[EvaluatedCases, dict[str, Any]]
@@ -26,7 +27,7 @@ class EvaluationPlan:
         name: Item → name of its case.
         evaluate: Item → its figures; with processes a function of a module, or a `partial` of one.
         about: What goes in front of the summary.
-        settings: What else the figures depend on, as plain data.
+        settings: What else the figures depend on, as plain data; of a model that says so the cases that it has seen.
         errors: What is wrong with files that are no case.
         processes: How many work at once; 0 works in this process, None takes one per core.
         masks: Where predicted masks are written, if anywhere.
@@ -44,7 +45,20 @@ class EvaluationPlan:
     def run(self) -> Evaluated:
         """Evaluates all cases; returns what became of them, and what goes in front of the summary."""
         outcomes = evaluate_each(self.evaluate, self.items, name=self.name, workers=self.processes)
-        return sort_outcomes(outcomes, self.errors), self.about
+        cases = sort_outcomes(outcomes, self.errors)
+        return cases, {**self.about, **count_seen(cases, self.settings)}
+
+
+def count_seen(cases: EvaluatedCases, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """How many of the cases the evaluated model has seen, for the summary; empty where it does not say.
+
+    Args:
+        cases: What became of the cases.
+        settings: See `EvaluationPlan`.
+    """
+    if not settings.get(SEEN):
+        return {}
+    return {SEEN: SeenCases(settings[SEEN]).count(result.scan_digest for result in cases.results)}
 
 
 def plan_masks(

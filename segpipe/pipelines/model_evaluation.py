@@ -11,6 +11,7 @@ from segpipe.datasets.splits import assign_roles
 from segpipe.datasets.training_cases import limit_training
 from segpipe.errors import DatasetError, SegpipeError
 from segpipe.export.model_folder import ModelFolder
+from segpipe.export.seen_cases import SEEN
 from segpipe.inference.batch.runner import model_digest
 from segpipe.inference.case_evaluator import CaseEvaluator
 from segpipe.inference.engines.engine import Engine
@@ -55,6 +56,7 @@ def plan_model(
         "model": model_digest(folder),
         "computed_by": getattr(engine, "name", "unknown"),
         "recipe": folder.recipe.to_dict(),
+        **({SEEN: folder.about[SEEN]} if folder.about.get(SEEN) else {}),
     }
     return EvaluationPlan(entries, attrgetter("id"), evaluator, about, settings=settings, masks=masks)
 

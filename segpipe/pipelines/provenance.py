@@ -11,6 +11,7 @@ from typing import Any
 from segpipe import __version__
 from segpipe.config.schema import Settings
 from segpipe.datasets.training_cases import without_rehearsed
+from segpipe.export.seen_cases import SEEN
 from segpipe.training.data.run_data import RunData
 from segpipe.training.transfer.initial_weights import check_public, with_caution
 
@@ -33,7 +34,8 @@ def collect_provenance(
     if settings.privacy and initial:
         check_public(initial, data_hash=run_data.hash)
     split = _describe_split(settings, run_data)
-    begun = with_caution(initial, data_hash=run_data.hash, split=split) if initial else None
+    named = {name: value for name, value in (initial or {}).items() if name != SEEN}
+    begun = with_caution(named, data_hash=run_data.hash, split=split) if named else None
     return {
         "experiment": settings.name,
         **({"init": begun} if begun else {}),

@@ -23,6 +23,7 @@ from segpipe.evaluation.results import CaseResult
 from segpipe.export.guarantee import PRIVACY
 from segpipe.export.model_folder import write_model_folder
 from segpipe.export.second_stage import StageModel
+from segpipe.export.seen_cases import ROLES, SEEN, make_group
 from segpipe.inference.case_evaluator import CaseEvaluator
 from segpipe.inference.engines.engine import TorchEngine
 from segpipe.inference.operating_point import OperatingPointRequest, choose_point
@@ -39,6 +40,7 @@ from segpipe.training.detector.second_stage import fit_second_stage
 from segpipe.training.fitting import TrainingResult
 from segpipe.training.hardware import compute_of
 from segpipe.training.run_result import RunResult
+from segpipe.training.transfer.initial_weights import seen_before
 
 log = logging.getLogger(__name__)
 _IN_POINT = ("operating_point", "confidence")
@@ -96,6 +98,7 @@ def evaluate_and_export(
             **{name: value for name, value in about.items() if name not in _IN_POINT},
             **figures_of(summary),
             "fingerprint": fingerprint_of(cases.results),
+            **({} if fitted.privacy else {SEEN: [_seen(run_data, cases.results), *seen_before(folder)]}),
         },
         example_bcxyz=example,
         second_stage=stage.model if stage else None,
@@ -152,6 +155,15 @@ def _evaluate_cases(settings: Settings, evaluator: CaseEvaluator, entries: list[
     for error in cases.errors if ranks.main else ():
         log.error("%s", explain(error))
     return cases
+
+
+def _seen(run_data: RunData, held_out: Sequence[CaseResult]) -> dict[str, Any]:
+    """The cases of the run by the digests of their voxels, which were made where each case was read."""
+    known = {result.case: result.scan_digest for result in held_out}
+    known |= {name: case.scan_digest for name, case in run_data.cached.items()}
+    return make_group(
+        {role: [one for entry in run_data.entries(role) if (one := known.get(entry.id))] for role in ROLES}
+    )
 
 
 def _validate(settings: Settings, run_data: RunData, evaluator: CaseEvaluator, ranks: Ranks) -> list[CaseResult]:

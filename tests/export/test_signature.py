@@ -143,3 +143,11 @@ def test_what_is_no_key_is_explained(keys, tmp_path):
             assert "openssl genpkey" in caught.value.hint
         with pytest.raises(ConfigError, match="the key cannot be read"):
             read(tmp_path / "nowhere.pem")
+
+
+def test_a_key_of_a_kind_that_nobody_knows_is_none(keys, tmp_path):
+    """Its object identifier is one that the library refuses with an error of its own."""
+    public = keys[1].read_text().replace("MCowBQYDK2Vw", "MCowBQYDu2Vw")
+    (tmp_path / "odd.pem").write_text(public)
+    with pytest.raises(ConfigError, match="must hold an Ed25519 public key"):
+        read_public_key(tmp_path / "odd.pem")

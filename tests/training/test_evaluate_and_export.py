@@ -10,13 +10,17 @@ from segpipe.config.check import settings_of
 from segpipe.config.compose import compose
 from segpipe.errors import DatasetError
 from segpipe.export.model_folder import read_model_folder
+from segpipe.export.seen_cases import ROLES, SEEN, SeenCases, make_group
+from segpipe.io.images.volumes import read_volume
 from segpipe.networks import build_network
 from segpipe.pipelines.provenance import collect_provenance
+from segpipe.preprocessing.scan_digest import scan_digest
 from segpipe.tracking.metric_names import summary_metrics
 from segpipe.training import evaluate_and_export as module
 from segpipe.training.data.run_data import prepare_data
 from segpipe.training.evaluate_and_export import evaluate_and_export
 from segpipe.training.fitting import TrainingResult, recipe_of
+from segpipe.training.transfer.initial_weights import keep_facts
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_onnx")]  # a model folder is written
 
@@ -44,6 +48,11 @@ def finish(tiny_words, data, tmp_path):
     return run
 
 
+def digest_of(file):
+    volume = read_volume(file)
+    return scan_digest(volume.array, volume.grid)
+
+
 def truncate(entry):
     entry.image.write_bytes(entry.image.read_bytes()[:1000])
 
@@ -65,6 +74,24 @@ def test_a_bad_case_is_named_and_the_others_are_evaluated(finish, caplog):
     assert "fingerprint" not in (result.model.path / "docs" / "README.md").read_text()
 
 
+def test_the_model_lists_its_cases_by_role_and_those_that_were_never_read_are_none(finish, data):
+    model = finish(lambda number, entry: number or truncate(entry)).model
+    (group,) = model.about[SEEN]
+    assert [len(group[role]) for role in ROLES] == [7, 1, 1]
+    digests = {file.name: digest_of(file) for file in (data / "images").iterdir() if file.stat().st_size > 1000}
+    counts = SeenCases([group]).count(digests.values())
+    assert counts == {"train": 7, "val": 1, "test": 1, "of": 9}
+    assert SEEN not in json.loads((model.path.parent / "evaluation" / "summary.json").read_text())
+
+
+def test_a_model_lists_the_cases_that_its_initial_weights_have_seen_as_well(finish, tmp_path):
+    former = make_group({"train": ["00" * 32]})
+    keep_facts({"source": "a", SEEN: [former]}, tmp_path / "run")
+    own, inherited = finish(lambda number, entry: None).model.about[SEEN]
+    assert inherited == former
+    assert SeenCases([own, inherited]).role_of("00" * 32) == "train"
+
+
 def test_membership_is_measured_when_it_is_asked_for(finish, tmp_path):
     result = finish(lambda number, entry: None, "evaluation.membership=true")
     found = result.summary["membership"]
@@ -82,6 +109,7 @@ def test_what_was_spent_of_the_patients_privacy_goes_with_the_figures(finish, tm
     result = finish(lambda number, entry: None, privacy=known)
     assert json.loads((tmp_path / "run" / "evaluation" / "summary.json").read_text())["privacy"] == known
     assert read_model_folder(result.model.path).about["privacy"] == known
+    assert SEEN not in result.model.about  # a list would give away for certain who is in it
     assert "ε = 2.50 at δ = 0.01 per patient" in (result.model.path / "docs" / "README.md").read_text()
     assert summary_metrics(result.summary)["evaluation_details/privacy_epsilon"] == 2.5
 

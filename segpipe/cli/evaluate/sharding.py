@@ -53,6 +53,7 @@ def merge_evaluations(job: MergedJob, output: Path) -> int:
         OutputError: when the figures of a case have gone, or are of another call.
     """
     from segpipe.evaluation.evaluated_cases import sort_outcomes
+    from segpipe.pipelines.evaluation_plan import count_seen
 
     about, recipe = job.about[0], job.settings.get("recipe")
     kept = _kept(output, job.settings, output / "masks" if recipe else None)
@@ -66,7 +67,7 @@ def merge_evaluations(job: MergedJob, output: Path) -> int:
         )
     cases = sort_outcomes([one for one in outcomes if one], list(map(error_from_dict, about["errors"])))
     return report_evaluation(
-        (cases, dict(job.settings["about"])),
+        (cases, {**job.settings["about"], **count_seen(cases, job.settings)}),
         output,
         data=Path(about["data"]) if about["data"] else None,
         labels=_labels(recipe) if recipe else None,

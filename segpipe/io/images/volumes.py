@@ -17,7 +17,7 @@ from segpipe.system.files.atomic_write import atomic_write
 
 _FORMATS = {".nii": nifti, ".nii.gz": nifti, ".nrrd": itk, ".mha": itk, ".mhd": itk}
 SUFFIXES = tuple(_FORMATS)
-_UNREADABLE: tuple[type[Exception], ...] = (OSError, EOFError, ValueError, *nifti.DAMAGED)
+_UNREADABLE: tuple[type[Exception], ...] = (OSError, EOFError, ValueError, ArithmeticError, *nifti.DAMAGED)
 _UNREADABLE_HEADER: tuple[type[Exception], ...] = (SegpipeError, *_UNREADABLE)
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 

@@ -15,6 +15,7 @@ from segpipe.evaluation.comparison.choice import Candidate, Choice, choose, choo
 from segpipe.evaluation.reading import Evaluation
 from segpipe.export.model_folder import ModelFolder, load_network, write_model_folder
 from segpipe.export.second_stage import load_stage
+from segpipe.export.seen_cases import SEEN, seen_together
 from segpipe.pipelines.choice.combined import Together, evaluate_together, join_networks
 from segpipe.pipelines.choice.runs import ValidatedRun, why_apart
 from segpipe.pipelines.reexport import prepare_first_case
@@ -158,7 +159,9 @@ def _export(
     """The folds' networks of all chosen runs as one model."""
     first = team[0].model
     network, spec = join_networks(team) if together else (load_network(first), dict(first.network))
-    about = {**first.about, **({"fingerprint": together.fingerprint} if together else {})}
+    about = {name: value for name, value in first.about.items() if name != SEEN}
+    about |= seen_together([run.model.about for run in team])
+    about |= {"fingerprint": together.fingerprint} if together else {}
     return write_model_folder(
         folder,
         network=network,

@@ -24,6 +24,7 @@ from segpipe.preprocessing.cache.sample_points import find_points
 from segpipe.preprocessing.lungs import crop_to_lungs
 from segpipe.preprocessing.recipe import Recipe
 from segpipe.preprocessing.resampling import plan_preparation, resample_to_recipe
+from segpipe.preprocessing.scan_digest import scan_digest
 from segpipe.system.files.writable import check_writable
 from segpipe.system.processes.launched import own_first
 from segpipe.system.processes.parallel_map import parallel_map
@@ -160,9 +161,10 @@ class _Job(_Places):
     def _write(self, entry: Source, target: Path) -> None:
         """Writes next to the target and renames; whoever holds the lock may clear what a killed builder left."""
         case, share = self.load(entry), None
+        digest = scan_digest(case.image, case.grid)
         if self.recipe.lung_crop:
             case, share = crop_to_lungs(case)
-        prepared = self._prepared(case, share, seed=int(target.name, 16))
+        prepared = self._prepared(case, share, digest, seed=int(target.name, 16))
         part = target.with_suffix(".part")
         for left in (part, target):
             shutil.rmtree(left, ignore_errors=True)
@@ -174,7 +176,7 @@ class _Job(_Places):
             shutil.rmtree(part, ignore_errors=True)
             raise
 
-    def _prepared(self, case: Case, lung_share: float | None, *, seed: int) -> PreparedCase:
+    def _prepared(self, case: Case, lung_share: float | None, digest: str, *, seed: int) -> PreparedCase:
         outlined = np.zeros(case.image.shape, dtype=np.uint8) if case.mask is None else case.mask
         preparation = plan_preparation(case.grid, self.recipe)
         image = _clip_to_window(resample_to_recipe(case.image, preparation), self.recipe)
@@ -182,7 +184,7 @@ class _Job(_Places):
         mask = resample_labels(look_up(self.recode, outlined), preparation, labels)
         rng = np.random.default_rng(seed)
         points, lesions = find_points(image, mask, preparation.grid, labels=labels, rng=rng)
-        return PreparedCase(image, mask, preparation.grid, points, lesions, lung_share)
+        return PreparedCase(image, mask, preparation.grid, points, lesions, digest, lung_share)
 
 
 def _files(entry: Source) -> list[Path]:

@@ -34,6 +34,7 @@ class CachedCase:
         point_counts: Voxels kept of each lesion and, last, of the body.
         lung_share: Share of the scan inside the lungs' box, where the recipe crops to it and lungs were found.
         lesion_classes: Number of each lesion's class, from 0; empty where all are of the first.
+        scan_digest: Of the scan as it was read; see `segpipe.preprocessing.scan_digest`.
     """
 
     id: str
@@ -43,6 +44,7 @@ class CachedCase:
     point_counts: tuple[int, ...]
     lung_share: float | None = None
     lesion_classes: tuple[int, ...] = ()
+    scan_digest: str = ""
 
     def read(
         self, start: tuple[int, int, int], shape: tuple[int, int, int]
@@ -89,7 +91,7 @@ class CachedCase:
 class PreparedCase:
     """What the cache keeps of a case, on the recipe's grid: HU clipped to the window, the mask, and what they hold.
 
-    The lesions are those of each class.
+    The lesions are those of each class, and the digest that of the scan as it was read.
     """
 
     image: NDArray[np.int16]
@@ -97,6 +99,7 @@ class PreparedCase:
     grid: Grid
     points: Points
     lesions: list[list[Lesion]]
+    scan_digest: str
     lung_share: float | None = None
 
 
@@ -113,6 +116,7 @@ def write_case(folder: Path, case: PreparedCase) -> None:
         "lesions": [asdict(lesion) for lesions in case.lesions for lesion in lesions],
         "points": counts,
         "lung_share": case.lung_share,
+        "scan_digest": case.scan_digest,
         **({"lesion_classes": classes} if any(classes) else {}),
         "bytes": {name: (folder / name).stat().st_size for name in (_IMAGE, _MASK, _POINTS)},
     }
@@ -126,12 +130,21 @@ def open_case(folder: Path, case_id: str) -> CachedCase | None:
         whole = all((folder / name).stat().st_size == size for name, size in facts["bytes"].items())
     except (OSError, ValueError, KeyError):
         return None
-    if facts["format"] != FORMAT or not whole:
+    if facts["format"] != FORMAT or not whole or "scan_digest" not in facts:  # which an earlier version left out
         return None
     diameters = tuple(float(lesion["longest_diameter_mm"]) for lesion in facts["lesions"])
     grid = Grid(tuple(facts["shape"]), np.array(facts["affine"]))
     classes = tuple(facts.get("lesion_classes", ()))
-    return CachedCase(case_id, folder, grid, diameters, tuple(facts["points"]), facts.get("lung_share"), classes)
+    return CachedCase(
+        case_id,
+        folder,
+        grid,
+        diameters,
+        tuple(facts["points"]),
+        facts.get("lung_share"),
+        classes,
+        facts["scan_digest"],
+    )
 
 
 def _write_array(file: Path, array: NDArray[Any]) -> None:

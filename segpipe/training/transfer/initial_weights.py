@@ -11,6 +11,7 @@ from torch import nn
 
 from segpipe.config.schema import Settings
 from segpipe.errors import ConfigError, ModelError
+from segpipe.export.seen_cases import SEEN, seen_together
 from segpipe.labels import LabelMap
 from segpipe.networks import build_network
 from segpipe.networks.stages import stages_of
@@ -119,6 +120,13 @@ def keep_facts(facts: Mapping[str, Any], folder: Path) -> None:
         write_json(folder / FILE, facts, what="the origin of the initial weights")
 
 
+def seen_before(folder: Path) -> list[dict[str, Any]]:
+    """The cases that the training of a run's initial weights has seen; empty where that is not known."""
+    file = folder / FILE
+    groups: list[dict[str, Any]] = read_json(file).get(SEEN, []) if file.is_file() else []
+    return groups
+
+
 def table(source: Source, match: Match) -> list[str]:
     """What was loaded and what not, and why, in a few lines."""
     return [
@@ -140,6 +148,7 @@ def _facts(source: Source, match: Match) -> dict[str, Any]:
         **({"data_hash": source.about["data_hash"]} if "data_hash" in source.about else {}),
         **({"training_cases_sha256": trained} if (trained := _training_cases(source.about)) else {}),
         "lineage": source.lineage,
+        **seen_together([source.about]),
     }
 
 

@@ -1,6 +1,8 @@
 """Scans come in and go out with the same voxels at the same places, and every bad file is reported as such."""
 
+import gzip
 import resource
+import struct
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -146,6 +148,17 @@ def test_files_of_another_kind_are_reported(tmp_path, suffix, content):
     (tmp_path / f"a{suffix}").write_bytes(content)
     with pytest.raises(ImageError, match="cannot be read"):
         read_volume(tmp_path / f"a{suffix}")
+
+
+@pytest.mark.parametrize("offset", [9.2e18, float("inf"), float("nan")])
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_voxels_that_begin_beyond_any_file_are_reported(tmp_path, name, offset):
+    file = write_volume(tmp_path / name, _image(), _oblique())
+    content = bytearray(gzip.decompress(file.read_bytes()) if name.endswith("gz") else file.read_bytes())
+    content[108:112] = struct.pack("<f", offset)
+    file.write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    with pytest.raises(ImageError, match="the image file cannot be read"):
+        read_volume(file)
 
 
 def test_damaged_compression_is_reported(tmp_path):

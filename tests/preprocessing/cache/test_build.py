@@ -1,5 +1,6 @@
 """The cache: equal to the recipe's steps, complete, shared, and whole after any interruption."""
 
+import json
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from segpipe.geometry import Grid
 from segpipe.io.images.volumes import write_volume
 from segpipe.preprocessing.cache.build import build_cache, find_missing
 from segpipe.preprocessing.resampling import plan_preparation, resample_to_recipe
+from segpipe.preprocessing.scan_digest import scan_digest
 from tests.samples.prepared_cases import LABELS, die, load_entry, make_recipe, make_scan, prepare, save_entry
 from tests.support.leftovers import unfinished
 
@@ -273,6 +275,21 @@ def test_rebuilds_a_case_that_is_not_whole(tmp_path):
     np.testing.assert_array_equal(whole(again)[0], expected[0])
 
 
+def test_a_case_that_an_earlier_version_prepared_gets_the_digest_of_its_scan(tmp_path):
+    image, mask = make_scan(lesions=[((10, 10, 10), 3)])
+    entry = save_entry(tmp_path, "a", image, mask)
+    recipe = make_recipe(window_hu=(-100.0, 100.0))  # the digest is of what was read, not of what is kept
+    (case,) = build([entry], recipe, tmp_path / "cache")
+    scan = load_entry(entry)
+    assert case.scan_digest == scan_digest(scan.image, scan.grid)
+    facts = json.loads((case.folder / "case.json").read_text())
+    assert facts.pop("scan_digest") == case.scan_digest
+    (case.folder / "case.json").write_text(json.dumps(facts))
+    assert find_missing([entry], recipe, LABELS, folder=tmp_path / "cache") == [entry]
+    (again,) = build([entry], recipe, tmp_path / "cache")
+    assert (again.folder, again.scan_digest) == (case.folder, case.scan_digest)
+
+
 def test_a_damaged_case_is_reported_when_it_is_read(tmp_path):
     image, mask = make_scan(lesions=[((10, 10, 10), 3)])
     (case,) = prepare(tmp_path, [(image, mask)], make_recipe())
@@ -297,6 +314,8 @@ def test_keeps_the_share_that_a_crop_to_the_lungs_kept(tmp_path):
         assert found.lung_share == pytest.approx(np.prod(found.grid.shape) / (64 * 48 * 20))
         assert found.lung_share < 0.8
         assert len(found.lesion_diameters_mm) == 1
+        scan = load_entry(entries[0])
+        assert found.scan_digest == scan_digest(scan.image, scan.grid)  # of all of it
         assert (whole.lung_share, whole.grid.shape) == (None, (64, 48, 20))
 
 

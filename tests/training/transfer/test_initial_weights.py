@@ -3,6 +3,7 @@
 import json
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,18 +12,23 @@ from safetensors.torch import save_file
 from segpipe.cli.train import registries
 from segpipe.config.check import settings_of
 from segpipe.config.compose import compose
+from segpipe.datasets.manifest import Entry, Manifest
 from segpipe.errors import ConfigError, ModelError
+from segpipe.export.seen_cases import SEEN, make_group
 from segpipe.labels import LabelMap
 from segpipe.networks import build_network
+from segpipe.pipelines.provenance import collect_provenance
+from segpipe.training.data.run_data import RunData
 from segpipe.training.transfer.initial_weights import (
     check_public,
     describe_initial_weights,
     keep_facts,
     load_initial_weights,
+    seen_before,
     with_caution,
 )
 from segpipe.training.transfer.settings import Initialisation
-from tests.samples.small_models import SCAN, UNET, network_of, write_small
+from tests.samples.small_models import FACTS, SCAN, UNET, network_of, write_small
 from tests.support.runs import saved_weights
 from tests.training.resuming.test_resume import assert_bit_identical, fit_words
 
@@ -95,6 +101,19 @@ def test_a_head_of_other_classes_is_left_at_random(tmp_path):
 
 
 @pytest.mark.usefixtures("without_onnx")
+def test_the_cases_of_the_source_are_kept_for_the_model_folder_and_nothing_else(tmp_path, without_onnx):
+    group = make_group({"train": ["00" * 32]})
+    source = write_small(tmp_path / "model", about={**FACTS, SEEN: [group]}).path
+    facts = describe_initial_weights(settings(f"init.from={source}"), tmp_path)
+    keep_facts(facts, tmp_path)
+    assert seen_before(tmp_path) == [group]
+    assert seen_before(tmp_path / "model") == []
+    manifest = Manifest("m", "nifti", (Entry("a", "a", Path("a.nii"), split="train"),), {1: "nodule"})
+    known = collect_provenance(settings(), RunData(manifest, SCAN, "0" * 16, {}), facts)["init"]
+    assert known["source"] == facts["source"]
+    assert group["salt"] not in repr(known)
+
+
 def test_scans_that_were_prepared_otherwise_are_named(tmp_path, caplog):
     write_small(tmp_path / "model", UNET, SCAN)
     words = (f"init.from={tmp_path / 'model'}", f"recipe.spacing_mm={[*SCAN.spacing_mm]}")
