@@ -12,6 +12,8 @@ MOST_PER_BYTE = 1032
 """What deflate can unpack from one byte at most (zlib's technical details)."""
 _DATA_FILE = re.compile(rb"^\s*(?:ElementDataFile\s*=|data ?file\s*:=?)\s*(.*?)\s*$", re.IGNORECASE)
 _PACKED = re.compile(rb"^\s*(?:CompressedData\s*=\s*True|encoding\s*:\s*(?!raw))", re.IGNORECASE | re.MULTILINE)
+_DIMENSIONS = re.compile(rb"NDims\s*[=:]\s*(\S*)")
+_MOST_DIMENSIONS = 10
 _LONGEST_HEADER = 2**16
 _COPY_BYTES = 4
 """Of a voxel that is worked on, next to the one that was read."""
@@ -50,10 +52,11 @@ def files_of(path: Path) -> tuple[list[Path], bool]:
     A header that names voxels in several files by a pattern or a list gives the folder's files that it may mean.
 
     Raises:
-        ImageError: when a header names a file outside its own folder.
+        ImageError: when a header names a file outside its own folder, or dimensions without bound.
     """
     with path.open("rb") as stream:
         header = stream.read(_LONGEST_HEADER)
+    _check_dimensions(header, path)
     lines = header.splitlines()
     found = next((number for number, line in enumerate(lines) if _DATA_FILE.match(line)), None)
     if found is None:
@@ -68,6 +71,19 @@ def files_of(path: Path) -> tuple[list[Path], bool]:
     _check_inside(names, path)
     single = path.parent / named
     return [single] if single.is_file() else [file for file in path.parent.iterdir() if file.is_file()], packed
+
+
+def _check_dimensions(header: bytes, path: Path) -> None:
+    """ITK makes room for as many numbers as a MetaImage says that it has dimensions, and ends the process."""
+    counts = [match[1] for match in _DIMENSIONS.finditer(header)]
+    wrong = [count for count in counts if not re.fullmatch(rb"\d{1,9}", count) or int(count) > _MOST_DIMENSIONS]
+    if wrong:
+        found = wrong[0][:20].decode("ascii", "replace")
+        raise ImageError(
+            f"an image must have {_MOST_DIMENSIONS} dimensions at most",
+            facts={"file": path, "NDims": found},
+            hint="copy or export the file again",
+        )
 
 
 def _check_inside(names: Sequence[str], path: Path) -> None:

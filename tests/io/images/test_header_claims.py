@@ -76,6 +76,17 @@ def test_a_header_never_opens_a_file_outside_its_folder(tmp_path, name, form):
     assert read_shape(file) == ()
 
 
+@pytest.mark.parametrize("claimed", ["9999999999993", "399999999999", "-1", "x", "", "3=", "11"])
+@pytest.mark.parametrize("name", ["a.mha", "a.mhd"])
+def test_dimensions_without_bound_are_refused_before_itk_makes_room_for_them(tmp_path, name, claimed):
+    """With the first of them ITK ended the process."""
+    file = write_volume(tmp_path / name, np.zeros(SHAPE, np.int16), GRID)
+    file.write_bytes(file.read_bytes().replace(b"NDims = 3", b"NDims = " + claimed.encode(), 1))
+    with pytest.raises(ImageError, match="must have 10 dimensions at most"):
+        read_volume(file)
+    assert read_shape(file) == ()
+
+
 def test_voxels_in_a_file_of_the_same_folder_are_read(tmp_path):
     voxels = np.arange(5 * 6 * 7, dtype="<i2")
     (tmp_path / "a.raw").write_bytes(voxels.tobytes())
