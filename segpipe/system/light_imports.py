@@ -6,6 +6,8 @@ start.
 
 import sys
 from importlib import import_module
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec
 from pkgutil import resolve_name
 from types import ModuleType
 from typing import Any
@@ -26,7 +28,8 @@ RARELY_USED = (
 
 def import_monai() -> None:
     """Imports MONAI; what of `RARELY_USED` is not imported yet stays so, and MONAI finds it all the same."""
-    postponed = {name: Postponed(name) for name in RARELY_USED if name not in sys.modules}
+    specs = {name: _spec_of(name) for name in RARELY_USED if name not in sys.modules}
+    postponed = {name: Postponed(name, spec) for name, spec in specs.items() if spec}
     sys.modules.update(postponed)
     try:
         import_module("monai")
@@ -40,6 +43,10 @@ class Postponed(ModuleType):
     """Stands for a library, or for a function or class of one, until it is used."""
 
     __file__ = "<imported when it is used>"  # MONAI takes a module without a file for no library
+
+    def __init__(self, name: str, spec: ModuleSpec | None = None) -> None:
+        super().__init__(name)
+        self.__spec__ = spec  # by which others find out, while MONAI imports them, whether there is such a library
 
     def __getattr__(self, name: str) -> Any:
         """What the library has by that name; while MONAI is imported, what stands for it."""
@@ -60,3 +67,12 @@ class Postponed(ModuleType):
 
     def _found(self) -> Any:
         return resolve_name(self.__name__)
+
+
+def _spec_of(name: str) -> ModuleSpec | None:
+    """Where a library lies, without an import of it or of the package that it is a part of; None where there is none."""
+    package, _, part = name.rpartition(".")
+    if not package:
+        return find_spec(part)
+    whole = _spec_of(package)
+    return PathFinder.find_spec(name, whole.submodule_search_locations) if whole else None

@@ -78,10 +78,8 @@ def test_ddp_with_one_process_has_the_losses_of_one_without(device, losses):
 def test_predictions_are_those_of_a_cpu_in_float32(device, precision, apart):
     network, case = network_of({**UNET, "channels": [8, 16]}), scan()
     probabilities = []
-    for engine in (
-        TorchEngine(network, device="cpu", precision="fp32"),
-        TorchEngine(network, device=device.type, precision=precision),
-    ):
+    for name, used in (("cpu", "fp32"), (device.type, precision)):
+        engine = TorchEngine(network, device=name, precision=used)  # takes the network along
         found = predict_case(case, SCAN, engine, PredictOptions(most_findings=None), divisor=network_divisor(UNET))
         probabilities.append(found.probability)
     on_cpu, found = probabilities

@@ -1,11 +1,13 @@
 """MONAI starts without the libraries that few of its parts use, and these parts find them."""
 
+import os
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 
-from segpipe.system.light_imports import Postponed
+from segpipe.system.light_imports import Postponed, _spec_of
 
 STARTED = """
 import sys
@@ -37,6 +39,27 @@ def test_monai_starts_without_what_it_rarely_uses_and_finds_it_when_it_does():
         "True module",
         "[1. 1. 1. 1.]",
     ]
+
+
+@pytest.mark.slow
+def test_what_monai_finds_installed_imports_the_compiler_whole(tmp_path):
+    """PyTorch's compiler asks which libraries there are; it was left half imported where it got no answer."""
+    (tmp_path / "transformers.py").write_text("import torch._dynamo")
+    asked = "import segpipe.networks, sys, torch; print('transformers' in sys.modules, hasattr(torch._dynamo, 'exc'))"
+    done = subprocess.run(
+        [sys.executable, "-c", asked],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+    )
+    assert done.stdout.split() == ["True", "True"]
+
+
+def test_a_library_is_found_while_it_is_postponed():
+    assert Postponed("json", find_spec("json")).__spec__ == find_spec("json")
+    assert _spec_of("xml.dom.minidom") == find_spec("xml.dom.minidom")
+    assert _spec_of("no_such.library") is None
 
 
 def test_who_wants_more_than_names_gets_the_library_itself(monkeypatch):
