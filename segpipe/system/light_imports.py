@@ -70,7 +70,7 @@ class Postponed(ModuleType):
 
 
 def _spec_of(name: str) -> ModuleSpec | None:
-    """Where a library lies, without an import of it or of the package that it is a part of; None where there is none."""
+    """Where a library lies, without an import of it or of the package that it is a part of; None if there is none."""
     package, _, part = name.rpartition(".")
     if not package:
         return find_spec(part)

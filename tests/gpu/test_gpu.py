@@ -95,15 +95,6 @@ def test_a_dry_step_that_is_too_large_for_the_card_is_none(cuda):
     assert measure_step({**UNET, "channels": [8, 16]}, LOSS, patch=[64] * 3, batch=1) > 64**3 * 4
 
 
-def test_channels_lie_last_on_a_gpu(cuda):
-    from segpipe.training.hardware import to_channels_last
-
-    network = to_channels_last(network_of({**UNET, "channels": [8, 16]}), cuda).to(cuda)
-    wide = [layer for layer in network.modules() if isinstance(layer, torch.nn.Conv3d)]
-    assert all(layer.weight.is_contiguous(memory_format=torch.channels_last_3d) for layer in wide)
-    assert torch.isfinite(network(torch.rand(1, 1, 16, 16, 16, device=cuda))).all()
-
-
 def test_onnx_runtime_on_the_gpu_has_the_probabilities_of_a_cpu(device, tmp_path):
     network, windows = network_of(UNET), torch.rand(1, 1, *SCAN.patch)
     export_onnx(network, tmp_path / "m.onnx", window=SCAN.patch, divisor=network_divisor(UNET), properties={})
