@@ -32,7 +32,8 @@ def collect_provenance(
         ConfigError: see `check_public`, of a private training.
     """
     if settings.privacy and initial:
-        check_public(initial, data_hash=run_data.hash)
+        digests = [run_data.cached[entry.id].scan_digest for entry in run_data.entries("train")]
+        check_public(initial, data_hash=run_data.hash, digests=digests)
     split = _describe_split(settings, run_data)
     named = {name: value for name, value in (initial or {}).items() if name != SEEN}
     begun = with_caution(named, data_hash=run_data.hash, split=split) if named else None

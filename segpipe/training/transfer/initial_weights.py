@@ -1,7 +1,7 @@
 """Weights of another model as the first ones of a training: what fits is loaded, and what was is written down."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from math import floor
 from pathlib import Path
@@ -11,7 +11,7 @@ from torch import nn
 
 from segpipe.config.schema import Settings
 from segpipe.errors import ConfigError, ModelError
-from segpipe.export.seen_cases import SEEN, seen_together
+from segpipe.export.seen_cases import SEEN, SeenCases, seen_together
 from segpipe.labels import LabelMap
 from segpipe.networks import build_network
 from segpipe.networks.stages import stages_of
@@ -96,20 +96,23 @@ def with_caution(facts: Mapping[str, Any], *, data_hash: str, split: Mapping[str
     return {**facts, "caution": caution}
 
 
-def check_public(facts: Mapping[str, Any], *, data_hash: str) -> None:
+def check_public(facts: Mapping[str, Any], *, data_hash: str, digests: Iterable[str]) -> None:
     """Refuses weights that a private training must not begin with, as far as their source says what they learnt from.
 
     Args:
         facts: See `describe_initial_weights`.
         data_hash: Of the run's data set.
+        digests: Of the scans that it learns from.
 
     Raises:
-        ConfigError: for weights that have learnt from this data set.
+        ConfigError: for weights that have learnt from some of them.
     """
-    if facts.get("data_hash") == data_hash:
+    learnt = SeenCases(facts.get(SEEN, [])).count(digests)
+    if learnt["train"] or facts.get("data_hash") == data_hash:
+        same = f"{learnt['train']} of {learnt['of']}" if learnt["train"] else "the same data set"
         raise ConfigError(
-            "a private training must not begin with weights that have learnt from its own data set",
-            facts={"init.from": facts.get("source"), "data_hash": data_hash},
+            "a private training must not begin with weights that have learnt from its own cases",
+            facts={"init.from": facts.get("source"), "learnt from": same},
             hint="init.from=null, or weights of other patients or of phantoms",
         )
 

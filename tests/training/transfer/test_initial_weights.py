@@ -139,14 +139,19 @@ def test_a_source_that_may_have_seen_the_held_out_cases_is_named(caplog):
     assert with_caution(facts, data_hash="cd", split={"training_cases_sha256": "2"}) == facts
 
 
-def test_a_private_training_does_not_begin_with_weights_of_its_own_data_set():
-    facts = {"source": "lidc-voi", "data_hash": "ab"}
-    check_public(facts, data_hash="cd")
-    check_public({"source": "astra"}, data_hash="cd")
-    with pytest.raises(ConfigError, match="must not begin with weights that have learnt from its own data") as caught:
-        check_public(facts, data_hash="ab")
-    assert caught.value.facts == {"init.from": "lidc-voi", "data_hash": "ab"}
+def test_a_private_training_does_not_begin_with_weights_of_its_own_cases():
+    own, other = ["0a" * 32, "0b" * 32], "0c" * 32
+    facts = {"source": "lidc-voi", "data_hash": "ab", "seen_cases": [make_group({"train": [other], "test": own})]}
+    check_public(facts, data_hash="cd", digests=own)
+    check_public({"source": "astra"}, data_hash="cd", digests=own)
+    with pytest.raises(ConfigError, match="must not begin with weights that have learnt from its own cases") as caught:
+        check_public(facts, data_hash="ab", digests=own)
+    assert caught.value.facts == {"init.from": "lidc-voi", "learnt from": "the same data set"}
     assert "of other patients or of phantoms" in caught.value.hint
+    facts["seen_cases"].append(make_group({"train": own[:1]}))
+    with pytest.raises(ConfigError) as caught:
+        check_public(facts, data_hash="cd", digests=own)
+    assert caught.value.facts["learnt from"] == "1 of 2"
 
 
 @pytest.mark.slow
