@@ -24,7 +24,7 @@ def describe(summary: Mapping[str, Any]) -> str:
     """
     metrics = [_row(_NAMES[name], figure) for name, figure in summary["metrics"].items() if name in _NAMES]
     header = ("per case", "mean", "95 % interval", "median", "n")
-    together = [_headline(summary), *_seen(summary), *align([header, *metrics]), *_lesions(summary)]
+    together = [_headline(summary), *seen_warning(summary), *align([header, *metrics]), *_lesions(summary)]
     return "\n".join([*together, *_calibration(summary), *_classes(summary), *_notes(summary)])
 
 
@@ -56,6 +56,17 @@ def interval(bounds: Sequence[float] | None, digits: int = 3) -> str:
     return "–" if bounds is None else f"{bounds[0]:.{digits}f} … {bounds[1]:.{digits}f}"
 
 
+def seen_warning(summary: Mapping[str, Any]) -> list[str]:
+    """A line where the evaluated model knows cases from its training, on which it does better than on new ones."""
+    seen = summary.get("seen_cases") or {}
+    words = {"train": "trained on {}", "val": "given {} in validation"}
+    known = [text.format(seen[role]) for role, text in words.items() if seen.get(role)]
+    if not known:
+        return []
+    cases = f"WARNING: of these {seen['of']} cases the model was {' and '.join(known)}"
+    return [f"{cases}; their figures say little of new cases"]
+
+
 def cpm_by_diameter(froc: Mapping[str, Any]) -> list[str]:
     """A line with the CPM of the lesions of each diameter, and how many they are."""
     rows = froc["by_diameter"].items()
@@ -68,17 +79,6 @@ def _headline(summary: Mapping[str, Any]) -> str:
     if summary.get("failed_cases"):
         words += f", {summary['failed_cases']} left out"
     return f"{words}, in each scan's own space"
-
-
-def _seen(summary: Mapping[str, Any]) -> list[str]:
-    """A warning where the model knows cases that it is evaluated on."""
-    seen = summary.get("seen_cases") or {}
-    words = {"train": "trained on {}", "val": "given {} in validation"}
-    known = [text.format(seen[role]) for role, text in words.items() if seen.get(role)]
-    if not known:
-        return []
-    cases = f"WARNING: of these {seen['of']} cases the model was {' and '.join(known)}"
-    return [f"{cases}; their figures say little of new cases"]
 
 
 def _row(name: str, figure: Mapping[str, Any]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segpipe import __version__
+from segpipe.evaluation.text_summary import seen_warning
 from segpipe.export.guarantee import PRIVACY, guarantee
 from segpipe.report.figures import CURVE
 from segpipe.report.style import to_svg
@@ -93,6 +94,7 @@ def write_report(
         facts=[(name.replace("_", " "), show(summary[name])) for name in _FACTS if summary.get(name)],
         tiles=tiles(summary),
         explained=explanations(summary),
+        warnings=seen_warning(summary),
         guarantee=guarantee(summary.get(PRIVACY)),
         parts=parts(summary),
         notes=notes(summary),

@@ -93,3 +93,4 @@ def test_an_evaluation_of_cases_that_the_model_knows_says_so(model, data, tmp_pa
     assert summary[SEEN] == {"train": 1, "val": 1, "test": 1, "of": 4}
     warning = "WARNING: of these 4 cases the model was trained on 1 and given 1 in validation; their figures say little"
     assert warning in capsys.readouterr().out
+    assert f"<strong>{warning}" in (tmp_path / "report.html").read_text(encoding="utf-8")

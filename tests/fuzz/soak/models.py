@@ -84,6 +84,25 @@ def _folder(folder: Path, *, name: str) -> Try:
     return attempt
 
 
+def _ratings(folder: Path) -> Try:
+    """The index of a rating model that rides in the package."""
+    from segpipe.export.rating_folder import read_rating_folder
+    from segpipe.export.shipped import find_model
+
+    model = shutil.copytree(find_model("lidc-ratings"), folder / "model")
+    valid = json.loads((model / INDEX).read_text())
+
+    def attempt(random: Random) -> None:
+        content = mutated_json(random, valid)
+        try:
+            _seal(model, json.loads(content))
+        except (ValueError, OverflowError, RecursionError):
+            (model / INDEX).write_bytes(content)
+        read_rating_folder(model)
+
+    return attempt
+
+
 def _signature(folder: Path) -> Try:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -117,6 +136,7 @@ MODELS = (
     Reader("model_index", 12, _index),
     Reader("model_weights", 2, partial(_folder, name=WEIGHTS)),
     Reader("model_onnx", 1, partial(_folder, name=ONNX)),
+    Reader("rating_index", 1, _ratings),
     Reader("signature", 20, _signature),
     Reader("safetensors", 12, partial(_weights, suffix=".safetensors")),
     Reader("torch_weights", 8, partial(_weights, suffix=".pt")),
