@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import signal
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -14,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from segpipe.config.launch import JobResult, launch
 from segpipe.errors import ConfigError, DatasetError
+from tests.support.processes import Process
 
 HERE = ["hydra.run.dir=run", "hydra.sweep.dir=sweep"]
 
@@ -286,24 +286,25 @@ PLUGINS = {
 
 
 @pytest.fixture
-def python(tmp_path):
-    """Runs a sweep in a process of its own, in which Hydra finds the plug-ins."""
+def sweep_with_plugins(tmp_path):
+    """Runs a sweep in a process of its own, in which Hydra finds the plug-ins; returns exit code and what it wrote."""
     package = tmp_path / "site" / "hydra_plugins" / "ours"
     package.mkdir(parents=True)
     for name, code in {"__init__.py": "", **PLUGINS}.items():
         (package / name).write_text(textwrap.dedent(code))
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), str(Path(__file__).parents[2])]),
-    }
 
-    def call(*words: str, job="note") -> subprocess.CompletedProcess[str]:
-        call = f"launch(sys.argv[1:], {job}, dict, choose_folder=wanted)"
-        code = f"import sys; from tests.config.test_launch import *; sys.exit({call})"
-        command = [sys.executable, "-c", code, *HERE, *words]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    def sweep(*words: str, job=note) -> tuple[int, str]:
+        log = tmp_path / "log"
+        log.unlink(missing_ok=True)
+        process = Process(launch_with_plugins, tmp_path / "site", words, job, cwd=tmp_path, log=log)
+        return process.wait(), log.read_text()
 
-    return call
+    return sweep
+
+
+def launch_with_plugins(site: Path, words: tuple[str, ...], job) -> None:
+    sys.path.insert(0, str(site))
+    sys.exit(launch([*HERE, *words], job, dict, choose_folder=wanted))
 
 
 def wanted(request) -> Path:
@@ -311,16 +312,16 @@ def wanted(request) -> Path:
     return request.wanted
 
 
-def test_the_exit_codes_of_jobs_that_ran_in_other_processes_are_not_lost(python, tmp_path):
+def test_the_exit_codes_of_jobs_that_ran_in_other_processes_are_not_lost(sweep_with_plugins, tmp_path):
     words = ("hydra/launcher=forks", "optimizer=adam,sgd,adamw,nadam", "-m")
-    done = python(*words, job="end_in_many_ways")
-    assert done.returncode == 2
+    code, text = sweep_with_plugins(*words, job=end_in_many_ways)
+    assert code == 2
     folder = tmp_path / "sweep"
-    assert done.stderr.endswith(
+    assert text.endswith(
         "3 of 4 jobs failed:\n"
         f"  job 1  exit code 2  {folder}/1\n  job 2  was cut off  {folder}/2\n  job 3  exit code 2  {folder}/3\n"
     )
-    assert python(*words, job="note").returncode == 0
+    assert sweep_with_plugins(*words)[0] == 0
 
 
 def test_a_job_that_was_done_before_keeps_its_exit_code(capfd):
@@ -340,11 +341,13 @@ def test_a_launcher_for_slurm_that_is_not_installed_is_named(monkeypatch):
     assert "pip install 'segpipe[slurm]'" in text
 
 
-def test_launchers_and_sweepers_of_plug_ins_are_found_listed_and_run(python):
-    done = python("hydra/launcher=backwards", "hydra/sweeper=smallest", "optimizer.lr=0.5,0.25", "-m")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("backwards\n")
-    assert done.stdout.endswith("smallest 0.25\n")
+def test_launchers_and_sweepers_of_plug_ins_are_found_listed_and_run(sweep_with_plugins):
+    plugins = ("hydra/launcher=backwards", "hydra/sweeper=smallest")
+    code, text = sweep_with_plugins(*plugins, "optimizer.lr=0.5,0.25", "-m")
+    assert code == 0, text
+    assert "backwards\n" in text
+    assert text.endswith("smallest 0.25\n")
     assert seen("sweep/0")["lr"] == 0.25
-    misspelt = python("hydra/launcher=backward", "-m")
-    assert "did you mean backwards?" in misspelt.stderr
+    code, text = sweep_with_plugins("hydra/launcher=backward", "-m")
+    assert code != 0
+    assert "did you mean backwards?" in text
