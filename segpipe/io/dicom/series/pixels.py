@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from segpipe.errors import ImageError
 from segpipe.io.dicom.series import jpeg12 as dicom_jpeg12  # noqa: F401  # pydicom decodes 12-bit JPEG by it
+from segpipe.io.dicom.series.jpeg_frames import JPEG, check_jpeg
 from segpipe.io.dicom.series.planes import Plane
 from segpipe.io.dicom.values import whole_of
 
@@ -35,8 +37,12 @@ def decode_hu(dataset: Dataset, planes: Sequence[Plane]) -> list[NDArray[np.int1
 
 
 def _decode(dataset: Dataset, plane: Plane) -> NDArray[Any]:
+    count = max(1, whole_of(dataset, "NumberOfFrames"))
     try:
-        pixels = pixel_array(dataset, index=plane.frame if whole_of(dataset, "NumberOfFrames") > 1 else None)
+        if dataset.file_meta.TransferSyntaxUID in JPEG:
+            frame = get_frame(dataset.PixelData, plane.frame if count > 1 else 0, number_of_frames=count)
+            check_jpeg(frame, rows=plane.shape[0], columns=plane.shape[1])
+        pixels = pixel_array(dataset, index=plane.frame if count > 1 else None)
     except Exception as error:  # each decoder fails in its own way
         raise ImageError(
             "the pixels of a slice cannot be decoded",
