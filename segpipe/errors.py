@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 _PLACES = ("case", "file")
+_MOST_NAMED = 20
+"""Cases with the same mistake; where there are more, it is hardly theirs."""
 
 
 class SegpipeError(Exception):
@@ -90,7 +92,7 @@ def numbered(mistakes: Sequence[str]) -> dict[str, str]:
 
 
 def merge_alike(errors: Sequence[SegpipeError]) -> list[SegpipeError]:
-    """One error for one cause: those that differ in their case and file alone become one that names all cases.
+    """One error for one cause: those that differ in their case and file alone become one that names the cases.
 
     >>> full = [OutputError("the case cannot be written", facts={"case": name, "found": "disk full"}) for name in "abc"]
     >>> print(explain(*merge_alike(full)))
@@ -108,7 +110,9 @@ def merge_alike(errors: Sequence[SegpipeError]) -> list[SegpipeError]:
 
 def _merged(errors: Sequence[SegpipeError]) -> SegpipeError:
     first = errors[0]
-    cases = f"{len(errors)}: " + ", ".join(str(error.facts["case"]) for error in errors)
+    names = [str(error.facts["case"]) for error in errors]
+    more = [f"and {len(names) - _MOST_NAMED} more"] if len(names) > _MOST_NAMED else []
+    cases = f"{len(names)}: " + ", ".join([*names[:_MOST_NAMED], *more])
     others = {name: value for name, value in first.facts.items() if name not in _PLACES}
     return type(first)(first.message, facts={"cases": cases, **others}, hint=first.hint)
 

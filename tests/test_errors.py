@@ -87,6 +87,11 @@ def test_one_cause_is_one_message_that_names_all_cases():
     ]  # fmt: skip
 
 
+def test_of_many_cases_the_first_are_named_and_the_others_counted():
+    (error,) = merge_alike([full(f"c{number}") for number in range(22)])
+    assert error.facts["cases"] == "22: " + ", ".join(f"c{number}" for number in range(20)) + ", and 2 more"
+
+
 def test_different_causes_stay_apart_and_in_order():
     alone, other = full("b", "read-only"), ImageError("cannot be written", facts={"case": "d", "found": "disk full"})
     first, *rest = merge_alike([full("a"), alone, full("c"), other])
