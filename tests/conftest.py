@@ -107,6 +107,7 @@ def tiny_words(tiny_dataset) -> list[str]:
         "data=nifti",
         f"data.root={tiny_dataset}",
         "data.workers=0",
+        "optimizer=adamw_nodule",
         "network=unet_small",
         "network.channels=[8,16]",
         "network.strides=[2]",

@@ -16,7 +16,7 @@ def test_the_main_job_keeps_its_numbers():
     assert (main_job["network"]["channels"], main_job["network"]["strides"]) == ([16, 32, 64, 128], [1, 2, 2, 2])
     assert main_job["recipe"]["patch"] == (32, 32, 32)
     assert (main_job["data"]["sizes"], main_job["data"]["distractors"]) == ("lidc", True)
-    assert (main_job["optimizer"]["name"], main_job["optimizer"]["lr"]) == ("adamw", 3e-3)
+    assert (main_job["optimizer"]["name"], main_job["optimizer"]["lr"]) == ("soap", 3e-3)
     assert (main_job["scheduler"]["name"], main_job["trainer"]["max_steps"]) == ("one_cycle", 500)
     assert (main_job["training"]["batch_size"], main_job["sampling"]["lesion_fraction"]) == (8, 0.5)
     assert main_job["sampling"]["hard_negatives"] == 0.25
