@@ -3,13 +3,13 @@
 import hashlib
 import os
 from enum import IntEnum
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
-from cryptography.hazmat.primitives.ciphers import Cipher
-from cryptography.hazmat.primitives.ciphers.algorithms import AES
-from cryptography.hazmat.primitives.ciphers.modes import CTR
+
+if TYPE_CHECKING:  # else with the first number: other trainings do without the library
+    from cryptography.hazmat.primitives.ciphers.algorithms import AES
 
 _BYTES = 8  # of a number
 _DIGITS = 53  # of the fraction of a float64
@@ -31,6 +31,8 @@ class SecretNumbers:
     """
 
     def __init__(self, key: bytes) -> None:
+        from cryptography.hazmat.primitives.ciphers.algorithms import AES
+
         self._cipher = AES(key)
 
     @classmethod
@@ -61,7 +63,10 @@ class SecretNumbers:
 class _Stream:
     """Numbers of one purpose and step, one after the other."""
 
-    def __init__(self, cipher: AES, purpose: Purpose, step: int) -> None:
+    def __init__(self, cipher: "AES", purpose: Purpose, step: int) -> None:
+        from cryptography.hazmat.primitives.ciphers import Cipher
+        from cryptography.hazmat.primitives.ciphers.modes import CTR
+
         nonce = int(purpose).to_bytes(1, "big") + step.to_bytes(7, "big") + bytes(8)  # the last half counts blocks
         self._encryptor = Cipher(cipher, CTR(nonce)).encryptor()
 
