@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from annotated_types import MinLen
 
 from segpipe.parts import Registry, build_part
+from segpipe.system.processes.stopping import closing
 from segpipe.tracking.harmless import harmless
 from segpipe.tracking.mlflow import Tracker
 from segpipe.tracking.server import connect
@@ -96,6 +97,6 @@ def closed_at_end(tracker: Tracker | None) -> Iterator[None]:
 
 
 def _close(tracker: Tracker | None, error: BaseException | None = None) -> None:
-    with harmless("ending the MLflow run"):
+    with closing(error), harmless("ending the MLflow run"):
         if tracker:
             tracker.close(error)

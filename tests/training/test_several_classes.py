@@ -26,7 +26,7 @@ def words(root, folder):
     settings = {
         "data": "nifti", "data.root": root, "data.workers": 0, "data.fractions": "[0.7,0.15,0.15]",
         "network": "unet_small", "network.channels": "[8,16]", "network.strides": "[2]", "network.num_res_units": 1,
-        "network.dropout": 0, "sampling": "scan", "loss": "dice_ce",
+        "network.dropout": 0, "sampling": "scan", "loss": "dice_ce", "optimizer": "adamw_nodule",
         "recipe.patch": "[32,32,16]", "recipe.spacing_mm": "[1.0,1.0,1.5]", "recipe.ignore": 255,
         "recipe.labels": "{1: ground_glass, 2: solid}", "augmentation": "none", "optimizer.lr": 0.02,
         "training.batch_size": 2, "training.ema": "null", "training.validation_patches": 2,

@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self
 from segpipe.config.schema import Settings
 from segpipe.errors import SegpipeError
 from segpipe.system.case_errors import attempt_step
+from segpipe.system.processes.stopping import closing
 from segpipe.training.data.run_data import RunData
 from segpipe.training.run_result import RunResult
 
@@ -75,4 +76,5 @@ class Observers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.closed(error)
+        with closing(error):
+            self.closed(error)

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from multiprocessing import parent_process
 from types import FrameType
 
@@ -111,6 +111,19 @@ def stops_wait() -> Iterator[None]:
     finally:
         _stop.waiting -= 1
     check_stop()
+
+
+@contextmanager
+def closing(error: BaseException | None) -> Iterator[None]:
+    """For a block that says how work has ended: a first signal waits for it.
+
+    A job that fails is often ended by a signal, too, which must not keep it from saying so.
+
+    Args:
+        error: What ended the work; after `Stopped` a further signal is a second one, which does not wait.
+    """
+    with nullcontext() if isinstance(error, Stopped) else stops_wait():
+        yield
 
 
 def stop_asked() -> int:

@@ -1,5 +1,7 @@
 """Observers see a run and cannot stop it: a report that fails is named at the end, tracking that fails is a warning."""
 
+import os
+import signal
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -10,6 +12,7 @@ from segpipe.evaluation.evaluated_cases import EvaluatedCases
 from segpipe.pipelines.observers import run_tracking
 from segpipe.pipelines.observers.observer import Observers, Run
 from segpipe.pipelines.observers.run_tracking import RunTracking
+from segpipe.system.processes.stopping import Stopped, stoppable
 from segpipe.training.run_result import RunResult
 
 
@@ -44,6 +47,32 @@ def test_all_are_notified_although_one_fails_and_its_error_is_the_runs_problem(c
     assert first.seen == second.seen == [({"train/loss": 1.0}, 3), RESULT, None]
     assert replace(RESULT, problem=problem).exit_code == 2
     assert RESULT.exit_code == 0
+
+
+class Interrupted(Watcher):
+    """A job whose process is asked to end while it says that it is over."""
+
+    def closed(self, error):
+        os.kill(os.getpid(), signal.SIGTERM)
+        super().closed(error)
+
+
+def test_a_signal_waits_until_all_know_what_ended_the_run():
+    first, second = Interrupted(), Watcher()
+    lost = RuntimeError("connection reset by peer")
+    with stoppable(), pytest.raises(Stopped) as caught, Observers([first, second]):
+        raise lost
+    assert first.seen == second.seen == [lost]
+    assert caught.value.name == "SIGTERM"
+    assert caught.value.__context__ is lost
+
+
+def test_a_run_that_was_stopped_says_so_with_the_words_that_go_on():
+    watcher, stop = Watcher(), Stopped(signal.SIGTERM)
+    with stoppable(), pytest.raises(Stopped) as caught, Observers([watcher]):
+        raise stop
+    assert caught.value is stop
+    assert watcher.seen == [stop]
 
 
 def test_all_are_notified_of_what_ended_the_run():
