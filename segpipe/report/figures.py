@@ -120,11 +120,21 @@ def bland_altman(cases: Sequence[Row], *, data: str | None = None) -> "Figure":
         axes.scatter(means, apart, s=22, color=BLUE, alpha=0.75, lw=0, rasterized=len(means) > MOST_POINTS)
         axes.axhline(0, color=FAINT, lw=0.8)
         if means:
-            axes.set_xscale("log")
+            _scale_volumes(axes)
             _draw_limits(axes, apart)
             figure.legend(loc="outside lower center", ncols=2)
         quiet(axes, title=titled("Agreement of volumes", data), x="mean volume, mm³", y="predicted − reference, %")
     return figure
+
+
+def _scale_volumes(axes: "Axes") -> None:
+    """A logarithmic scale with two labels in each power of ten: enough in small ranges, few enough in large ones."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def froc_curve(points: Sequence[Row], detection: Row | None = None, *, data: str | None = None) -> "Figure":

@@ -89,6 +89,18 @@ def test_volumes_are_compared_in_percent_of_their_mean():
     assert set(lines(axes)) >= {"bias +50 %", "95 % limits of agreement −89 … +189 %"}
 
 
+def test_volumes_have_two_labels_in_each_power_of_ten():
+    cases = [{"reference_mm3": volume, "predicted_mm3": volume} for volume in (250.0, 3500.0)]
+    axis = bland_altman(cases).axes[0].xaxis
+    low, high = axis.get_view_interval()
+    labels = [label.get_text() for label in axis.get_ticklabels(which="both")]
+    assert [text for text in labels if text and low <= float(text.replace(",", "")) <= high] == [
+        "300",
+        "1,000",
+        "3,000",
+    ]
+
+
 @pytest.mark.parametrize("cases", [[], [{"reference_mm3": 0.0, "predicted_mm3": 0.0}]])
 def test_nothing_to_compare_is_still_a_figure(cases):
     assert len(bland_altman(cases).axes) == 1
