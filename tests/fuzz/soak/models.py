@@ -38,6 +38,15 @@ def _seal(folder: Path, index: Any) -> None:
     (folder / INDEX).write_text(json.dumps(index))
 
 
+def _write_mutated(model: Path, random: Random, index: Any) -> None:
+    """A mutated index, with its checksum made again where it still is JSON."""
+    content = mutated_json(random, index)
+    try:
+        _seal(model, json.loads(content))
+    except (ValueError, OverflowError, RecursionError):
+        (model / INDEX).write_bytes(content)
+
+
 def _copy(folder: Path) -> tuple[Path, dict[str, Any]]:
     model = _model()
     copied = shutil.copytree(model, folder / "model")
@@ -51,11 +60,7 @@ def _index(folder: Path) -> Try:
     model, valid = _copy(folder)
 
     def attempt(random: Random) -> None:
-        content = mutated_json(random, valid)
-        try:
-            _seal(model, json.loads(content))
-        except (ValueError, OverflowError, RecursionError):
-            (model / INDEX).write_bytes(content)
+        _write_mutated(model, random, valid)
         _, index = read_index(model)
         for asked in (OperatingPointRequest(), OperatingPointRequest(fp_per_scan=1.0)):
             choose_point(index["operating_point"], asked)
@@ -93,11 +98,7 @@ def _ratings(folder: Path) -> Try:
     valid = json.loads((model / INDEX).read_text())
 
     def attempt(random: Random) -> None:
-        content = mutated_json(random, valid)
-        try:
-            _seal(model, json.loads(content))
-        except (ValueError, OverflowError, RecursionError):
-            (model / INDEX).write_bytes(content)
+        _write_mutated(model, random, valid)
         read_rating_folder(model)
 
     return attempt
