@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segpipe.cli.continuing import describe_continuing, describe_decision, prepare_continuing
 from segpipe.config.check import plain, settings_of
 from segpipe.config.launch import JobResult, launch
 from segpipe.config.schema import SectionCheck, made_into
@@ -25,6 +26,7 @@ def run(argv: list[str]) -> int:
     from segpipe.system.processes.launched import this_rank
     from segpipe.training.resuming.run_folders import choose_folder
 
+    prepare_continuing(argv)
     main = this_rank() == 0
     return launch(argv, train, registries, choose_folder=partial(choose_folder, main=main), holds=main)
 
@@ -130,12 +132,15 @@ def _train(settings: "Settings", content: Mapping[str, Any], folder: Path, sweep
 
     if settings.resume:
         check_resume(content, folder)
+    describe_continuing(settings, content)
     if settings.study is not None:
         return JobResult(_run_study(settings, content, folder))
     if settings.data.fold == "all":
         return JobResult(cross_validate(settings, content, folder))
     parent = open_sweep(settings, content, sweep) if sweep and main else None
     outcome = run_single(settings, content, folder, parent=parent)
+    if outcome:
+        describe_decision(settings, folder)
     if sweep and outcome:
         report_sweep(settings, sweep)
     return JobResult(outcome.exit_code, last_pseudo_dice(folder)) if outcome else JobResult(0)

@@ -10,6 +10,8 @@ from segpipe.errors import ConfigError, DatasetError, SegpipeError
 from segpipe.io.images.volumes import read_volume
 
 ROLES: tuple[Role, ...] = ("train", "val", "test")
+FRACTIONS = (0.7, 0.1, 0.2)
+"""Shares of patients in train, val and test, where nobody says otherwise."""
 
 
 def assign_roles(
@@ -18,7 +20,7 @@ def assign_roles(
     fold: int | None = None,
     folds: int = 5,
     seed: int = 0,
-    fractions: tuple[float, float, float] = (0.7, 0.1, 0.2),
+    fractions: tuple[float, float, float] = FRACTIONS,
 ) -> Manifest:
     """Gives every case a role.
 

@@ -5,7 +5,7 @@ from html import escape
 from typing import Any
 
 from segpipe import __version__
-from segpipe.export.export_spec import INDEX, ONNX, PROGRAM, WEIGHTS, Release
+from segpipe.export.export_spec import INDEX, ONNX, PROGRAM, TRAINED_BY, WEIGHTS, Release
 from segpipe.export.guarantee import PRIVACY, guarantee
 from segpipe.export.metadata import INTENDED_USE
 from segpipe.export.onnx import INPUT, OUTPUT
@@ -22,6 +22,7 @@ _FIGURES = {
     "f1": "F1 (voxels)",
     "volume_error_pct": "volume error, %",
 }
+_SHOWN_ELSEWHERE = ("figures", "fingerprint", "membership", PRIVACY)
 _PHANTOM = "**Trained and evaluated on generated phantoms. Its figures say nothing about patients.**"
 
 
@@ -85,10 +86,13 @@ def _input_rows(release: Release) -> Iterator[tuple[str, object]]:
 
 def _data_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     for name, value in facts.items():
-        if name in ("figures", "fingerprint", "membership", PRIVACY) or value is None:
+        if name in _SHOWN_ELSEWHERE or value is None:
             continue
         if name == SEEN:
             yield "whether it has seen a case", "`python -m segpipe seen --model MODEL --input SCAN`"
+            continue
+        if name == TRAINED_BY:
+            yield "going on with it", "`python -m segpipe +experiment=continue init.from=MODEL data.root=NEW`"
             continue
         text = _listed(value) if isinstance(value, Mapping) else value
         if text != "":

@@ -30,6 +30,9 @@ CARD = "docs/README.md"
 EXPORTED = "exported"
 """What the index calls the network of a folder that holds it as a program, since it is none that segpipe ships."""
 
+TRAINED_BY = "trained_by"
+"""Where the facts of a model folder say how the model was trained."""
+
 
 @dataclass(frozen=True)
 class Release:

@@ -156,6 +156,23 @@ class Fingerprint(_Typed):
     values: dict[Name, Annotated[list[FiniteFloat], MaxLen(10_000)]]
 
 
+class TrainedSplit(_Typed):
+    """How the cases were split; a split of another version may say less."""
+
+    fold: Annotated[int, Interval(ge=0)] | Literal["all"] | None = None
+    folds: Annotated[int, Interval(ge=2)] | None = None
+    split_seed: Annotated[int, Interval(ge=0)] | None = None
+    fractions: Annotated[list[Share], Len(3, 3)] | None = None
+
+
+class TrainedBy(_Typed):
+    """How the model was trained: sections of a configuration, which whoever takes them checks."""
+
+    split: TrainedSplit = TrainedSplit()
+    steps: Annotated[int, Interval(ge=1)] | None = None
+    continued: bool = False
+
+
 class Facts(_Typed):
     """What the model card says, as far as something reads it; other facts are listed as they are."""
 
@@ -166,6 +183,7 @@ class Facts(_Typed):
     figures: Figures | None = None
     fingerprint: Fingerprint | None = None
     seen_cases: Annotated[list[SeenGroup], MaxLen(1000)] | None = None
+    trained_by: TrainedBy | None = None
 
 
 class Network(_Typed):

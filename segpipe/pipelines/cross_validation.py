@@ -12,6 +12,7 @@ from segpipe.evaluation.calibration.fitting import fit_confidence
 from segpipe.evaluation.drift.fingerprint import fingerprint_of
 from segpipe.evaluation.evaluated_cases import EvaluatedCases, write_summary
 from segpipe.evaluation.tables import case_rows, lesion_rows
+from segpipe.export.export_spec import TRAINED_BY
 from segpipe.export.model_folder import ModelFolder, load_network, write_model_folder
 from segpipe.export.second_stage import load_stage, mean_of_stages
 from segpipe.export.seen_cases import seen_together
@@ -133,6 +134,7 @@ def _write_ensemble(
             **figures_of(summary),
             "fingerprint": fingerprint_of([result for fold in folds for result in fold.results]),
             **seen_together([fold.model.about for fold in folds]),
+            **{name: first.about[name] for name in (TRAINED_BY,) if name in first.about},  # whose network comes first
         },
         example_bcxyz=folds[0].example_bcxyz,
         second_stage=mean_of_stages([load_stage(path, spec) for path, spec in stages]) if stages else None,

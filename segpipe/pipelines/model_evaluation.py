@@ -7,9 +7,10 @@ from typing import Any
 
 from segpipe.datasets.manifest import Entry, Manifest, read_manifest
 from segpipe.datasets.opening import cache_folder, prepared_folder, quick_hash
-from segpipe.datasets.splits import assign_roles
+from segpipe.datasets.splits import FRACTIONS, assign_roles
 from segpipe.datasets.training_cases import limit_training
 from segpipe.errors import DatasetError, SegpipeError
+from segpipe.export.export_spec import TRAINED_BY
 from segpipe.export.model_folder import ModelFolder
 from segpipe.export.seen_cases import SEEN
 from segpipe.inference.batch.runner import model_digest
@@ -72,7 +73,7 @@ def choose_entries(manifest: Manifest, split: str | None, trained: Any) -> tuple
     Raises:
         DatasetError: when there is no such case.
     """
-    known = _split_of_training(manifest, trained.get("split") or {})
+    known = _split_of_training(manifest, trained.get("split") or {}, _fractions(trained))
     roles = known or manifest
     fixed = any(entry.split == "test" for entry in roles.entries)
     wanted = split or ("test" if fixed else "all")
@@ -86,14 +87,20 @@ def choose_entries(manifest: Manifest, split: str | None, trained: Any) -> tuple
     return entries, wanted + (" (of the model's own training)" if known and wanted != "all" else "")
 
 
-def _split_of_training(manifest: Manifest, split: dict[str, Any]) -> Manifest | None:
+def _fractions(trained: Any) -> tuple[float, float, float]:
+    train, val, test = ((trained.get(TRAINED_BY) or {}).get("split") or {}).get("fractions") or FRACTIONS
+    return train, val, test
+
+
+def _split_of_training(
+    manifest: Manifest, split: dict[str, Any], fractions: tuple[float, float, float]
+) -> Manifest | None:
     """The roles that the model's training gave the cases; None when they cannot be known for certain."""
+    fold, folds, seed = split.get("fold"), split.get("folds") or 5, int(split.get("seed") or 0)
     try:
-        roles = assign_roles(
-            manifest, fold=split.get("fold"), folds=split.get("folds") or 5, seed=int(split.get("seed") or 0)
-        )
+        roles = assign_roles(manifest, fold=fold, folds=folds, seed=seed, fractions=fractions)
         if limit := split.get("limit"):
-            roles = limit_training(roles, int(limit), seed=int(split.get("seed") or 0))
+            roles = limit_training(roles, int(limit), seed=seed)
     except SegpipeError:
         return None
     trained = "\n".join(sorted(entry.id for entry in roles.entries if entry.split == "train"))

@@ -10,7 +10,7 @@ from segpipe.case import Case, build_case
 from segpipe.datasets.loading import load_case
 from segpipe.datasets.opening import cache_folder, open_dataset
 from segpipe.errors import ConfigError, ModelError, SegpipeError
-from segpipe.export.export_spec import INDEX
+from segpipe.export.export_spec import INDEX, TRAINED_BY
 from segpipe.export.model_folder import ModelFolder, read_model_folder, write_model_folder
 from segpipe.export.second_stage import load_stage
 from segpipe.io.images.volumes import read_volume
@@ -21,6 +21,7 @@ from segpipe.preprocessing.resampling import normalise, plan_preparation, resamp
 from segpipe.system.files.plain_files import read_json, read_yaml
 from segpipe.training.checkpoints.files import read_checkpoint
 from segpipe.training.checkpoints.weights import load_weights
+from segpipe.training.transfer.parent import how_trained
 
 _DEFAULT_POINT = {"threshold": 0.5, "min_volume_mm3": 0.0, "min_probability": 0.0, "flips": []}
 _SAID_ELSEWHERE = ("recipe", "digest", "network", "labels")
@@ -70,7 +71,7 @@ def reexport(
         spec=made_by["network"],
         recipe=recipe,
         operating_point=former.operating_point if former else _DEFAULT_POINT,
-        about=former.about if former else about,
+        about=former.about if former else {**about, TRAINED_BY: how_trained(config)},
         second_stage=load_stage(former.path, former.second_stage) if former and former.second_stage else None,
         example_bcxyz=_prepare(_read_case(case), recipe) if case else prepare_first_case(config, recipe),
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 from segpipe.config.schema import Settings
 from segpipe.errors import TrainingError
+from segpipe.export.export_spec import TRAINED_BY
 from segpipe.pipelines.observers.observer import Observers, Run
 from segpipe.pipelines.observers.run_report import RunReport
 from segpipe.pipelines.observers.run_tracking import RunTracking
@@ -29,6 +30,7 @@ from segpipe.training.resuming.settings import write_config
 from segpipe.training.run_result import RunResult
 from segpipe.training.started_processes import started_processes
 from segpipe.training.transfer.initial_weights import describe_initial_weights, keep_facts
+from segpipe.training.transfer.parent import how_trained
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +50,8 @@ def run_single(
         What it found, or None in the processes that only helped to train.
     """
     with _fitted(settings, config, folder, parent) as (run, fitted, observers):
-        result = evaluate_and_export(settings, run.data, fitted, folder, provenance=run.provenance)
+        provenance = {**run.provenance, TRAINED_BY: how_trained(config)}
+        result = evaluate_and_export(settings, run.data, fitted, folder, provenance=provenance)
         if result:
             result = replace(result, problem=observers.finished(result) or result.problem)
             log.info("%s", result.describe())

@@ -20,6 +20,7 @@ from segpipe.evaluation.drift.fingerprint import fingerprint_of
 from segpipe.evaluation.evaluated_cases import EvaluatedCases, sort_outcomes, write_summary
 from segpipe.evaluation.membership import MEMBERSHIP, measure_membership
 from segpipe.evaluation.results import CaseResult
+from segpipe.export.export_spec import TRAINED_BY
 from segpipe.export.guarantee import PRIVACY
 from segpipe.export.model_folder import write_model_folder
 from segpipe.export.second_stage import StageModel
@@ -98,6 +99,7 @@ def evaluate_and_export(
             **{name: value for name, value in about.items() if name not in _IN_POINT},
             **figures_of(summary),
             "fingerprint": fingerprint_of(cases.results),
+            **({TRAINED_BY: provenance[TRAINED_BY]} if TRAINED_BY in provenance else {}),
             **({} if fitted.privacy else {SEEN: [_seen(run_data, cases.results), *seen_before(folder)]}),
         },
         example_bcxyz=example,

@@ -37,7 +37,7 @@ def words_of(experiment: str, chosen: dict[str, str]) -> list[str]:
     options += ["recipe=ct_nodule", "sampling=scan"] if chosen.get("detector") == "two_stage" else []  # of whole scans
     private = ["training.clip_norm=null", "sampling.hard_negatives=0", "network.norm=instance"]
     options += private if chosen.get("privacy") == "dp" else []
-    large = experiment == "lung_nodule" and chosen.get("network") == "swin_unetr"
+    large = experiment in ("lung_nodule", "continue") and chosen.get("network") == "swin_unetr"
     options += ["recipe=ct_nodule"] if large else []  # 32 voxels would be one at its bottom
     return [f"+experiment={experiment}", *options, *given, *narrow, "trainer.accelerator=cpu"]
 

@@ -33,6 +33,16 @@ def test_on_its_own_data_a_model_is_evaluated_on_what_its_training_held_out(mani
     assert words == "test (of the model's own training)"
 
 
+def test_a_split_by_other_fractions_is_made_again_where_the_model_says_them(manifest):
+    roles = assign_roles(manifest, seed=3, fractions=(0.6, 0.2, 0.2))
+    facts = facts_of(roles, fold=None, folds=None, seed=3)
+    assert choose_entries(manifest, None, facts)[1] == "all"
+    told = {"trained_by": {"split": {"fractions": [0.6, 0.2, 0.2]}}}
+    entries, words = choose_entries(manifest, None, facts | told)
+    assert [entry.id for entry in entries] == [entry.id for entry in roles.entries if entry.split == "test"]
+    assert words == "test (of the model's own training)"
+
+
 def test_a_model_that_was_trained_on_fewer_cases_is_evaluated_on_what_its_split_held_out(manifest):
     roles = limit_training(assign_roles(manifest, fold=1, folds=5, seed=0), 3, seed=0)
     entries, _ = choose_entries(manifest, None, facts_of(roles, fold=1, folds=5, seed=0, limit=3))

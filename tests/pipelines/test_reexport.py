@@ -51,7 +51,9 @@ def test_the_command_writes_the_model_folder_of_a_run(run_folder, tmp_path, caps
     assert f"ONNX Runtime and PyTorch differ by {largest:.1e} at most" in text
     assert str(output) in text
     model = read_model_folder(output)
-    assert (model.recipe, model.network, model.about) == (SCAN, UNET, {"data": "tiny"})
+    told = {"evaluation": {"weights": "last"}, "split": {}, "steps": None, "continued": False}
+    assert (model.recipe, model.network) == (SCAN, UNET)
+    assert model.about == {"data": "tiny", "trained_by": told}
     assert model.operating_point["threshold"] == 0.5
     with torch.inference_mode():
         torch.testing.assert_close(logits(output), network_of(UNET)(example()))

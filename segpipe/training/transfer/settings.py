@@ -22,12 +22,14 @@ class Initialisation:
         min_share: Of the network's parameters that must be loaded.
         axes: The order of the spatial axes in the source's kernels: `zyx` where it was trained on arrays of slices.
         licence: Of the source, where it names none itself.
+        continues: Whether the training goes on with the source as it was trained; `+experiment=continue` says so.
     """
 
     source: Annotated[str | None, Field(alias="from")] = None
     min_share: Fraction = 0.5
     axes: Axes = "xyz"
     licence: str | None = None
+    continues: bool = False
 
 
 @checked_dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
