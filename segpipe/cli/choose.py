@@ -1,6 +1,7 @@
 """`python -m segpipe choose`: the best of several cross-validated runs, or their ensemble, as one model folder."""
 
 import argparse
+import os
 from pathlib import Path
 
 from segpipe.cli.common.flags import VerbParser
@@ -13,16 +14,24 @@ def run(argv: list[str]) -> int:
     given = _parse(argv)
     check_writable(given.output, what="the choice", hint="choose a folder that you may write to: --output FOLDER")
     from segpipe.export.model_folder import predict_command
+    from segpipe.pipelines.choice.choice_tracking import report_choice, uri_of
     from segpipe.pipelines.choice.choosing import ChoiceOptions, choose_model
     from segpipe.pipelines.choice.runs import read_runs
     from segpipe.pipelines.choice.text import describe_choice
+    from segpipe.tracking.server import connect
 
     options = ChoiceOptions(metric=given.metric, members=given.members, device=given.device, seed=given.seed)
-    report = choose_model(read_runs(given.runs), given.output, options)
-    print(describe_choice(report))
+    runs = read_runs(given.runs)
+    uri = None if given.no_tracking else given.tracking_uri or uri_of(runs)
+    if uri:
+        connect(uri)  # whether it answers at all, before anything is predicted
+    chosen = choose_model(runs, given.output, options)
+    print(describe_choice(chosen.report))
     print(f"figures  {given.output / 'choice.json'}")
     print(f"model    {given.output / 'model'}")
     print(f"predict  {predict_command(given.output / 'model')}")
+    if uri:
+        print(f"MLflow   {report_choice(chosen, runs, given.output, uri=uri).run_url}")
     return 0
 
 
@@ -54,4 +63,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="default: auto")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of resamples and permutations (default: 0)")
+    tracking = parser.add_argument_group("MLflow")
+    tracking.add_argument(
+        "--tracking-uri",
+        default=os.environ.get("MLFLOW_TRACKING_URI"),
+        metavar="URI",
+        help="default: $MLFLOW_TRACKING_URI, else what the runs' folders say, else nowhere",
+    )
+    tracking.add_argument("--no-tracking", action="store_true", help="do not log")
     return parser

@@ -43,16 +43,28 @@ class ChoiceOptions:
     seed: int = 0
 
 
-def choose_model(runs: Sequence[ValidatedRun], output: Path, options: ChoiceOptions) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Chosen:
+    """What was chosen.
+
+    Args:
+        report: The content of `choice.json`.
+        model: Its model folder.
+        summary: Of its evaluation, out of fold.
+    """
+
+    report: dict[str, Any]
+    model: ModelFolder
+    summary: Mapping[str, Any]
+
+
+def choose_model(runs: Sequence[ValidatedRun], output: Path, options: ChoiceOptions) -> Chosen:
     """Chooses among runs and their ensembles, and writes `choice.json` and the model folder of what was chosen.
 
     Args:
         runs: Two or more, of the same data.
         output: Where to; evaluations of ensembles go to `candidates`, the model folder to `model`.
         options: How.
-
-    Returns:
-        The content of `choice.json`.
 
     Raises:
         DatasetError: when the runs share no case with the figure, or the data set is not what it was.
@@ -81,9 +93,9 @@ def choose_model(runs: Sequence[ValidatedRun], output: Path, options: ChoiceOpti
         "apart": apart,
     }
     write_json(output / "choice.json", report, what="the choice")
-    taken = choice.taken
-    _export(teams[taken], evaluations[taken], together.get(taken), output / "model", selection=_selection(report))
-    return report
+    taken, selection = choice.taken, _selection(report)
+    model = _export(teams[taken], evaluations[taken], together.get(taken), output / "model", selection=selection)
+    return Chosen(report, model, evaluations[taken].summary)
 
 
 def _teams(runs: Sequence[ValidatedRun], most: int) -> tuple[dict[str, Team], dict[str, str]]:

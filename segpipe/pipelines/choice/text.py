@@ -21,10 +21,6 @@ def describe_choice(report: Mapping[str, Any]) -> str:
     """
     width = max(8, *(len(row["name"]) for row in report["candidates"]))
     rows = sorted(report["candidates"], key=lambda row: -row["mean"])
-    nested = report["nested"]
-    names = list(nested["taken"].values())
-    counts = ", ".join(f"{names.count(name)} × {name}" for name in dict.fromkeys(names))
-    ends = f" ({_ends(nested['interval'])})" if nested["interval"] else ""
     return "\n".join(
         [
             f"{report['cases']} cases of {report['patients']} patients, "
@@ -32,10 +28,19 @@ def describe_choice(report: Mapping[str, Any]) -> str:
             f"  {'':<{width}} {report['metric']:>6}  95 % interval    to the best       weights",
             *(_row(row, width, report["taken"]).rstrip() for row in rows),
             f"taken    {report['taken']}: {_why(report)}",
-            f"honest   {nested['mean']:.3f}{ends}, chosen without each fold and measured on it (taken: {counts})",
+            f"honest   {honest_figure(report)}",
             *(f"apart    {name}: {reason}" for name, reason in report["apart"].items()),
         ]
     )
+
+
+def honest_figure(report: Mapping[str, Any]) -> str:
+    """What the way of choosing is worth, and what it took."""
+    nested = report["nested"]
+    names = list(nested["taken"].values())
+    counts = ", ".join(f"{names.count(name)} × {name}" for name in dict.fromkeys(names))
+    ends = f" ({_ends(nested['interval'])})" if nested["interval"] else ""
+    return f"{nested['mean']:.3f}{ends}, chosen without each fold and measured on it (taken: {counts})"
 
 
 def _row(row: Mapping[str, Any], width: int, taken: str) -> str:

@@ -15,7 +15,7 @@ from segpipe.cli.train import registries
 from segpipe.config.check import plain, settings_of
 from segpipe.config.compose import compose
 from segpipe.datasets.opening import cache_folder, prepared_folder, quick_hash
-from segpipe.errors import ConfigError, DatasetError
+from segpipe.errors import ConfigError, DatasetError, ServiceError
 from segpipe.evaluation.evaluated_cases import EvaluatedCases, evaluate_each, sort_outcomes, write_summary
 from segpipe.export.model_folder import load_network, read_model_folder, write_model_folder
 from segpipe.inference.case_evaluator import CaseEvaluator
@@ -27,6 +27,9 @@ from segpipe.pipelines.choice.choosing import _export
 from segpipe.pipelines.choice.combined import evaluate_together
 from segpipe.pipelines.choice.runs import read_runs
 from segpipe.system.files.csv_table import write_csv
+from segpipe.tracking.identity import write_tracked_run
+from segpipe.tracking.models.registry import has_model
+from segpipe.tracking.server import connect
 from segpipe.training.data.run_data import split_data
 from tests.samples.small_models import POINT, UNET, example, without_onnx_export
 
@@ -90,6 +93,54 @@ def test_of_equally_good_runs_the_cheapest_is_taken_and_exported(runs, tmp_path,
     assert model.about["selection"].startswith("chosen among 3 candidates by dice of the same out-of-fold cases")
     assert model.about["chosen"] == report["taken"].split("+")
     assert model.about["figures"]["metrics"]["dice"]["mean"] == pytest.approx(means[report["taken"]])
+
+
+def test_a_choice_is_a_run_of_mlflow_with_its_candidates_its_honest_figure_and_its_model(
+    runs, tmp_path, new_database, capsys
+):
+    uri, output = new_database(tmp_path), tmp_path / "out"
+    for run in runs:
+        shutil.copytree(run, tmp_path / run.name)
+        write_tracked_run(tmp_path / run.name, run.name[0] * 32, uri)
+    copied = [str(tmp_path / run.name) for run in runs]
+    assert main(["choose", *copied, "--output", str(output), "--members", "1"]) == 0
+    report = json.loads((output / "choice.json").read_text())
+    means = {row["name"]: row["mean"] for row in report["candidates"]}
+    client = connect(uri)
+    (logged,) = client.search_runs([client.get_experiment_by_name("choices").experiment_id])
+    assert (logged.info.run_name, logged.info.status) == (f"choice of {report['taken']}", "FINISHED")
+    assert logged.data.metrics["choice/taken"] == means[report["taken"]]
+    assert logged.data.metrics["evaluation/dice"] == pytest.approx(means[report["taken"]])
+    assert logged.data.metrics["choice/honest"] == report["nested"]["mean"]
+    assert logged.data.metrics["choice/honest_ci95_low"] == report["nested"]["interval"][0]
+    assert logged.data.params["taken"] == report["taken"]
+    assert logged.data.tags["candidate_runs"] == f"{'n' * 32},{'w' * 32}"
+    assert "chosen without each fold and measured on it" in logged.data.tags["mlflow.note.content"]
+    files = {file.path for file in client.list_artifacts(logged.info.run_id, "choice")}
+    assert files == {"choice/choice.json", "choice/candidates.json"}
+    table = client.download_artifacts(logged.info.run_id, "choice/candidates.json", str(tmp_path))
+    assert str(tmp_path) not in Path(table).read_text()  # no folder of the machine
+    assert has_model(logged.info.run_id, uri=uri)
+    assert f"MLflow   mlflow ui --backend-store-uri {uri}" in capsys.readouterr().out
+
+
+def test_a_choice_among_runs_that_no_server_knows_or_that_shall_not_be_logged_is_not_logged(runs, tmp_path, capsys):
+    words = ["choose", *map(str, runs), "--members", "1"]
+    assert main([*words, "--output", str(tmp_path / "one")]) == 0
+    nowhere = ["--tracking-uri", "http://127.0.0.1:9", "--no-tracking"]
+    assert main([*words, "--output", str(tmp_path / "two"), *nowhere]) == 0
+    assert "MLflow" not in capsys.readouterr().out
+
+
+def test_a_server_that_does_not_answer_is_named_before_anything_is_predicted(runs, tmp_path, monkeypatch, capsys):
+    def refuse(uri):
+        raise ServiceError("the MLflow server does not answer")
+
+    monkeypatch.setattr("segpipe.tracking.server.connect", refuse)
+    words = ["choose", *map(str, runs), "--output", str(tmp_path / "out"), "--tracking-uri", "http://127.0.0.1:9"]
+    assert main(words) == 2
+    assert "does not answer" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "choice.json").exists()
 
 
 def test_an_ensemble_predicts_each_case_by_the_networks_that_did_not_train_on_it(runs, tmp_path):
