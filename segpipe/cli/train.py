@@ -76,7 +76,7 @@ def registries() -> Mapping[str, Registry | SectionCheck]:
     from segpipe.training.optimisation.schedulers import SCHEDULERS
     from segpipe.training.pretraining.settings import Pretraining
     from segpipe.training.privacy.settings import check_privacy
-    from segpipe.training.ratings.settings import RatingSettings
+    from segpipe.training.ratings.settings import check_ratings
     from segpipe.training.transfer.fine_tuning import check_fine_tuning
     from segpipe.training.transfer.settings import Initialisation
 
@@ -95,7 +95,7 @@ def registries() -> Mapping[str, Registry | SectionCheck]:
         "callbacks": CALLBACKS,
         "detector": check_detector,
         "study": made_into(Study),
-        "ratings": made_into(RatingSettings),
+        "ratings": check_ratings,
         "pretraining": made_into(Pretraining),
         "privacy": check_privacy,  # last: it looks at what the others were made into
     }

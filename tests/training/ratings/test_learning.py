@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from segpipe.__main__ import main
+from segpipe.cli.train import registries
+from segpipe.config.compose import compose
 from segpipe.datasets.manifest import Entry, Manifest
-from segpipe.errors import DatasetError
+from segpipe.errors import ConfigError, DatasetError
 from segpipe.inference.ratings.inputs import MEASUREMENTS
 from segpipe.labels.ratings import RATING_SCALES
 from segpipe.preprocessing.rating_crop import RatingCrop
@@ -115,3 +118,17 @@ def test_the_network_of_all_patients_carries_the_calibration():
     sure[np.arange(10), 0, own.samples.levels_nr[:, 0].numpy()] = 0.96
     network = fit_all(RatedStudy(own, sure, [], {}))
     assert network.calibration.item() > 1.5  # all right with 96 %: surer still
+
+
+def test_weights_from_elsewhere_and_fine_tuning_are_refused_before_any_work(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["+experiment=lung_nodule_ratings", "data.root=/data/nodules"]
+    assert main([*words, "init.from=lidc-ratings", "finetune=gradual", "finetune.layer_decay=0.8"]) == 2
+    told = capsys.readouterr().err
+    assert "init.from=lidc-ratings: a run of ratings begins with random weights" in told
+    assert "finetune.name=gradual: a run of ratings begins with random weights" in told
+    assert list(tmp_path.iterdir()) == []
+    for word in ("finetune=head", "finetune.layer_decay=0.5", "init.from=runs/any"):
+        with pytest.raises(ConfigError, match="has a mistake"):
+            compose([*words, word], registries)
+    assert compose([*words, "init.min_share=0.1"], registries).init["from"] is None
