@@ -16,6 +16,8 @@ def _check_different(axes: list[int]) -> list[int]:
 
 Overlap = Annotated[float, Interval(ge=0, lt=1)]
 """Part of a sliding window that neighbours share at least."""
+OVERLAP = 0.5
+"""Where neither the user nor the model says another."""
 Flips = Annotated[list[Annotated[int, Interval(ge=0, le=2)]], AfterValidator(_check_different)]
 """Array axes of test-time flips."""
 Count = Annotated[int, Interval(ge=1)]

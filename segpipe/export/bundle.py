@@ -10,7 +10,6 @@ from segpipe.export.bundle_decision import cleaning_rules, to_mask, to_probabili
 from segpipe.export.export_spec import INDEX, PROGRAM, TORCHSCRIPT, WEIGHTS, Release, plain
 from segpipe.preprocessing.voxel_transforms import for_bundle
 
-OVERLAP = 0.5
 BATCH = 4
 # Wherever the command is started, the folder above `configs` is on the path when a bundle runs.
 _ROOT = f"$next((folder for folder in sys.path[1:] if Path(folder, '{INDEX}').is_file()), '.')"
@@ -116,7 +115,7 @@ def _inferer(release: Release) -> dict[str, Any]:
         "_target_": "SlidingWindowInferer",
         "roi_size": list(release.window),
         "sw_batch_size": BATCH,
-        "overlap": OVERLAP,
+        "overlap": release.overlap,
         "mode": "gaussian",
     }
 

@@ -182,6 +182,8 @@ def _point_rows(release: Release) -> Iterator[tuple[str, object]]:
     for name, point in (release.class_points or {"": release.operating_point}).items():
         yield from _rows_of_point(point, f"{name}: " if name else "")
     yield "test-time flips", ", ".join("xyz"[axis] for axis in release.flips) or "none"
+    if not release.one_pass:
+        yield "overlap of neighbouring windows", f"{release.overlap:g}"
 
 
 def _rows_of_point(point: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, object]]:

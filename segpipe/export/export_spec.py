@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from segpipe.config.bounds import OVERLAP
 from segpipe.export.second_stage import StageModel
 from segpipe.geometry import round_up
 from segpipe.networks import input_sizes, is_shipped
@@ -42,7 +43,7 @@ class Release:
         network: In eval mode, float32, on the CPU.
         spec: Name and keys that it is built from.
         recipe: How its scans are prepared.
-        operating_point: Threshold, smallest volume, lowest mean probability, flips and the FROC curve.
+        operating_point: Threshold, smallest volume, lowest mean probability, flips, overlap, FROC curve.
         about: Plain data for the model card: data, split, figures.
         settled: Which inputs the exported programs take; None for all that the network takes.
         second_stage: What looks again at what the network finds, if anything does.
@@ -141,6 +142,11 @@ class Release:
     def flips(self) -> tuple[int, ...]:
         """Axes of test-time flips."""
         return tuple(int(axis) for axis in self.operating_point.get("flips", ()))
+
+    @property
+    def overlap(self) -> float:
+        """Part of a window that neighbours share at least."""
+        return float(self.operating_point.get("overlap", OVERLAP))
 
     @property
     def on_phantom(self) -> bool:

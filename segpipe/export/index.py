@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Interval, Len, MaxLen, MinLen
 from pydantic import BaseModel, ConfigDict, FiniteFloat, StringConstraints, ValidationError
 
+from segpipe.config.bounds import OVERLAP
 from segpipe.errors import ModelError
 from segpipe.export.export_spec import FORMAT, INDEX
 from segpipe.export.seen_cases import SeenGroup
@@ -106,6 +107,7 @@ class StoredPoint(_Typed):
     min_volume_mm3: Amount = 0.0
     min_probability: Share = 0.0
     flips: Annotated[list[Literal[0, 1, 2]], MaxLen(3)] = []
+    overlap: Annotated[FiniteFloat, Interval(ge=0, lt=1)] = OVERLAP
     froc: Annotated[list[FrocPoint], MaxLen(1000)] = []
     origin: str | None = None
     confidence: StoredConfidence | None = None

@@ -41,7 +41,8 @@ class ModelFolder:
         recipe: How scans are prepared for it.
         network: Name and keys of the network.
         divisor: What its input's size must be a multiple of.
-        operating_point: `threshold`, `min_volume_mm3`, `min_probability`, `flips` and, if known, the curve `froc`.
+        operating_point: `threshold`, `min_volume_mm3`, `min_probability`, `flips`, `overlap` of windows and, if
+            known, the curve `froc`.
         about: Data, split, figures: what the model card says; `facts` in the index.
         fixed_shape: The only spatial size that the ONNX model takes; None when it takes all multiples of the divisor.
         second_stage: What looks again at what the network finds, if anything does.

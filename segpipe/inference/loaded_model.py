@@ -35,8 +35,8 @@ class LoadedModel:
     ) -> None:
         self.folder, self.rater = folder, rater
         self.engine = build_engine(folder, backend=backend, device=device)
-        flips = tuple(folder.operating_point.get("flips", ()))
-        self.options = PredictOptions.at(choose_point(folder.operating_point, OperatingPointRequest()), flips=flips)
+        stored = folder.operating_point
+        self.options = PredictOptions.of_model(choose_point(stored, OperatingPointRequest()), stored)
 
     def predict(self, path: Path, *, at_mm: Point | Prompt | None = None, output: Path | None = None) -> Prediction:
         """Predicts one scan.

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from segpipe.config.bounds import Count, Flips, Overlap, check_bounds
+from segpipe.config.bounds import OVERLAP, Count, Flips, Overlap, check_bounds
 from segpipe.inference.operating_point import OperatingPoint
 from segpipe.inference.window.region import FindRegion
 from segpipe.preprocessing.lungs import lung_mask
@@ -38,7 +38,7 @@ class PredictOptions:
         ConfigError: for values out of range.
     """
 
-    overlap: float = 0.5
+    overlap: float = OVERLAP
     flips: tuple[int, ...] = ()
     threshold: float = 0.5
     min_volume_mm3: float = 0.0
@@ -62,6 +62,19 @@ class PredictOptions:
     def at(cls, point: OperatingPoint, **others: Any) -> "PredictOptions":
         """Options for an operating point, as readers want them; evaluations take any number and the probability."""
         return cls(**vars(point), **{"keep_probability": False, "most_findings": MOST_FINDINGS, **others})
+
+    @classmethod
+    def of_model(cls, point: OperatingPoint, stored: Mapping[str, Any], **others: Any) -> "PredictOptions":
+        """The same, with the windows and views by which a model's operating point was chosen.
+
+        Args:
+            point: The operating point.
+            stored: What the model folder has as its operating point, with `overlap` and `flips`.
+            **others: What differs, by name; an overlap or flips of None are the model's.
+        """
+        own = {"overlap": float(stored.get("overlap", OVERLAP)), "flips": tuple(stored.get("flips", ()))}
+        asked = {name: value for name, value in others.items() if name not in own or value is not None}
+        return cls.at(point, **{**own, **asked})
 
     @property
     def point(self) -> OperatingPoint:

@@ -41,15 +41,14 @@ def plan_model(
     digest = quick_hash(manifest, prepared_folder(cache_folder(None)))
     entries, chosen = choose_entries(manifest, split, folder.about if folder.about.get("data_hash") == digest else {})
     point = choose_point(folder.operating_point, OperatingPointRequest())
-    flips = tuple(folder.operating_point.get("flips", ()))
-    options = PredictOptions.at(point, flips=flips, keep_probability=True, most_findings=None)
+    options = PredictOptions.of_model(point, folder.operating_point, keep_probability=True, most_findings=None)
     evaluator = CaseEvaluator(engine, folder.recipe, folder.divisor, manifest.labels, options, masks)
     about = {
         "data": manifest.name,
         "data_hash": digest,
         "recipe_digest": folder.recipe.digest,
         "split": chosen,
-        "operating_point": {**point.to_dict(), "flips": list(options.flips)},
+        "operating_point": {**point.to_dict(), "flips": list(options.flips), "overlap": options.overlap},
     }
     known = folder.operating_point.get("confidence")
     about |= {"confidence": known} if known else {}

@@ -94,7 +94,7 @@ def evaluate_and_export(
         network=fitted.network,
         spec=settings.network,
         recipe=run_data.recipe,
-        operating_point={**point, "flips": list(evaluator.options.flips)},
+        operating_point={**point, "flips": list(evaluator.options.flips), "overlap": evaluator.options.overlap},
         about={
             **{name: value for name, value in about.items() if name not in _IN_POINT},
             **figures_of(summary),

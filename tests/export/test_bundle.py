@@ -62,6 +62,11 @@ def test_numbers_are_those_of_the_recipe() -> None:
     assert step(content, "postprocessing", "AsDiscreted")["threshold"] == 0.35
 
 
+def test_windows_overlap_as_where_the_operating_point_was_chosen() -> None:
+    assert config(point={**POINT, "overlap": 0.25})["inferer"]["overlap"] == 0.25
+    assert config()["inferer"]["overlap"] == 0.5  # of a model that does not say it
+
+
 def test_probabilities_and_not_masks_are_brought_back() -> None:
     names = [item["_target_"] for item in config()["postprocessing"]["transforms"]]
     assert names.index("Invertd") < names.index("AsDiscreted")

@@ -48,6 +48,14 @@ def test_it_reports_data_split_figures_and_operating_point() -> None:
     assert "missing" not in text
 
 
+def test_the_overlap_of_windows_is_said_where_windows_slide() -> None:
+    row = "| overlap of neighbouring windows | {} |"
+    assert row.format("0.5") in card()
+    point = {"threshold": 0.4, "overlap": 0.25}
+    assert row.format("0.25") in model_card(Release(network_of(UNET), UNET, SCAN, point, FACTS), PARITY)
+    assert "overlap of" not in card(recipe=VOI)
+
+
 def test_detection_is_said_where_it_was_measured() -> None:
     froc = {"cpm": 0.75, "cpm_ci95": [0.5, 0.875], "average_precision": 0.5, "average_precision_ci95": None}
     line = (

@@ -66,6 +66,7 @@ def test_a_bad_case_is_named_and_the_others_are_evaluated(finish, caplog):
     model = read_model_folder(result.model.path)
     assert model.about["figures"]["cases"] == 1
     assert model.about["steps"] == 7
+    assert model.operating_point["overlap"] == 0.25  # of the main job, by which the point was chosen
     assert "membership" not in model.about
     fingerprint = model.about["fingerprint"]  # of the case that was evaluated
     assert fingerprint["scans"] == 1

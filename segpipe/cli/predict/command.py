@@ -94,13 +94,12 @@ def _job(given: argparse.Namespace) -> "PredictionJob":
     model = read_model_folder(given.model, key=read_verify_key(given))
     if given.prompt:
         check_scope(given.prompt, model.recipe)
-    flips = given.flips if given.flips is not None else tuple(model.operating_point.get("flips", ()))
     region = require_lungs if given.search == "lungs" else None
     point = choose_point(model.operating_point, wish_of(given))
     engine = build_engine(model, backend=given.backend, device=given.device, exact=given.exact)
     uncertainty = choose_method(given.uncertainty, engine) if given.uncertainty else None
-    more = {"overlap": given.overlap, "flips": flips, "region": region, "uncertainty": uncertainty}
-    options = PredictOptions.at(point, **more)
+    more = {"overlap": given.overlap, "flips": given.flips, "region": region, "uncertainty": uncertainty}
+    options = PredictOptions.of_model(point, model.operating_point, **more)
     if given.explain:
         require_gradients(engine, "--explain")
     rater = Rater.open(given.ratings, key=read_verify_key(given)) if given.ratings else None

@@ -133,7 +133,12 @@ def _add_target(add: Any) -> None:
 def _add_computation(add: Any) -> None:
     add_compute_flags(add)
     add("--exact", action="store_true", help="float32 even where the hardware has faster bfloat16")
-    add("--overlap", type=float, default=0.5, metavar="PART", help="of neighbouring windows (default: 0.5)")
+    add(
+        "--overlap",
+        type=float,
+        metavar="PART",
+        help="of neighbouring windows (default: that of the model's evaluation, else 0.5)",
+    )
     add("--flips", type=parse_flips, metavar="AXES", help="average over mirrored axes, e.g. xyz; none switches it off")
     add_memory_flag(add)
     add(

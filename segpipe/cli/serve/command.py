@@ -87,8 +87,8 @@ def _answers(given: argparse.Namespace) -> "Answerer":
 
     limit = memory_limit(given)
     model = read_model_folder(given.model, key=read_verify_key(given))
-    flips = tuple(model.operating_point.get("flips", ()))
-    options = PredictOptions.at(choose_point(model.operating_point, wish_of(given)), flips=flips)
+    stored = model.operating_point
+    options = PredictOptions.of_model(choose_point(stored, wish_of(given)), stored)
     engine = build_engine(model, backend=given.backend, device=given.device)
     load_writers(["dicom-sr"])
     rater = Rater.open(given.ratings, key=read_verify_key(given)) if given.ratings else None

@@ -101,7 +101,7 @@ def _open_model(given: argparse.Namespace) -> "LoadedModel":
             hint="give a model with recipe.scope=voi, or serve whole scans without --interactive",
         )
     point = choose_point(folder.operating_point, wish_of(given))
-    model.options = PredictOptions.at(point, flips=model.options.flips)
+    model.options = PredictOptions.of_model(point, folder.operating_point)
     window = getattr(model.engine, "window", None) or round_up(recipe.patch, folder.divisor)
     model.engine(torch.zeros(1, 1, *window))
     return model

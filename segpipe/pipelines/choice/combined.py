@@ -112,10 +112,10 @@ def _evaluator(
     models = [read_model_folder(run.folder_of(fold) / "model") for run, fold in zip(runs, folds, strict=True)]
     network = Ensemble([load_network(model) for model in models], exclusive=recipe.label_map.exclusive)
     parts = [{"name": "ensemble", "members": 1, "member": dict(model.network)} for model in models]
-    options = PredictOptions.at(
+    options = PredictOptions.of_model(
         choose_point(stored, OperatingPointRequest()),
+        stored,
         overlap=float(runs[0].config["evaluation"]["overlap"]),
-        flips=tuple(stored.get("flips", ())),
         keep_probability=True,
         most_findings=None,
     )

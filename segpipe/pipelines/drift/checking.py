@@ -129,7 +129,7 @@ def stored_fingerprint(model: ModelFolder) -> Mapping[str, Any]:
 
 
 def _evaluator(model: ModelFolder, engine: Engine, labels: Mapping[int, str]) -> CaseEvaluator:
-    flips = tuple(model.operating_point.get("flips", ()))
-    point = choose_point(model.operating_point, OperatingPointRequest())
-    options = PredictOptions.at(point, flips=flips, keep_probability=True, most_findings=None)
+    stored = model.operating_point
+    point = choose_point(stored, OperatingPointRequest())
+    options = PredictOptions.of_model(point, stored, keep_probability=True, most_findings=None)
     return CaseEvaluator(engine, model.recipe, model.divisor, labels, options)

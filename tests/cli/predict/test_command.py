@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from segpipe.__main__ import main
-from segpipe.cli.predict.command import run
+from segpipe.cli.predict.command import _job, run
 from segpipe.cli.predict.flags import EXPLANATIONS, parse_flags
 from segpipe.cli.predict.outcomes import describe_findings
 from segpipe.errors import ConfigError, ImageError, ModelError
@@ -21,6 +21,7 @@ from segpipe.inference.prompts.prompt import Prompt
 from segpipe.io.images.volumes import write_volume
 from segpipe.system.files.held_folder import hold
 from tests.inference.follow_up.test_matching import ISOTROPIC, body, predicted
+from tests.samples.small_models import POINT, write_small
 from tests.support.processes import segpipe
 
 AFFINE = np.array([[-1.0, 0, 0, 20], [0, -1.0, 0, 30], [0, 0, 2.0, -40], [0, 0, 0, 1]])
@@ -39,6 +40,20 @@ def scans(tmp_path):
 
 def words(model, given, output, *more):
     return ["--model", str(model), "--input", str(given), "--output", str(output), *more]
+
+
+@pytest.mark.usefixtures("without_onnx")
+def test_windows_overlap_as_in_the_models_evaluation_unless_the_command_line_says_it(tmp_path):
+    write_small(tmp_path / "says", operating_point={**POINT, "flips": [1], "overlap": 0.25})
+    write_small(tmp_path / "says_not")
+    for model, more, expected in (
+        ("says", [], (0.25, (1,))),
+        ("says", ["--overlap", "0.75"], (0.75, (1,))),
+        ("says", ["--overlap", "0", "--flips", "none"], (0.0, ())),
+        ("says_not", [], (0.5, ())),
+    ):
+        options = _job(parse_flags(words(tmp_path / model, "scan", tmp_path / "out", *more))).options
+        assert (options.overlap, options.flips) == expected
 
 
 @pytest.mark.slow
