@@ -107,36 +107,41 @@ def _train(settings: "Settings", content: Mapping[str, Any], folder: Path, sweep
     from segpipe.system.processes.launched import this_rank
     from segpipe.training.resuming.settings import check_resume, write_config
 
-    main = this_rank() == 0
     if sweep and is_search(sweep):
         return _run_trial(settings, content, folder, sweep)
     if settings.ratings is not None:
         from segpipe.pipelines.ratings import run_ratings
 
         return JobResult(run_ratings(settings, content, folder))
-    if settings.pretraining is not None:
-        from segpipe.pipelines.pretraining import run_pretraining
-
-        if settings.resume:
-            check_resume(content, folder)
-        return JobResult(run_pretraining(settings, content, folder))
-    if settings.check:
+    if settings.check and settings.pretraining is None:
         from segpipe.planning.preflight import check_run
 
-        if main:
+        if this_rank() == 0:
             write_config(content, folder)
         return JobResult(check_run(settings, folder))
-    from segpipe.pipelines.cross_validation import cross_validate
-    from segpipe.pipelines.single_run import run_single
-    from segpipe.pipelines.sweep import open_sweep, report_sweep
-
     if settings.resume:
         check_resume(content, folder)
     describe_continuing(settings, content)
+    if settings.pretraining is not None:
+        from segpipe.pipelines.pretraining import run_pretraining
+
+        return JobResult(run_pretraining(settings, content, folder))
     if settings.study is not None:
         return JobResult(_run_study(settings, content, folder))
     if settings.data.fold == "all":
+        from segpipe.pipelines.cross_validation import cross_validate
+
         return JobResult(cross_validate(settings, content, folder))
+    return _run_alone(settings, content, folder, sweep)
+
+
+def _run_alone(settings: "Settings", content: Mapping[str, Any], folder: Path, sweep: Path | None) -> JobResult:
+    """One training, perhaps as a job of a sweep."""
+    from segpipe.pipelines.single_run import run_single
+    from segpipe.pipelines.sweep import open_sweep, report_sweep
+    from segpipe.system.processes.launched import this_rank
+
+    main = this_rank() == 0
     parent = open_sweep(settings, content, sweep) if sweep and main else None
     outcome = run_single(settings, content, folder, parent=parent)
     if outcome:

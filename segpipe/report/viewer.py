@@ -45,15 +45,10 @@ def write_page(result: Result, folder: Path) -> list[Path]:
     Raises:
         OutputError: when the file cannot be written.
     """
-    case, prediction = result.case, result.prediction
-    maps = prediction.uncertainty
-    packed = pack(case, prediction.mask, entropy=maps.entropy if maps else None)
-    findings = [finding.to_dict() for finding in prediction.findings]
+    maps = result.prediction.uncertainty
+    packed = pack(result.case, result.prediction.mask, entropy=maps.entropy if maps else None)
+    findings = _findings(result)
     classes = result.model.recipe.label_map.classes
-    rated, relied = (any(name in finding for finding in findings) for name in ("ratings", "reliability"))
-    if result.follow_up is not None:
-        for finding in findings:
-            finding["since"] = describe_course(asdict(result.follow_up.by_finding[finding["number"]]))
     file = render(
         folder / f"{result.scan.name}.html",
         "viewer.html",
@@ -61,33 +56,70 @@ def write_page(result: Result, folder: Path) -> list[Path]:
         sought=" or ".join(label.name for label in classes),
         colours=_colours(classes),
         facts=_facts(result, packed),
-        columns=columns(
-            several_classes=len(classes) > 1,
-            relied=relied,
-            uncertainty=maps is not None,
-            rated=rated,
-            followed=result.follow_up is not None,
-        ),
-        rows=[_row(finding, several_classes=len(classes) > 1) for finding in findings],
-        pictures=[_picture(case, prediction, finding) for finding in findings],
-        explained=[
-            (one.name, one.unit, [_picture(case, prediction, finding, one.volume) for finding in findings])
-            for one in prediction.explanations
-        ],
-        explained_text=EXPLAINED,
-        explanation=EXPLANATION,
-        followed=_follow_up_lines(result.follow_up) if result.follow_up else [],
-        inputs=INPUTS,
-        followed_text=FOLLOWED,
-        rated_text=RATED if rated else "",
-        relied_text=RELIED if relied else "",
-        uncertainty_text=UNCERTAINTY.format(asked=ASKED.get(result.settings["options"].get("uncertainty"), "")),
+        **_table(result, findings),
+        **_drawn(result, findings),
+        **_explained(result, findings),
         packed=packed,
         shown=f"{'×'.join(f'{step:.2f}' for step in packed.grid.spacing_mm)} mm, HU in steps of {STEP_HU}",
         window=LUNG_WINDOW_HU,
         library=_library(),
     )
     return [file]
+
+
+def _findings(result: Result) -> list[dict[str, Any]]:
+    """The findings as plain data, with their course since an earlier scan where there is one."""
+    findings = [finding.to_dict() for finding in result.prediction.findings]
+    if result.follow_up is not None:
+        for finding in findings:
+            finding["since"] = describe_course(asdict(result.follow_up.by_finding[finding["number"]]))
+    return findings
+
+
+def _table(result: Result, findings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Columns and rows of the table of findings."""
+    several = len(result.model.recipe.label_map.classes) > 1
+    return {
+        "columns": columns(
+            several_classes=several,
+            relied=_any_has(findings, "reliability"),
+            uncertainty=result.prediction.uncertainty is not None,
+            rated=_any_has(findings, "ratings"),
+            followed=result.follow_up is not None,
+        ),
+        "rows": [_row(finding, several_classes=several) for finding in findings],
+    }
+
+
+def _drawn(result: Result, findings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A picture of each finding, and one for each map of what it rests on."""
+    case, prediction = result.case, result.prediction
+    return {
+        "pictures": [_picture(case, prediction, finding) for finding in findings],
+        "explained": [
+            (one.name, one.unit, [_picture(case, prediction, finding, one.volume) for finding in findings])
+            for one in prediction.explanations
+        ],
+    }
+
+
+def _explained(result: Result, findings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a reader must know of table and pictures."""
+    asked = ASKED.get(result.settings["options"].get("uncertainty"), "")
+    return {
+        "explained_text": EXPLAINED,
+        "explanation": EXPLANATION,
+        "followed": _follow_up_lines(result.follow_up) if result.follow_up else [],
+        "inputs": INPUTS,
+        "followed_text": FOLLOWED,
+        "rated_text": RATED if _any_has(findings, "ratings") else "",
+        "relied_text": RELIED if _any_has(findings, "reliability") else "",
+        "uncertainty_text": UNCERTAINTY.format(asked=asked),
+    }
+
+
+def _any_has(findings: Sequence[Mapping[str, Any]], name: str) -> bool:
+    return any(name in finding for finding in findings)
 
 
 def _row(finding: Mapping[str, Any], *, several_classes: bool) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -13,7 +13,7 @@ import torch
 from segpipe.config.schema import Settings
 from segpipe.datasets.loading import load_case
 from segpipe.datasets.manifest import Entry
-from segpipe.errors import DatasetError, explain
+from segpipe.errors import DatasetError, SegpipeError, explain
 from segpipe.evaluation.calibration.fitting import fit_confidence
 from segpipe.evaluation.detection.operating_point_search import at_point, choose_operating_point
 from segpipe.evaluation.drift.fingerprint import fingerprint_of
@@ -27,7 +27,7 @@ from segpipe.export.second_stage import StageModel
 from segpipe.export.seen_cases import ROLES, SEEN, make_group
 from segpipe.inference.case_evaluator import CaseEvaluator
 from segpipe.inference.engines.engine import TorchEngine
-from segpipe.inference.operating_point import OperatingPointRequest, choose_point
+from segpipe.inference.operating_point import OperatingPoint, OperatingPointRequest, choose_point
 from segpipe.inference.options import PredictOptions
 from segpipe.inference.second_stage import SecondStage
 from segpipe.networks import input_sizes
@@ -37,7 +37,7 @@ from segpipe.system.evenly import evenly
 from segpipe.system.processes.parallel_map import parallel_map
 from segpipe.system.processes.ranks import Ranks
 from segpipe.training.data.run_data import RunData
-from segpipe.training.detector.second_stage import fit_second_stage
+from segpipe.training.detector.second_stage import FittedStage, fit_second_stage
 from segpipe.training.fitting import TrainingResult
 from segpipe.training.hardware import compute_of
 from segpipe.training.run_result import RunResult
@@ -65,24 +65,17 @@ def evaluate_and_export(
     Returns:
         What was found, or None in the processes that only helped.
     """
-    evaluator, ranks = build_evaluator(settings, run_data, fitted.network), Ranks()
-    stage, unlearnt = attempt_step(partial(fit_second_stage, settings, run_data, evaluator, ranks))
-    if stage:
-        evaluator = build_evaluator(settings, run_data, fitted.network, stage.model)
-    validated, unknown = attempt_step(partial(_validate, settings, run_data, evaluator, ranks))
-    point, unchosen = attempt_step(partial(_operating_point, settings, validated or [], evaluator))
-    point = point or _choose([], evaluator)
-    chosen = choose_point(point, OperatingPointRequest())
-    options = replace(evaluator.options, **vars(chosen))
-    held_out = replace(evaluator, options=options, masks=folder / "evaluation" / "masks", profiles=True)
+    ranks = Ranks()
+    decided = _decide(settings, run_data, fitted, ranks)
+    options = replace(decided.evaluator.options, **vars(decided.chosen))
+    masks = folder / "evaluation" / "masks"
+    held_out = replace(decided.evaluator, options=options, masks=masks, profiles=True)
     cases = _evaluate_held_out(settings, run_data, held_out, ranks)
     membership, unmeasured = attempt_step(partial(_measure_membership, settings, run_data, held_out, cases, ranks))
     if not ranks.main:
         return None
-    selection = _selection(settings, run_data)
-    about = {**_about(provenance), "selection": selection, "steps": fitted.steps, "operating_point": chosen.to_dict()}
-    about |= {"second_stage": stage.about} if stage else {}
-    about |= {"confidence": point["confidence"]} if "confidence" in point else {}
+    about = {**_about(provenance), "selection": _selection(settings, run_data), "steps": fitted.steps}
+    about |= decided.about
     about |= {MEMBERSHIP: membership} if membership else {}
     about |= {PRIVACY: dict(fitted.privacy)} if fitted.privacy else {}
     write = partial(write_summary, cases, folder / "evaluation", about=about, seed=settings.seed)
@@ -94,7 +87,7 @@ def evaluate_and_export(
         network=fitted.network,
         spec=settings.network,
         recipe=run_data.recipe,
-        operating_point={**point, "flips": list(evaluator.options.flips), "overlap": evaluator.options.overlap},
+        operating_point=decided.stored_point,
         about={
             **{name: value for name, value in about.items() if name not in _IN_POINT},
             **figures_of(summary),
@@ -103,11 +96,57 @@ def evaluate_and_export(
             **({} if fitted.privacy else {SEEN: [_seen(run_data, cases.results), *seen_before(folder)]}),
         },
         example_bcxyz=example,
-        second_stage=stage.model if stage else None,
+        second_stage=decided.stage.model if decided.stage else None,
     )
-    return RunResult(
-        folder, model, example, about, cases, summary, problem or unknown or unchosen or unlearnt or unmeasured
-    )
+    return RunResult(folder, model, example, about, cases, summary, problem or decided.problem or unmeasured)
+
+
+@dataclass(frozen=True)
+class _Decided:
+    """What is known of a network before a held-out case is looked at.
+
+    Args:
+        evaluator: Predicts and compares, with the second stage, at no operating point yet.
+        stage: The second stage, if there is one.
+        point: The operating point, with its curve and the confidence of findings.
+        problem: What went wrong in deciding; the plain operating point is taken then.
+    """
+
+    evaluator: CaseEvaluator
+    stage: FittedStage | None
+    point: Mapping[str, Any]
+    problem: SegpipeError | None
+
+    @property
+    def chosen(self) -> OperatingPoint:
+        """The operating point to evaluate at."""
+        return choose_point(self.point, OperatingPointRequest())
+
+    @property
+    def stored_point(self) -> dict[str, Any]:
+        """The operating point as the model folder has it, with the windows and views that it was chosen with."""
+        options = self.evaluator.options
+        return {**self.point, "flips": list(options.flips), "overlap": options.overlap}
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What summary and model card say of it."""
+        return {
+            "operating_point": self.chosen.to_dict(),
+            **({"second_stage": self.stage.about} if self.stage else {}),
+            **({"confidence": self.point["confidence"]} if "confidence" in self.point else {}),
+        }
+
+
+def _decide(settings: Settings, run_data: RunData, fitted: TrainingResult, ranks: Ranks) -> _Decided:
+    """Learns the second stage, if one is wanted, and chooses the operating point on the validation cases."""
+    evaluator = build_evaluator(settings, run_data, fitted.network)
+    stage, unlearnt = attempt_step(partial(fit_second_stage, settings, run_data, evaluator, ranks))
+    if stage:
+        evaluator = build_evaluator(settings, run_data, fitted.network, stage.model)
+    validated, unknown = attempt_step(partial(_validate, settings, run_data, evaluator, ranks))
+    point, unchosen = attempt_step(partial(_operating_point, settings, validated or [], evaluator))
+    return _Decided(evaluator, stage, point or _choose([], evaluator), unknown or unchosen or unlearnt)
 
 
 def figures_of(summary: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -51,29 +51,12 @@ def write_parametric_map(
     pixels = np.ascontiguousarray(slices[places], dtype=np.float32)
     with writing():
         sources, shown = sources_and_pixels(pixels, places, derivation)
-        mapping = highdicom.pm.RealWorldValueMapping(
-            lut_label=code_string(name),
-            lut_explanation=cut_text(unit),
-            unit=codes.UCUM.NoUnits,
-            value_range=(float(pixels.min()), float(pixels.max())),
-            slope=1.0,
-            intercept=0.0,
-            quantity_definition=DicomCode(code_string(name), SCHEME, cut_text(f"Explanation: {name}")),
-        )
-        maker, digest = derivation.maker, hashlib.sha256(pixels.tobytes()).hexdigest()
         made = highdicom.pm.ParametricMap(
             sources,
             shown,
-            series_instance_uid=derivation.uid(f"map {name}", "series"),
-            series_number=SERIES_NUMBER["PM"],
-            sop_instance_uid=derivation.uid(f"map {name}", "instance", digest),
-            instance_number=1,
-            manufacturer=MANUFACTURER,
-            manufacturer_model_name=maker.model,
-            software_versions=maker.software,
-            device_serial_number=maker.recipe,
+            **_identity(pixels, derivation, name),
             contains_recognizable_visual_features=False,
-            real_world_value_mappings=[mapping],
+            real_world_value_mappings=[_mapping(pixels, name, unit)],
             voi_lut_transformations=[_window(float(pixels.min()), float(pixels.max()))],
             content_label=code_string(name),
             content_description=cut_text(unit),
@@ -81,6 +64,36 @@ def write_parametric_map(
         )
         made.BodyPartExamined = "CHEST"  # else a laterality would have to be given
     return save(made, path)
+
+
+def _identity(pixels: NDArray[np.float32], derivation: Derivation, name: str) -> dict[str, Any]:
+    """What tells the map from others, and who made it."""
+    maker, digest = derivation.maker, hashlib.sha256(pixels.tobytes()).hexdigest()
+    return {
+        "series_instance_uid": derivation.uid(f"map {name}", "series"),
+        "series_number": SERIES_NUMBER["PM"],
+        "sop_instance_uid": derivation.uid(f"map {name}", "instance", digest),
+        "instance_number": 1,
+        "manufacturer": MANUFACTURER,
+        "manufacturer_model_name": maker.model,
+        "software_versions": maker.software,
+        "device_serial_number": maker.recipe,
+    }
+
+
+def _mapping(pixels: NDArray[np.float32], name: str, unit: str) -> Any:
+    """What a value means: it stands for itself, and has no unit of UCUM."""
+    import highdicom.pm
+
+    return highdicom.pm.RealWorldValueMapping(
+        lut_label=code_string(name),
+        lut_explanation=cut_text(unit),
+        unit=codes.UCUM.NoUnits,
+        value_range=(float(pixels.min()), float(pixels.max())),
+        slope=1.0,
+        intercept=0.0,
+        quantity_definition=DicomCode(code_string(name), SCHEME, cut_text(f"Explanation: {name}")),
+    )
 
 
 def _window(low: float, high: float) -> Any:

@@ -62,44 +62,15 @@ def write_dicom_sr(
 
     Source: DICOM PS3.16, TID 1500 «Measurement Report» and TID 1411 «Volumetric ROI Measurements».
     """
-    import highdicom.sr
-
     with writing():
         shown = pydicom.dcmread(segmentation, stop_before_pixels=True) if segmentation else None
         segments = _segments(shown)
-    lacking = [finding.number for finding in findings if derivation.tracking_uid(finding.number) not in segments]
-    if lacking:
-        raise OutputError(
-            "each finding of a report must have its segment",
-            facts={"findings without": ", ".join(map(str, lacking))},
-            hint="write the DICOM SEG of the same findings, one segment each, and pass it",
-        )
+    _check_shown(findings, derivation, segments)
     with writing():
-        sources = read_sources(derivation)
+        evidence = [*read_sources(derivation), *([shown] if shown is not None else [])]
         groups = [_group(finding, derivation, shown, segments, changes.courses) for finding in findings]
-        report = highdicom.sr.MeasurementReport(
-            observation_context=_observer(derivation),
-            procedure_reported=_CT_CHEST,
-            imaging_measurements=groups or [_none_found(derivation)],
-            title=codes.DCM.ImagingMeasurementReport,
-        )
-        report[0].ContentSequence.extend(map(code_comment, changes.comments))
-        series_uid, instance_uid = report_uids(derivation)
-        document = highdicom.sr.Comprehensive3DSR(
-            evidence=[*sources, *([shown] if shown is not None else [])],
-            content=report,
-            series_instance_uid=series_uid,
-            series_number=SERIES_NUMBER["SR"],
-            sop_instance_uid=instance_uid,
-            instance_number=1,
-            manufacturer=MANUFACTURER,
-            is_complete=True,
-            series_description=_description(derivation, former),
-            manufacturer_model_name=derivation.maker.model,
-            software_versions=derivation.maker.software,
-            device_serial_number=derivation.maker.recipe,
-            previous_versions=None if former is None else [_reference(former)],
-        )
+        report = _report(groups, derivation, changes.comments)
+        document = _document(report, evidence, derivation, former)
         document.CodingSchemeIdentificationSequence = describe_schemes(
             rated=any(finding.ratings for finding in findings)
         )
@@ -109,6 +80,52 @@ def write_dicom_sr(
 def report_uids(derivation: Derivation) -> tuple[str, str]:
     """The UIDs of the series and the instance of a report."""
     return str(derivation.uid("SR", "series")), str(derivation.uid("SR", "instance"))
+
+
+def _check_shown(findings: Sequence[Measured], derivation: Derivation, segments: Mapping[str, int]) -> None:
+    lacking = [finding.number for finding in findings if derivation.tracking_uid(finding.number) not in segments]
+    if lacking:
+        raise OutputError(
+            "each finding of a report must have its segment",
+            facts={"findings without": ", ".join(map(str, lacking))},
+            hint="write the DICOM SEG of the same findings, one segment each, and pass it",
+        )
+
+
+def _report(groups: Sequence[Any], derivation: Derivation, comments: Sequence[str]) -> Any:
+    """The content: what was measured of each finding, or that there is none."""
+    import highdicom.sr
+
+    report = highdicom.sr.MeasurementReport(
+        observation_context=_observer(derivation),
+        procedure_reported=_CT_CHEST,
+        imaging_measurements=groups or [_none_found(derivation)],
+        title=codes.DCM.ImagingMeasurementReport,
+    )
+    report[0].ContentSequence.extend(map(code_comment, comments))
+    return report
+
+
+def _document(report: Any, evidence: Sequence[Dataset], derivation: Derivation, former: Derivation | None) -> Any:
+    """The object around the content."""
+    import highdicom.sr
+
+    series_uid, instance_uid = report_uids(derivation)
+    return highdicom.sr.Comprehensive3DSR(
+        evidence=evidence,
+        content=report,
+        series_instance_uid=series_uid,
+        series_number=SERIES_NUMBER["SR"],
+        sop_instance_uid=instance_uid,
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        is_complete=True,
+        series_description=_description(derivation, former),
+        manufacturer_model_name=derivation.maker.model,
+        software_versions=derivation.maker.software,
+        device_serial_number=derivation.maker.recipe,
+        previous_versions=None if former is None else [_reference(former)],
+    )
 
 
 def _description(derivation: Derivation, former: Derivation | None) -> str:
