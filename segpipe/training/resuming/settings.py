@@ -23,6 +23,7 @@ _FREE = (
     "training.max_skipped_steps", "training.spike_factor",
 )  # fmt: skip
 _LATER = {"init": Initialisation, "finetune": FineTuning}  # sections that the configurations of earlier runs lack
+_LATER_KEYS = {"data.limit": None, "data.rehearsal": None, "init.continues": False}  # likewise
 _KINDS = ("optimizer.name", "optimizer._target_")
 _ABSENT = "(absent)"
 
@@ -101,7 +102,7 @@ def _read(file: Path) -> dict[str, Any] | None:
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Change]:
-    before, after = ({"data.limit": None, "data.rehearsal": None, **dict(_flatten(config))} for config in (old, new))
+    before, after = ({**_LATER_KEYS, **dict(_flatten(config))} for config in (old, new))
     for key in dict.fromkeys([*before, *after]):
         change = Change(key, before.get(key, _ABSENT), after.get(key, _ABSENT))
         if change.old != change.new:

@@ -113,6 +113,18 @@ def test_a_configuration_without_a_section_is_compared_as_any_other(tmp_path):
         check_resume(BEGUN, tmp_path)
 
 
+def test_a_run_that_began_before_there_were_some_keys_is_resumed_with_their_defaults(folder):
+    begun = changed(init={"from": "runs/first", "min_share": 0.5})
+    (folder / "config.yaml").write_text(yaml.safe_dump(begun))
+    of_today = {**begun, "init": {**begun["init"], "continues": False}}
+    of_today["data"] = {**begun["data"], "limit": None, "rehearsal": None}
+    check_resume(of_today, folder)
+    of_today["init"]["continues"] = True
+    with pytest.raises(ConfigError) as error:
+        check_resume(of_today, folder)
+    assert error.value.facts["init.continues"] == "began with False, asked for True"
+
+
 def test_another_task_is_refused_before_any_data_is_read(tiny_words, tmp_path):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(plain(compose(tiny_words, registries))))
     words = [*tiny_words, "resume=true", "seed=3", "data.root=/absent"]
