@@ -43,18 +43,22 @@ def prepare_continuing(words: Sequence[str]) -> None:
     offer_parent(whole.gentle_sections(), {**whole.split, "schedule": whole.short_schedule()})
 
 
-def describe_continuing(settings: "Settings", content: Mapping[str, Any]) -> None:
+def describe_continuing(settings: "Settings", content: Mapping[str, Any], folder: Path) -> None:
     """Logs what of a configuration is that of the model, and at which rate and how long the training goes on.
+
+    A resumed run has said so, and needs the model no more.
 
     Args:
         settings: The checked configuration.
         content: The same as plain data.
+        folder: The run folder.
     """
+    from segpipe.training.transfer.initial_weights import FILE
     from segpipe.training.transfer.parent import read_parent
     from segpipe.training.transfer.settings import initialisation_of
 
     init = initialisation_of(settings)
-    if init.continues:
+    if init.continues and not (settings.resume and (folder / FILE).is_file()):
         for line in read_parent(str(init.source)).compared_with(content):
             log.info("%s", line)
 

@@ -121,7 +121,7 @@ def _train(settings: "Settings", content: Mapping[str, Any], folder: Path, sweep
         return JobResult(check_run(settings, folder))
     if settings.resume:
         check_resume(content, folder)
-    describe_continuing(settings, content)
+    describe_continuing(settings, content, folder)
     if settings.pretraining is not None:
         from segpipe.pipelines.pretraining import run_pretraining
 

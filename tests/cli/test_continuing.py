@@ -9,7 +9,7 @@ import pytest
 from segpipe.__main__ import main
 from segpipe.cli.continuing import describe_continuing, describe_decision, prepare_continuing
 from segpipe.cli.train import registries
-from segpipe.config.check import plain, settings_of
+from segpipe.config.check import checked, plain, settings_of
 from segpipe.config.compose import compose
 from segpipe.errors import ConfigError, ModelError
 from segpipe.training.transfer.parent import how_trained
@@ -118,12 +118,25 @@ def test_a_part_from_elsewhere_is_refused_unless_the_command_line_says_it(tmp_pa
     assert not (tmp_path / "was_run").exists()
 
 
-def test_what_is_the_models_own_is_logged(model, caplog):
+def test_a_resumed_run_needs_the_model_no_more(model, tmp_path, caplog):
+    words = ["+experiment=continue", "data.root=/data/new", f"init.from={model}", "resume=true"]
+    prepare_continuing(words)
+    config = plain(compose(words, registries))
+    config["init"]["from"] = "/no/more"
+    (tmp_path / "init.json").write_text("{}")
+    with caplog.at_level(logging.INFO):
+        describe_continuing(checked(config, registries()), config, tmp_path)
+        with pytest.raises(ModelError, match="which says how it was trained"):
+            describe_continuing(checked(config, registries()), config, tmp_path / "new")
+    assert caplog.messages == []
+
+
+def test_what_is_the_models_own_is_logged(model, tmp_path, caplog):
     words = ["+experiment=continue", "data.root=/data/new", f"init.from={model}", "loss=dice"]
     prepare_continuing(words)
     config = compose(words, registries)
     with caplog.at_level(logging.INFO):
-        describe_continuing(settings_of(config, registries()), plain(config))
+        describe_continuing(settings_of(config, registries()), plain(config), tmp_path)
     assert caplog.messages == [
         "goes on with first, as it was trained: recipe, network, sampling, augmentation, optimizer, scheduler, "
         "training, detector, evaluation",
