@@ -1,5 +1,6 @@
 """From overrides to a checked configuration: Hydra composes, and all mistakes are answered at once before any work."""
 
+import pickle
 import shlex
 from argparse import Namespace
 from collections import deque
@@ -8,9 +9,11 @@ from dataclasses import dataclass, field
 
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import IConfigRepository
 from hydra._internal.defaults_list import DefaultsList
 from hydra._internal.utils import create_config_search_path, get_args
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.default_element import ResultDefault
 from hydra.core.utils import setup_globals
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -21,13 +24,15 @@ from segpipe.config.folder import conf_folder
 from segpipe.config.foreign_parts import with_foreign_parts
 from segpipe.config.mistakes import raise_mistakes
 from segpipe.config.overrides import each_value, explain_refusal, key_of, reason_of
-from segpipe.config.parsed_files import ParsedFiles
+from segpipe.config.parsed_files import ParsedFiles, state_of
 from segpipe.config.sweeps.search import prepare_search
 from segpipe.config.sweeps.slurm import prepare_slurm
 from segpipe.errors import ConfigError
 
 HYDRA = "1.3"
 """The version of Hydra whose defaults are meant, also under a later one."""
+
+_merged: dict[str, bytes] = {}  # see `state_of`; pickled
 
 
 def compose(overrides: Sequence[str], registries: Callable[[], Registries]) -> DictConfig:
@@ -119,6 +124,16 @@ class CheckedLoader(ConfigLoaderImpl):
         """
         self.load_configuration(config_name, overrides, run_mode)
         return super().compute_defaults_list(config_name, overrides, run_mode)
+
+    def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
+        """See Hydra. The same files are merged once."""
+        state = state_of(defaults, repo)
+        if state is None:
+            return super()._compose_config_from_defaults_list(defaults, repo)
+        if state not in _merged:
+            _merged[state] = pickle.dumps(super()._compose_config_from_defaults_list(defaults, repo))
+        config: DictConfig = pickle.loads(_merged[state])
+        return config
 
     def _load(self, config_name: str | None, words: list[str], run_mode: RunMode, *checks: bool) -> DictConfig:
         return config_without_credentials(super().load_configuration(config_name, words, run_mode, *checks))

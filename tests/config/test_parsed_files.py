@@ -7,12 +7,14 @@ import pytest
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
+from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 from yaml import YAMLError
 
 from segpipe.config.compose import HYDRA, CheckedLoader, compose
 from segpipe.config.folder import conf_folder, experiments
+from segpipe.config.plan import with_plans
 
 
 @pytest.fixture
@@ -54,3 +56,37 @@ def test_a_file_that_cannot_be_read_can_be_once_it_is_mended(loader, tmp_path):
         loader.repository.load_config("mine")
     (tmp_path / "mine.yaml").write_text("seed: []")
     assert loader.repository.load_config("mine").config == {"seed": []}
+
+
+def composed(loader, *words):
+    return OmegaConf.to_container(OmegaConf.masked_copy(loader._load("mine", list(words), RunMode.RUN), ["a", "b"]))
+
+
+def test_files_are_merged_again_after_a_change_of_one_of_them(loader, tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "mine.yaml").write_text("defaults: [a: one, _self_]\nb: 1\n")
+    (tmp_path / "a" / "one.yaml").write_text("x: 1\n")
+    assert composed(loader) == {"a": {"x": 1}, "b": 1}
+    assert composed(loader, "a.x=2", "+a.y=3", "b=4") == {"a": {"x": 2, "y": 3}, "b": 4}
+    assert composed(loader) == {"a": {"x": 1}, "b": 1}, "one composition has changed another"
+    (tmp_path / "a" / "one.yaml").write_text("x: 10\n")
+    assert composed(loader) == {"a": {"x": 10}, "b": 1}
+    with pytest.raises(ConfigCompositionException, match=r"Could not override 'a\.z'"):
+        composed(loader, "a.z=1")
+
+
+def test_a_plan_that_was_changed_is_merged_again(loader, tmp_path):
+    (tmp_path / "mine.yaml").write_text("a: 1\nb: 2\n")
+    plan = tmp_path / "plan.yaml"
+    for value in (3, 4):
+        plan.write_text(f"b: {value}\n")
+        assert composed(loader, *with_plans([f"+plan={plan}"])) == {"a": 1, "b": value}
+
+
+def test_a_list_of_defaults_may_refer_to_a_choice(loader, tmp_path):
+    (tmp_path / "mine.yaml").write_text("defaults: [a: one, b: '${a}', _self_]\n")
+    for group, option in (("a", "one"), ("a", "two"), ("b", "one"), ("b", "two")):
+        (tmp_path / group).mkdir(exist_ok=True)
+        (tmp_path / group / f"{option}.yaml").write_text(f"is: {group} {option}\n")
+    assert composed(loader) == {"a": {"is": "a one"}, "b": {"is": "b one"}}
+    assert composed(loader, "a=two") == {"a": {"is": "a two"}, "b": {"is": "b two"}}
