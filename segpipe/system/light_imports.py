@@ -1,10 +1,11 @@
-"""Imports MONAI without the libraries that few of its parts use: each is imported when one of those parts uses it.
+"""Imports MONAI and Lightning without the libraries that few of their parts use: each is imported when it is used.
 
 MONAI imports all of itself and every library that it can work with, which is two fifths of what a prediction takes to
-start.
+start. Where Jupyter is installed, jsonschema builds a grammar of addresses on top, which nobody here asks it for.
 """
 
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
@@ -12,30 +13,42 @@ from pkgutil import resolve_name
 from types import ModuleType
 from typing import Any
 
-RARELY_USED = (
+USED_RARELY_BY_MONAI = (
     "matplotlib",
     "matplotlib.pyplot",
     "mlflow",
     "mlflow.entities",
     "mlflow.exceptions",
     "pandas",
+    "rfc3987_syntax",
     "scipy.signal",
     "sklearn",
     "sklearn.linear_model",
     "sklearn.metrics",
 )
+USED_RARELY_BY_LIGHTNING = ("scipy.signal",)  # for figures of sound
+WITHOUT_PARTS = frozenset({"rfc3987_syntax"})  # of which a function is taken, and no module inside
 
 
 def import_monai() -> None:
-    """Imports MONAI; what of `RARELY_USED` is not imported yet stays so, and MONAI finds it all the same."""
-    specs = {name: _spec_of(name) for name in RARELY_USED if name not in sys.modules}
+    """Imports MONAI; what it rarely uses and is not imported yet stays so, and MONAI finds it all the same."""
+    _import_without("monai", USED_RARELY_BY_MONAI)
+
+
+def import_lightning() -> None:
+    """Imports Lightning, likewise."""
+    _import_without("pytorch_lightning", USED_RARELY_BY_LIGHTNING)
+
+
+def _import_without(library: str, rarely_used: Sequence[str]) -> None:
+    specs = {name: _spec_of(name) for name in rarely_used if name not in sys.modules}
     postponed = {name: Postponed(name, spec) for name, spec in specs.items() if spec}
     sys.modules.update(postponed)
     try:
-        import_module("monai")
+        import_module(library)
     finally:
-        for name, library in postponed.items():
-            if sys.modules.get(name) is library:
+        for name, stand_in in postponed.items():
+            if sys.modules.get(name) is stand_in:
                 del sys.modules[name]
 
 
@@ -46,6 +59,8 @@ class Postponed(ModuleType):
 
     def __init__(self, name: str, spec: ModuleSpec | None = None) -> None:
         super().__init__(name)
+        if name in WITHOUT_PARTS:
+            self.__path__: list[str] = []  # which `from NAME import` asks for
         self.__spec__ = spec  # by which others find out, while MONAI imports them, whether there is such a library
 
     def __getattr__(self, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""MONAI starts without the libraries that few of its parts use, and these parts find them."""
+"""MONAI and Lightning start without the libraries that few of their parts use, and these parts find them."""
 
 import os
 import subprocess
@@ -13,7 +13,10 @@ STARTED = """
 import sys
 import segpipe.networks
 import segpipe.preprocessing.augmentation
-print(*sorted({"matplotlib", "mlflow", "pandas", "scipy.signal", "sklearn"} & set(sys.modules)))
+rarely_used = {"matplotlib", "mlflow", "pandas", "rfc3987_syntax", "scipy.signal", "sklearn"}
+print(*sorted(rarely_used & set(sys.modules)))
+import segpipe.training
+print("torchmetrics" in sys.modules, *sorted(rarely_used & set(sys.modules) - {"matplotlib"}))
 
 from monai.data.utils import DataFrame
 from monai.metrics.embedding_collapse import sklearn_logistic
@@ -25,19 +28,24 @@ import matplotlib.pyplot
 print(matplotlib.pyplot.figure is plt.figure, type(matplotlib.pyplot).__name__)
 import monai.data.ultrasound_confidence_map as map
 print(abs(map.hilbert([1.0, 0.0, -1.0, 0.0])))
+from jsonschema import FormatChecker
+print([FormatChecker().conforms(text, "iri") for text in ("http://nodule.example/ä", "no iri")])
 """
 
 
 @pytest.mark.slow
-def test_monai_starts_without_what_it_rarely_uses_and_finds_it_when_it_does():
+def test_they_start_without_what_they_rarely_use_and_find_it_when_they_do():
+    pytest.importorskip("rfc3987_syntax")  # comes with Jupyter
     done = subprocess.run([sys.executable, "-c", STARTED], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         "",
+        "True",
         "True False 1",
         "2.0 Axes 0",
         "True module",
         "[1. 1. 1. 1.]",
+        "[True, False]",
     ]
 
 
