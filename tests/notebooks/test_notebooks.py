@@ -13,8 +13,8 @@ LITTLE_WORK = """
 cases, steps = 4, 10
 spacing_mm = "[3.0,3.0,4.0]"
 """
-SKIPPED = {"01_quickstart": "skip_onnx_export", "02_compare_runs": "skip_pages", "04_optimizers": "skip_pages"}
-"""What the notebooks that train do not look at. The third one trains only when it is tested alone."""
+SKIPPED = "from tests.samples import small_models; small_models.skip_pages(); small_models.start_no_workers()"
+"""What the notebooks do not look at: ONNX models and pages; and processes, which take longer to start than the work."""
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +73,7 @@ def test_a_notebook_runs(name, kernel):
 
     notebook = read(name)
     (parameters,) = [cell for cell in code_of(notebook) if "parameters" in cell.metadata.get("tags", [])]
-    skipped = SKIPPED.get(name)
-    parameters.source = LITTLE_WORK + (
-        f"from tests.samples import small_models; small_models.{skipped}()" if skipped else ""
-    )
+    parameters.source = LITTLE_WORK + SKIPPED
     notebook.cells.insert(0, nbformat.v4.new_code_cell("%reset_selective -f ^[^_]"))
     client = NotebookClient(notebook, timeout=600, km=kernel)
     try:

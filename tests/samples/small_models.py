@@ -97,6 +97,15 @@ def skip_pages() -> None:
     cross_validation.write_evaluation_report = lambda *_, **__: None
 
 
+def start_no_workers() -> None:
+    """Nor does it start processes for cases and patches, which take longer to start than the work of a small run."""
+    from segpipe.system.processes import parallel_map
+    from segpipe.training.data import datamodule, run_data
+
+    parallel_map.available_cores = run_data.available_cores = lambda: 1
+    datamodule.choose_workers = lambda *_, **__: 0
+
+
 class SkipPages(Callback):
     """Among the callbacks of a configuration: brings `skip_pages` into every process of a run."""
 
