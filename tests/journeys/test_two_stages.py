@@ -15,7 +15,7 @@ from segpipe.inference.loaded_model import LoadedModel
 from segpipe.inference.options import PredictOptions
 from segpipe.inference.predictor import predict_case
 from segpipe.io.images.volumes import read_volume
-from tests.samples.small_models import skip_pages
+from tests.samples.small_models import skip_pages, skip_reports
 from tests.support.processes import segpipe
 
 pytestmark = pytest.mark.slow
@@ -34,13 +34,7 @@ def words(tiny_words):
 def run(words, tmp_path_factory):
     """The folder of a finished run, and what it said."""
     home = tmp_path_factory.mktemp("two_stages")
-    return home / "run", segpipe(*words, cwd=home, before=skip_report)
-
-
-def skip_report():
-    from segpipe.pipelines.observers.run_report import RunReport
-
-    RunReport.finished = lambda *_: None
+    return home / "run", segpipe(*words, cwd=home, before=skip_reports)
 
 
 @pytest.fixture(scope="module")

@@ -87,14 +87,19 @@ def without_onnx_export() -> Iterator[None]:
         writing._write_onnx, second_stage._write_onnx = before
 
 
-def skip_pages() -> None:
-    """Nor does this process draw reports, which is more than half of a small run."""
+def skip_reports() -> None:
+    """From now on this process draws no reports, which is half of what is left of a small run."""
     from segpipe.pipelines import cross_validation
     from segpipe.pipelines.observers.run_report import RunReport
 
-    skip_onnx_export()
     RunReport.finished = lambda *_: None
     cross_validation.write_evaluation_report = lambda *_, **__: None
+
+
+def skip_pages() -> None:
+    """From now on this process writes neither ONNX models nor reports."""
+    skip_onnx_export()
+    skip_reports()
 
 
 def start_no_workers() -> None:
