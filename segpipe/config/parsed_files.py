@@ -12,6 +12,8 @@ from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import DictConfig, OmegaConf
 
+from segpipe.config.parent_options import OPTION
+
 _parsed: dict[tuple[str, ...], bytes] = {}  # pickled, which is read in a fifth of the time of a deep copy
 _interpolation_map = hydra_defaults._create_interpolation_map
 
@@ -37,10 +39,15 @@ def state_of(defaults: Sequence[ResultDefault], repository: IConfigRepository) -
     for default in defaults:
         path = default.config_path or ""
         source = _source_of(path, repository)
-        if source is None or path.startswith("plan/"):  # a file whose content was stored under its name
+        if source is None or _is_stored_anew(path):
             return None
         parts.append(f"{default} {source.full_path()} {_version(source, path)}")
     return "\n".join(parts)
+
+
+def _is_stored_anew(config_path: str) -> bool:
+    """Whether it is no file of its own, but what each command line stores: a plan, or what a model says of itself."""
+    return config_path.startswith("plan/") or config_path.rpartition("/")[2] == OPTION
 
 
 def _source_of(config_path: str, repository: IConfigRepository) -> ConfigSource | None:

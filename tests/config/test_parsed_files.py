@@ -14,6 +14,7 @@ from yaml import YAMLError
 
 from segpipe.config.compose import HYDRA, CheckedLoader, compose
 from segpipe.config.folder import conf_folder, experiments
+from segpipe.config.parent_options import offer_parent
 from segpipe.config.plan import with_plans
 
 
@@ -81,6 +82,13 @@ def test_a_plan_that_was_changed_is_merged_again(loader, tmp_path):
     for value in (3, 4):
         plan.write_text(f"b: {value}\n")
         assert composed(loader, *with_plans([f"+plan={plan}"])) == {"a": 1, "b": value}
+
+
+def test_what_another_model_says_of_itself_is_merged_again(loader, tmp_path):
+    (tmp_path / "mine.yaml").write_text("defaults: [a: parent, _self_]\nb: 1\n")
+    for value in (3, 4):
+        offer_parent({"a": {"x": value}}, {})
+        assert composed(loader) == {"a": {"x": value}, "b": 1}
 
 
 def test_a_list_of_defaults_may_refer_to_a_choice(loader, tmp_path):
