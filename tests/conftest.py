@@ -160,6 +160,15 @@ def without_onnx() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def without_reports() -> Iterator[None]:
+    """Runs draw no reports, which is a third of a small run."""
+    from tests.samples.small_models import without_reports_drawn
+
+    with without_reports_drawn():
+        yield
+
+
 @pytest.fixture(scope="session")
 def new_database(tmp_path_factory) -> Callable[[Path], str]:
     """Puts an empty MLflow database into a folder and returns its address: a copy, as making one takes seconds."""

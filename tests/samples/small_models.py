@@ -96,6 +96,20 @@ def skip_reports() -> None:
     cross_validation.write_evaluation_report = lambda *_, **__: None
 
 
+@contextmanager
+def without_reports_drawn() -> Iterator[None]:
+    """Until its end this process draws no reports."""
+    from segpipe.pipelines import cross_validation
+    from segpipe.pipelines.observers.run_report import RunReport
+
+    before = RunReport.finished, cross_validation.write_evaluation_report
+    skip_reports()
+    try:
+        yield
+    finally:
+        RunReport.finished, cross_validation.write_evaluation_report = before
+
+
 def skip_pages() -> None:
     """From now on this process writes neither ONNX models nor reports."""
     skip_onnx_export()

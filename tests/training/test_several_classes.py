@@ -38,7 +38,7 @@ def words(root, folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("regions", [[], [REGIONS]], ids=["classes", "regions"])
-def test_each_class_is_learnt_evaluated_exported_and_found(two_classes, tmp_path, regions):
+def test_each_class_is_learnt_evaluated_exported_and_found(two_classes, tmp_path, regions, without_reports):
     names = ["nodule", "core"] if regions else ["ground_glass", "solid"]
     assert main([*words(two_classes, tmp_path), *regions]) == 0
     summary = json.loads((tmp_path / "evaluation" / "summary.json").read_text())

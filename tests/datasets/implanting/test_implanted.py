@@ -215,7 +215,9 @@ def test_nodules_may_be_a_data_set_with_a_manifest(manifests, tmp_path):
 
 
 @pytest.mark.slow
-def test_one_command_trains_on_implanted_nodules(inputs, tiny_words, tmp_path, without_onnx, one_process):
+def test_one_command_trains_on_implanted_nodules(
+    inputs, tiny_words, tmp_path, without_onnx, without_reports, one_process
+):
     words = [word for word in tiny_words if not word.startswith(("data", "recipe.spacing", "trainer.max"))]
     words += ["data=implanted", f"data.hosts={inputs / 'hosts'}", f"data.nodules={inputs / 'nodules'}"]
     words += [
