@@ -38,7 +38,9 @@ def words(root, folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("regions", [[], [REGIONS]], ids=["classes", "regions"])
-def test_each_class_is_learnt_evaluated_exported_and_found(two_classes, tmp_path, regions, without_reports):
+def test_each_class_is_learnt_evaluated_exported_and_found(two_classes, tmp_path, regions, request):
+    if regions:
+        request.getfixturevalue("without_reports")  # the report of a run of several classes is drawn once
     names = ["nodule", "core"] if regions else ["ground_glass", "solid"]
     assert main([*words(two_classes, tmp_path), *regions]) == 0
     summary = json.loads((tmp_path / "evaluation" / "summary.json").read_text())
