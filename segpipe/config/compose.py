@@ -5,6 +5,7 @@ import shlex
 from argparse import Namespace
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from hydra import version
@@ -130,10 +131,13 @@ class CheckedLoader(ConfigLoaderImpl):
         state = state_of(defaults, repo)
         if state is None:
             return super()._compose_config_from_defaults_list(defaults, repo)
-        if state not in _merged:
-            _merged[state] = pickle.dumps(super()._compose_config_from_defaults_list(defaults, repo))
-        config: DictConfig = pickle.loads(_merged[state])
-        return config
+        if state in _merged:
+            config: DictConfig = pickle.loads(_merged[state])
+            return config
+        merged = super()._compose_config_from_defaults_list(defaults, repo)
+        with suppress(pickle.PicklingError):  # e.g. in a job of Slurm, where Hydra has imported its plug-ins twice
+            _merged[state] = pickle.dumps(merged)
+        return merged
 
     def _load(self, config_name: str | None, words: list[str], run_mode: RunMode, *checks: bool) -> DictConfig:
         return config_without_credentials(super().load_configuration(config_name, words, run_mode, *checks))

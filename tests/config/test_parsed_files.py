@@ -6,12 +6,14 @@ from argparse import Namespace
 import pytest
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins import basic_launcher
 from hydra._internal.utils import create_config_search_path
 from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 from yaml import YAMLError
 
+from segpipe.config import compose as compose_module
 from segpipe.config.compose import HYDRA, CheckedLoader, compose
 from segpipe.config.folder import conf_folder, experiments
 from segpipe.config.parent_options import offer_parent
@@ -98,3 +100,12 @@ def test_a_list_of_defaults_may_refer_to_a_choice(loader, tmp_path):
         (tmp_path / group / f"{option}.yaml").write_text(f"is: {group} {option}\n")
     assert composed(loader) == {"a": {"is": "a one"}, "b": {"is": "b one"}}
     assert composed(loader, "a=two") == {"a": {"is": "a two"}, "b": {"is": "b two"}}
+
+
+def test_plug_ins_that_hydra_has_imported_twice_are_merged_all_the_same(monkeypatch):
+    """As in a job that a launcher has sent to another machine: the class that Hydra stored is not the module's own."""
+    monkeypatch.setattr(compose_module, "_merged", {})
+    monkeypatch.setattr(basic_launcher, "BasicLauncherConf", type("BasicLauncherConf", (), {}))
+    for _ in range(2):
+        assert compose(["+experiment=lung_nodule", "seed=5"], dict).seed == 5
+    assert compose_module._merged == {}

@@ -10,7 +10,7 @@ import pytest
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 NAMES = ("01_quickstart", "02_compare_runs", "03_inspect_predictions", "04_optimizers")
 LITTLE_WORK = """
-cases, steps = 4, 10
+cases, steps = 4, 20
 spacing_mm = "[3.0,3.0,4.0]"
 """
 SKIPPED = "from tests.samples import small_models; small_models.skip_pages(); small_models.start_no_workers()"
