@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from segpipe.errors import ModelError
+from segpipe.export.window_masks import quick_window_masks
 from segpipe.preprocessing.recipe import Shape
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def export_onnx(
     traced = isinstance(network, torch.export.ExportedProgram)
     example = torch.rand(2, 1, *traced_size(window, divisor))
     try:
-        with quiet(), torch.no_grad():
+        with quiet(), quick_window_masks(), torch.no_grad():
             program = torch.onnx.export(
                 network,
                 () if traced else (example,),

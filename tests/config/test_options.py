@@ -23,6 +23,17 @@ MOST = max(len(OPTIONS[group]) for group in TOGETHER)
 JOINT = [{group: OPTIONS[group][number % len(OPTIONS[group])] for group in TOGETHER} for number in range(MOST)]
 CHOICES = [{group: option} for group in OPTIONS if group not in TOGETHER for option in OPTIONS[group]] + JOINT
 
+NARROW = {
+    "default": ["network.channels=[8,16,32,64]"],
+    "attention_unet": ["network.channels=[8,16,32,64]"],
+    "dynunet": ["network.channels=[8,16,32,64,64]"],
+    "resnet_unet": ["network.width=8"],
+    "segresnet": ["network.width=8"],
+    "swin_unetr": ["network.width=12", "network.window=[4,4,4]"],  # SOAP takes 8 s for the 13³ rows of a window of 7³
+    "unet": ["network.channels=[8,16,32,64]"],
+}
+"""Each network as it is has its own test, and the optimizers decompose what is wide for seconds."""
+
 OWN_TESTS = ("lung_nodule_ratings", "optimizer_study", "pretrain_encoder")
 """Experiments whose tests are in tests/pipelines and tests/training/pretraining."""
 SEGMENTATIONS = [name for name in experiments() if name not in OWN_TESTS]
@@ -32,14 +43,14 @@ def words_of(experiment: str, chosen: dict[str, str]) -> list[str]:
     data = chosen.get("data") or {"lung_nodule": "phantom"}.get(experiment)
     required = {"phantom": (), "implanted": ("hosts", "nodules")}.get(data, ("root",))
     given = [f"data.{key}=scans" for key in required]
-    narrow = [] if "network" in chosen else ["network.channels=[8,16,32,64]"]  # each network as it is has its own test
+    narrow = NARROW.get(chosen.get("network", "default"), [])
     options = [f"{group}={option}" for group, option in chosen.items()]
     options += ["recipe=ct_nodule", "sampling=scan"] if chosen.get("detector") == "two_stage" else []  # of whole scans
     private = ["training.clip_norm=null", "sampling.hard_negatives=0", "network.norm=instance"]
     options += private if chosen.get("privacy") == "dp" else []
+    # a patch of 32 voxels would be one at its bottom
     large = experiment in ("lung_nodule", "continue") and chosen.get("network") == "swin_unetr"
-    # 32 voxels would be one at its bottom; and SOAP takes 8 s to decompose the 13³ rows of a window of 7³
-    options += ["recipe=ct_nodule", "network.window=[4,4,4]", "network.width=12"] if large else []
+    options += ["recipe=ct_nodule"] if large else []
     return [f"+experiment={experiment}", *options, *given, *narrow, "trainer.accelerator=cpu"]
 
 

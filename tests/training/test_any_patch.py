@@ -21,7 +21,8 @@ SETTINGS = {
 
 
 @pytest.mark.slow
-def test_patches_that_are_no_multiples_of_the_divisor_are_learnt(tiny_words, tiny_dataset, tmp_path, without_onnx):
+@pytest.mark.usefixtures("without_onnx", "without_reports")
+def test_patches_that_are_no_multiples_of_the_divisor_are_learnt(tiny_words, tiny_dataset, tmp_path):
     words = [word for word in tiny_words if not word.startswith("network.")]
     assert main([*words, *(f"{key}={value}" for key, value in SETTINGS.items()), f"hydra.run.dir={tmp_path}"]) == 0
     assert sum(MONITOR in point for point in read_history(tmp_path)) == 2

@@ -61,4 +61,4 @@ class RunReport:
         curves = learning_curves(read_history(run.folder), data=run.data.manifest.name)
         kept = {name: figure for name, figure in pictures.figures.items() if not name.startswith(CURVE)}
         for name, figure in {"learning_curves": curves, **kept}.items():
-            figure.savefig(folder / f"{name}.png", dpi=160, bbox_inches="tight")
+            figure.savefig(folder / f"{name}.png", dpi=160)

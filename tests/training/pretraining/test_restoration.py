@@ -65,7 +65,7 @@ def run(words, folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("without_onnx")
+@pytest.mark.usefixtures("without_onnx", "without_reports")
 def test_scans_without_masks_teach_an_encoder_that_another_run_begins_with(words, tiny_words, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"

@@ -114,6 +114,7 @@ def test_the_cases_of_the_source_are_kept_for_the_model_folder_and_nothing_else(
     assert group["salt"] not in repr(known)
 
 
+@pytest.mark.usefixtures("without_onnx")
 def test_scans_that_were_prepared_otherwise_are_named(tmp_path, caplog):
     write_small(tmp_path / "model", UNET, SCAN)
     words = (f"init.from={tmp_path / 'model'}", f"recipe.spacing_mm={[*SCAN.spacing_mm]}")
