@@ -1,12 +1,6 @@
 """What a person finds on the pages of a real MLflow server, opened in a real browser."""
 
 import json
-import os
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from itertools import takewhile
 
 import numpy as np
@@ -18,7 +12,7 @@ from segpipe.geometry import Grid
 from segpipe.tracking.mlflow import Tracker
 from segpipe.tracking.nested_runs import Child, report_nested_runs
 from segpipe.tracking.tables import side_by_side
-from tests.support.workers import free_port
+from tests.peers.mlflow_server import Server
 
 pytestmark = pytest.mark.slow
 GRID = Grid((30, 20, 12), np.eye(4))
@@ -33,28 +27,11 @@ def tall_window(browser):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, browser, new_database):
     """A server with a SQLite file; it starts only where a browser can look at it."""
-    home, port = tmp_path_factory.mktemp("server"), free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", new_database(home), "--artifacts-destination", str(home / "art")]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "no_proxy": "*"}
-    with (home / "server.log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
-    uri = f"http://127.0.0.1:{port}"
-    wait_until_healthy(process, uri, home / "server.log")
-    yield uri
-    process.terminate()
-    process.wait(60)
-
-
-def wait_until_healthy(process, uri, log):
-    for _ in range(600):
-        assert process.poll() is None, log.read_text()[-2000:]
-        try:
-            with urllib.request.urlopen(f"{uri}/health", timeout=5):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    pytest.fail("the server did not answer: " + log.read_text()[-2000:])
+    home = tmp_path_factory.mktemp("server")
+    running = Server(home, new_database(home))
+    running.start()
+    yield running.uri
+    running.stop()
 
 
 def evaluated(shift):
