@@ -42,5 +42,5 @@ def window_mask(
         place = torch.arange(size, device=device)
         along = (place >= size - window).float() + (place >= size - shift).float() if shift else torch.zeros(size)
         part = 3 * part + along.to(device).reshape([-1 if own == axis + 1 else 1 for own in range(len(dims) + 2)])
-    windows = swin_unetr.window_partition(part, window_size).squeeze(-1)
+    windows: torch.Tensor = swin_unetr.window_partition(part, window_size).squeeze(-1)
     return APART * (windows.unsqueeze(1) != windows.unsqueeze(2)).float()
