@@ -87,12 +87,18 @@ def without_onnx_export() -> Iterator[None]:
         writing._write_onnx, second_stage._write_onnx = before
 
 
-def skip_reports() -> None:
-    """From now on this process draws no reports, which is half of what is left of a small run."""
-    from segpipe.pipelines import cross_validation
+def skip_run_reports() -> None:
+    """From now on this process draws no report of a run, but that of several folds together."""
     from segpipe.pipelines.observers.run_report import RunReport
 
     RunReport.finished = lambda *_: None
+
+
+def skip_reports() -> None:
+    """From now on this process draws no reports, which is half of what is left of a small run."""
+    from segpipe.pipelines import cross_validation
+
+    skip_run_reports()
     cross_validation.write_evaluation_report = lambda *_, **__: None
 
 
