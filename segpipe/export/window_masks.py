@@ -1,6 +1,6 @@
 """Swin UNETR's masks of shifted windows in a few operations, where MONAI fills 27 slices of a volume one by one.
 
-An export follows each of them for each of the four stages, which is most of its time.
+An export follows each of them for each of the four stages, which is about a third of its time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -40,7 +40,7 @@ def window_mask(
     part = torch.zeros(1, *(1 for _ in dims), 1, device=device)
     for axis, (size, window, shift) in enumerate(zip(dims, window_size, shift_size, strict=True)):
         place = torch.arange(size, device=device)
-        along = (place >= size - window).float() + (place >= size - shift).float() if shift else torch.zeros(size)
-        part = 3 * part + along.to(device).reshape([-1 if own == axis + 1 else 1 for own in range(len(dims) + 2)])
+        along = (place >= size - window).float() + (place >= size - shift).float() if shift else torch.zeros_like(place)
+        part = 3 * part + along.reshape([-1 if own == axis + 1 else 1 for own in range(len(dims) + 2)])
     windows: torch.Tensor = swin_unetr.window_partition(part, window_size).squeeze(-1)
     return APART * (windows.unsqueeze(1) != windows.unsqueeze(2)).float()
