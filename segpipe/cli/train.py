@@ -63,7 +63,7 @@ def last_pseudo_dice(folder: Path) -> float | None:
 def registries() -> Mapping[str, Registry | SectionCheck]:
     """The sections that choose a part and the parts to choose from, and those that have a check of their own."""
     from segpipe.networks import NETWORKS
-    from segpipe.pipelines.studies.settings import Study
+    from segpipe.pipelines.studies.settings import check_study
     from segpipe.preprocessing.augmentation import check_augmentation
     from segpipe.preprocessing.recipe import Recipe
     from segpipe.preprocessing.sampling import Sampling
@@ -72,6 +72,7 @@ def registries() -> Mapping[str, Registry | SectionCheck]:
     from segpipe.training.detector.settings import check_detector
     from segpipe.training.module import MODULES
     from segpipe.training.optimisation.losses import LOSSES
+    from segpipe.training.optimisation.mixing import MIXINGS
     from segpipe.training.optimisation.optimizers import OPTIMIZERS
     from segpipe.training.optimisation.schedulers import SCHEDULERS
     from segpipe.training.pretraining.settings import Pretraining
@@ -88,13 +89,14 @@ def registries() -> Mapping[str, Registry | SectionCheck]:
         "finetune": check_fine_tuning,
         "augmentation": check_augmentation,
         "loss": LOSSES,
+        "mixing": MIXINGS,
         "optimizer": OPTIMIZERS,
         "scheduler": SCHEDULERS,
         "tracking": TRACKERS,
         "module": MODULES,
         "callbacks": CALLBACKS,
         "detector": check_detector,
-        "study": made_into(Study),
+        "study": check_study,
         "ratings": check_ratings,
         "pretraining": made_into(Pretraining),
         "privacy": check_privacy,  # last: it looks at what the others were made into

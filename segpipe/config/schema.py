@@ -161,6 +161,7 @@ class Settings(Section):
     callbacks: list[dict[str, Any]]
     init: Any = None  # which the configurations of earlier runs lack
     finetune: Any = None  # likewise
+    mixing: dict[str, Any] | None = None  # likewise
     detector: Any = None  # of two stages; None: one
     privacy: Any = None  # of a private training, and no other
     pretraining: Any = None  # of a run that learns from scans without outlines

@@ -39,6 +39,31 @@ def rate_curves(
     return figure
 
 
+def differences_to(
+    reference: str, found: Mapping[str, tuple[float, tuple[float, float] | None]], *, data: str | None = None
+) -> "Figure":
+    """Draws how far each candidate lies from the reference, with its interval.
+
+    Args:
+        reference: Its name.
+        found: By candidate, the best first: the difference of mean Dice, and its 95 % interval.
+        data: The data set's name.
+    """
+    with house_style():
+        figure = new_figure(6.4, 0.24 * len(found) + 1.2)
+        axes = figure.add_subplot()
+        for place, (difference, interval) in enumerate(found.values()):
+            low, high = interval or (difference, difference)
+            colour = FAINT if low <= 0 <= high else CYCLE[0]
+            axes.plot([low, high], [place, place], color=colour, lw=1.6)
+            axes.plot(difference, place, "o", color=colour, ms=4.5)
+        axes.axvline(0.0, color=FAINT, lw=0.8)
+        axes.set_yticks(range(len(found)), list(found))
+        axes.invert_yaxis()
+        quiet(axes, title=titled(f"Dice minus that of {reference}", data), x="difference and its 95 % interval", y="")
+    return figure
+
+
 def rate_sensitivity(figures: Mapping[str, Mapping[float, float]], *, data: str | None = None) -> "Figure":
     """Draws the last pseudo-Dice over the rate as a multiple of the one that validation found best.
 

@@ -32,6 +32,7 @@ from segpipe.training.hard_negatives import mine, rounds
 from segpipe.training.hardware import compute_of, environment_plugins, to_channels_last
 from segpipe.training.module import MODULES, SegmentationModule
 from segpipe.training.optimisation.losses import build_loss
+from segpipe.training.optimisation.mixing import build_mixing
 from segpipe.training.optimisation.optimizers import averages_itself, build_optimizer
 from segpipe.training.optimisation.schedulers import build_scheduler
 from segpipe.training.optimisation.weight_averaging import AveragedWeights, OwnAverage
@@ -132,6 +133,7 @@ def build_module(
     }
     module = _build(settings, parts, privacy)
     module.validate_every = settings.training.validate_every
+    module.mixing = build_mixing(settings.mixing, labels)
     if settings.trainer.compile:
         module.network.compile()  # in place, so that the names of weights stay
     return module

@@ -16,6 +16,7 @@ from segpipe.parts import TARGET, Registry
 from segpipe.parts.targets import find_target, takes
 from segpipe.training.checkpoints.saving import MONITOR
 from segpipe.training.optimisation.class_targets import ONE_CLASS
+from segpipe.training.optimisation.mixing import mix_nothing
 
 Batch = Mapping[str, torch.Tensor]
 CHECKPOINT_KEY = "segpipe"
@@ -54,6 +55,7 @@ class SegmentationModule(pl.LightningModule):
         self.provenance = dict(provenance)
         self.labels = labels
         self.validate_every = 1
+        self.mixing = mix_nothing()
         self._overlap = torch.zeros(len(labels.classes), 3)
         self._loss = torch.zeros(2)
 
@@ -66,8 +68,10 @@ class SegmentationModule(pl.LightningModule):
         torch.manual_seed(self.seed * 1_000_003 + batch_idx * self.trainer.world_size + self.global_rank)
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
-        """The loss of one batch."""
-        loss: torch.Tensor = self.loss(self(batch["image"]), batch["label"])
+        """The loss of one batch, whose patches may be mixed before."""
+        images, targets = self.mixing(batch["image"], batch["label"])
+        outputs = self(images)
+        loss = torch.stack([weight * self.loss(outputs, label) for weight, label in targets]).sum()
         self.log("train/loss", loss, prog_bar=True, logger=False)
         return loss
 

@@ -138,8 +138,8 @@ def test_what_is_the_models_own_is_logged(model, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         describe_continuing(settings_of(config, registries()), plain(config), tmp_path)
     assert caplog.messages == [
-        "goes on with first, as it was trained: recipe, network, sampling, augmentation, optimizer, scheduler, "
-        "training, detector, evaluation",
+        "goes on with first, as it was trained: recipe, network, sampling, augmentation, mixing, optimizer, "
+        "scheduler, training, detector, evaluation",
         "  otherwise: loss",
         "  learning rate 0.001 (there 0.003), 100 steps (there 400)",
     ]

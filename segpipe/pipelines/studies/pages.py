@@ -9,13 +9,15 @@ from segpipe.pipelines.studies.rows import Row
 from segpipe.pipelines.studies.running import Runner
 from segpipe.pipelines.studies.table import write_table
 from segpipe.pipelines.studies.text import study_text
-from segpipe.report.study import rate_curves, rate_sensitivity
+from segpipe.report.study import differences_to, rate_curves, rate_sensitivity
 from segpipe.report.style import to_png
 from segpipe.system.files.atomic_write import atomic_write, write_text
 
 
 def write_pages(runner: Runner, chosen: Mapping[str, Row], ranks: Sequence[Rank], *, data: str | None) -> list[Path]:
-    """Writes `study.csv`, `study.md`, `curves.png` and `rates.png` into the study's folder.
+    """Writes `study.csv`, `study.md`, `curves.png` and, where there is something to show, further figures.
+
+    `rates.png` is written where rates are searched, `differences.png` where there is a reference.
 
     Args:
         runner: Of the study; its rows are trained.
@@ -38,10 +40,12 @@ def write_pages(runner: Runner, chosen: Mapping[str, Row], ranks: Sequence[Rank]
         }
         for name in chosen
     }
-    pictures = {
-        "curves.png": rate_curves(curves, {name: row.lr for name, row in chosen.items()}, data=data),
-        "rates.png": rate_sensitivity(figures, data=data),
-    }
+    pictures = {"curves.png": rate_curves(curves, {name: row.lr for name, row in chosen.items()}, data=data)}
+    if study.rates > 1:
+        pictures["rates.png"] = rate_sensitivity(figures, data=data)
+    against = {one.name: (one.behind.difference, one.behind.interval) for one in ranks if one.behind}
+    if study.reference and against:
+        pictures["differences.png"] = differences_to(study.reference, against, data=data)
     text = study_text(ranks, lines, chosen, study, data=data)
     files = [
         write_table(lines, runner.folder),

@@ -24,7 +24,7 @@ class Rank:
         interval: 95 % bootstrap interval of it over patients; None with one patient.
         spread: Standard deviation over seeds of the mean over cases; None with one seed.
         seeds: How many there are.
-        behind: The candidate against the best one, case by case; None for the best.
+        behind: The candidate against the reference, case by case; None for the reference itself.
         p: Of that difference, corrected for the number of candidates (Holm).
     """
 
@@ -37,11 +37,12 @@ class Rank:
     p: float | None
 
 
-def rank(evaluations: Mapping[str, Sequence[Evaluation]], *, seed: int = 0) -> list[Rank]:
+def rank(evaluations: Mapping[str, Sequence[Evaluation]], *, reference: str | None = None, seed: int = 0) -> list[Rank]:
     """Ranks candidates by the mean Dice of the cases that all their rows have, the best first.
 
     Args:
         evaluations: By candidate those of its seeds, one or more.
+        reference: What the others are compared with, where it has an evaluation; else the best.
         seed: Of resamples and permutations.
     """
     tables = {name: [_dice(one) for one in rows] for name, rows in evaluations.items() if rows}
@@ -51,7 +52,10 @@ def rank(evaluations: Mapping[str, Sequence[Evaluation]], *, seed: int = 0) -> l
     patients = _patients(next(iter(evaluations[next(iter(tables))])), shared)
     means = {name: _by_case(rows, shared) for name, rows in tables.items()}
     order = sorted(means, key=lambda name: -float(means[name].mean()))
-    behind = {name: difference_of_means(means[order[0]], means[name], patients, seed=seed) for name in order[1:]}
+    first = reference if reference in means else order[0]
+    behind = {
+        name: difference_of_means(means[first], means[name], patients, seed=seed) for name in order if name != first
+    }
     corrected = dict(zip(behind, holm([found.p for found in behind.values() if found]), strict=True))
     return [
         Rank(

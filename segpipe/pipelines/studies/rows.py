@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from segpipe.config.overrides import as_text, key_of
-from segpipe.pipelines.studies.settings import Study
+from segpipe.pipelines.studies.settings import CHANGE, Study
 
 Content = Mapping[str, Any]
 _OWN = ("study", "resume", "hydra", "check")
@@ -52,7 +52,9 @@ def every_row(study: Study) -> list[Row]:
 
 def config_of(row: Row, study: Study, config: Content) -> dict[str, Any]:
     """The configuration of a row, as plain data: that of the study with the row's sections, rate and seed."""
-    sections = {**config, **study.candidates[row.candidate], "seed": row.seed, "resume": False}
+    candidate = study.candidates[row.candidate]
+    whole = {name: section for name, section in candidate.items() if name != CHANGE}
+    sections = _merged({**config, **whole, "seed": row.seed, "resume": False}, candidate.get(CHANGE, {}))
     sections["optimizer"] = {**sections["optimizer"], "lr": row.lr}
     change = study.variants[row.variant].change if row.variant else {}
     return {name: value for name, value in _merged(sections, change).items() if name != "study"}
@@ -85,16 +87,16 @@ def _changes(key: str, before: Any, after: Any) -> Iterator[str]:
     """The overrides that make one value of another; a part of another name is chosen, and all its keys are given."""
     if before == after or key in _OWN:
         return
-    if not isinstance(after, Mapping):
+    if not (isinstance(after, Mapping) and isinstance(before, Mapping)):
         yield f"{key}={_text(after)}"
-        return
-    other = isinstance(before, Mapping) and "name" in after and before.get("name") != after["name"]
-    if other:
+    elif "name" in after and before.get("name") != after["name"]:
         yield f"{key}={after['name']}"
-    known = before if isinstance(before, Mapping) and not other else {}
-    for name, value in after.items():
-        if not (other and name == "name"):
-            yield from _changes(f"{key}.{name}", known.get(name), value)
+        yield from (f"{key}.{name}={_text(value)}" for name, value in after.items() if name != "name")
+    else:
+        yield from (f"~{key}.{name}" for name in before if name not in after)
+        yield from (f"+{key}.{name}={_text(after[name])}" for name in after if name not in before)
+        for name in (name for name in after if name in before):
+            yield from _changes(f"{key}.{name}", before[name], after[name])
 
 
 def _is_replaced(word: str, keys: set[str]) -> bool:

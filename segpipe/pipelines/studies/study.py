@@ -61,7 +61,7 @@ def run_study(
         rows = [*(row for of_name in seeds.values() for row in of_name), *variants]
         codes = [runner.evaluate(row) for row in rows]
         evaluations = {name: _evaluations(runner, of_name) for name, of_name in seeds.items()}
-        ranks = rank(evaluations)
+        ranks = rank(evaluations, reference=study.reference)
         data = next((one.summary["data"] for rows in evaluations.values() for one in rows), None)
         files = write_pages(runner, chosen, ranks, data=data)
         log.info("%s", _describe(ranks, folder))

@@ -25,10 +25,11 @@ def study_text(
         titled(f"# {len(study.candidates)} candidates", data),
         _rule(study),
         _ranking(ranks, lines, chosen),
-        _rates(lines, chosen),
+        _rates(lines, chosen) if study.rates > 1 else "",
+        _variants(lines, chosen),
+        _how(lines),
     ]
-    variants = _variants(lines, chosen)
-    return "\n\n".join([*parts, *([variants] if variants else []), _how(lines)]) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _rule(study: Study) -> str:
@@ -40,6 +41,8 @@ def _rule(study: Study) -> str:
         else ""
     )
     seeds = ", ".join(map(str, study.seeds))
+    if study.rates == 1:
+        return f"Each candidate is trained with the seeds {seeds}, at the rate of its optimizer. Nothing is chosen."
     return (
         f"Rates tried for each candidate, over the same number of steps, with seed {study.seeds[0]}: {study.rates}. "
         "The one with the highest pseudo-Dice of validation patches at the end is taken, and trained with the seeds "
@@ -48,18 +51,9 @@ def _rule(study: Study) -> str:
 
 
 def _ranking(ranks: Sequence[Rank], lines: Sequence[Line], chosen: Mapping[str, Row]) -> str:
-    head = [
-        "candidate",
-        "Dice",
-        "95 %",
-        "± seeds",
-        "behind the best",
-        "95 %",
-        "p",
-        "rate",
-        "ms per step",
-        "bytes per weight",
-    ]
+    first = next((one.name for one in ranks if one.behind is None), "")
+    against = "behind the best" if ranks and first == ranks[0].name else f"minus {first}"
+    head = ["candidate", "Dice", "95 %", "± seeds", against, "95 %", "p", "rate", "ms per step", "bytes per weight"]
     costs = {name: next(line for line in lines if line["row"] == row.name) for name, row in chosen.items()}
     rows = [
         [

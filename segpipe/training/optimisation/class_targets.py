@@ -57,19 +57,22 @@ class CrossEntropy(nn.Module):
     Args:
         lesion_weight: Weight of a lesion voxel; one of the background has 1.
         channels: Of the logits.
+        smoothing: Share of a voxel's label that all classes get alike; its weight stays that of its own class.
     """
 
     weights: torch.Tensor
 
-    def __init__(self, lesion_weight: float, channels: int = 2) -> None:
+    def __init__(self, lesion_weight: float, channels: int = 2, *, smoothing: float = 0.0) -> None:
         super().__init__()
+        self.alike = smoothing / channels
+        self.own = 1 - smoothing + self.alike
         weights = torch.tensor([1.0, *[lesion_weight] * (channels - 1)])
         self.register_buffer("weights", weights, persistent=False)
 
     def forward(self, logits: torch.Tensor, label_b1xyz: torch.Tensor) -> torch.Tensor:
         """Computes the mean, weighted by the voxels' weights."""
         label = label_b1xyz.long()
-        chosen = torch.zeros_like(logits).scatter_(1, label, 1.0)
+        chosen = torch.full_like(logits, self.alike).scatter_(1, label, self.own)
         surprise = -(functional.log_softmax(logits, dim=1) * chosen).sum(dim=1, keepdim=True)
         weights = self.weights[label]
         total, count = sum_over_ranks((surprise * weights).sum(), weights.sum())
@@ -81,15 +84,17 @@ class RegionCrossEntropy(nn.Module):
 
     Args:
         lesion_weight: Weight of a voxel inside a region; one outside has 1.
+        smoothing: Share of a voxel's label that inside and outside get alike; its weight stays that of its own side.
     """
 
-    def __init__(self, lesion_weight: float) -> None:
+    def __init__(self, lesion_weight: float, *, smoothing: float = 0.0) -> None:
         super().__init__()
-        self.lesion_weight = lesion_weight
+        self.lesion_weight, self.smoothing = lesion_weight, smoothing
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Computes the mean over voxels and regions, weighted by the voxels' weights."""
-        surprise = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        smooth = target * (1 - self.smoothing) + self.smoothing / 2
+        surprise = functional.binary_cross_entropy_with_logits(logits, smooth, reduction="none")
         weights = 1 + (self.lesion_weight - 1) * target
         total, count = sum_over_ranks((surprise * weights).sum(), weights.sum())
         return total / count.clamp_min(_TINY)

@@ -19,6 +19,7 @@ from segpipe.training.optimisation.over_ranks import MeanOverRanks, OverlapOverR
 
 Weight = Annotated[float, Gt(0.0)]
 Share = Annotated[float, Ge(0.0)]
+Smoothing = Annotated[float, Interval(ge=0.0, lt=1.0)]
 
 
 def build_loss(spec: Mapping[str, Any], labels: LabelMap = ONE_CLASS) -> "SupervisedLoss":
@@ -83,10 +84,12 @@ def dice_ce(
     lesion_weight: Weight,
     include_background: bool,
     batch_dice: bool,
+    label_smoothing: Smoothing = 0.0,  # which the configurations of earlier runs lack
 ) -> nn.Module:
-    """Dice plus cross entropy; `lesion_weight` is that of a lesion voxel in the cross entropy."""
+    """Dice plus cross entropy; `lesion_weight` and `label_smoothing` are those of the cross entropy."""
     dice_part = dice(labels, include_background=include_background, batch_dice=batch_dice)
-    return WeightedSum((dice_weight, dice_part), (ce_weight, cross_entropy(labels, lesion_weight=lesion_weight)))
+    ce_part = cross_entropy(labels, lesion_weight=lesion_weight, label_smoothing=label_smoothing)
+    return WeightedSum((dice_weight, dice_part), (ce_weight, ce_part))
 
 
 def dice(labels: LabelMap = ONE_CLASS, *, include_background: bool, batch_dice: bool) -> nn.Module:
@@ -128,9 +131,17 @@ def focal(labels: LabelMap = ONE_CLASS, *, gamma: Share, lesion_weight: Weight) 
     return ClassLoss(MeanOverRanks(loss), labels, pooled=True)
 
 
-def cross_entropy(labels: LabelMap = ONE_CLASS, *, lesion_weight: Weight) -> nn.Module:
-    """Voxel-wise cross entropy, of regions that of each."""
-    loss = CrossEntropy(lesion_weight, labels.channels) if labels.exclusive else RegionCrossEntropy(lesion_weight)
+def cross_entropy(
+    labels: LabelMap = ONE_CLASS, *, lesion_weight: Weight, label_smoothing: Smoothing = 0.0
+) -> nn.Module:
+    """Voxel-wise cross entropy, of regions that of each; `label_smoothing` is the share that all classes get alike.
+
+    Source: Szegedy et al., CVPR 2016, arXiv 1512.00567 (label smoothing).
+    """
+    if labels.exclusive:
+        loss: nn.Module = CrossEntropy(lesion_weight, labels.channels, smoothing=label_smoothing)
+    else:
+        loss = RegionCrossEntropy(lesion_weight, smoothing=label_smoothing)
     return ClassLoss(loss, labels, pooled=True)
 
 

@@ -23,6 +23,7 @@ _ALONE: dict[str, tuple[Any, str]] = {
     "trainer.nodes": (1, "patients are drawn by one process"),
     "module": ({"name": "segmentation"}, "gradients are clipped and made noisy by a module of its own"),
     "callbacks": ([], "what foreign callbacks do with the weights or the data is not known"),
+    "mixing": ({"name": "none"}, "what is learnt of one patient must not depend on another"),
     "sampling.hard_negatives": (0.0, "whether a patient's mistakes are shown depends on those of others"),
     "detector": (None, "a second stage would learn from the same patients without any noise"),
     "data.rehearsal": (None, "a patient of both data sets would count as two"),
@@ -31,7 +32,12 @@ _ALONE: dict[str, tuple[Any, str]] = {
     "check": (False, "a few cases are not the patients that noise and rate are found for"),
 }
 """Keys that must have one value, and why."""
-_OPTIONS = {"detector": "detector=one_stage", "callbacks": "callbacks=[]", "module": "module.name=segmentation"}
+_OPTIONS = {
+    "detector": "detector=one_stage",
+    "callbacks": "callbacks=[]",
+    "mixing": "mixing=none",
+    "module": "module.name=segmentation",
+}
 """How it is given on the command line where the key is not set alone."""
 
 

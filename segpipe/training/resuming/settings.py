@@ -23,7 +23,12 @@ _FREE = (
     "training.max_skipped_steps", "training.spike_factor",
 )  # fmt: skip
 _LATER = {"init": Initialisation, "finetune": FineTuning}  # sections that the configurations of earlier runs lack
-_LATER_KEYS = {"data.limit": None, "data.rehearsal": None, "init.continues": False}  # likewise
+_LATER_KEYS = {
+    "data.limit": None,
+    "data.rehearsal": None,
+    "init.continues": False,
+    "loss.label_smoothing": 0.0,
+}  # likewise
 _KINDS = ("optimizer.name", "optimizer._target_")
 _ABSENT = "(absent)"
 
@@ -76,7 +81,11 @@ def compare_settings(begun: Mapping[str, Any], config: Mapping[str, Any]) -> tup
     Returns:
         What may change when the run is resumed, and what must stay.
     """
-    later = {"privacy": {"name": "none"}, **{name: _defaults(kind) for name, kind in _LATER.items()}}
+    later = {
+        "privacy": {"name": "none"},
+        "mixing": {"name": "none"},
+        **{name: _defaults(kind) for name, kind in _LATER.items()},
+    }
     every = _changes({**later, **begun}, {**later, **config})
     changes = [change for change in every if change.key not in ("resume", "check")]
     free = [change for change in changes if _may_change(change.key, begun, config)]

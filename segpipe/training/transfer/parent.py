@@ -25,18 +25,29 @@ from segpipe.preprocessing.recipe import Recipe
 from segpipe.system.files.plain_files import read_yaml
 from segpipe.training.checkpoints.files import LAST
 from segpipe.training.optimisation.losses import LOSSES
+from segpipe.training.optimisation.mixing import MIXINGS
 from segpipe.training.optimisation.optimizers import OPTIMIZERS
 from segpipe.training.optimisation.schedulers import SCHEDULERS
 
 GENTLER, SHORTER = 1 / 3, 1 / 4
 """Of the rate and of the steps that a model was trained with, where it goes on."""
-_LEARNING = ("sampling", "augmentation", "loss", "optimizer", "scheduler", "training", "detector", "evaluation")
+_LEARNING = (
+    "sampling",
+    "augmentation",
+    "mixing",
+    "loss",
+    "optimizer",
+    "scheduler",
+    "training",
+    "detector",
+    "evaluation",
+)
 _CONFIG = "config.yaml"
 SECTIONS = ("recipe", "network", *_LEARNING)
 _SPLIT = ("fold", "folds", "split_seed", "fractions")
 _OTHER_KINDS = ("pretraining", "ratings", "study")
 _OWN = {"optimizer": "lr", "training": "validate_every"}
-_PARTS: Mapping[str, Registry] = {"loss": LOSSES, "optimizer": OPTIMIZERS, "scheduler": SCHEDULERS}
+_PARTS: Mapping[str, Registry] = {"loss": LOSSES, "mixing": MIXINGS, "optimizer": OPTIMIZERS, "scheduler": SCHEDULERS}
 _ROOM = 4
 """Weights may be stored in half the precision, and a network may make parameters that it drops again."""
 

@@ -33,3 +33,15 @@ def test_only_cases_that_all_rows_have_count():
 def test_candidates_without_an_evaluation_are_not_ranked():
     assert [one.name for one in rank({"a": [evaluation(0.5)], "b": []})] == ["a"]
     assert rank({"a": []}) == []
+
+
+def test_with_a_reference_all_others_are_compared_with_it_the_better_ones_too():
+    rows = {"default": [evaluation(0.5, 0.5)], "better": [evaluation(0.6, 0.8)], "worse": [evaluation(0.1, 0.1)]}
+    better, default, worse = rank(rows, reference="default")
+    assert (better.name, default.name, worse.name) == ("better", "default", "worse")
+    assert (default.behind, default.p) == (None, None)
+    assert better.behind is not None
+    assert worse.behind is not None
+    assert better.behind.difference == pytest.approx(0.2)
+    assert worse.behind.difference == pytest.approx(-0.4)
+    assert rank({"a": rows["worse"], "b": rows["better"]}, reference="default")[0].behind is None

@@ -9,7 +9,7 @@ from segpipe.cli.train import registries
 from segpipe.config.check import checked, plain
 from segpipe.config.compose import compose
 from segpipe.pipelines.studies.rows import Row, command_of, config_of, every_row
-from segpipe.pipelines.studies.settings import Study
+from segpipe.pipelines.studies.settings import Study, check_study
 
 WORDS = [
     "+experiment=optimizer_study",
@@ -71,6 +71,42 @@ def test_a_row_has_the_candidates_sections_whole_and_of_a_variant_the_changed_ke
     }  # fmt: skip
 
 
+def test_a_candidate_may_change_keys_and_has_the_optimizer_of_the_configuration():
+    config = {"optimizer": {"name": "soap", "lr": 0.1}, "training": {"ema": 0.9, "accumulate": 1}, "seed": 0}
+    given = {"no_ema": {"change": {"training": {"ema": None}}}, "same": None}
+    made, mistakes = check_study(
+        "study", {**config, "study": {"candidates": given, "rates": 1, "spacing": 2, "seeds": [0], "pruning": None}}
+    )
+    assert mistakes == []
+    assert made.rates_of("same") == [0.1]
+    plain_row = {**config, "resume": False}
+    assert config_of(Row("same", 0.1, 0), made, config) == plain_row
+    assert config_of(Row("no_ema", 0.1, 0), made, config) == {
+        **plain_row, "training": {"ema": None, "accumulate": 1}
+    }  # fmt: skip
+
+
+def listed(value):
+    """Plain data whose checked tuples are lists again, as a configuration has them."""
+    if isinstance(value, dict):
+        return {key: listed(one) for key, one in value.items()}
+    return [listed(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+ABLATION = ["+experiment=regularisation_study", "data.root=/x", "augmentation=strong"]
+
+
+@pytest.mark.slow
+def test_each_row_of_the_ablation_has_a_command_that_composes_to_its_configuration():
+    content = plain(compose(ABLATION, registries))
+    whole = checked(content, registries()).study
+    for name in whole.candidates:
+        own = config_of(Row(name, 3e-3, 1), whole, content)
+        command = shlex.split(command_of(own, content, ABLATION))
+        assert plain(compose(command[3:], registries)) == listed(own), name
+    assert config_of(Row("default", 3e-3, 1), whole, content)["optimizer"]["name"] == "soap"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("candidate", ["adamw", "sgd", "schedule_free", "adamw.batch_half", "adamw.beta1_low"])
 def test_the_command_of_a_row_composes_to_its_configuration(shipped, candidate):
@@ -117,6 +153,7 @@ def test_candidates_and_variants_are_left_out_on_the_command_line():
         ({"candidates": {"a": {"network": {}}}}, "candidates.a must have an optimizer with a rate"),
         ({"candidates": {}}, "at least 1 item"),
         ({"variants": {"x": {"of": "lion", "change": {"seed": 1}}}}, "x.of must be one of adamw, sgd; found lion"),
+        ({"reference": "lion"}, "reference must be one of adamw, sgd; found lion"),
         ({"seeds": [1, 1]}, "must be different seeds"),
         ({"spacing": 1.0}, "greater than 1"),
     ],

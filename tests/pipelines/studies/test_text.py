@@ -2,6 +2,7 @@
 
 from pydantic import TypeAdapter
 
+from segpipe.evaluation.comparison.paired_tests import Difference
 from segpipe.pipelines.studies.ranking import Rank
 from segpipe.pipelines.studies.rows import Row
 from segpipe.pipelines.studies.settings import Study
@@ -41,3 +42,19 @@ def test_a_text_has_ranking_rates_and_variants():
     assert text[-1] == (
         "`study.csv` has all 5 rows, each with the command that trains it alone; their run folders lie next to it."
     )
+
+
+def test_a_study_at_one_rate_says_so_and_compares_with_its_reference():
+    given = {"candidates": {"default": {"optimizer": {"lr": 0.1}}, "mixup": {"optimizer": {"lr": 0.1}}}}
+    fixed = {"rates": 1, "spacing": 10, "seeds": [0, 1], "pruning": None, "reference": "default"}
+    study = TypeAdapter(Study).validate_python({**given, **fixed})
+    chosen = {name: Row(name, 0.1, 0) for name in given["candidates"]}
+    behind = Difference(0.8, 0.82, 0.02, (0.01, 0.03), 0.04)
+    ranks = [
+        Rank("mixup", 0.82, (0.8, 0.84), 0.01, 2, behind, 0.04), Rank("default", 0.8, (0.78, 0.82), 0.01, 2, None, None)
+    ]  # fmt: skip
+    text = study_text(ranks, [line(row) for row in chosen.values()], chosen, study, data=None)
+    assert "Each candidate is trained with the seeds 0, 1, at the rate of its optimizer. Nothing is chosen." in text
+    assert "| candidate | Dice | 95 % | ± seeds | minus default | 95 % | p |" in text
+    assert "| mixup | 0.820 | 0.800 to 0.840 | 0.010 | 0.020 | 0.010 to 0.030 | 0.040 |" in text
+    assert "Learning rates" not in text

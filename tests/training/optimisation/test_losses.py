@@ -91,6 +91,28 @@ def test_cross_entropy_by_hand() -> None:
     assert value({**spec, "lesion_weight": 3.0}, logits(0.9, 0.2), labels(1, 0)) == pytest.approx(weighted, rel=1e-5)
 
 
+def test_a_smooth_label_gives_all_classes_their_share_alike() -> None:
+    """Labels of 0.95 and 0.05, whose voxels keep the weights of their own class."""
+    spec = {"name": "cross_entropy", "lesion_weight": 3.0, "label_smoothing": 0.1}
+    lesion, background = 0.95 * log(0.9) + 0.05 * log(0.1), 0.95 * log(0.8) + 0.05 * log(0.2)
+    expected = -(3 * lesion + background) / 4
+    assert value(spec, logits(0.9, 0.2), labels(1, 0)) == pytest.approx(expected, rel=1e-5)
+    of_regions_alike = {**spec, "label_smoothing": 0.2}
+    outputs = torch.logit(torch.tensor([[0.9], [0.2]])).reshape(1, 2, 1, 1, 1)
+    whole, core = 0.9 * log(0.9) + 0.1 * log(0.1), 0.9 * log(0.8) + 0.1 * log(0.2)
+    found = build_loss(of_regions_alike, NESTED)(outputs, labels(1))
+    assert float(found) == pytest.approx(-(3 * whole + core) / 4, rel=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_smooth_cross_entropy_is_that_of_torch(smoothing: float) -> None:
+    torch.manual_seed(0)
+    outputs, label = torch.randn(2, 3, 3, 4, 5), torch.randint(0, 3, (2, 1, 3, 4, 5))
+    expected = torch.nn.functional.cross_entropy(outputs, label[:, 0], label_smoothing=smoothing)
+    spec = {"name": "cross_entropy", "lesion_weight": 1.0, "label_smoothing": smoothing}
+    assert float(build_loss(spec, EXCLUSIVE)(outputs, label)) == pytest.approx(float(expected))
+
+
 def test_cross_entropy_reads_voxels_in_their_places() -> None:
     torch.manual_seed(0)
     outputs, label = torch.randn(2, 2, 3, 4, 5), torch.randint(0, 2, (2, 1, 3, 4, 5))

@@ -63,6 +63,7 @@ def test_each_is_refused_and_all_together(all_wrong, word):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["mixing=mixup"], "what is learnt of one patient must not depend on another; mixing=none"),
         (["trainer=ddp"], "patients are drawn by one process; trainer.strategy=auto trainer.devices=1"),
         (["trainer=fsdp"], "patients are drawn by one process; trainer.strategy=auto trainer.devices=1"),
         (["data=implanted", "data.hosts=/a", "data.nodules=/b"], "an implanted scan is of two patients; another data"),

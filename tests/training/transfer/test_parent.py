@@ -172,8 +172,8 @@ def test_what_is_as_it_was_and_what_is_not_is_said(tmp_path):
     config = {**config_of("loss=focal", "optimizer.lr=0.001"), "recipe": parent.sections["recipe"], "network": UNET}
     config["trainer"]["max_steps"] = 25
     assert parent.compared_with(config) == [
-        "goes on with mine, as it was trained: recipe, network, sampling, augmentation, optimizer, scheduler, "
-        "training, detector, evaluation",
+        "goes on with mine, as it was trained: recipe, network, sampling, augmentation, mixing, optimizer, "
+        "scheduler, training, detector, evaluation",
         "  otherwise: loss",
         "  learning rate 0.001 (there 0.003), 25 steps (there 100)",
     ]
