@@ -17,7 +17,7 @@ OPTIONS = {
     for folder in sorted(conf_folder().iterdir())
     if folder.is_dir() and folder.name not in ("experiment", "hydra", "pretraining", "ratings", "study", "sweep")
 }
-TOGETHER = ("augmentation", "evaluation", "loss", "optimizer", "scheduler", "tracking", "trainer")
+TOGETHER = ("augmentation", "evaluation", "loss", "mixing", "optimizer", "scheduler", "tracking", "trainer")
 """Groups that decide nothing of each other: an option of each is tried in one step, and so all of them in a few."""
 MOST = max(len(OPTIONS[group]) for group in TOGETHER)
 JOINT = [{group: OPTIONS[group][number % len(OPTIONS[group])] for group in TOGETHER} for number in range(MOST)]
@@ -34,7 +34,7 @@ NARROW = {
 }
 """Each network as it is has its own test, and the optimizers decompose what is wide for seconds."""
 
-OWN_TESTS = ("lung_nodule_ratings", "optimizer_study", "pretrain_encoder")
+OWN_TESTS = ("lung_nodule_ratings", "optimizer_study", "pretrain_encoder", "regularisation_study")
 """Experiments whose tests are in tests/pipelines and tests/training/pretraining."""
 SEGMENTATIONS = [name for name in experiments() if name not in OWN_TESTS]
 
