@@ -44,7 +44,7 @@ def test_all_mistakes_are_reported_at_once():
     assert len(found) == 10
     for expected in (
         "+experiment=lung_nodul: must be one of continue, lung_nodule, lung_nodule_ratings, lung_nodule_voi, "
-        "lung_tumour, optimizer_study, pretrain_encoder; did you mean lung_nodule?",
+        "lung_tumour, optimizer_study, pretrain_encoder, regularisation_study; did you mean lung_nodule?",
         "optimzer.lr: no such key; did you mean optimizer.lr?",
         "data=nifi: must be one of implanted, lidc_sample, manifest, nifti, nifti_nodules, phantom; "
         "did you mean nifti?",
