@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
@@ -58,6 +59,12 @@ class OptunaSweeper(Sweeper):
         Raises:
             ConfigError: when there is nothing to choose, or the folder holds another search.
         """
+        if self.settings.parallel > 1 and isinstance(self.launcher, BasicLauncher):
+            log.warning(
+                "hydra.sweeper.parallel=%d: Hydra's own launcher runs these trials one after another, and each is chosen "
+                "without those before it; hydra/launcher=slurm or joblib runs them at once",
+                self.settings.parallel,
+            )
         params = [f"{key}={value}" for key, value in self.settings.params.items()]
         space, words = split_words([*params, *arguments], self.hydra_context.config_loader)
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -141,6 +141,14 @@ def test_a_trial_that_was_given_up_stays_so_when_its_end_was_not_noted():
     assert states() == ["complete", "complete", "pruned"]
 
 
+@pytest.mark.slow
+def test_trials_that_the_launcher_does_not_run_at_once_are_said(caplog):
+    search("hydra.sweeper.trials=1", "hydra.sweeper.parallel=1")
+    assert "hydra.sweeper.parallel" not in caplog.text
+    search("hydra.sweeper.trials=2", "hydra.sweeper.parallel=2", sweep="one_after_another")
+    assert "hydra.sweeper.parallel=2: Hydra's own launcher runs these trials one after another" in caplog.text
+
+
 def test_no_trial_is_given_up_early():
     search("hydra.sweeper.trials=4", "hydra.sweeper.pruning.startup=1", "hydra.sweeper.pruning.after=0.6")
     assert states() == ["complete"] * 4
