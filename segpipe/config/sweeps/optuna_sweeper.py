@@ -61,8 +61,8 @@ class OptunaSweeper(Sweeper):
         """
         if self.settings.parallel > 1 and isinstance(self.launcher, BasicLauncher):
             log.warning(
-                "hydra.sweeper.parallel=%d: Hydra's own launcher runs these trials one after another, and each is chosen "
-                "without those before it; hydra/launcher=slurm or joblib runs them at once",
+                "hydra.sweeper.parallel=%d: Hydra's own launcher runs these trials one after another, and each is "
+                "chosen without those before it; hydra/launcher=slurm or joblib runs them at once",
                 self.settings.parallel,
             )
         params = [f"{key}={value}" for key, value in self.settings.params.items()]

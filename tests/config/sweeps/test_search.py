@@ -142,11 +142,12 @@ def test_a_trial_that_was_given_up_stays_so_when_its_end_was_not_noted():
 
 
 @pytest.mark.slow
-def test_trials_that_the_launcher_does_not_run_at_once_are_said(caplog):
+def test_trials_that_the_launcher_does_not_run_at_once_are_said(capfd):
     search("hydra.sweeper.trials=1", "hydra.sweeper.parallel=1")
-    assert "hydra.sweeper.parallel" not in caplog.text
+    assert "hydra.sweeper.parallel" not in "".join(capfd.readouterr())
     search("hydra.sweeper.trials=2", "hydra.sweeper.parallel=2", sweep="one_after_another")
-    assert "hydra.sweeper.parallel=2: Hydra's own launcher runs these trials one after another" in caplog.text
+    said = "".join(capfd.readouterr())
+    assert "hydra.sweeper.parallel=2: Hydra's own launcher runs these trials one after another" in said
 
 
 def test_no_trial_is_given_up_early():
