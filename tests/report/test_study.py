@@ -1,6 +1,7 @@
 """The figures of a study."""
 
-from segpipe.report.study import rate_curves, rate_sensitivity
+from segpipe.report.study import differences_to, rate_curves, rate_sensitivity
+from segpipe.report.style import FAINT
 
 
 def test_each_candidate_has_a_panel_with_a_line_for_each_rate_and_the_chosen_one_is_thick():
@@ -20,3 +21,15 @@ def test_rates_are_drawn_as_multiples_of_the_best():
     assert list(line.get_xdata()) == [0.1, 1.0, 10.0]
     assert list(line.get_ydata()) == [0.4, 0.6, 0.2]
     assert figure.axes[0].get_xscale() == "log"
+
+
+def test_each_difference_has_its_interval_and_those_that_may_be_nought_are_pale():
+    figure = differences_to(
+        "default", {"mixup": (0.02, (0.01, 0.03)), "none": (-0.01, (-0.03, 0.005)), "x": (0.1, None)}
+    )
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["mixup", "none", "x"]
+    assert axes.get_ylim()[0] > axes.get_ylim()[1]  # the best on top
+    intervals = [line for line in axes.lines if len(line.get_xdata()) == 2][:3]
+    assert [list(line.get_xdata()) for line in intervals] == [[0.01, 0.03], [-0.03, 0.005], [0.1, 0.1]]
+    assert intervals[0].get_color() != intervals[1].get_color() == FAINT

@@ -28,6 +28,7 @@ spacing: 10.0
 seeds: [0, 1]
 pruning: {after: 0.5, margin: 0.9}
 variants: {}
+reference: adamw
 """
 SEARCHED = {
     "adamw_lr0.001_seed0", "adamw_lr0.01_seed0", "momentum_lr0.01_seed0", "momentum_lr0.1_seed0",
@@ -127,7 +128,7 @@ def test_the_text_ranks_and_the_figures_are_drawn(home, lines):
     assert len(rows) == 2
     assert float(rows[0][1]) >= float(rows[1][1])
     assert "(at the edge)" in rates
-    for name in ("curves.png", "rates.png"):
+    for name in ("curves.png", "rates.png", "differences.png"):
         assert (home / "run" / name).read_bytes().startswith(b"\x89PNG")
 
 
