@@ -68,7 +68,7 @@ LIMITS = """- It outlines what lies at a point, and finds nothing by itself: poi
 - It has learnt from {count} nodules of {patients} patients, {sizes} mm in diameter, in slices of {slices} mm. Of them
   {not_solid:.0%} are rated as part-solid or ground glass; see the tables."""
 LICENCE = "Apache License 2.0, as segpipe. ATTRIBUTION.md says whose data the weights were learnt from.\n"
-OF_ONE_RUN = ("split", "figures", "selection")
+OF_ONE_RUN = ("split", "figures", "selection", "git_commit")
 """What a run says of itself; each patient was seen by all networks but one."""
 
 

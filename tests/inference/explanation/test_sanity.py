@@ -86,4 +86,4 @@ def test_maps_sit_on_the_nodule_and_random_weights_destroy_them(nodule, method, 
     if method == "occlusion":  # hiding the nodule moves any score that is taken on it: what is lost is how far
         assert other.max() < 0.1 * trained.max()
     else:
-        assert abs(spearmanr(trained.ravel(), other.ravel()).statistic) < 0.6
+        assert abs(spearmanr(trained.ravel(), other.ravel()).statistic) < 0.7
