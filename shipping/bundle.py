@@ -198,8 +198,7 @@ def _finish(folder: Path, given: argparse.Namespace) -> None:
     card = (folder / CARD).read_text(encoding="utf-8")
     figures = "\n".join(out_of_fold(given.folds, given.table, given.clicks))
     figures = HEAD.format(words=_words(given)) + figures
-    use = USE.format(name=given.name)
-    text = describe(card, use=use, figures=figures, limits=limits(given.table), attribution=attribution)
+    text = describe(card, given.name, figures=figures, limits=limits(given.table), attribution=attribution)
     (folder / CARD).write_text(text, encoding="utf-8")
     sign(folder)
 
@@ -220,19 +219,19 @@ def _span(values: Sequence[float]) -> str:
     return f"{min(values):.2g} to {max(values):.2g}"
 
 
-def describe(card: str, *, use: str, figures: str, limits: str, attribution: str) -> str:
+def describe(card: str, name: str, *, figures: str, limits: str, attribution: str) -> str:
     """The card of a run with other figures, another use, and whose the data is.
 
     Args:
         card: What the export wrote.
-        use: How it is used.
+        name: Of the shipped model.
         figures: Tables.
         limits: Further ones.
         attribution: A page that begins with a headline.
     """
     head, *parts = card.split("\n## ")
     sections = {part.partition("\n")[0]: part.partition("\n")[2].strip("\n") for part in parts}
-    sections |= {"Figures": figures.strip("\n"), "Use": use}
+    sections |= {"Figures": figures.strip("\n"), "Use": USE.format(name=name)}
     sections["Limits"] += "\n" + limits
     sections["Attribution"] = attribution.partition("\n")[2].strip("\n")
     return "\n".join([head, *(f"## {title}\n\n{text}\n" for title, text in sections.items())])
