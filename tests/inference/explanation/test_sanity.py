@@ -79,14 +79,14 @@ def test_maps_sit_on_the_nodule_and_random_weights_destroy_them(nodule, method, 
     monkeypatch.setattr(attribution, "STRIDES", 4)
     model, network, case, reference = nodule
     found = predict_case(case, model.recipe, engine(network), PredictOptions(), divisor=model.divisor)
-    trained, other, sibling = (
-        explain_outlines(case, found, engine(one), model, method).volume
-        for one in (network, randomised(network), load_network(model).members[1])
+    trained, other = (
+        explain_outlines(case, found, engine(one), model, method).volume for one in (network, randomised(network))
     )
     assert ranks_above(np.abs(trained), reference) > 0.75
     if method == "occlusion":  # hiding the nodule moves any score that is taken on it: what is lost is how far
         assert np.abs(other).max() < 0.1 * np.abs(trained).max()
-        return
-    near = binary_dilation(reference, iterations=2)
-    assert abs(spearmanr(trained[near], other[near]).statistic) < 0.4
-    assert spearmanr(trained[near], sibling[near]).statistic > 0.6
+    else:
+        sibling = explain_outlines(case, found, engine(load_network(model).members[1]), model, method).volume
+        near = binary_dilation(reference, iterations=2)
+        assert abs(spearmanr(trained[near], other[near]).statistic) < 0.4
+        assert spearmanr(trained[near], sibling[near]).statistic > 0.6
