@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segpipe.config.schema import Settings
-from segpipe.evaluation.calibration.fitting import fit_confidence
 from segpipe.evaluation.drift.fingerprint import fingerprint_of
 from segpipe.evaluation.evaluated_cases import EvaluatedCases, write_summary
+from segpipe.evaluation.point_and_confidence import choose_point_and_confidence
 from segpipe.evaluation.tables import case_rows, lesion_rows
 from segpipe.export.export_spec import TRAINED_BY
 from segpipe.export.model_folder import ModelFolder, load_network, write_model_folder
@@ -90,7 +90,8 @@ def _pool(folds: list[RunResult], folder: Path, config: Mapping[str, Any]) -> Ru
     summary, problem = attempt_step(write)
     problem = problem or next((fold.problem for fold in folds if fold.problem), None)
     member = folds[0].model.network if is_shipped(config["network"]) else config["network"]
-    model = _write_ensemble(folds, folder, about, summary, member=dict(member))
+    point = _operating_point(folds, tunes=config["evaluation"]["tune_operating_point"])
+    model = _write_ensemble(folds, folder, about, summary, member=dict(member), point=point)
     result = RunResult(folder, model, folds[0].example_bcxyz, about, cases, summary, problem)
     if summary is not None:
         masks = mask_files(*(fold.folder / "evaluation" / "masks" for fold in folds))
@@ -118,6 +119,7 @@ def _write_ensemble(
     summary: Mapping[str, Any] | None,
     *,
     member: dict[str, Any],
+    point: Mapping[str, Any],
 ) -> ModelFolder:
     """Writes the folds' networks as one; its own figures are not known, those of its members are on the card."""
     first = folds[0].model
@@ -128,7 +130,7 @@ def _write_ensemble(
         network=Ensemble([load_network(fold.model, member) for fold in folds], **regions),
         spec={"name": "ensemble", "members": len(folds), "member": member, **regions},
         recipe=first.recipe,
-        operating_point={**first.operating_point, **_confidence(folds)},
+        operating_point=dict(point),
         about={
             **{name: about[name] for name in _CARD if name in about},
             **figures_of(summary),
@@ -141,11 +143,15 @@ def _write_ensemble(
     )
 
 
-def _confidence(folds: list[RunResult]) -> dict[str, Any]:
-    """Fitted on every case, as the fold found it that did not train on its patient."""
-    results = [result for fold in folds for result in fold.results]
-    confidence = fit_confidence(results, origin=f"fitted on {len(results)} held-out cases of {len(folds)} folds")
-    return {"confidence": confidence or None}
+def _operating_point(folds: list[RunResult], *, tunes: bool) -> dict[str, Any]:
+    """Chosen on every case as the fold found it that did not train on its patient, as is what is said of confidence.
+
+    No fold has validation cases, so that each showed everything, and its results can be chosen among.
+    """
+    first, results = folds[0].model, [result for fold in folds for result in fold.results]
+    threshold, kind = float(first.operating_point.get("threshold", 0.5)), f"held-out cases of {len(folds)} folds"
+    point = choose_point_and_confidence(results, first.recipe, tunes=tunes, threshold=threshold, kind=kind)
+    return {**first.operating_point, "confidence": None, **point}
 
 
 def _log(parent: "Tracker", folds: list[RunResult], result: RunResult, *, source: str) -> None:

@@ -14,11 +14,10 @@ from segpipe.config.schema import Settings
 from segpipe.datasets.loading import load_case
 from segpipe.datasets.manifest import Entry
 from segpipe.errors import DatasetError, SegpipeError, explain
-from segpipe.evaluation.calibration.fitting import fit_confidence
-from segpipe.evaluation.detection.operating_point_search import at_point, choose_operating_point
 from segpipe.evaluation.drift.fingerprint import fingerprint_of
 from segpipe.evaluation.evaluated_cases import EvaluatedCases, sort_outcomes, write_summary
 from segpipe.evaluation.membership import MEMBERSHIP, measure_membership
+from segpipe.evaluation.point_and_confidence import choose_point_and_confidence
 from segpipe.evaluation.results import CaseResult
 from segpipe.export.export_spec import TRAINED_BY
 from segpipe.export.guarantee import PRIVACY
@@ -146,7 +145,8 @@ def _decide(settings: Settings, run_data: RunData, fitted: TrainingResult, ranks
         evaluator = build_evaluator(settings, run_data, fitted.network, stage.model)
     validated, unknown = attempt_step(partial(_validate, settings, run_data, evaluator, ranks))
     point, unchosen = attempt_step(partial(_operating_point, settings, validated or [], evaluator))
-    return _Decided(evaluator, stage, point or _choose([], evaluator), unknown or unchosen or unlearnt)
+    point = point or _operating_point(settings, [], evaluator)
+    return _Decided(evaluator, stage, point, unknown or unchosen or unlearnt)
 
 
 def figures_of(summary: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -230,22 +230,8 @@ def _measure_membership(
 
 def _operating_point(settings: Settings, validated: Sequence[CaseResult], evaluator: CaseEvaluator) -> dict[str, Any]:
     """Voxel threshold, smallest volume and lowest confidence, and how far confidences there can be relied on."""
-    tunes = settings.evaluation.tune_operating_point and evaluator.recipe.scope == "scan"
-    point = _choose(validated if tunes else [], evaluator)
-    for name, of_class in point.get("classes", {"": point}).items() if tunes and validated else ():
-        log.info("operating point%s: %s", f" of {name}" if name else "", of_class["origin"])
-    shown = [at_point(result, point) for result in validated]
-    confidence = fit_confidence(shown, origin=f"fitted on {len(shown)} validation cases")
-    return {**point, **({"confidence": confidence} if confidence else {})}
-
-
-def _choose(results: Sequence[CaseResult], evaluator: CaseEvaluator) -> dict[str, Any]:
-    """The operating point; of several classes one for each."""
-    threshold, classes = evaluator.options.threshold, evaluator.recipe.label_map.classes
-    if len(classes) == 1:
-        return choose_operating_point(results, threshold=threshold)
-    of_class = {label.name: [result.classes[label.name] for result in results] for label in classes}
-    return {"classes": {name: choose_operating_point(own, threshold=threshold) for name, own in of_class.items()}}
+    tunes, threshold = settings.evaluation.tune_operating_point, evaluator.options.threshold
+    return choose_point_and_confidence(validated, evaluator.recipe, tunes=tunes, threshold=threshold)
 
 
 def _example(run_data: RunData) -> torch.Tensor:

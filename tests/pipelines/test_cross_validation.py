@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ from segpipe.config.schema import check_settings
 from segpipe.errors import ConfigError, DatasetError
 from segpipe.evaluation.evaluate import evaluate_pair
 from segpipe.evaluation.evaluated_cases import EvaluatedCases, write_summary
+from segpipe.evaluation.results import PredictedLesion
 from segpipe.export.model_folder import read_model_folder
 from segpipe.io.images.volumes import read_volume
 from segpipe.pipelines import cross_validation
@@ -73,6 +75,29 @@ def test_the_folds_that_were_evaluated_are_pooled(fold, config, tmp_path):
     assert (model.network["members"], model.second_stage.members) == (3, 3)
     assert (tmp_path / "report.html").is_file()
     assert [child.name for child in cross_validation._children(folds)] == ["fold 0", "fold 2"]
+
+
+def test_the_operating_point_is_chosen_on_what_the_folds_hold_out(fold, config, tmp_path):
+    """Six lesions of 0.9, in each case one that is false, of 0.6 in the first fold and of 0.7 in the others."""
+    folds = []
+    for number, probability in enumerate((0.6, 0.7, 0.7)):
+        one = fold(number)
+        results = [with_candidates(result, right=0.9, false=probability) for result in one.cases.results]
+        folds.append(replace(one, cases=EvaluatedCases(results)))
+    point = read_model_folder(cross_validation._pool(folds, tmp_path, config).model.path).operating_point
+    assert point["min_probability"] == pytest.approx(0.9)
+    assert point["origin"] == "chosen on 6 lesions of 6 held-out cases of 3 folds"
+    assert point["froc"][-1] == pytest.approx({"threshold": 0.6, "sensitivity": 1, "fp_per_scan": 1})
+    config["evaluation"]["tune_operating_point"] = False
+    point = read_model_folder(cross_validation._pool(folds, tmp_path / "plain", config).model.path).operating_point
+    assert (point["min_probability"], point["origin"]) == (0, "default: not chosen on any case")
+
+
+def with_candidates(result, *, right, false):
+    lesion = replace(result.lesions[0], matched=1)
+    own = PredictedLesion(1, lesion.volume_mm3, lesion.diameter_mm, lesion.centre_mm, matched=1, probability=right)
+    other = replace(own, number=2, matched=None, centre_mm=(90.0, 90.0, 90.0), probability=false)
+    return replace(result, lesions=(lesion,), candidates=(own, other))
 
 
 def test_without_any_evaluation_the_ensemble_is_written(fold, config, tmp_path):

@@ -136,14 +136,14 @@ def test_an_evaluation_that_cannot_be_written_costs_no_model(finish, tmp_path):
 
 
 def test_an_operating_point_that_cannot_be_chosen_costs_no_model(finish, monkeypatch):
-    choose = module.choose_operating_point
+    choose = module.choose_point_and_confidence
 
-    def fail(results, **options):
+    def fail(results, recipe, **options):
         if results:
             raise ZeroDivisionError("division by zero")
-        return choose(results, **options)
+        return choose(results, recipe, **options)
 
-    monkeypatch.setattr(module, "choose_operating_point", fail)
+    monkeypatch.setattr(module, "choose_point_and_confidence", fail)
     result = finish(lambda number, entry: None)
     assert result.problem.message == "ZeroDivisionError: division by zero"
     assert result.summary["cases"] == 2

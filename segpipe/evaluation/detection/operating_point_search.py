@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,26 @@ FEWEST_LESIONS = 5
 """With fewer lesions to choose on, one lesion decides what all patients' readers get to see."""
 
 
-def choose_operating_point(results: Sequence[CaseResult], *, threshold: float = 0.5) -> dict[str, Any]:
+def choose_operating_points(
+    results: Sequence[CaseResult], classes: Sequence[str], *, threshold: float = 0.5, kind: str = "validation cases"
+) -> dict[str, Any]:
+    """The operating point; of several classes one for each, under `classes`.
+
+    Args:
+        results: See `choose_operating_point`.
+        classes: Their names.
+        threshold: See `choose_operating_point`.
+        kind: See `choose_operating_point`.
+    """
+    choose = partial(choose_operating_point, threshold=threshold, kind=kind)
+    if len(classes) == 1:
+        return choose(results)
+    return {"classes": {name: choose([result.classes[name] for result in results]) for name in classes}}
+
+
+def choose_operating_point(
+    results: Sequence[CaseResult], *, threshold: float = 0.5, kind: str = "validation cases"
+) -> dict[str, Any]:
     """Chooses the smallest volume and the lowest confidence of a lesion that give the best lesion F1.
 
     A lesion's confidence is the mean foreground probability over its voxels, where voxels count from a probability of
@@ -23,9 +43,10 @@ def choose_operating_point(results: Sequence[CaseResult], *, threshold: float = 
     list, up to that of a 4.6 mm sphere, since a finer search would fit the validation cases and no others.
 
     Args:
-        results: Validation cases, evaluated with probabilities; with fewer than `FEWEST_LESIONS` lesions nothing is
-            filtered.
+        results: Cases that the network has not learnt from, evaluated with probabilities and no filter; with fewer than
+            `FEWEST_LESIONS` lesions nothing is filtered.
         threshold: The voxel threshold with which `results` were predicted.
+        kind: What cases they are.
 
     Returns:
         `threshold` (of voxels), `min_volume_mm3` and `min_probability` (of lesions), and `froc`: points of the FROC
@@ -39,7 +60,7 @@ def choose_operating_point(results: Sequence[CaseResult], *, threshold: float = 
             "min_volume_mm3": 0.0,
             "min_probability": 0.0,
             "froc": froc_table(results),
-            "origin": _why_default(len(results), lesions),
+            "origin": _why_default(len(results), lesions, kind),
         }
     choices = [(*_best_confidence(results, volume, lesions), volume) for volume in VOLUMES_MM3]
     best = max(choice[0] for choice in choices)
@@ -49,7 +70,7 @@ def choose_operating_point(results: Sequence[CaseResult], *, threshold: float = 
         "min_volume_mm3": volume,
         "min_probability": probability,
         "froc": froc_table(results, min_volume_mm3=volume),
-        "origin": f"chosen on {lesions} lesions of {len(results)} validation cases",
+        "origin": f"chosen on {lesions} lesions of {len(results)} {kind}",
     }
 
 
@@ -87,13 +108,13 @@ def at_point(result: CaseResult, point: Mapping[str, Any]) -> CaseResult:
     return replace(result, candidates=tuple(kept))
 
 
-def _why_default(cases: int, lesions: int) -> str:
+def _why_default(cases: int, lesions: int, kind: str) -> str:
     if not cases:
         return "default: not chosen on any case"
     if lesions < FEWEST_LESIONS:
-        few = f"{lesions} lesions in {cases} validation cases are too few to choose on"
+        few = f"{lesions} lesions in {cases} {kind} are too few to choose on"
         return f"default: {few} (at least {FEWEST_LESIONS} are needed)"
-    return "default: the validation cases hold no confidences"
+    return f"default: the {kind} hold no confidences"
 
 
 def _best_confidence(results: Sequence[CaseResult], volume: float, lesions: int) -> tuple[float, float]:

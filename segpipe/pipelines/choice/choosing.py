@@ -179,7 +179,7 @@ def _export(
         network=network,
         spec=spec,
         recipe=first.recipe,
-        operating_point={**first.operating_point, **({"confidence": together.confidence} if together else {})},
+        operating_point={**first.operating_point, **({"confidence": None, **together.point} if together else {})},
         about={**about, "selection": selection, "chosen": [run.name for run in team], **figures_of(evaluation.summary)},
         example_bcxyz=prepare_first_case(team[0].config, first.recipe),
         second_stage=load_stage(first.path, first.second_stage) if first.second_stage else None,

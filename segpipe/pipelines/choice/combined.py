@@ -12,10 +12,11 @@ from torch import nn
 from segpipe.datasets.manifest import Entry, Manifest
 from segpipe.datasets.opening import cache_folder, open_dataset, prepared_folder, quick_hash
 from segpipe.errors import DatasetError, explain
-from segpipe.evaluation.calibration.fitting import fit_confidence
 from segpipe.evaluation.drift.fingerprint import fingerprint_of
 from segpipe.evaluation.evaluated_cases import evaluate_each, sort_outcomes, write_summary
+from segpipe.evaluation.point_and_confidence import choose_point_and_confidence
 from segpipe.evaluation.reading import Evaluation, read_evaluation
+from segpipe.evaluation.results import CaseResult
 from segpipe.export.model_folder import load_network, read_model_folder
 from segpipe.inference.case_evaluator import CaseEvaluator
 from segpipe.inference.engines.engine import TorchEngine
@@ -35,12 +36,12 @@ class Together:
 
     Args:
         evaluation: Of their ensemble, out of fold.
-        confidence: What a model folder says of the confidence of its findings, fitted on the same cases.
+        point: The operating point as a model folder has it, with what is known of confidence, from the same cases.
         fingerprint: Of the same cases.
     """
 
     evaluation: Evaluation
-    confidence: dict[str, Any] | None
+    point: dict[str, Any]
     fingerprint: dict[str, Any]
 
 
@@ -74,8 +75,13 @@ def evaluate_together(
     first = runs[0].evaluation.summary
     about = {"runs": [run.name for run in runs], **{key: first[key] for key in _SHARED if key in first}}
     write_summary(cases, folder, about=about, seed=seed)
-    confidence = fit_confidence(cases.results, origin=f"fitted on {len(cases.results)} held-out cases of all folds")
-    return Together(read_evaluation(folder, name=name), confidence or None, fingerprint_of(cases.results))
+    return Together(read_evaluation(folder, name=name), _point(runs[0], cases.results), fingerprint_of(cases.results))
+
+
+def _point(run: ValidatedRun, results: Sequence[CaseResult]) -> dict[str, Any]:
+    tunes, threshold = run.config["evaluation"]["tune_operating_point"], run.model.operating_point.get("threshold", 0.5)
+    kind = "held-out cases of all folds"
+    return choose_point_and_confidence(results, run.model.recipe, tunes=tunes, threshold=threshold, kind=kind)
 
 
 def join_networks(runs: Sequence[ValidatedRun]) -> tuple[nn.Module, dict[str, Any]]:
@@ -113,7 +119,7 @@ def _evaluator(
     network = Ensemble([load_network(model) for model in models], exclusive=recipe.label_map.exclusive)
     parts = [{"name": "ensemble", "members": 1, "member": dict(model.network)} for model in models]
     options = PredictOptions.of_model(
-        choose_point(stored, OperatingPointRequest()),
+        choose_point(stored, OperatingPointRequest()).of_any_size(),
         stored,
         overlap=float(runs[0].config["evaluation"]["overlap"]),
         keep_probability=True,

@@ -163,7 +163,8 @@ def test_an_ensemble_of_different_networks_is_one_model_folder(runs, tmp_path):
     assert [part["members"] for part in model.network["parts"]] == [2, 2]
     assert model.divisor == (2, 2, 2)
     assert model.about["fingerprint"]["scans"] == 10
-    assert model.operating_point["confidence"] == together.confidence
+    assert together.point["origin"].startswith("chosen on 10 lesions of 10 held-out cases of all folds")
+    assert {name: model.operating_point[name] for name in together.point} == together.point
     network, single = load_network(model), [load_network(read_model_folder(run / "model")) for run in runs]
     image = torch.rand(1, 1, 8, 8, 4, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
