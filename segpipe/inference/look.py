@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from segpipe.case import Case
+from segpipe.case import Case, Volume
 from segpipe.errors import GeometryError
 from segpipe.geometry import to_world
 from segpipe.inference.engines.engine import Engine
@@ -21,7 +21,7 @@ from segpipe.inference.second_stage import SecondStage
 from segpipe.inference.stage_timer import StageTimer
 from segpipe.inference.window.aggregator import Aggregator
 from segpipe.inference.window.grid import InferenceGrid, Point, choose_grid
-from segpipe.inference.window.region import crop_to_lungs
+from segpipe.inference.window.region import crop_to_lungs, in_reach
 from segpipe.inference.window.wider import LEAST_FILLING, LEAST_SECTION, cut_section, filling, middle_mm, wider_views
 from segpipe.lesions import find_components
 from segpipe.preprocessing.recipe import Recipe, Shape
@@ -192,10 +192,14 @@ class Look:
         keep_box = recipe.scope == "voi" and around_mm is not None
         stage: SecondStage | None = getattr(self.engine, "second_stage", None)
         options = replace(self.options, keep_probability=True) if stage else self.options
-        painting = Painting(self.case, recipe, self.engine, options, inference_grid, self.timer, keep_box)
+        region = self._region(recipe)
+        painting = Painting(self.case, recipe, self.engine, options, inference_grid, self.timer, keep_box, region)
         known = self.memory.get((recipe.spacing_mm, around_mm))
         aggregator = painting.repaint(known) if known else painting.paint()
         self.memory[recipe.spacing_mm, around_mm] = aggregator.boxes
+        if region and not at_mm:  # a reader who points at a lesion knows that there is one
+            with self.timer.stage("region"):
+                aggregator.confine(in_reach(region, aggregator.mask, self.case.grid, aggregator.box))
         if stage:
             with self.timer.stage("second stage"):
                 aggregator.revise(partial(stage.revise, self.case))
@@ -205,6 +209,11 @@ class Look:
                 labels=recipe.label_map, point=self.options.point, at_mm=at_mm,
             )  # fmt: skip
         return Seen(painting, aggregator.boxes, aggregator, chosen)
+
+    def _region(self, recipe: Recipe) -> Volume | None:
+        find = self.options.region if recipe.scope == "scan" else None
+        with self.timer.stage("region"):
+            return find(self.case) if find else None
 
     def _grid(self, recipe: Recipe, around_mm: Point | None) -> InferenceGrid:
         preparation = plan_preparation(self.case.grid, recipe)

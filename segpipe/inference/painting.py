@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from segpipe.case import Case
+from segpipe.case import Case, Volume
 from segpipe.inference.confidence import Confidence
 from segpipe.inference.engines.device_memory import CPU, FittingBatches, choose_place, release_memory
 from segpipe.inference.engines.engine import Engine
@@ -25,7 +25,10 @@ from segpipe.preprocessing.recipe import Recipe
 
 @dataclass(frozen=True)
 class Painting:
-    """What is slid over a scan, and what of it is painted on the scan's grid; `keep_box` as for `Aggregator`."""
+    """What is slid over a scan, and what of it is painted on the scan's grid.
+
+    `keep_box` as for `Aggregator`, `region` as for `windows_in`; without one every window is run.
+    """
 
     case: Case
     recipe: Recipe
@@ -34,6 +37,7 @@ class Painting:
     inference_grid: InferenceGrid
     timer: StageTimer
     keep_box: bool = False
+    region: Volume | None = None
 
     def paint(self) -> Aggregator:
         """Paints where there is room for a layer of windows: on the network's device, or else on the CPU."""
@@ -104,6 +108,4 @@ class Painting:
 
     def _wanted(self) -> Wanted | None:
         with self.timer.stage("region"):
-            find = self.options.region if self.recipe.scope == "scan" else None
-            region = find(self.case) if find else None
-            return windows_in(region, self.inference_grid) if region else None
+            return windows_in(self.region, self.inference_grid) if self.region else None

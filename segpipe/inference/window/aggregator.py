@@ -104,6 +104,23 @@ class Aggregator:
                 for place, _ in self.foregrounds[number]
             ]
 
+    def confine(self, within: NDArray[np.bool_]) -> None:
+        """Leaves no class and no probability outside a part of the box.
+
+        Args:
+            within: The part, true on the voxels of the box, along the scan's own axes.
+        """
+        outside = np.ones(self.mask.shape, np.bool_)
+        outside[self.box] = ~within
+        leaves = orient(outside, self._preparation)
+        for number, foreground in enumerate(self.foregrounds):
+            members = orient(self._labels.class_mask(self.mask, number), self._preparation)
+            stays = ((place, values[~leaves[:, :, place][members[:, :, place]]]) for place, values in foreground)
+            self.foregrounds[number] = [(place, values) for place, values in stays if len(values)]
+        self.mask[outside] = 0
+        for volume in self.probabilities:
+            volume[outside] = 0
+
     def _paint(self, scan_slice: int, planes: Sequence[torch.Tensor]) -> None:
         kept = self._probabilities or self.boxes
         if not kept and not any(bool((plane >= self._least).any()) for plane in planes):

@@ -1,16 +1,18 @@
-"""Where lesions can be: windows that hold nothing of that region need no forward pass."""
+"""Where lesions can be: windows that hold nothing of that region need no forward pass; what lies beside it is none."""
 
 import logging
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
 
 from segpipe.case import Case, Volume
 from segpipe.errors import ImageError
 from segpipe.geometry import Grid, to_voxel, to_world
 from segpipe.inference.window.grid import InferenceGrid, crop_frame
 from segpipe.inference.window.sliding import Wanted
-from segpipe.lesions import superior_axis
+from segpipe.lesions import Box, superior_axis
 from segpipe.preprocessing.lungs import find_lungs, lung_mask
 from segpipe.preprocessing.recipe import Shape
 
@@ -68,6 +70,29 @@ def windows_in(region: Volume, inference_grid: InferenceGrid) -> Wanted:
         return bool(((high >= first) & (low <= last)).all(axis=1).any())
 
     return wanted
+
+
+def in_reach(region: Volume, mask: NDArray[np.generic], grid: Grid, box: Box) -> NDArray[np.bool_]:
+    """The voxels of a scan's box that are in a region, or in a lesion that is so in part.
+
+    A window reaches further than the region that it is wanted for, and what lies there was seen by chance.
+
+    Args:
+        region: As for `windows_in`.
+        mask: Lesions, non-zero, on the scan's grid.
+        grid: The scan's grid.
+        box: Voxels of it.
+    """
+    start = grid.affine @ [*(axis.start for axis in box), 1]
+    offset = to_voxel(region.grid.affine, start[:3]) + 1
+    matrix = np.linalg.solve(region.grid.affine[:3, :3], grid.affine[:3, :3])
+    bordered = np.pad(region.array != 0, 1, mode="edge")  # the last coarse voxel may begin before the scan ends
+    shape = tuple(axis.stop - axis.start for axis in box)
+    inside = ndimage.affine_transform(bordered.view(np.uint8), matrix, offset, shape, order=0) > 0
+    numbers, _ = ndimage.label(mask[box])
+    reaching = np.unique(numbers[inside])
+    within: NDArray[np.bool_] = inside | np.isin(numbers, reaching[reaching > 0])
+    return within
 
 
 def _could_show_lungs(grid: Grid) -> bool:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from segpipe.case import Case, Volume
 from segpipe.geometry import Grid, to_voxel
@@ -93,3 +94,33 @@ def test_without_lungs_the_whole_scan_is_used_and_that_is_reported(caplog):
     prediction = predict_case(case, recipe, Everything(), PredictOptions(), divisor=(1, 1, 1))
     assert prediction.mask.all()
     assert "abdomen: no lungs found, the whole scan is used" in caplog.text
+
+
+class BrightHalf:
+    """Calls every bright voxel foreground, with probabilities of 0.9."""
+
+    def __call__(self, patches):
+        return 0.9 * (patches > 0.5).float()
+
+
+def test_what_only_lies_in_the_windows_of_a_region_is_no_finding_and_what_reaches_into_it_is_whole():
+    """Three bright bars in one window: one in the region, one that ends in it and one beside it."""
+    image = np.full((40, 40, 40), -1000, np.int16)
+    bars = {"inside": (10, slice(10, 14)), "reaches": (16, slice(13, 30)), "beside": (22, slice(20, 30))}
+    for x, ys in bars.values():
+        image[x : x + 2, ys, 10:12] = 200
+    region = np.zeros((14, 14, 14), np.uint8)  # a coarse grid of every third voxel
+    region[:, :5] = 1
+    coarse = Volume(region, Grid((14, 14, 14), np.diag([3.0, 3.0, 3.0, 1.0])))
+    case = Case("bars", image, Grid((40, 40, 40), np.eye(4)))
+    recipe = Recipe("test", (1.0, 1.0, 1.0), (-1000.0, 400.0), (32, 32, 32))
+    options = PredictOptions(region=lambda case: coarse, keep_probability=True)
+    prediction = predict_case(case, recipe, BrightHalf(), options, divisor=(1, 1, 1))
+    x, y = bars["reaches"]
+    assert prediction.mask[10:12, 10:14, 10:12].all()
+    assert prediction.mask[x : x + 2, y, 10:12].all()
+    assert not prediction.mask[22:24].any()
+    assert prediction.probability[22:24].max() == 0
+    assert [finding.mean_probability for finding in prediction.findings] == pytest.approx([0.9, 0.9])
+    (pointed,) = predict_case(case, recipe, BrightHalf(), options, divisor=(1, 1, 1), at_mm=(22, 25, 10)).findings
+    assert pointed.volume_mm3 == 40
