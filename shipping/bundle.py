@@ -34,6 +34,7 @@ from segpipe.errors import ModelError
 from segpipe.evaluation.strata import rating_stratum
 from segpipe.export.export_spec import CARD, INDEX, MONAI_WEIGHTS, ONNX, TORCHSCRIPT, WEIGHTS
 from segpipe.export.model_folder import ModelFolder, load_network, read_model_folder, write_model_folder
+from segpipe.export.second_stage import load_stage
 from segpipe.export.seen_cases import seen_together
 from segpipe.export.shipped import FOLDER
 from segpipe.export.staging import staged_folder
@@ -113,6 +114,8 @@ def merge(
     first = folders[0]
     if any(folder.recipe != first.recipe or folder.network != first.network for folder in folders):
         raise ModelError("models that become one must have one recipe and one network")
+    if len(folders) > 1 and first.second_stage:
+        raise ModelError("models with a second stage become one by data.fold=all")
     network, spec, about = _together(folders), dict(first.network), dict(first.about)
     settle_weights(network, torch.zeros(1, 1, *round_up(first.recipe.patch, first.divisor)))
     if len(folders) > 1:
@@ -132,6 +135,7 @@ def merge(
         },
         about=about,
         example_bcxyz=_prepare(crop, first.recipe),
+        second_stage=load_stage(first.path, first.second_stage) if first.second_stage else None,
     )
 
 
@@ -198,7 +202,8 @@ def _finish(folder: Path, given: argparse.Namespace) -> None:
     card = (folder / CARD).read_text(encoding="utf-8")
     figures = "\n".join(out_of_fold(given.folds, given.table, given.clicks))
     figures = HEAD.format(words=_words(given)) + figures
-    text = describe(card, given.name, figures=figures, limits=limits(given.table), attribution=attribution)
+    use = USE.format(name=given.name)
+    text = describe(card, use=use, figures=figures, limits=limits(given.table), attribution=attribution)
     (folder / CARD).write_text(text, encoding="utf-8")
     sign(folder)
 
@@ -219,19 +224,19 @@ def _span(values: Sequence[float]) -> str:
     return f"{min(values):.2g} to {max(values):.2g}"
 
 
-def describe(card: str, name: str, *, figures: str, limits: str, attribution: str) -> str:
+def describe(card: str, *, use: str, figures: str, limits: str, attribution: str) -> str:
     """The card of a run with other figures, another use, and whose the data is.
 
     Args:
         card: What the export wrote.
-        name: Of the shipped model.
+        use: How it is used.
         figures: Tables.
         limits: Further ones.
         attribution: A page that begins with a headline.
     """
     head, *parts = card.split("\n## ")
     sections = {part.partition("\n")[0]: part.partition("\n")[2].strip("\n") for part in parts}
-    sections |= {"Figures": figures.strip("\n"), "Use": USE.format(name=name)}
+    sections |= {"Figures": figures.strip("\n"), "Use": use}
     sections["Limits"] += "\n" + limits
     sections["Attribution"] = attribution.partition("\n")[2].strip("\n")
     return "\n".join([head, *(f"## {title}\n\n{text}\n" for title, text in sections.items())])

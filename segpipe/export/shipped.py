@@ -6,6 +6,8 @@ from pathlib import Path
 FOLDER = Path(str(files("segpipe"))) / "models"
 VOI_MODEL = "lidc-voi"
 """Measures the nodule at a point."""
+SCAN_MODEL = "lung-nodules"
+"""Searches a whole scan."""
 
 
 def shipped_models() -> dict[str, Path]:

@@ -7,23 +7,28 @@ import pytest
 
 from segpipe import load_model
 from segpipe.__main__ import main
+from segpipe.case import Case
 from segpipe.datasets.loading import load_lesions
 from segpipe.datasets.samples import find_data
 from segpipe.datasets.sources.folders import find_cases
 from segpipe.errors import ModelError
 from segpipe.export import shipped
 from segpipe.export.model_folder import read_model_folder
-from segpipe.export.shipped import find_model, shipped_models
+from segpipe.export.shipped import SCAN_MODEL, find_model, shipped_models
+from segpipe.geometry import Grid, to_voxel, to_world
 from segpipe.inference.findings import ClassComponents, measure_findings
 from segpipe.inference.predictor import predict_case
 from segpipe.inference.ratings.rater import Rater
+from segpipe.io.dicom.series.series import find_series, read_series
 from segpipe.labels import NODULE, LabelMap
 from segpipe.lesions import find_components, measure_components
 
 ENTRIES = find_cases(find_data("lidc_sample")).entries
-LARGEST_MB = 10
+LARGEST_MB, LARGEST_TOGETHER_MB = 10, 20
+NODULE_MM = (-56.4, -86.3, -116.0)
 RATING = [name for name in shipped_models() if name.endswith("-ratings")]
-SEGMENTING = [name for name in shipped_models() if name not in RATING]
+SEARCHING = [name for name in shipped_models() if name == SCAN_MODEL]
+SEGMENTING = [name for name in shipped_models() if name not in (*RATING, *SEARCHING)]
 
 
 @pytest.fixture
@@ -59,8 +64,11 @@ def test_a_package_without_models_says_so(tmp_path, monkeypatch):
 
 
 def test_what_ships_is_small_enough_for_the_package():
-    sizes = [file.stat().st_size for file in shipped.FOLDER.rglob("*") if file.is_file()]
-    assert sum(sizes) <= LARGEST_MB * 10**6
+    sizes = [
+        sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) for folder in shipped_models().values()
+    ]
+    assert max(sizes) <= LARGEST_MB * 10**6
+    assert sum(sizes) <= LARGEST_TOGETHER_MB * 10**6
 
 
 def test_what_ships_says_nothing_of_the_machine_that_made_it():
@@ -124,3 +132,29 @@ def rated(rater, entry):
     components = find_components(case.mask)
     found = ClassComponents(NODULE, components, [1], [(1.0, 1.0)] * components.count)
     return rater.rate(case, case.mask, measure_findings(case, [found]), LabelMap.of("nodule"))[0]
+
+
+@pytest.mark.parametrize("name", SEARCHING)
+def test_a_shipped_detector_is_whole_and_says_what_it_found_in_real_scans(name):
+    model = read_model_folder(find_model(name))
+    assert model.recipe.scope == "scan"
+    assert "Attribution" in (model.path / "ATTRIBUTION.md").read_text()
+    assert "6 mm and more" in (model.path / "docs" / "README.md").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.realdata
+@pytest.mark.parametrize("name", SEARCHING)
+def test_a_shipped_detector_finds_the_nodule_of_a_scan_and_nothing_else(name, realdata):
+    """LIDC-IDRI-0001 has one nodule that three readers or more have marked, of 27 mm; here are 10 cm around it."""
+    scan = read_series(find_series(realdata / "lidc_idri" / "LIDC-IDRI-0001").series[0])
+    middle = round(to_voxel(scan.grid.affine, NODULE_MM)[2])
+    slab = slice(middle - 20, middle + 20)
+    affine = scan.grid.affine.copy()
+    affine[:3, 3] = to_world(affine, (0, 0, slab.start))
+    image = scan.array[:, :, slab]
+    model = load_model(name, device="cpu")
+    case, recipe = Case("slab", image, Grid(image.shape, affine)), model.folder.recipe
+    (found,) = predict_case(case, recipe, model.engine, model.options, divisor=model.folder.divisor).findings
+    assert np.linalg.norm(np.subtract(found.centre_mm, NODULE_MM)) < 5
+    assert 6000 < found.volume_mm3 < 10000

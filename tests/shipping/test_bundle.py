@@ -106,12 +106,16 @@ def test_its_card_says_what_it_was_measured_on():
 
     card = "# a: b\n\nNot a medical device.\n\n## Figures\n\nold\n\n## Limits\n\n- few\n\n## Use\n\nold\n"
     text = bundle.describe(
-        card, "tiny", figures="| all |\n", limits="- fewer", attribution="# Attribution\n\nOf LIDC.\n"
+        card,
+        use="    predict --at x,y,z",
+        figures="| all |\n",
+        limits="- fewer",
+        attribution="# Attribution\n\nOf LIDC.\n",
     )
     assert text.startswith("# a: b\n\nNot a medical device.\n")
     assert "## Figures\n\n| all |\n" in text
     assert "## Limits\n\n- few\n- fewer\n" in text
-    assert "predict --model tiny --input SCAN --at x,y,z" in text
+    assert "## Use\n\n    predict --at x,y,z\n" in text
     assert text.endswith("## Attribution\n\nOf LIDC.\n")
     assert "old" not in text
 

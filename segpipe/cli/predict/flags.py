@@ -14,7 +14,7 @@ from segpipe.cli.common.shard_flags import add_shard_flag
 from segpipe.cli.predict.inputs import check_input, parse_input
 from segpipe.cli.predict.prompt_flags import FLAGS, add_prompt_flags, join_words, read_prompt
 from segpipe.errors import ConfigError
-from segpipe.export.shipped import VOI_MODEL, find_model, shipped_models
+from segpipe.export.shipped import SCAN_MODEL, VOI_MODEL, find_model, shipped_models
 
 FORMATS = ("nifti", "csv", "json")
 EXPLANATIONS = ("gradcam", "gradients", "occlusion")
@@ -85,7 +85,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_input(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    text = f"; with --at it may be left out: {VOI_MODEL}" if VOI_MODEL in shipped_models() else ""
+    known = [f"{SCAN_MODEL} searches the scan", f"with --at {VOI_MODEL} measures the nodule there"]
+    text = f"; without it {', '.join(known)}" if {SCAN_MODEL, VOI_MODEL} <= set(shipped_models()) else ""
     add_model_flag(add, text=text, required=False)
     add(
         "--input",
@@ -167,17 +168,17 @@ def _with_maps(given: argparse.Namespace) -> list[str]:
 
 
 def _model_for(given: argparse.Namespace) -> Path:
-    """The shipped model that measures the nodule at a point.
+    """The shipped model that measures the nodule at a point, or searches a whole scan where no point is given.
 
     Raises:
-        ConfigError: without a point, since none that ships searches a whole scan; or when none ships at all.
+        ConfigError: when it does not ship.
     """
-    if VOI_MODEL not in shipped_models():
-        raise ConfigError("predict needs --model", hint="--model runs/…/model, the model folder of a finished run")
-    if not given.prompt:
+    shipped = shipped_models()
+    name = VOI_MODEL if given.prompt else SCAN_MODEL
+    if name not in shipped:
         raise ConfigError(
-            "a search of a whole scan needs --model",
-            facts={"shipped": f"{VOI_MODEL}, which measures the nodule at a point"},
-            hint="--at x,y,z (RAS+ mm) measures the nodule there; --model runs/…/model searches with a model of yours",
+            "predict needs --model",
+            facts={"shipped": ", ".join(shipped) or "none"},
+            hint="--model runs/…/model, the model folder of a finished run",
         )
-    return find_model(VOI_MODEL)
+    return find_model(name)

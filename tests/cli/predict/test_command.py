@@ -215,15 +215,17 @@ def test_while_none_ships_that_takes_a_point_a_model_must_be_named(tmp_path, mon
     assert "lidc-voi" not in capsys.readouterr().out
 
 
-def test_a_point_needs_no_model_and_a_whole_scan_does(tmp_path, monkeypatch):
+def test_without_a_model_a_shipped_one_measures_a_point_and_another_searches_the_scan(tmp_path, monkeypatch):
     monkeypatch.setattr(shipped, "FOLDER", tmp_path)
     (tmp_path / "lidc-voi").mkdir()
     without = ["--input", "i", "--output", "o"]
     assert parse_flags([*without, "--at", "1,2,3"]).model == find_model("lidc-voi")
     assert parse_flags([*without, "--at", "1,2,3", "--model", "m"]).model == Path("m")
-    with pytest.raises(ConfigError, match="a search of a whole scan needs --model") as caught:
+    with pytest.raises(ConfigError, match="predict needs --model") as caught:
         parse_flags(without)
-    assert str(caught.value.hint).startswith("--at x,y,z")
+    assert caught.value.facts == {"shipped": "lidc-voi"}
+    (tmp_path / "lung-nodules").mkdir()
+    assert parse_flags(without).model == find_model("lung-nodules")
 
 
 def test_an_unknown_model_is_answered_with_the_shipped_ones(tmp_path, monkeypatch, capsys):
