@@ -111,12 +111,15 @@ class Aggregator:
             within: The part, true on the voxels of the box, along the scan's own axes.
         """
         outside = np.ones(self.mask.shape, np.bool_)
-        outside[self.box] = ~within
+        np.logical_not(within, out=outside[self.box])
         leaves = orient(outside, self._preparation)
         for number, foreground in enumerate(self.foregrounds):
             members = orient(self._labels.class_mask(self.mask, number), self._preparation)
-            stays = ((place, values[~leaves[:, :, place][members[:, :, place]]]) for place, values in foreground)
-            self.foregrounds[number] = [(place, values) for place, values in stays if len(values)]
+            for index, (place, values) in enumerate(foreground):  # slice by slice, so that none is there twice
+                gone = leaves[:, :, place][members[:, :, place]]
+                if gone.any():
+                    foreground[index] = (place, values[~gone])
+            self.foregrounds[number] = [(place, values) for place, values in foreground if len(values)]
         self.mask[outside] = 0
         for volume in self.probabilities:
             volume[outside] = 0

@@ -88,10 +88,12 @@ def in_reach(region: Volume, mask: NDArray[np.generic], grid: Grid, box: Box) ->
     matrix = np.linalg.solve(region.grid.affine[:3, :3], grid.affine[:3, :3])
     bordered = np.pad(region.array != 0, 1, mode="edge")  # the last coarse voxel may begin before the scan ends
     shape = tuple(axis.stop - axis.start for axis in box)
-    inside = ndimage.affine_transform(bordered.view(np.uint8), matrix, offset, shape, order=0) > 0
-    numbers, _ = ndimage.label(mask[box])
-    reaching = np.unique(numbers[inside])
-    within: NDArray[np.bool_] = inside | np.isin(numbers, reaching[reaching > 0])
+    within: NDArray[np.bool_] = ndimage.affine_transform(
+        bordered.view(np.uint8), matrix, offset, shape, np.uint8, order=0
+    ).view(np.bool_)
+    lesions = mask[box] != 0
+    # no components are numbered here, since numbers take four bytes a voxel
+    within |= ndimage.binary_propagation(within & lesions, mask=lesions)
     return within
 
 
