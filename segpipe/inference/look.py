@@ -197,7 +197,7 @@ class Look:
         known = self.memory.get((recipe.spacing_mm, around_mm))
         aggregator = painting.repaint(known) if known else painting.paint()
         self.memory[recipe.spacing_mm, around_mm] = aggregator.boxes
-        if region and not at_mm:  # a reader who points at a lesion knows that there is one
+        if region and recipe.lung_crop and not at_mm:  # a reader who points at a lesion knows that there is one
             with self.timer.stage("region"):
                 aggregator.confine(in_reach(region, aggregator.mask, self.case.grid, aggregator.box))
         if stage:

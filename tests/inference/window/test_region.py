@@ -113,7 +113,7 @@ def test_what_only_lies_in_the_windows_of_a_region_is_no_finding_and_what_reache
     region[:, :5] = 1
     coarse = Volume(region, Grid((14, 14, 14), np.diag([3.0, 3.0, 3.0, 1.0])))
     case = Case("bars", image, Grid((40, 40, 40), np.eye(4)))
-    recipe = Recipe("test", (1.0, 1.0, 1.0), (-1000.0, 400.0), (32, 32, 32))
+    recipe = Recipe("test", (1.0, 1.0, 1.0), (-1000.0, 400.0), (32, 32, 32), lung_crop=True)
     options = PredictOptions(region=lambda case: coarse, keep_probability=True)
     prediction = predict_case(case, recipe, BrightHalf(), options, divisor=(1, 1, 1))
     x, y = bars["reaches"]
@@ -124,3 +124,5 @@ def test_what_only_lies_in_the_windows_of_a_region_is_no_finding_and_what_reache
     assert [finding.mean_probability for finding in prediction.findings] == pytest.approx([0.9, 0.9])
     (pointed,) = predict_case(case, recipe, BrightHalf(), options, divisor=(1, 1, 1), at_mm=(22, 25, 10)).findings
     assert pointed.volume_mm3 == 40
+    elsewhere = predict_case(case, replace(recipe, lung_crop=False), BrightHalf(), options, divisor=(1, 1, 1))
+    assert len(elsewhere.findings) == 3
