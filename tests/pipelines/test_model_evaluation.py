@@ -10,7 +10,7 @@ from segpipe.datasets.sources.folders import find_cases
 from segpipe.datasets.splits import assign_roles
 from segpipe.datasets.training_cases import limit_training
 from segpipe.errors import DatasetError
-from segpipe.pipelines.model_evaluation import choose_entries
+from segpipe.pipelines.model_evaluation import choose_entries, named_entries, read_case_names
 
 COLUMNS = {"table": None, "case_column": "case", "patient_column": "patient"}
 
@@ -67,6 +67,56 @@ def test_a_split_without_cases_is_refused(manifest):
     with pytest.raises(DatasetError, match="no case in this split") as caught:
         choose_entries(manifest, "val", {})
     assert "--split all" in caught.value.hint
+
+
+def test_a_table_names_the_cases(manifest, tmp_path):
+    table = tmp_path / "cases.csv"
+    table.write_text("case,dice\ncase_4,0.5\ncase_1,0.7\n")
+    names = read_case_names(table)
+    assert names == {"case_1", "case_4"}
+    assert [entry.id for entry in named_entries(manifest, names)] == ["case_1", "case_4"]
+
+
+def test_cases_that_the_data_set_lacks_are_named(manifest):
+    with pytest.raises(DatasetError, match="the data set lacks cases that the table names") as caught:
+        named_entries(manifest, ["case_1", "e", "d", "c", "b"])
+    assert caught.value.facts["missing"] == "4 of 5: b, c, d …"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "the table of cases cannot be read"),
+        ("patient\np1\n", "the table of cases must have a column case"),
+        ("case,patient\n", "the table of cases names no case"),
+    ],
+)
+def test_a_table_that_names_no_cases_is_refused(tmp_path, text, message):
+    if text:
+        (tmp_path / "cases.csv").write_text(text)
+    with pytest.raises(DatasetError, match=message):
+        read_case_names(tmp_path / "cases.csv")
+
+
+@pytest.mark.slow
+def test_another_operating_point_and_named_cases_are_evaluated(manifest, untrained_model, tmp_path, capsys):
+    write_manifest(manifest, tmp_path / "data")
+    (tmp_path / "cases.csv").write_text("case\ncase_1\n")
+    words = ["evaluate", "--model", untrained_model, "--data", tmp_path / "data", "--cases", tmp_path / "cases.csv"]
+    found = []
+    for threshold in (0.01, 0.99):
+        out = tmp_path / str(threshold)
+        assert main([*map(str, words), "--device", "cpu", "--output", str(out), "--threshold", str(threshold)]) == 0
+        summary = json.loads((out / "summary.json").read_text())
+        assert (summary["cases"], summary["split"]) == (1, "named cases")
+        assert summary["operating_point"]["threshold"] == threshold
+        found.append((out / "cases.csv").read_text().splitlines()[1])
+    assert found[0].startswith("case_1,")
+    assert found[0] != found[1]
+    assert main([*map(str, words), "--output", str(tmp_path / "none"), "--fp-per-scan", "1"]) == 2
+    assert "the model folder holds no FROC curve to choose a point of" in capsys.readouterr().err
+    assert main([*map(str, words), "--output", str(tmp_path / "none"), "--split", "all"]) == 2
+    assert "give either --split or --cases" in capsys.readouterr().err
 
 
 @pytest.mark.slow

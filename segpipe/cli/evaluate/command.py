@@ -5,6 +5,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from segpipe.cli.common.model_flags import read_verify_key
+from segpipe.cli.common.point_flags import wish_of
 from segpipe.cli.evaluate.flags import parse_flags
 from segpipe.cli.evaluate.reporting import report_evaluation
 from segpipe.cli.evaluate.sharding import evaluate_shard
@@ -68,9 +69,13 @@ def _plan_masks(given: argparse.Namespace) -> "EvaluationPlan":
 def _plan_model(given: argparse.Namespace) -> "tuple[EvaluationPlan, LabelMap]":
     from segpipe.export.model_folder import read_model_folder
     from segpipe.inference.engines.backends import build_engine
-    from segpipe.pipelines.model_evaluation import plan_model
+    from segpipe.pipelines.model_evaluation import plan_model, read_case_names
 
     model = read_model_folder(given.model, key=read_verify_key(given))
+    cases = read_case_names(given.cases) if given.cases else None
     engine = build_engine(model, backend=given.backend, device=given.device or "auto")
-    plan = plan_model(model, given.data, split=given.split, engine=engine, masks=given.output / "masks")
+    masks = given.output / "masks"
+    plan = plan_model(
+        model, given.data, split=given.split, cases=cases, wish=wish_of(given), engine=engine, masks=masks
+    )
     return plan, model.recipe.label_map

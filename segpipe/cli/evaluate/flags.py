@@ -6,15 +6,17 @@ from pathlib import Path
 
 from segpipe.cli.common.flags import VerbParser
 from segpipe.cli.common.model_flags import add_model_flag
+from segpipe.cli.common.point_flags import add_point_flags
 from segpipe.cli.common.shard_flags import add_shard_flag
 from segpipe.errors import ConfigError
 
 _ONE_CLASS = ("prediction_label", "reference_label")
+_POINT = ("threshold", "min_volume", "sensitivity", "fp_per_scan")
 _NEEDED = {"predictions": ("references",), "model": ("data",), "marks": ("reference", "annotations")}
 """What is evaluated → the flags it needs."""
 _TAKEN = {
     "predictions": ("table", "mask_name", *_ONE_CLASS, "classes", "ignore", "processes", "shard"),
-    "model": ("split", "verify_key", "backend", "device", "shard"),
+    "model": ("split", "cases", *_POINT, "verify_key", "backend", "device", "shard"),
     "marks": (),
 }
 """What is evaluated → the flags it takes as well."""
@@ -33,6 +35,8 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
             "give either --predictions and --references, --model and --data, or --marks, --reference and --annotations"
         )
     _check_combination(given, evaluated[0])
+    if given.split is not None and given.cases is not None:
+        raise ConfigError("give either --split or --cases: both say which cases are evaluated")
     one_class = [name for name in _ONE_CLASS if getattr(given, name) is not None]
     if given.classes and one_class:
         raise ConfigError("give either --classes or labels of one class", facts={"found": _flags(one_class)})
@@ -90,6 +94,13 @@ def _parser() -> argparse.ArgumentParser:
         choices=("train", "val", "test", "all"),
         help="default: what the model's training held out, else test where the data set fixes it, else all",
     )
+    model.add_argument(
+        "--cases",
+        type=Path,
+        metavar="CSV",
+        help="only the cases that this table has in its column case, e.g. RUN/evaluation/cases.csv of another model",
+    )
+    add_point_flags(model.add_argument)
     model.add_argument(
         "--backend",
         metavar="NAME",
