@@ -71,7 +71,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="summary, tables and report go here")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap (default: 0)")
     add_shard_flag(parser.add_argument)
-    masks = parser.add_argument_group("masks of any tool")
+    _add_masks(parser.add_argument_group("masks of any tool"))
+    _add_model(parser.add_argument_group("a model folder"))
+    _add_marks(parser.add_argument_group("marks of any detector, by the rules of LUNA16"))
+    return parser
+
+
+def _add_masks(masks: argparse._ArgumentGroup) -> None:
     masks.add_argument("--predictions", type=Path, metavar="DIR", help="masks to evaluate (NIfTI, NRRD, MetaImage)")
     masks.add_argument("--references", type=Path, metavar="DIR", help="masks of the same names to compare them with")
     masks.add_argument("--table", type=Path, metavar="CSV", help="columns case and patient; others serve strata")
@@ -86,7 +92,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     masks.add_argument("--ignore", type=int, metavar="VALUE", help="value of reference voxels that do not count")
     masks.add_argument("--processes", type=int, metavar="N", help="how many work at once (default: one per core)")
-    model = parser.add_argument_group("a model folder")
+
+
+def _add_model(model: argparse._ArgumentGroup) -> None:
     add_model_flag(model.add_argument, required=False)
     model.add_argument("--data", type=Path, metavar="DATASET", help="a data set that `ingest` made")
     model.add_argument(
@@ -107,8 +115,9 @@ def _parser() -> argparse.ArgumentParser:
         help="torch, onnx or openvino; default: torch, or onnx for a network from elsewhere",
     )
     model.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), help="default: auto")
-    marks = parser.add_argument_group("marks of any detector, by the rules of LUNA16")
+
+
+def _add_marks(marks: argparse._ArgumentGroup) -> None:
     marks.add_argument("--marks", type=Path, metavar="CSV", help="seriesuid, coordX, coordY, coordZ, probability")
     marks.add_argument("--reference", metavar="KIND", help="luna16, or dataset for one that `ingest` made")
     marks.add_argument("--annotations", type=Path, metavar="DIR", help="LUNA16's tables, or the data set folder")
-    return parser
