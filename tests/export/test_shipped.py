@@ -96,11 +96,11 @@ def test_a_nodule_is_measured_without_training_and_model(tmp_path, capsys):
     assert "1 finding" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("backend", ["torch", "onnx"])
+@pytest.mark.parametrize(("backend", "count"), [("torch", 6), ("onnx", 3)])
 @pytest.mark.parametrize("name", SEGMENTING)
-def test_a_shipped_model_measures_real_nodules(name, backend):
+def test_a_shipped_model_measures_real_nodules(name, backend, count):
     model = load_model(name, backend=backend, device="cpu")
-    dice = [measured_dice(model, load_lesions(entry, {1: "nodule"})) for entry in ENTRIES[:6]]
+    dice = [measured_dice(model, load_lesions(entry, {1: "nodule"})) for entry in ENTRIES[:count]]
     assert np.mean(dice) > 0.75
     assert min(dice) > 0.5
 
