@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from segpipe.errors import ModelError
-from segpipe.export.window_masks import quick_window_masks
+from segpipe.networks.window_masks import quick_window_masks
 from segpipe.preprocessing.recipe import Shape
 
 if TYPE_CHECKING:

@@ -1,13 +1,18 @@
 """MONAI and Lightning start without the libraries that few of their parts use, and these parts find them."""
 
+import ast
 import os
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
+import segpipe
 from segpipe.system.light_imports import Postponed, _spec_of
+
+ROOT = Path(segpipe.__file__).parent
 
 STARTED = """
 import sys
@@ -47,6 +52,29 @@ def test_they_start_without_what_they_rarely_use_and_find_it_when_they_do():
         "[1. 1. 1. 1.]",
         "[True, False]",
     ]
+
+
+LIGHTLY = {"monai": "import_monai", "pytorch_lightning": "import_lightning", "lightning_fabric": "import_lightning"}
+
+
+def imported(file):
+    """The libraries that a module imports when it is imported."""
+    for line in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(line, ast.ImportFrom) and line.module:
+            yield line.module.partition(".")[0]
+        elif isinstance(line, ast.Import):
+            yield from (name.name.partition(".")[0] for name in line.names)
+
+
+def test_whoever_imports_them_is_in_a_room_that_imports_them_lightly():
+    """Whichever room is imported first: one `from monai …` before its door costs every command two seconds."""
+    heavy = []
+    for file in ROOT.rglob("*.py"):
+        doors = [folder / "__init__.py" for folder in file.parents if folder.is_relative_to(ROOT)]
+        opened = "".join(door.read_text(encoding="utf-8") for door in doors)
+        asked = {name for name in imported(file) if name in LIGHTLY}
+        heavy += [f"{file.relative_to(ROOT)} imports {name}" for name in asked if f"\n{LIGHTLY[name]}()" not in opened]
+    assert heavy == []
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import pytest
 import torch
 from monai.networks.nets import swin_unetr
 
-from segpipe.export.window_masks import quick_window_masks, window_mask
+from segpipe.networks.window_masks import quick_window_masks, window_mask
 
 
 @pytest.mark.parametrize(
