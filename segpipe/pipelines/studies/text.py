@@ -40,12 +40,12 @@ def _rule(study: Study) -> str:
         if pruning
         else ""
     )
-    seeds = ", ".join(map(str, study.seeds))
+    seeds = ("seed " if len(study.seeds) == 1 else "seeds ") + ", ".join(map(str, study.seeds))
     if study.rates == 1:
-        return f"Each candidate is trained with the seeds {seeds}, at the rate of its optimizer. Nothing is chosen."
+        return f"Each candidate is trained with {seeds}, at the rate of its optimizer. Nothing is chosen."
     return (
         f"Rates tried for each candidate, over the same number of steps, with seed {study.seeds[0]}: {study.rates}. "
-        "The one with the highest pseudo-Dice of validation patches at the end is taken, and trained with the seeds "
+        "The one with the highest pseudo-Dice of validation patches at the end is taken, and trained with "
         f"{seeds}. Held-out cases choose nothing.{given_up}"
     )
 
@@ -114,7 +114,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _number(value: float | None, digits: int = 3) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
+    return "–" if value is None else f"{value:z.{digits}f}"  # z: no minus in front of nothing
 
 
 def _ends(interval: Sequence[float] | None) -> str:

@@ -54,7 +54,12 @@ def test_a_study_at_one_rate_says_so_and_compares_with_its_reference():
         Rank("mixup", 0.82, (0.8, 0.84), 0.01, 2, behind, 0.04), Rank("default", 0.8, (0.78, 0.82), 0.01, 2, None, None)
     ]  # fmt: skip
     text = study_text(ranks, [line(row) for row in chosen.values()], chosen, study, data=None)
-    assert "Each candidate is trained with the seeds 0, 1, at the rate of its optimizer. Nothing is chosen." in text
+    assert "Each candidate is trained with seeds 0, 1, at the rate of its optimizer. Nothing is chosen." in text
     assert "| candidate | Dice | 95 % | ± seeds | minus default | 95 % | p |" in text
     assert "| mixup | 0.820 | 0.800 to 0.840 | 0.010 | 0.020 | 0.010 to 0.030 | 0.040 |" in text
     assert "Learning rates" not in text
+    one = TypeAdapter(Study).validate_python({**given, **fixed, "seeds": [3]})
+    same = Rank("mixup", 0.8, None, None, 1, Difference(0.8, 0.8, -0.0001, None, 1.0), 1.0)
+    text = study_text([same, ranks[1]], [line(row) for row in chosen.values()], chosen, one, data=None)
+    assert "Each candidate is trained with seed 3, at" in text
+    assert "| mixup | 0.800 | – | – | 0.000 | – | 1.000 |" in text
