@@ -71,12 +71,15 @@ def read_runs(folders: Iterable[Path]) -> list[StudyRun]:
     """The evaluated runs in some folders.
 
     Raises:
-        DatasetError: when there is none.
+        DatasetError: when there is none, or when no case was held out from all of them.
     """
     files = sorted({file for folder in folders for file in folder.rglob("evaluation/cases.csv")})
     runs = [_read(file) for file in files if (file.parents[1] / "config.yaml").is_file()]
     if not runs:
         raise DatasetError("there is no evaluated run", facts={"folders": ", ".join(map(str, folders))})
+    if not _shared(runs):
+        facts = {"folders": ", ".join(sorted({str(file.parents[1]) for file in files}))}
+        raise DatasetError("no case was held out from all runs", facts=facts, hint="leave out runs on other data")
     usual = Counter(run.settings for run in runs).most_common(1)[0][0]
     return [replace(run, start=", ".join([run.start, *_other(run.settings, usual)])) for run in runs]
 

@@ -72,3 +72,13 @@ def test_an_evaluation_that_lacks_held_out_cases_is_refused(tmp_path):
 def test_folders_without_runs_are_named(tmp_path):
     with pytest.raises(DatasetError, match="there is no evaluated run"):
         read_runs([tmp_path])
+
+
+def test_runs_on_other_data_are_named(tmp_path):
+    write_run(tmp_path / "0", seed=0, dice=[0.5, 0.7])
+    write_run(tmp_path / "1", seed=0, dice=[0.5, 0.7])
+    other = tmp_path / "1" / "evaluation" / "cases.csv"
+    other.write_text(other.read_text().replace("c0", "x0").replace("c1", "x1"))
+    with pytest.raises(DatasetError, match="no case was held out from all runs") as caught:
+        read_runs([tmp_path])
+    assert str(tmp_path / "1") in caught.value.facts["folders"]
