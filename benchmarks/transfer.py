@@ -29,6 +29,7 @@ from segpipe.system.files.plain_files import read_yaml
 
 SCRATCH, UNTUNED = "scratch", "as it is"
 COLUMNS = ("limit", "start", "seeds", "cases", "dice", "sd_over_seeds", "minus_scratch", "low", "high", "p")
+LINES = ("-s", ":D", "-.^")  # one after the other when the colours begin again
 BEYOND_UNTUNED = ("minus_untuned", "untuned_low", "untuned_high")
 
 
@@ -129,7 +130,8 @@ def draw_study(runs: Sequence[StudyRun], untuned: StudyRun | None = None) -> byt
             places = [limits.index(limit) + aside for limit in found]
             for place, figures in zip(places, found.values(), strict=True):
                 axes.plot([place] * len(figures), figures, "o", ms=3.5, mfc="none", color=colour)
-            axes.plot(places, [fmean(figures) for figures in found.values()], "-s", ms=5, color=colour, label=start)
+            line = LINES[number // len(CYCLE) % len(LINES)]
+            axes.plot(places, [fmean(figures) for figures in found.values()], line, ms=5, color=colour, label=start)
         if untuned:
             axes.axhline(fmean(untuned.dice.values()), color=FAINT, ls="--", label=untuned.start)
         axes.set_xticks(range(len(limits)), [_named(limit) for limit in limits])
