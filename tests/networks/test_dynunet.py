@@ -1,5 +1,6 @@
 import copy
 
+import pytest
 import torch
 from monai.networks.nets import DynUNet
 
@@ -17,6 +18,13 @@ def test_training_returns_logits_of_each_level_highest_resolution_first() -> Non
     sizes = [tuple(logits.shape) for logits in network.train()(patches)]
     assert sizes == [(2, 2, 16, 16, 8), (2, 2, 8, 8, 8), (2, 2, 4, 4, 4)]
     assert network.eval()(patches).shape == (2, 2, 16, 16, 8)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_draw_of_weights_begins_with_one_class_ahead(seed: int) -> None:
+    torch.manual_seed(seed)
+    for logits in build_network(SPEC).train()(torch.rand(2, 1, 16, 16, 8)):
+        assert 0 < logits.abs().max() < 0.25  # as MONAI draws them 2 to 4, whatever the level
 
 
 def test_every_level_is_trained() -> None:
