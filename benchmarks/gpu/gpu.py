@@ -1,6 +1,6 @@
-"""What a GPU gives: training steps next to nnU-Net's, loading, a whole thorax, ONNX, a plan for the card; in one table.
+"""What a GPU gives: steps next to nnU-Net's, a whole thorax, ONNX, loading, a plan, other layouts; in one table.
 
-    python benchmarks/gpu/gpu.py [--only steps loader predict onnx plan] [--seconds 290]
+    python benchmarks/gpu/gpu.py [--only steps predict onnx loader plan layouts] [--seconds 290]
     python benchmarks/gpu/gpu.py --device cpu --small
 
 Needs no network and nothing but what `gpu.md` lists. A part that fails says so in its line, and the others go on; parts
@@ -28,6 +28,7 @@ PARTS: dict[str, Part] = {
     "onnx": gpu_onnx.rows,
     "loader": gpu_loader.rows,
     "plan": gpu_plan.rows,
+    "layouts": gpu_steps.layout_rows,
 }
 
 

@@ -40,31 +40,42 @@ class Variant:
     tuned: bool = False
 
 
-VARIANTS = (
+AS_TRAINED = Variant("bf16, channels first", last=False)
+COMPILED = Variant("bf16, channels first, torch.compile", last=False, compiled=True)
+LAYOUTS = (
     Variant("float32 (convolutions in TF32)", half=None),
     Variant("bf16, channels last"),
-    Variant("bf16, channels first", last=False),
     Variant("bf16, channels last, cudnn.benchmark", tuned=True),
     Variant("bf16, channels first, cudnn.benchmark", last=False, tuned=True),
     Variant("bf16, channels last, torch.compile", compiled=True),
     Variant("bf16, channels last, torch.compile, cudnn.benchmark", compiled=True, tuned=True),
 )
+NNUNET = (
+    Variant("fp16, GradScaler, cudnn.benchmark", torch.float16, tuned=True),
+    Variant("fp16, GradScaler, cudnn.benchmark, torch.compile", torch.float16, compiled=True, tuned=True),
+)
 
 
 def rows(device: torch.device, sizes: Sizes) -> Iterator[Row]:
-    """Steps per second of each network and variant, and of nnU-Net's step, eager and compiled."""
+    """Steps per second as segpipe takes them and as nnU-Net does, in turn, first without and then with compiling."""
+    for own, other in zip((AS_TRAINED, COMPILED), NNUNET, strict=True):
+        yield _own_row("dynunet", sizes.dynunet, own, device, sizes)
+        step = partial(_nnunet_step, other)
+        yield Row(f"nnU-Net's step, {_nnunet_source()}: {other.name}", _measure(step, other, device, sizes))
+    for own in (AS_TRAINED, COMPILED):
+        yield _own_row("unet", sizes.unet, own, device, sizes)
+
+
+def layout_rows(device: torch.device, sizes: Sizes) -> Iterator[Row]:
+    """Steps per second in the precisions and layouts of memory that segpipe does not train in."""
     for name, channels in (("unet", sizes.unet), ("dynunet", sizes.dynunet)):
-        settings = settings_for(name, channels, device, sizes)
-        for variant in VARIANTS:
-            yield Row(
-                f"{name}: {variant.name}", _measure(partial(_own_step, settings, variant), variant, device, sizes)
-            )
-    for variant in (
-        Variant("fp16, GradScaler, cudnn.benchmark", torch.float16, tuned=True),
-        Variant("fp16, GradScaler, cudnn.benchmark, torch.compile", torch.float16, compiled=True, tuned=True),
-    ):
-        step = partial(_nnunet_step, variant)
-        yield Row(f"nnU-Net's step, {_nnunet_source()}: {variant.name}", _measure(step, variant, device, sizes))
+        for variant in LAYOUTS:
+            yield _own_row(name, channels, variant, device, sizes)
+
+
+def _own_row(name: str, channels: tuple[int, ...], variant: Variant, device: torch.device, sizes: Sizes) -> Row:
+    settings = settings_for(name, channels, device, sizes)
+    return Row(f"{name}: {variant.name}", _measure(partial(_own_step, settings, variant), variant, device, sizes))
 
 
 def settings_for(network: str, channels: tuple[int, ...], device: torch.device, sizes: Sizes) -> Settings:

@@ -20,6 +20,6 @@ def test_the_table_is_whole(capsys, monkeypatch):
     assert "FAILED" not in text
     assert ended.value.code == 0
     parts = [line.split()[0] for line in text.splitlines()[1:]]
-    assert list(dict.fromkeys(parts)) == ["steps", "predict", "onnx", "loader", "plan"]
-    assert text.count("torch.compile") == 5
+    assert list(dict.fromkeys(parts)) == ["steps", "predict", "onnx", "loader", "plan", "layouts"]
+    assert text.count("torch.compile") == 7
     assert "nnU-Net's step" in text
