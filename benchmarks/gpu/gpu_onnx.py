@@ -30,7 +30,7 @@ def rows(device: torch.device, sizes: Sizes) -> Iterator[Row]:
     exact = TorchEngine(deepcopy(network), device=device.type, precision="fp32")
     for engine in (exported, exact, TorchEngine(network, device=device.type)):
         difference = float((engine(windows) - reference).abs().max())
-        elsewhere = engine is exported and f" {device.type}," not in engine.name  # a CPU would take all the time there is
+        elsewhere = engine is exported and f" {device.type}," not in engine.name  # a CPU would take all the time
         seconds = (seconds_once if elsewhere else partial(seconds_each, sizes=sizes))(partial(engine, windows), device)
         what = f"{difference:.1e} apart, {sizes.batch / seconds:.1f} windows/s"
         yield Row(f"{engine.name}, next to float32 on a CPU", what)
