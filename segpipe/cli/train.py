@@ -165,8 +165,13 @@ def _run_trial(settings: "Settings", content: Mapping[str, Any], folder: Path, s
 def _run_study(settings: "Settings", content: Mapping[str, Any], folder: Path) -> int:
     from hydra.core.hydra_config import HydraConfig
 
-    from segpipe.config.check import checked
     from segpipe.pipelines.studies.study import run_study
 
-    words = list(HydraConfig.get().overrides.task)
-    return run_study(settings, content, folder, words=words, check=lambda row: checked(row, registries()))
+    return run_study(settings, content, folder, words=list(HydraConfig.get().overrides.task), check=_check_row)
+
+
+def _check_row(content: Mapping[str, Any]) -> "Settings":
+    """The settings of a row of a study; a function of the module, since rows are trained in processes of their own."""
+    from segpipe.config.check import checked
+
+    return checked(content, registries())

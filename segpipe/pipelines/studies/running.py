@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,31 @@ class Runner:
     parent: str | None
     words: Sequence[str]
 
+    def train(self, candidate: str) -> int:
+        """Trains all rows of a candidate: its rates, and the seeds and variants at the best of them.
+
+        Returns:
+            The exit code: 2 when held-out cases failed.
+        """
+        best = self.best(self.search(candidate))
+        rows = [] if best is None else [*self.seeds_of(best), *self.variants_of(best)]
+        return max(map(self.evaluate, rows), default=0)
+
+    def seeds_of(self, row: Row) -> list[Row]:
+        """A row with each of the study's seeds."""
+        return [replace(row, seed=seed) for seed in self.study.seeds]
+
+    def variants_of(self, row: Row) -> list[Row]:
+        """A row with each change that the study makes to its candidate."""
+        return [replace(row, variant=name) for name, one in self.study.variants.items() if one.of == row.candidate]
+
+    def searched(self, candidate: str) -> list[Row]:
+        """A candidate at each rate, with the first seed."""
+        return [Row(candidate, rate, self.study.seeds[0]) for rate in self.study.rates_of(candidate)]
+
     def search(self, candidate: str) -> list[Row]:
         """Trains a candidate at each rate, with the first seed; held-out cases are not looked at."""
-        rows = [Row(candidate, rate, self.study.seeds[0]) for rate in self.study.rates_of(candidate)]
+        rows = self.searched(candidate)
         for row in rows:
             if self._outcome(row) is None:
                 self._train(row, [self.folder_of(other) for other in rows])
@@ -133,4 +155,7 @@ class Runner:
 
     def _settings(self, row: Row) -> tuple[Settings, dict[str, Any]]:
         config = config_of(row, self.study, self.config)
-        return on_one_device(self.check(config).model_copy(update={"resume": True})), config
+        settings = on_one_device(self.check(config).model_copy(update={"resume": True}))
+        if self.study.parallel > 1:  # bars would mix
+            settings = settings.model_copy(update={"trainer": settings.trainer.model_copy(update={"progress": False})})
+        return settings, config

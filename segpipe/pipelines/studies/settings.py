@@ -60,6 +60,7 @@ class Study:
         pruning: When a rate is given up; None gives none up.
         variants: By name; trained with the first seed.
         reference: The candidate that the others are compared with; None: the best.
+        parallel: How many candidates are trained side by side, each in a process of its own.
     """
 
     candidates: Annotated[dict[str, Sections], MinLen(1)]
@@ -69,6 +70,7 @@ class Study:
     pruning: Pruning | None
     variants: dict[str, Variant] = field(default_factory=dict)
     reference: str | None = None
+    parallel: Annotated[int, Gt(0)] = 1
 
     @model_validator(mode="after")
     def _fits(self) -> "Study":

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +18,12 @@ from segpipe.pipelines.studies.running import Check, Runner
 from segpipe.pipelines.studies.settings import Study
 from segpipe.system.case_errors import attempt
 from segpipe.system.files.plain_files import read_json
+from segpipe.system.processes.side_by_side import run_side_by_side
 from segpipe.tracking.harmless import harmless
 from segpipe.tracking.identity import read_run_id
 from segpipe.tracking.nested_runs import Child, report_nested_runs
+from segpipe.training.data.run_data import prepare_data
+from segpipe.training.fitting import recipe_of
 
 if TYPE_CHECKING:
     from segpipe.tracking.mlflow import Tracker
@@ -55,11 +57,10 @@ def run_study(
     check_validation(settings, what="a study chooses rates")
     with open_parent(settings, config, folder, kind="study") as parent:
         runner = Runner(study, config, folder, check, parent.run_id if parent else None, words)
+        codes = _train(runner, settings)
         chosen = _choose(runner)
-        seeds = {name: [replace(row, seed=seed) for seed in study.seeds] for name, row in chosen.items()}
-        variants = [replace(chosen[one.of], variant=name) for name, one in study.variants.items() if one.of in chosen]
-        rows = [*(row for of_name in seeds.values() for row in of_name), *variants]
-        codes = [runner.evaluate(row) for row in rows]
+        seeds = {name: runner.seeds_of(row) for name, row in chosen.items()}
+        rows = [row for name, best in chosen.items() for row in [*seeds[name], *runner.variants_of(best)]]
         evaluations = {name: _evaluations(runner, of_name) for name, of_name in seeds.items()}
         ranks = rank(evaluations, reference=study.reference)
         data = next((one.summary["data"] for rows in evaluations.values() for one in rows), None)
@@ -81,9 +82,29 @@ def _check_rows(study: Study, config: Mapping[str, Any], check: Check) -> None:
     )
 
 
+def _train(runner: Runner, settings: Settings) -> list[int]:
+    """Trains all candidates, one after another or side by side; returns their exit codes."""
+    names, parallel = list(runner.study.candidates), min(runner.study.parallel, len(runner.study.candidates))
+    if parallel == 1:
+        return [runner.train(name) for name in names]
+    log.info("%s: %d candidates, %d side by side", settings.name, len(names), parallel)
+    prepare_data(settings, recipe_of(settings))  # here, so that bad cases are named once
+    found = run_side_by_side(partial(_train_one, runner, names), len(names), devices=parallel, name="candidate")
+    headline = "candidates have failed; resume=true goes on with them, the others are done"
+    raise_together([error for error in found if isinstance(error, SegpipeError)], headline=headline)
+    return found
+
+
+def _train_one(runner: Runner, names: Sequence[str], number: int) -> int:
+    try:
+        return runner.train(names[number])
+    except SegpipeError as error:
+        raise error.with_facts(candidate=names[number]) from error
+
+
 def _choose(runner: Runner) -> dict[str, Row]:
     """The row of the best rate of each candidate that has one."""
-    best = {name: runner.best(runner.search(name)) for name in runner.study.candidates}
+    best = {name: runner.best(runner.searched(name)) for name in runner.study.candidates}
     return {name: row for name, row in best.items() if row}
 
 

@@ -41,12 +41,14 @@ def _rule(study: Study) -> str:
         else ""
     )
     seeds = ("seed " if len(study.seeds) == 1 else "seeds ") + ", ".join(map(str, study.seeds))
+    beside = f" Up to {study.parallel} candidates were trained side by side, which times per step show."
+    beside = beside if study.parallel > 1 else ""
     if study.rates == 1:
-        return f"Each candidate is trained with {seeds}, at the rate of its optimizer. Nothing is chosen."
+        return f"Each candidate is trained with {seeds}, at the rate of its optimizer. Nothing is chosen.{beside}"
     return (
         f"Rates tried for each candidate, over the same number of steps, with seed {study.seeds[0]}: {study.rates}. "
         "The one with the highest pseudo-Dice of validation patches at the end is taken, and trained with "
-        f"{seeds}. Held-out cases choose nothing.{given_up}"
+        f"{seeds}. Held-out cases choose nothing.{given_up}{beside}"
     )
 
 

@@ -35,6 +35,7 @@ def run_side_by_side(job: Callable[[int], Any], count: int, *, devices: int, nam
         job: Takes a number from 0; a function of a module, or a `partial` of one.
         count: How many numbers there are.
         devices: How many at a time; each process sees one GPU, if there are any, and has its share of the threads.
+            Where there are fewer GPUs, several processes share each.
         name: What a number stands for, e.g. `fold`.
 
     Returns:
@@ -71,8 +72,9 @@ class _Place:
 
     def take(self) -> None:
         """Gives this process one of the GPUs, and its share of the threads."""
-        gpus = os.environ.get(_GPUS, "")
-        os.environ[_GPUS] = gpus.split(",")[self.device] if gpus else str(self.device)
+        known = os.environ.get(_GPUS, "")
+        gpus = known.split(",") if known else [str(number) for number in range(max(torch.cuda.device_count(), 1))]
+        os.environ[_GPUS] = gpus[self.device % len(gpus)]
         torch.set_num_threads(max(1, torch.get_num_threads() // self.devices))
 
 

@@ -21,6 +21,7 @@ _FREE = (
     "training.clip_norm", "training.clip_value", "training.early_stopping", "training.validate_every",
     "training.checkpoint_every", "training.keep_every", "training.log_every",
     "training.max_skipped_steps", "training.spike_factor",
+    "study.rates", "study.spacing", "study.seeds", "study.reference", "study.parallel",
 )  # fmt: skip
 _LATER = {"init": Initialisation, "finetune": FineTuning}  # sections that the configurations of earlier runs lack
 _LATER_KEYS = {
@@ -46,8 +47,8 @@ class Change(NamedTuple):
 def check_resume(config: Mapping[str, Any], folder: Path) -> None:
     """Refuses to resume with other settings of what is learnt from what; says what else has changed.
 
-    The rates, the schedule, the number of steps, intervals, hardware and everything after the training may change. A
-    folder without a configuration is a new run.
+    The rates, the schedule, the number of steps, intervals, hardware and everything after the training may change, and
+    the rates and seeds of a study, each of which has rows of its own. A folder without a configuration is a new run.
 
     Args:
         config: The resolved configuration as plain data.

@@ -55,15 +55,15 @@ def words(home, tiny_words) -> list[str]:
 
 @pytest.fixture(scope="module")
 def kept(home, words) -> dict[Path, bytes]:
-    """The outcomes that a study had when it was killed, after its second row; it was then gone on with to its end."""
-    process = Process(as_main, "segpipe", words, skip_pages, cwd=home, log=home / "log")
+    """The outcomes that a study had when it was killed, after its second row; it went on side by side with more seeds."""
+    process = Process(as_main, "segpipe", [*words, "study.seeds=[0]"], skip_pages, cwd=home, log=home / "log")
     try:
         process.wait_for(lambda: len(outcomes(home)) == 2)
     finally:
         process.end(signal.SIGKILL)
     known = {file: file.read_bytes() for file in outcomes(home)}
     times = {file: file.stat().st_mtime_ns for file in known}
-    segpipe(*words, "resume=true", cwd=home, before=skip_pages)
+    segpipe(*words, "resume=true", "+study.parallel=3", cwd=home, before=skip_pages)
     assert {file: file.stat().st_mtime_ns for file in known} == times
     return known
 
