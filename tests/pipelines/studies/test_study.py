@@ -55,7 +55,7 @@ def words(home, tiny_words) -> list[str]:
 
 @pytest.fixture(scope="module")
 def kept(home, words) -> dict[Path, bytes]:
-    """The outcomes that a study had when it was killed, after its second row; it went on side by side with more seeds."""
+    """The outcomes that a study had when it was killed, after two rows; it went on side by side with more seeds."""
     process = Process(as_main, "segpipe", [*words, "study.seeds=[0]"], skip_pages, cwd=home, log=home / "log")
     try:
         process.wait_for(lambda: len(outcomes(home)) == 2)
