@@ -7,7 +7,6 @@ import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +38,7 @@ from segpipe.export.program import export_program, write_program
 from segpipe.export.second_stage import write_stage
 from segpipe.export.weights import weights_as_bytes
 from segpipe.networks.probe import InputSizes
+from segpipe.system.machine.versions import versions_of
 
 log = logging.getLogger(__name__)
 LIBRARIES = ("torch", "monai", "onnx", "onnxruntime", "numpy")
@@ -179,7 +179,7 @@ def _index(folder: Path, release: Release, parity: Parity, further: Mapping[str,
             "operating_point": release.operating_point,
             **further,
             "facts": release.about,
-            "versions": {name: version(name) for name in LIBRARIES},
+            "versions": versions_of(LIBRARIES),
             "files": {file.relative_to(folder).as_posix(): _digest(file) for file in files},
         }
     )

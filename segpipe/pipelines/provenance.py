@@ -4,7 +4,6 @@ import hashlib
 import platform
 import subprocess
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from segpipe import __version__
 from segpipe.config.schema import Settings
 from segpipe.datasets.training_cases import without_rehearsed
 from segpipe.export.seen_cases import SEEN
+from segpipe.system.machine.versions import versions_of
 from segpipe.training.data.run_data import RunData
 from segpipe.training.transfer.initial_weights import check_public, with_caution
 
@@ -56,7 +56,7 @@ def collect_provenance(
 
 def environment() -> dict[str, str]:
     """Versions of Python and of the packages that decide a result."""
-    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
+    return {"python": platform.python_version(), **versions_of(_PACKAGES)}
 
 
 def git_commit() -> str:

@@ -2,7 +2,6 @@
 
 import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from segpipe.pipelines.reports.case_pictures import Pictures
 from segpipe.report.figures import bland_altman, dice_by_diameter, froc_by_diameter, froc_curve
 from segpipe.report.page import write_report
 from segpipe.report.reliability_figure import reliability_diagram
+from segpipe.system.machine.versions import versions_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -77,8 +77,7 @@ def write_marks_report(folder: Path, matched: MatchedMarks, summary: Mapping[str
 
 
 def _environment() -> dict[str, str]:
-    packages = {name: version(name) for name in _PACKAGES}
-    return {"segpipe": __version__, "Python": platform.python_version(), **packages}
+    return {"segpipe": __version__, "Python": platform.python_version(), **versions_of(_PACKAGES)}
 
 
 def _title(summary: Mapping[str, Any]) -> str:
