@@ -31,6 +31,7 @@ from segpipe.cli.predict.flags import parse_flips
 from segpipe.datasets.loading import load_lesions
 from segpipe.datasets.sources.implanted import open_nodules
 from segpipe.errors import ModelError
+from segpipe.evaluation.drift.fingerprint import fingerprint_together
 from segpipe.evaluation.strata import rating_stratum
 from segpipe.export.export_spec import CARD, INDEX, MONAI_WEIGHTS, ONNX, TORCHSCRIPT, WEIGHTS
 from segpipe.export.model_folder import ModelFolder, load_network, read_model_folder, write_model_folder
@@ -123,6 +124,8 @@ def merge(
         alike = [name for name in about if all(folder.about.get(name) == about[name] for folder in folders)]
         about = {name: about[name] for name in alike if name not in OF_ONE_RUN}
         about |= seen_together([folder.about for folder in folders])
+        known = [folder.about["fingerprint"] for folder in folders if "fingerprint" in folder.about]
+        about |= {"fingerprint": fingerprint_together(known)} if len(known) == len(folders) else {}
     return write_model_folder(
         path,
         network=network,

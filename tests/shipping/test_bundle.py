@@ -58,13 +58,17 @@ def test_limits_say_what_it_has_learnt_from(crops):
     assert "2 nodules of 2 patients, 8 to 9 mm in diameter, in slices of 1 to 2.5 mm. Of them 50% are rated" in text
 
 
+def fingerprint(noise_hu):
+    return {"scans": 1, "values": {"noise_hu": [noise_hu]}}
+
+
 def write_runs(tmp_path):
     for number in range(2):
         write_small(
             tmp_path / f"fold_{number}" / "model",
             BATCH_NORM,
             VOI,
-            about={"experiment": "tiny", "steps": 10 + number, "figures": {}},
+            about={"experiment": "tiny", "steps": 10 + number, "figures": {}, "fingerprint": fingerprint(10.0 - number)},
         )
         lines = ["case,patient,dice,volume_error_pct", f"case_{number},p{number},0.5,10"]
         (tmp_path / f"fold_{number}" / "evaluation").mkdir()
@@ -90,7 +94,8 @@ def test_two_runs_become_one_model_of_the_package(crops, tmp_path, monkeypatch, 
     files = {file.relative_to(model.path).as_posix() for file in model.path.rglob("*") if file.is_file()}
     assert files == {"ATTRIBUTION.md", "LICENSE", "docs/README.md", "segpipe.json", *WEIGHTS}
     assert model.network == {"name": "ensemble", "members": 2, "member": BATCH_NORM}
-    assert model.about == {"experiment": "tiny"}  # what all runs share
+    shared = {"experiment": "tiny"}
+    assert model.about == {**shared, "fingerprint": {"scans": 2, "values": {"noise_hu": [9.0, 10.0]}}}
     assert model.operating_point["flips"] == [0]
     patch = torch.rand(1, 1, 16, 16, 8)
     by_onnx, by_torch = (build_engine(model, backend=name, device="cpu")(patch) for name in ("onnx", "torch"))

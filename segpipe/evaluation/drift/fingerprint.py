@@ -30,6 +30,18 @@ def fingerprint_of(results: Sequence[CaseResult]) -> dict[str, Any]:
     return {"scans": len(profiled), "values": {name: evenly(own, MOST) for name, own in values.items()}}
 
 
+def fingerprint_together(fingerprints: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """That of all scans of several, e.g. of folds, each of which has measured what it held out.
+
+    >>> fingerprint_together([{"scans": 2, "values": {"lungs": [0, 1]}}, {"scans": 1, "values": {"lungs": [0.5]}}])
+    {'scans': 3, 'values': {'lungs': [0, 0.5, 1]}}
+    """
+    names = dict.fromkeys(name for one in fingerprints for name in one["values"])
+    values = {name: sorted(value for one in fingerprints for value in one["values"].get(name, ())) for name in names}
+    scans = sum(one["scans"] for one in fingerprints)
+    return {"scans": scans, "values": {name: evenly(own, MOST) for name, own in values.items()}}
+
+
 def _predicted(result: CaseResult) -> dict[str, float]:
     """What was found, whether or not it is right; probabilities weigh by volume."""
     found = {"findings": float(len(result.candidates)), "found_mm3": result.predicted_mm3}

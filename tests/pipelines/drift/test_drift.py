@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import segpipe
 from segpipe.__main__ import main
 from segpipe.corruptions import corrupt
 from segpipe.datasets.loading import load_case
@@ -25,6 +26,7 @@ from segpipe.preprocessing.scan_profile import profile_scan
 from tests.samples.small_models import FACTS, UNET, without_onnx_export, write_small
 from tests.samples.synthetic_lungs import lungs
 
+SAMPLE = Path(segpipe.__file__).parent / "samples" / "lidc_sample"
 COLUMNS = {"table": None, "case_column": "case", "patient_column": "patient"}
 
 
@@ -145,6 +147,21 @@ def test_corrupted_chests_drift_by_what_was_done_to_them():
     assert "noise_hu" in drifted(stored, [corrupt(case, "thick_slices", 5, seed=0) for case in new])
     assert "tissue_high_hu" in drifted(stored, [corrupt(case, "contrast", 5, seed=0) for case in new])
     assert "slice_mm" in drifted(stored, [lungs(seed, sd=10.0 + seed, spacing=(2.5, 2.5, 5.0)) for seed in range(8)])
+
+
+@pytest.mark.slow
+def test_the_model_that_ships_knows_what_crops_of_nodules_are_like(tmp_path):
+    columns = {"table": "nodules.csv", "case_column": "nodule", "patient_column": "patient"}
+    sample = find_cases(SAMPLE, **columns)
+    first = {entry.patient: entry for entry in reversed(sample.entries)}
+    write_manifest(sample.with_entries(list(first.values())[:15]), tmp_path / "data")
+    assert check("lidc-voi", tmp_path / "data", tmp_path / "out") == 0
+    report = json.loads((tmp_path / "out" / "drift.json").read_text())
+    assert report["scans"] == {"stored": 810, "new": 15, "failed": 0}
+    rng = np.random.default_rng(0)
+    noisy = copied(tmp_path / "data", tmp_path / "noisy", lambda image: image + rng.normal(0, 80, image.shape))
+    assert check("lidc-voi", noisy, tmp_path / "out") == 1
+    assert "noise_hu" in json.loads((tmp_path / "out" / "drift.json").read_text())["drifted"]
 
 
 @pytest.mark.realdata
