@@ -59,7 +59,7 @@ def test_limits_say_what_it_has_learnt_from(crops):
 
 
 def fingerprint(noise_hu):
-    return {"scans": 1, "values": {"noise_hu": [noise_hu]}}
+    return {"fingerprint": {"scans": 1, "values": {"noise_hu": [noise_hu]}}}
 
 
 def write_runs(tmp_path):
@@ -68,7 +68,7 @@ def write_runs(tmp_path):
             tmp_path / f"fold_{number}" / "model",
             BATCH_NORM,
             VOI,
-            about={"experiment": "tiny", "steps": 10 + number, "figures": {}, "fingerprint": fingerprint(10.0 - number)},
+            about={"experiment": "tiny", "steps": 10 + number, "figures": {}, **fingerprint(10.0 - number)},
         )
         lines = ["case,patient,dice,volume_error_pct", f"case_{number},p{number},0.5,10"]
         (tmp_path / f"fold_{number}" / "evaluation").mkdir()
