@@ -9,7 +9,7 @@ import torch
 
 from segpipe.errors import DatasetError
 from segpipe.system.case_errors import CaseError
-from segpipe.system.processes.side_by_side import run_side_by_side
+from segpipe.system.processes.side_by_side import _Place, run_side_by_side
 
 log = logging.getLogger("segpipe.tests")
 
@@ -45,3 +45,16 @@ def test_a_job_that_fails_takes_no_other_with_it(caplog, monkeypatch):
     assert found[3].message == "ValueError: no such axis"
     assert {f"fold {number}: at work" for number in (0, 2, 3, 4)} <= set(caplog.messages)
     assert "fold 3: it failed" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("visible", "there", "expected"),
+    [("GPU-a,GPU-b", 8, ["GPU-a", "GPU-b", "GPU-a"]), ("", 2, ["0", "1", "0"]), ("", 0, ["0", "0", "0"])],
+)
+def test_more_jobs_than_gpus_share_them(monkeypatch, visible, there, expected):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    for device, gpu in enumerate(expected):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        _Place("job", device, 3).take()
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == gpu
