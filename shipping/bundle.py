@@ -77,13 +77,14 @@ OF_ONE_RUN = ("split", "figures", "selection", "git_commit")
 def main() -> None:
     """Writes the model, checks it and reports on it."""
     given = _parse()
-    folders = [read_model_folder(run / "model" if (run / "model").is_dir() else run) for run in given.runs]
+    folders = [_model_of(run) for run in given.runs]
     crops = list(_crops(given.crops, given.count))
     target = FOLDER / given.name
     with TemporaryDirectory() as scratch, staged_folder(target, marker=INDEX) as staging:
         kept = given.kept or Path(scratch) / "kept"
         confidence = fit(out_of_fold_results(given.folds, given.crops, flips=given.flips, kept=kept))
-        whole = merge(folders, crops[0], Path(scratch) / "model", flips=given.flips, confidence=confidence)
+        known = {"confidence": confidence, "fingerprint": fingerprint_of_folds(given.folds)}
+        whole = merge(folders, crops[0], Path(scratch) / "model", flips=given.flips, **known)
         shutil.copytree(whole.path, staging, dirs_exist_ok=True)
         slim(staging)
         _finish(staging, given)
@@ -95,6 +96,12 @@ def main() -> None:
     print(f"{target}: {size / 1e6:.2f} MB")
 
 
+def fingerprint_of_folds(runs: Sequence[Path]) -> dict[str, Any] | None:
+    """That of all scans, each by the network that had not seen it; None when a run has none."""
+    known = [_model_of(run).about.get("fingerprint") for run in runs]
+    return fingerprint_together([one for one in known if one]) if all(known) else None
+
+
 def merge(
     folders: Sequence[ModelFolder],
     crop: Case,
@@ -102,6 +109,7 @@ def merge(
     *,
     flips: tuple[int, ...] | None = None,
     confidence: Mapping[str, Any] | None = None,
+    fingerprint: Mapping[str, Any] | None = None,
 ) -> ModelFolder:
     """One model folder of all, its weights settled for half precision.
 
@@ -111,6 +119,7 @@ def merge(
         path: Where it is written.
         flips: Axes of test-time flips; None keeps those of the runs.
         confidence: What is known of it; see `segpipe.evaluation.calibration.fitting`.
+        fingerprint: Of the scans that several were evaluated on; see `segpipe.evaluation.drift.fingerprint`.
     """
     first = folders[0]
     if any(folder.recipe != first.recipe or folder.network != first.network for folder in folders):
@@ -124,8 +133,7 @@ def merge(
         alike = [name for name in about if all(folder.about.get(name) == about[name] for folder in folders)]
         about = {name: about[name] for name in alike if name not in OF_ONE_RUN}
         about |= seen_together([folder.about for folder in folders])
-        known = [folder.about["fingerprint"] for folder in folders if "fingerprint" in folder.about]
-        about |= {"fingerprint": fingerprint_together(known)} if len(known) == len(folders) else {}
+        about |= {"fingerprint": fingerprint} if fingerprint else {}
     return write_model_folder(
         path,
         network=network,
@@ -249,6 +257,10 @@ def _words(given: argparse.Namespace) -> str:
     names = [f"{run.name}/" for run in given.folds]
     more = ["--clicks", given.clicks.name] if given.clicks else []
     return shlex.join(["python", "shipping/card.py", *names, "--table", given.table.name, *more])
+
+
+def _model_of(run: Path) -> ModelFolder:
+    return read_model_folder(run / "model" if (run / "model").is_dir() else run)
 
 
 def _crops(root: Path, count: int) -> Iterator[Case]:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import workers
+
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 FILES = sorted(TESTS.rglob("*.py"))
@@ -146,3 +148,8 @@ def test_files_of_ours_that_a_page_names_are_there():
     }
     assert len(named) > 3
     assert {(page, path) for page, path in named if not (ROOT / path).exists()} == set()
+
+
+def test_no_port_is_given_twice(monkeypatch):
+    monkeypatch.setattr(workers, "PORTS", range(19_000, 19_000 + 40 * workers.COUNT))
+    assert len({workers.free_port() for _ in range(20)}) == 20

@@ -11,6 +11,7 @@ from filelock import FileLock
 NUMBER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 COUNT = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 PORTS = range(20_000, 32_000)  # below those that the system gives to outgoing connections
+_given: set[int] = set()
 
 
 def usable_cores() -> int:
@@ -19,11 +20,12 @@ def usable_cores() -> int:
 
 
 def free_port() -> int:
-    """A port on which nobody listens and which no other process of this test run is given."""
+    """A port on which nobody listens, given once only, and to no other process of this test run."""
     while True:
         port = random.randrange(PORTS.start + NUMBER, PORTS.stop, COUNT)
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
+            if port not in _given and probe.connect_ex(("127.0.0.1", port)) != 0:
+                _given.add(port)
                 return port
 
 
