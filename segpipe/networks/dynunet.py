@@ -1,5 +1,6 @@
 """The U-Net of nnU-Net with deep supervision at each level's own resolution."""
 
+from math import sqrt
 from typing import Annotated, Any
 
 import torch
@@ -21,8 +22,8 @@ from segpipe.networks.settings import (
 )
 from segpipe.networks.stages import state_stages
 
-HEAD_STDEV = 0.01
-"""Standard deviation of the weights that the first logits come from."""
+HEAD_GAIN = 0.4
+"""Standard deviation of the first logits that features of unit size give; 1.4 as MONAI draws them."""
 
 
 def dynunet(
@@ -88,16 +89,16 @@ class SupervisedDynUNet(DynUNet):  # type: ignore[misc]
     be copied for averaged weights) and computes them in evaluation too. Weights are interchangeable with MONAI's.
 
     MONAI draws the 1×1×1 convolutions to logits as if an activation followed (Kaiming), so that a class begins several
-    logits ahead of another in some draws, which short trainings do not make good. Here all classes begin about alike.
-
-    Source: Lin et al., ICCV 2017, arXiv 1708.02002, section 4.1 (weights of the last layer with σ = 0.01).
+    logits ahead of another in some draws, which short trainings do not make good. Here all classes begin about alike;
+    smaller ones yet (σ = 0.01, as Lin et al., arXiv 1708.02002) learn more slowly (docs/evaluation.md).
     """
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         del self.skip_layers, self.heads
         for head in (self.output_block, *getattr(self, "deep_supervision_heads", ())):
-            nn.init.normal_(head.conv.conv.weight, std=HEAD_STDEV)
+            logits = head.conv.conv
+            nn.init.normal_(logits.weight, std=HEAD_GAIN / sqrt(logits.in_channels))
 
     def forward(self, image_bcxyz: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
         """Computes logits (B, C, x, y, z), or a list of them while training with deep supervision."""

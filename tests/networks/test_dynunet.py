@@ -23,11 +23,10 @@ def test_training_returns_logits_of_each_level_highest_resolution_first() -> Non
 @pytest.mark.parametrize("seed", range(5))
 def test_no_draw_of_weights_begins_with_one_class_ahead(seed: int) -> None:
     torch.manual_seed(seed)
-    levels = build_network(SPEC).train()(torch.rand(2, 1, 16, 16, 8))
-    largest = [float(logits.detach().abs().max()) for logits in levels]
-    assert len(largest) == 3
-    assert min(largest) > 0
-    assert max(largest) < 0.25  # as MONAI draws them 2 to 4
+    levels = build_network({**SPEC, "channels": [16, 32, 64, 64]}).train()(torch.rand(2, 1, 16, 16, 8))
+    ahead = [float((logits[:, 1] - logits[:, 0]).mean().abs().detach()) for logits in levels]
+    assert len(ahead) == 3
+    assert 0 < max(ahead) < 0.5  # as MONAI draws them above 0.5 for four of these seeds, and up to 3.3
 
 
 def test_every_level_is_trained() -> None:
