@@ -88,9 +88,9 @@ class SupervisedDynUNet(DynUNet):  # type: ignore[misc]
     MONAI's own forward resizes the lower logits to full size before the loss, keeps them as attributes (which cannot
     be copied for averaged weights) and computes them in evaluation too. Weights are interchangeable with MONAI's.
 
-    MONAI draws the 1×1×1 convolutions to logits as if an activation followed (Kaiming), so that a class begins several
-    logits ahead of another in some draws, which short trainings do not make good. Here all classes begin about alike;
-    smaller ones yet (σ = 0.01, as Lin et al., arXiv 1708.02002) learn more slowly (docs/evaluation.md).
+    MONAI draws the 1×1×1 convolutions to logits as if an activation followed (Kaiming), so that a class begins up to
+    two logits ahead of another in some draws, which short trainings do not make good. Here all classes begin about
+    alike; smaller weights yet (σ = 0.01, as Lin et al., arXiv 1708.02002) learn more slowly (docs/evaluation.md).
     """
 
     def __init__(self, **settings: Any) -> None:

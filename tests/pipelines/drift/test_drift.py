@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import segpipe
 from segpipe.__main__ import main
 from segpipe.corruptions import corrupt
 from segpipe.datasets.loading import load_case
 from segpipe.datasets.manifest import read_manifest, write_manifest
+from segpipe.datasets.samples import find_data
 from segpipe.datasets.sources.folders import find_cases
 from segpipe.evaluation.drift.comparing import find_shifts
 from segpipe.evaluation.drift.fingerprint import fingerprint_of
@@ -26,7 +26,6 @@ from segpipe.preprocessing.scan_profile import profile_scan
 from tests.samples.small_models import FACTS, UNET, without_onnx_export, write_small
 from tests.samples.synthetic_lungs import lungs
 
-SAMPLE = Path(segpipe.__file__).parent / "samples" / "lidc_sample"
 COLUMNS = {"table": None, "case_column": "case", "patient_column": "patient"}
 
 
@@ -152,7 +151,7 @@ def test_corrupted_chests_drift_by_what_was_done_to_them():
 @pytest.mark.slow
 def test_the_model_that_ships_knows_what_crops_of_nodules_are_like(tmp_path):
     columns = {"table": "nodules.csv", "case_column": "nodule", "patient_column": "patient"}
-    sample = find_cases(SAMPLE, **columns)
+    sample = find_cases(find_data("lidc_sample"), **columns)
     first = {entry.patient: entry for entry in reversed(sample.entries)}
     write_manifest(sample.with_entries(list(first.values())[:6]), tmp_path / "data")
     assert check("lidc-voi", tmp_path / "data", tmp_path / "out") == 0
