@@ -41,15 +41,20 @@ class Runner:
     parent: str | None
     words: Sequence[str]
 
-    def train(self, candidate: str) -> int:
-        """Trains all rows of a candidate: its rates, and the seeds and variants at the best of them.
+    def searched(self) -> list[Row]:
+        """Each candidate at each rate, with the first seed: all of them at their own rate, then at the next."""
+        names, first = self.study.candidates, self.study.seeds[0]
+        by_rate = zip(*(self.study.rates_of(name) for name in names), strict=True)
+        return [Row(name, rate, first) for rates in by_rate for name, rate in zip(names, rates, strict=True)]
 
-        Returns:
-            The exit code: 2 when held-out cases failed.
-        """
-        best = self.best(self.search(candidate))
-        rows = [] if best is None else [*self.seeds_of(best), *self.variants_of(best)]
-        return max(map(self.evaluate, rows), default=0)
+    def chosen(self) -> dict[str, Row]:
+        """The row of the best rate of each candidate that has one."""
+        rates = {name: [row for row in self.searched() if row.candidate == name] for name in self.study.candidates}
+        return {name: row for name, rows in rates.items() if (row := self._best(rows))}
+
+    def at_best(self) -> list[Row]:
+        """The seeds and variants of each candidate at its best rate."""
+        return [row for best in self.chosen().values() for row in [*self.seeds_of(best), *self.variants_of(best)]]
 
     def seeds_of(self, row: Row) -> list[Row]:
         """A row with each of the study's seeds."""
@@ -59,17 +64,15 @@ class Runner:
         """A row with each change that the study makes to its candidate."""
         return [replace(row, variant=name) for name, one in self.study.variants.items() if one.of == row.candidate]
 
-    def searched(self, candidate: str) -> list[Row]:
-        """A candidate at each rate, with the first seed."""
-        return [Row(candidate, rate, self.study.seeds[0]) for rate in self.study.rates_of(candidate)]
+    def search(self, row: Row) -> int:
+        """Trains a row, where it is not trained yet; held-out cases are not looked at. Returns the exit code, 0.
 
-    def search(self, candidate: str) -> list[Row]:
-        """Trains a candidate at each rate, with the first seed; held-out cases are not looked at."""
-        rows = self.searched(candidate)
-        for row in rows:
-            if self._outcome(row) is None:
-                self._train(row, [self.folder_of(other) for other in rows])
-        return rows
+        It is given up when it lies far behind what the other rates of its candidate have come to so far.
+        """
+        if self._outcome(row) is None:
+            others = [other for other in self.searched() if other.candidate == row.candidate and other != row]
+            self._train(row, [self.folder_of(other) for other in others])
+        return 0
 
     def evaluate(self, row: Row) -> int:
         """Trains a row, where it is not trained yet, and evaluates it on the held-out cases; returns the exit code."""
@@ -100,15 +103,15 @@ class Runner:
         """The summary of a row's evaluation, which rows have that were evaluated."""
         return self.folder_of(row) / "evaluation" / "summary.json"
 
-    def best(self, rows: Sequence[Row]) -> Row | None:
-        """The row with the highest pseudo-Dice; of equal ones the first; None if none was trained."""
-        figures = {row: figure for row in rows if (figure := self.figure(row)) is not None}
-        return max(figures, key=lambda row: figures[row]) if figures else None
-
     def figure(self, row: Row) -> float | None:
         """The pseudo-Dice at the end of a row that came to it."""
         outcome = self._outcome(row)
         return outcome.pseudo_dice if outcome and outcome.state == "trained" else None
+
+    def _best(self, rows: Sequence[Row]) -> Row | None:
+        """The row with the highest pseudo-Dice; of equal ones the first; None if none was trained."""
+        figures = {row: figure for row in rows if (figure := self.figure(row)) is not None}
+        return max(figures, key=lambda row: figures[row]) if figures else None
 
     def _train(self, row: Row, others: Sequence[Path]) -> None:
         """Trains a row, or goes on where it was cut off; it is given up when it lies far behind the others."""

@@ -60,7 +60,7 @@ class Study:
         pruning: When a rate is given up; None gives none up.
         variants: By name; trained with the first seed.
         reference: The candidate that the others are compared with; None: the best.
-        parallel: How many candidates are trained side by side, each in a process of its own.
+        parallel: How many rows are trained side by side, in processes of their own.
     """
 
     candidates: Annotated[dict[str, Sections], MinLen(1)]

@@ -1,7 +1,7 @@
 """A study: each candidate's best rate by validation, then several seeds on the held-out cases, under one MLflow run."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,7 +47,7 @@ def run_study(
         The exit code: 2 when held-out cases failed, or no candidate could be trained.
 
     Raises:
-        SegpipeError: for mistakes in any row, before any work.
+        SegpipeError: for mistakes in any row, before any work; for rows that failed, after all others are done.
         ConfigError: when the last step is not followed by a validation, or a launcher has started several processes.
         DatasetError: when no case is left out to choose rates by.
     """
@@ -57,19 +57,13 @@ def run_study(
     check_validation(settings, what="a study chooses rates")
     with open_parent(settings, config, folder, kind="study") as parent:
         runner = Runner(study, config, folder, check, parent.run_id if parent else None, words)
-        codes = _train(runner, settings)
-        chosen = _choose(runner)
-        seeds = {name: runner.seeds_of(row) for name, row in chosen.items()}
-        rows = [row for name, best in chosen.items() for row in [*seeds[name], *runner.variants_of(best)]]
-        evaluations = {name: _evaluations(runner, of_name) for name, of_name in seeds.items()}
-        ranks = rank(evaluations, reference=study.reference)
-        data = next((one.summary["data"] for rows in evaluations.values() for one in rows), None)
-        files = write_pages(runner, chosen, ranks, data=data)
-        log.info("%s", _describe(ranks, folder))
-        if parent:
-            with harmless("logging the study"):
-                _log(parent, runner, rows, ranks=ranks, files=files)
-    return max(codes, default=0) if ranks else 2
+        outcomes = _train(runner, settings)
+        ranks = _write(runner, parent)
+    raise_together(
+        [one for one in outcomes if isinstance(one, SegpipeError)],
+        headline="rows have failed; resume=true goes on with them, the others are done",
+    )
+    return max(outcomes, default=0) if ranks else 2
 
 
 def _check_rows(study: Study, config: Mapping[str, Any], check: Check) -> None:
@@ -82,30 +76,40 @@ def _check_rows(study: Study, config: Mapping[str, Any], check: Check) -> None:
     )
 
 
-def _train(runner: Runner, settings: Settings) -> list[int]:
-    """Trains all candidates, one after another or side by side; returns their exit codes."""
-    names, parallel = list(runner.study.candidates), min(runner.study.parallel, len(runner.study.candidates))
-    if parallel == 1:
-        return [runner.train(name) for name in names]
-    log.info("%s: %d candidates, %d side by side", settings.name, len(names), parallel)
-    prepare_data(settings, recipe_of(settings))  # here, so that bad cases are named once
-    found = run_side_by_side(partial(_train_one, runner, names), len(names), devices=parallel, name="candidate")
-    headline = "candidates have failed; resume=true goes on with them, the others are done"
-    raise_together([error for error in found if isinstance(error, SegpipeError)], headline=headline)
-    return found
+def _train(runner: Runner, settings: Settings) -> list[Any]:
+    """Trains all rows, rates first; returns their exit codes, and an error for each that failed."""
+    parallel = runner.study.parallel
+    if parallel > 1:
+        log.info("%s: %d rows side by side", settings.name, parallel)
+        prepare_data(settings, recipe_of(settings))  # here, so that bad cases are named once
+    searched = _train_rows(runner.search, runner.searched(), parallel)
+    return [*searched, *_train_rows(runner.evaluate, runner.at_best(), parallel)]
 
 
-def _train_one(runner: Runner, names: Sequence[str], number: int) -> int:
-    try:
-        return runner.train(names[number])
-    except SegpipeError as error:
-        raise error.with_facts(candidate=names[number]) from error
+def _train_rows(train: Callable[[Row], int], rows: Sequence[Row], parallel: int) -> list[Any]:
+    """Trains rows one after another or side by side; one that fails takes no other with it."""
+    job = partial(_train_one, train, rows)
+    if min(parallel, len(rows)) < 2:
+        return [job(number) for number in range(len(rows))]
+    return run_side_by_side(job, len(rows), devices=min(parallel, len(rows)), name="row")
 
 
-def _choose(runner: Runner) -> dict[str, Row]:
-    """The row of the best rate of each candidate that has one."""
-    best = {name: runner.best(runner.searched(name)) for name in runner.study.candidates}
-    return {name: row for name, row in best.items() if row}
+def _train_one(train: Callable[[Row], int], rows: Sequence[Row], number: int) -> int | SegpipeError:
+    return attempt(partial(train, rows[number]), row=rows[number].name)
+
+
+def _write(runner: Runner, parent: "Tracker | None") -> list[Rank]:
+    """Ranks what is trained and leaves it to be read."""
+    chosen = runner.chosen()
+    evaluations = {name: _evaluations(runner, runner.seeds_of(row)) for name, row in chosen.items()}
+    ranks = rank(evaluations, reference=runner.study.reference)
+    data = next((one.summary["data"] for rows in evaluations.values() for one in rows), None)
+    files = write_pages(runner, chosen, ranks, data=data)
+    log.info("%s", _describe(ranks, runner.folder))
+    if parent:
+        with harmless("logging the study"):
+            _log(parent, runner, runner.at_best(), ranks=ranks, files=files)
+    return ranks
 
 
 def _evaluations(runner: Runner, rows: Sequence[Row]) -> list[Evaluation]:

@@ -1,11 +1,11 @@
-"""The same job for several numbers in processes of their own: as many at a time as there are devices, each on one."""
+"""The same job for several numbers, in as many processes as there are devices, each on one."""
 
 import logging
 import os
 import pickle
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from logging.handlers import QueueHandler, QueueListener
@@ -27,32 +27,39 @@ _GPUS = "CUDA_VISIBLE_DEVICES"
 
 
 def run_side_by_side(job: Callable[[int], Any], count: int, *, devices: int, name: str) -> list[Any]:
-    """Starts a process for each number as soon as a device is free; one that fails takes no other with it.
+    """Gives each number to the next process that is free; one that fails takes no other with it.
 
     What the processes log goes to the log of this one. A signal to this one lets them save and end.
 
     Args:
         job: Takes a number from 0; a function of a module, or a `partial` of one.
         count: How many numbers there are.
-        devices: How many at a time; each process sees one GPU, if there are any, and has its share of the threads.
+        devices: How many processes there are; each sees one GPU, if there are any, and has its share of the threads.
             Where there are fewer GPUs, several processes share each.
         name: What a number stands for, e.g. `fold`.
 
     Returns:
         What comes of each number, or the error that it ended in.
     """
-    waiting, free, outcomes = list(range(count)), list(range(devices)), dict[int, Any]()
-    with _gathered_log() as queue, _ended() as running:
-        while waiting or running:
+    waiting, outcomes = list(range(count)), dict[int, Any]()
+    with _gathered_log() as queue, _ended() as workers:
+        start = partial(_Worker.start, job, name, queue)
+        workers += [start(_Place(device, devices)) for device in range(min(devices, count))]
+        free = list(workers)
+        while len(outcomes) < count:
             while waiting and free:
-                number, device = waiting.pop(0), free.pop(0)
-                place = _Place(f"{name} {number}", device, devices)
-                running.append(_Running.start(partial(job, number), number, place, queue))
-            ready = wait([one.result for one in running])
-            for done in [one for one in running if one.result in ready]:
+                free.pop(0).take(waiting.pop(0))
+            ready = wait([one.pipe for one in workers if one not in free])
+            for done in [one for one in workers if one.pipe in ready]:
                 outcomes[done.number] = done.outcome()
-                running.remove(done)
-                free.append(done.place.device)
+                if not done.process.is_alive():
+                    workers.remove(done)
+                    done = start(done.place)
+                    workers.append(done)
+                free.append(done)
+        for one in workers:
+            one.pipe.close()
+            one.process.join()
     return [outcome for _, outcome in sorted(outcomes.items())]
 
 
@@ -61,12 +68,10 @@ class _Place:
     """Where a process works.
 
     Args:
-        name: What its lines in the log begin with.
         device: The number of its device.
         devices: How many are in use.
     """
 
-    name: str
     device: int
     devices: int
 
@@ -78,59 +83,79 @@ class _Place:
         torch.set_num_threads(max(1, torch.get_num_threads() // self.devices))
 
 
-@dataclass(frozen=True)
-class _Running:
-    """A process at work.
+@dataclass
+class _Worker:
+    """A process that works on one number after another.
 
     Args:
-        number: What it works on.
-        place: Where.
+        name: What a number stands for.
+        place: Where it works.
         process: The process.
-        result: Where its result comes.
+        pipe: Where numbers go and results come.
+        number: What it works on, or did last.
     """
 
-    number: int
+    name: str
     place: _Place
     process: BaseProcess
-    result: Connection
+    pipe: Connection
+    number: int = -1
 
     @classmethod
-    def start(cls, job: Callable[[], Any], number: int, place: _Place, queue: "Queue[Any]") -> "_Running":
-        """Starts it."""
-        result, end = _SPAWN.Pipe(duplex=False)
-        process = _SPAWN.Process(target=_work, args=(job, place, end, queue), name=place.name)
+    def start(cls, job: Callable[[int], Any], name: str, queue: "Queue[Any]", place: _Place) -> "_Worker":
+        """Starts it; it waits for a number."""
+        pipe, end = _SPAWN.Pipe()
+        process = _SPAWN.Process(target=_work, args=(job, name, place, end, queue), name=f"{name}s of a device")
         process.start()
         end.close()
-        return cls(number, place, process, result)
+        return cls(name, place, process, pipe)
+
+    def take(self, number: int) -> None:
+        """Gives it a number; the result of a process that has been killed while it waited is that it was."""
+        self.number = number
+        with suppress(OSError):
+            self.pipe.send(number)
 
     def outcome(self) -> Any:
         """What it sends: nothing when it was killed."""
         try:
-            sent = pickle.loads(self.result.recv_bytes())  # of a process of our own
-        except EOFError:
+            sent = pickle.loads(self.pipe.recv_bytes())  # of a process of our own
+        except (EOFError, OSError):
             self.process.join()
             hint = "see what it wrote; a process that is killed most likely lacks memory"
             sent = TrainingError("a process has ended early", facts={"exit code": self.process.exitcode}, hint=hint)
-        self.process.join()
-        return sent.with_facts(of=self.place.name) if isinstance(sent, SegpipeError) else sent
+        return sent.with_facts(of=f"{self.name} {self.number}") if isinstance(sent, SegpipeError) else sent
 
 
-def _work(job: Callable[[], Any], place: _Place, result: Connection, queue: "Queue[Any]") -> None:
-    """What a process does; its result is pickled whole, since tensors are otherwise shared with a process that ends."""
+def _work(job: Callable[[int], Any], name: str, place: _Place, pipe: Connection, queue: "Queue[Any]") -> None:
+    """What a process does; results are pickled whole, since tensors are otherwise shared with a process that ends."""
     follow_parent()
-    _log_to(queue, place.name)
+    handler = _log_to(queue)
     place.take()
     try:
         with stoppable():
-            found = job()
+            for number in _numbers(pipe):
+                handler.setFormatter(logging.Formatter(f"{name} {number}: %(message)s"))
+                pipe.send_bytes(pickle.dumps(_attempt(job, number)))
     except Stopped as stop:
         sys.exit(stop.exit_code)
+
+
+def _numbers(pipe: Connection) -> Iterator[int]:
+    """The numbers that come, until no more can."""
+    with suppress(EOFError):
+        while True:
+            yield pipe.recv()
+
+
+def _attempt(job: Callable[[int], Any], number: int) -> Any:
+    try:
+        return job(number)
     except SegpipeError as error:
-        found = error
+        return error
     except Exception as error:
         log.exception("it failed")
-        found = as_case_error(error)
-    result.send_bytes(pickle.dumps(found))
+        return as_case_error(error)
 
 
 @contextmanager
@@ -145,21 +170,21 @@ def _gathered_log() -> "Iterator[Queue[Any]]":
         listener.stop()
 
 
-def _log_to(queue: "Queue[Any]", name: str) -> None:
+def _log_to(queue: "Queue[Any]") -> QueueHandler:
     handler = QueueHandler(queue)
-    handler.setFormatter(logging.Formatter(f"{name}: %(message)s"))
     logging.getLogger().addHandler(handler)
     logging.getLogger("segpipe").setLevel(logging.INFO)
+    return handler
 
 
 @contextmanager
-def _ended() -> "Iterator[list[_Running]]":
-    """A list of processes; those that are left in it at the end of the block are asked to end, and waited for."""
-    running: list[_Running] = []
+def _ended() -> "Iterator[list[_Worker]]":
+    """A list of processes; those that still work at the end of the block are asked to end, and waited for."""
+    workers: list[_Worker] = []
     try:
-        yield running
+        yield workers
     finally:
-        for one in running:
+        for one in workers:
             one.process.terminate()
-        for one in running:
+        for one in workers:
             one.process.join()

@@ -47,6 +47,16 @@ def test_a_job_that_fails_takes_no_other_with_it(caplog, monkeypatch):
     assert "fold 3: it failed" in caplog.text
 
 
+def process_of(number: int) -> int:
+    return os.getpid()
+
+
+@pytest.mark.slow
+def test_a_process_works_on_one_number_after_another():
+    first, second, third = run_side_by_side(process_of, 3, devices=1, name="row")
+    assert first == second == third != os.getpid()
+
+
 @pytest.mark.parametrize(
     ("visible", "there", "expected"),
     [("GPU-a,GPU-b", 8, ["GPU-a", "GPU-b", "GPU-a"]), ("", 2, ["0", "1", "0"]), ("", 0, ["0", "0", "0"])],
@@ -57,6 +67,6 @@ def test_more_jobs_than_gpus_share_them(monkeypatch, visible, there, expected):
     seen = []
     for device in range(3):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-        _Place("job", device, 3).take()
+        _Place(device, 3).take()
         seen.append(os.environ["CUDA_VISIBLE_DEVICES"])
     assert seen == expected
