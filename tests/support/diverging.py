@@ -1,4 +1,4 @@
-"""A training that diverges at once."""
+"""A training that diverges at once, and one that fails as nobody foresaw."""
 
 from typing import Any
 
@@ -12,3 +12,10 @@ class Diverges(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         raise TrainingError("the training diverged: the loss is not finite")
+
+
+class Fails(pl.Callback):
+    """Ends a training by a mistake in a part of the user's own."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        raise ValueError("no such axis")

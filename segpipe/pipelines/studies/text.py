@@ -25,7 +25,7 @@ def study_text(
         titled(f"# {len(study.candidates)} candidates", data),
         _rule(study),
         _ranking(ranks, lines, chosen),
-        _rates(lines, chosen) if study.rates > 1 else "",
+        _rates(lines, chosen, study) if study.rates > 1 else "",
         _variants(lines, chosen),
         _how(lines),
     ]
@@ -41,7 +41,7 @@ def _rule(study: Study) -> str:
         else ""
     )
     seeds = ("seed " if len(study.seeds) == 1 else "seeds ") + ", ".join(map(str, study.seeds))
-    beside = f" Up to {study.parallel} candidates were trained side by side, which times per step show."
+    beside = f" Up to {study.parallel} rows were trained side by side, which times per step show."
     beside = beside if study.parallel > 1 else ""
     if study.rates == 1:
         return f"Each candidate is trained with {seeds}, at the rate of its optimizer. Nothing is chosen.{beside}"
@@ -73,16 +73,15 @@ def _ranking(ranks: Sequence[Rank], lines: Sequence[Line], chosen: Mapping[str, 
     return f"## Ranking\n\n{text}\n\n{_table(head, rows)}"
 
 
-def _rates(lines: Sequence[Line], chosen: Mapping[str, Row]) -> str:
-    names = list(dict.fromkeys(line["candidate"] for line in lines))
+def _rates(lines: Sequence[Line], chosen: Mapping[str, Row], study: Study) -> str:
+    fates = {line["row"]: _fate(line) for line in lines}
     rows = []
-    for name in names:
-        best = chosen.get(name)
-        first = [line for line in lines if line["candidate"] == name and not line["variant"]]
-        searched = sorted((line for line in first if line["seed"] == first[0]["seed"]), key=lambda line: line["lr"])
-        shown = [f"{line['lr']:g}: {_fate(line)}" for line in searched]
-        edge = best is not None and len(searched) > 1 and best.lr in (searched[0]["lr"], searched[-1]["lr"])
-        rows.append([name, " · ".join(shown), f"{best.lr:g}{' (at the edge)' if edge else ''}" if best else "none"])
+    for name in study.candidates:
+        best, rates = chosen.get(name), sorted(study.rates_of(name))
+        searched = {rate: fates.get(Row(name, rate, study.seeds[0]).name, "failed") for rate in rates}
+        edge = " (at the edge)" if best and best.lr in (rates[0], rates[-1]) else ""
+        shown = " · ".join(f"{rate:g}: {fate}" for rate, fate in searched.items())
+        rows.append([name, shown, f"{best.lr:g}{edge}" if best else "none"])
     text = "Pseudo-Dice of validation patches at the end. At the edge of the grid a better rate may lie outside."
     return f"## Learning rates\n\n{text}\n\n{_table(['candidate', 'rate: pseudo-Dice', 'chosen'], rows)}"
 

@@ -20,9 +20,11 @@ defaults:
   - /optimizer@candidates.adamw.optimizer: adamw
   - /optimizer@candidates.momentum.optimizer: momentum
   - /optimizer@candidates.broken.optimizer: sgd
+  - /optimizer@candidates.faulty.optimizer: sgd
   - _self_
 candidates:
   broken: {callbacks: [{_target_: tests.support.diverging.Diverges}]}
+  faulty: {callbacks: [{_target_: tests.support.diverging.Fails}]}
 rates: 2
 spacing: 10.0
 seeds: [0, 1]
@@ -55,7 +57,10 @@ def words(home, tiny_words) -> list[str]:
 
 @pytest.fixture(scope="module")
 def kept(home, words) -> dict[Path, bytes]:
-    """The outcomes that a study had when it was killed, after two rows; it went on side by side with more seeds."""
+    """The outcomes that a study had when it was killed, after two rows; it went on side by side with more seeds.
+
+    What it then said lies in the file `said`.
+    """
     process = Process(as_main, "segpipe", [*words, "study.seeds=[0]"], skip_pages, cwd=home, log=home / "log")
     try:
         process.wait_for(lambda: len(outcomes(home)) == 2)
@@ -63,7 +68,8 @@ def kept(home, words) -> dict[Path, bytes]:
         process.end(signal.SIGKILL)
     known = {file: file.read_bytes() for file in outcomes(home)}
     times = {file: file.stat().st_mtime_ns for file in known}
-    segpipe(*words, "resume=true", "+study.parallel=3", cwd=home, before=skip_pages)
+    text = segpipe(*words, "resume=true", "+study.parallel=2", cwd=home, code=2, before=skip_pages)
+    (home / "said").write_text(text)
     assert {file: file.stat().st_mtime_ns for file in known} == times
     return known
 
@@ -122,6 +128,14 @@ def test_a_candidate_that_diverges_at_every_rate_is_named_and_ends_nothing(home,
     assert "| broken | 0." not in text.partition("## Learning rates")[0]
 
 
+def test_rows_that_fail_end_no_other_and_are_named_at_the_end(home, lines):
+    assert not any(name.startswith("faulty") for name in lines)
+    end = (home / "said").read_text().partition("rows have failed; resume=true goes on with them")[2]
+    assert end.count("ValueError: no such axis") == 2
+    assert all(f"faulty_lr{rate}_seed0" in end for rate in ("0.05", "0.5"))
+    assert "| faulty | 0.05: failed · 0.5: failed | none |" in (home / "run" / "study.md").read_text()
+
+
 def test_the_text_ranks_and_the_figures_are_drawn(home, lines):
     ranking, _, rates = (home / "run" / "study.md").read_text().partition("## Learning rates")
     rows = [row.split(" | ") for row in ranking.splitlines() if row.startswith(("| adamw", "| momentum"))]
@@ -138,11 +152,12 @@ def test_mlflow_has_one_parent_and_a_run_for_each_row(home, lines):
     runs = client.search_runs([experiment.experiment_id])
     parent = next(run for run in runs if run.data.tags.get("kind") == "study")
     children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
-    assert sorted(run.info.run_name for run in children) == sorted(lines)
+    faulty = {"faulty_lr0.05_seed0", "faulty_lr0.5_seed0"}
+    assert {run.info.run_name for run in children} == faulty | set(lines)
     assert {"study/adamw/dice", "study/momentum/dice"} <= set(parent.data.metrics)
     assert {"study.csv", "study.md", "curves.png"} <= {file.path for file in client.list_artifacts(parent.info.run_id)}
-    states = {run.info.run_name: run.info.status for run in children}
-    assert {name for name, state in states.items() if state == "FAILED"} == {n for n in lines if n.startswith("broken")}
+    failed = {run.info.run_name for run in children if run.info.status == "FAILED"}
+    assert failed == faulty | {name for name in lines if name.startswith("broken")}
 
 
 def test_mistakes_in_rows_are_all_said_before_any_work(home, words):

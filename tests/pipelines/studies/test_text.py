@@ -37,7 +37,7 @@ def test_a_text_has_ranking_rates_and_variants():
     assert "A rate is given up after 50% of the steps when it lies 0.1 or more below" in text[2]
     assert "| adam | 0.750 | 0.700 to 0.800 | – | – | – | – | 0.1 | 12 | 8.0 |" in text
     assert "| adam | 0.01: 0.700 · 0.1: 0.800 · 1: pruned | 0.1 |" in text
-    assert "| sgd | 1: diverged | none |" in text
+    assert "| sgd | 0.1: failed · 1: diverged · 10: failed | none |" in text
     assert "| adam, eps | 0.790 | 0.740 | 0.750 |" in text
     assert text[-1] == (
         "`study.csv` has all 5 rows, each with the command that trains it alone; their run folders lie next to it."
