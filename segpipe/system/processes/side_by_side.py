@@ -59,6 +59,7 @@ def run_side_by_side(job: Callable[[int], Any], count: int, *, devices: int, nam
                 free.append(done)
         for one in workers:
             one.pipe.close()
+        for one in workers:
             one.process.join()
     return [outcome for _, outcome in sorted(outcomes.items())]
 
@@ -83,7 +84,7 @@ class _Place:
         torch.set_num_threads(max(1, torch.get_num_threads() // self.devices))
 
 
-@dataclass
+@dataclass(eq=False)
 class _Worker:
     """A process that works on one number after another.
 
