@@ -1,19 +1,10 @@
-"""Callbacks by import path, for jobs of a cluster: they write no ONNX model and no page, or end when a test says so."""
+"""A callback by import path, for jobs of a cluster that end when a test says so."""
 
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Callback
-
-from tests.samples.small_models import skip_pages
-
-
-class NoPages(Callback):
-    """What takes long and is not the subject is not written."""
-
-    def __init__(self) -> None:
-        skip_pages()
 
 
 class EndsBy(Callback):

@@ -24,6 +24,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 SCRIPT = Path(__file__).parents[2] / "docs" / "cluster" / "train.sbatch"
 PREEMPTIONS = int(os.environ.get("SEGPIPE_CLUSTER_PREEMPTIONS", "2"))
 OUTAGE_S = float(os.environ.get("SEGPIPE_CLUSTER_OUTAGE_S", "3"))
+SKIP = "{_target_: tests.samples.small_models.SkipPages}"
 RANKS = int(os.environ.get("SEGPIPE_CLUSTER_RANKS", "1"))
 
 
@@ -38,7 +39,7 @@ def home(tmp_path, new_database) -> Path:
 def words(tiny_words) -> list[str]:
     kept = [word for word in tiny_words if not word.startswith(("trainer=", "trainer.max_steps"))]
     own = ["trainer=auto", "trainer.accelerator=cpu", "evaluation.overlays=0"]
-    return [*kept, *own, "callbacks=[{_target_: tests.cluster.quick.NoPages}]"]
+    return [*kept, *own, f"callbacks=[{SKIP}]"]
 
 
 def preempt(slurm: Slurm, job: str, run: Path, *, restarts: int, step: int) -> None:
@@ -98,8 +99,8 @@ def test_a_job_with_a_killed_process_ends_and_goes_on_on_two_machines(slurm: Slu
 def test_a_training_goes_on_while_the_mlflow_server_is_away_and_sends_all_when_it_is_back(slurm: Slurm, home, words):
     enough, server = home / "enough", Server(home, f"sqlite:///{home / 'mlflow.db'}")
     words = [word for word in words if not word.startswith("callbacks=")]
-    callbacks = f"{{_target_: tests.cluster.quick.NoPages}}, {{_target_: tests.cluster.quick.EndsBy, file: {enough}}}"
-    words = [*words, f"callbacks=[{callbacks}]", "trainer.max_steps=100000", f"tracking.uri={server.uri}"]
+    ends = f"{{_target_: tests.cluster.quick.EndsBy, file: {enough}}}"
+    words = [*words, f"callbacks=[{SKIP}, {ends}]", "trainer.max_steps=100000", f"tracking.uri={server.uri}"]
     try:
         server.start()
         job = slurm.submit("--cpus-per-task=1", SCRIPT, *words, cwd=home)

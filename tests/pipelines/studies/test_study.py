@@ -11,7 +11,6 @@ from mlflow import MlflowClient
 from segpipe.pipelines.studies.outcomes import curve
 from segpipe.system.files.csv_table import read_csv
 from segpipe.training.callbacks import read_history
-from tests.samples.small_models import skip_pages
 from tests.support.processes import Process, as_main, segpipe
 
 pytestmark = pytest.mark.slow
@@ -51,7 +50,7 @@ def home(tmp_path_factory, new_database) -> Path:
 @pytest.fixture(scope="module")
 def words(home, tiny_words) -> list[str]:
     own = ["data.fractions=[0.6,0.2,0.2]", "trainer.max_steps=4", "training.validate_every=2"]
-    own += ["evaluation.tune_operating_point=false"]
+    own += ["evaluation.tune_operating_point=false", "callbacks=[{_target_: tests.samples.small_models.SkipPages}]"]
     return [*tiny_words, *own, "+study=small", "--config-dir", str(home / "conf"), f"hydra.run.dir={home / 'run'}"]
 
 
@@ -61,14 +60,14 @@ def kept(home, words) -> dict[Path, bytes]:
 
     What it then said lies in the file `said`.
     """
-    process = Process(as_main, "segpipe", [*words, "study.seeds=[0]"], skip_pages, cwd=home, log=home / "log")
+    process = Process(as_main, "segpipe", [*words, "study.seeds=[0]"], cwd=home, log=home / "log")
     try:
         process.wait_for(lambda: len(outcomes(home)) == 2)
     finally:
         process.end(signal.SIGKILL)
     known = {file: file.read_bytes() for file in outcomes(home)}
     times = {file: file.stat().st_mtime_ns for file in known}
-    text = segpipe(*words, "resume=true", "+study.parallel=2", cwd=home, code=2, before=skip_pages)
+    text = segpipe(*words, "resume=true", "+study.parallel=2", cwd=home, code=2)
     (home / "said").write_text(text)
     assert {file: file.stat().st_mtime_ns for file in known} == times
     return known
