@@ -41,7 +41,7 @@ def write_pages(runner: Runner, chosen: Mapping[str, Row], ranks: Sequence[Rank]
         for name in chosen
     }
     pictures = {"curves.png": rate_curves(curves, {name: row.lr for name, row in chosen.items()}, data=data)}
-    if study.rates > 1:
+    if study.rates > 1 and any(figures.values()):
         pictures["rates.png"] = rate_sensitivity(figures, data=data)
     against = {one.name: (one.behind.difference, one.behind.interval) for one in ranks if one.behind}
     if study.reference and against:

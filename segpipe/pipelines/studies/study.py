@@ -81,7 +81,7 @@ def _train(runner: Runner, settings: Settings) -> list[Any]:
     parallel = runner.study.parallel
     if parallel > 1:
         log.info("%s: %d rows side by side", settings.name, parallel)
-        prepare_data(settings, recipe_of(settings))  # here, so that bad cases are named once
+    prepare_data(settings, recipe_of(settings))  # here, so that bad cases are named once
     searched = _train_rows(runner.search, runner.searched(), parallel)
     return [*searched, *_train_rows(runner.evaluate, runner.at_best(), parallel)]
 
